@@ -1,0 +1,47 @@
+# Two commands do all the set-up: `make play` and `make test`.
+PYTHON ?= python3
+TORCH ?= torch
+VENV := .venv
+TEST := .venv-test
+TASK ?= breakout
+export OMP_NUM_THREADS ?= 1
+
+# CI runs the second half by itself, under a time limit.
+.PHONY: play test test-all test-all-tiers train lint clean
+
+play: $(VENV)/.ready
+	$(VENV)/bin/triune play $(TASK) --video runs/play/$(TASK).webp --report runs/play/$(TASK).html
+
+$(VENV)/.ready: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -e .
+	touch $@
+
+test: $(TEST)/.ready
+	$(TEST)/bin/ruff check .
+	$(TEST)/bin/mypy
+	$(TEST)/bin/python -m pytest -q
+
+$(TEST)/.ready: pyproject.toml
+	rm -rf $(TEST)
+	$(PYTHON) -m venv $(TEST)
+	$(TEST)/bin/python -m pip install --quiet --disable-pip-version-check -e ".[dev]"
+	touch $@
+
+# Every tier. TORCH names the build to install, for example TORCH="torch==2.13.0".
+test-all: test test-all-tiers
+
+test-all-tiers: $(TEST)/.ready
+	$(TEST)/bin/python -m pip install --quiet --disable-pip-version-check $(TORCH) -e ".[train]"
+	$(TEST)/bin/python -m pytest -q -m "slow or train or browser"
+
+train: $(VENV)/.ready
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check $(TORCH) -e ".[train]"
+	$(VENV)/bin/triune train $(TASK)
+
+lint: $(TEST)/.ready
+	$(TEST)/bin/ruff check .
+	$(TEST)/bin/mypy
+
+clean:
+	rm -rf $(VENV) $(TEST) build *.egg-info

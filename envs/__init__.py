@@ -1,0 +1,1 @@
+"""Tasks you can only see: pixels in, actions out; protocols, visual shifts, rollouts."""

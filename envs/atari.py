@@ -1,0 +1,127 @@
+"""The Atari emulator under a protocol: the privileged side of the wall.
+
+Knows: ale-py, RAM, score, lives, saved states, seeds. Runs in the emulator process (envs.emulator), in
+collection and in causal labelling. Does not know: perception, policies; nothing that decides may hold it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from envs.errors import EnvError
+from envs.protocol import Protocol
+from envs.spec import EnvSpec
+
+
+def rom_path(env_id: str) -> Any:
+    """Path of the ROM behind `ALE/Name-v5`; EnvError when it is unknown or not installed."""
+    import gymnasium
+    from ale_py import roms
+
+    if not env_id.startswith("ALE/"):
+        raise EnvError(f"{env_id!r} is not an Atari environment; use an id such as 'ALE/Breakout-v5'")
+    try:
+        import ale_py  # noqa: F401 - registers the ALE ids
+
+        game = gymnasium.spec(env_id).kwargs["game"]
+        path = roms.get_rom_path(game)
+    except (gymnasium.error.Error, KeyError) as e:
+        raise EnvError(f"unknown environment {env_id!r}: {str(e).splitlines()[0]}") from e
+    if path is None or not path.is_file():
+        raise EnvError(f"no ROM for {env_id!r}: reinstall ale-py, whose wheels carry the ROMs (pip install -U ale-py)")
+    return path
+
+
+class AtariCore:
+    """One emulator. `reset` starts the episode of `seed`; `step` advances one agent step. Reproducible to the byte."""
+
+    def __init__(self, env: EnvSpec, protocol: Protocol, seed: int = 0) -> None:
+        from ale_py import ALEInterface, LoggerMode
+
+        ALEInterface.setLoggerMode(LoggerMode.Error)
+        self.env, self.protocol, self.seed = env, protocol, seed
+        self._rom = rom_path(env.id)
+        self.ale = ALEInterface()
+        self.ale.setFloat("repeat_action_probability", protocol.sticky)
+        self._load()
+        if self.ale.getScreenDims() != (env.height, env.width):
+            raise EnvError(f"{env.id} shows {self.ale.getScreenDims()} pixels, system.toml says {env.height, env.width}")
+        legal = {a.name: a for a in self.ale.getLegalActionSet()}
+        unknown = [a for a in env.actions if a not in legal]
+        if unknown:
+            raise EnvError(f"{env.id} has no action {unknown[0]!r}; it has {', '.join(legal)}")
+        self._actions = [legal[a] for a in env.actions]
+        self._noop = legal["NOOP"]
+
+    def _load(self) -> None:
+        words = np.random.SeedSequence(self.seed).generate_state(2)
+        self.ale.setInt("random_seed", int(words[0]) & 0x7FFFFFFF)
+        self.ale.loadROM(self._rom)
+        self._start = np.random.default_rng(int(words[1]))
+
+    def reset(self, seed: int | None = None) -> np.ndarray:
+        """Start the episode of `seed` (the last one again by default); its first frame, uint8[H, W, 3]."""
+        self.seed = self.seed if seed is None else seed
+        self._load()
+        self.ale.reset_game()
+        self.score, self.done = 0, False
+        if self.protocol.noop_max:
+            for _ in range(int(self._start.integers(1, self.protocol.noop_max + 1))):
+                self.ale.act(self._noop)
+        return self.frame()
+
+    def step(self, action: int) -> np.ndarray:
+        """One agent step: `frameskip` emulated frames of `action`; the last frame, uint8[H, W, 3]."""
+        self.advance(action)
+        return self.frame()
+
+    def advance(self, action: int) -> None:
+        """`step` without fetching the frame."""
+        if not 0 <= action < len(self._actions):
+            raise EnvError(f"action {action} is outside 0 .. {len(self._actions) - 1} ({', '.join(self.env.actions)})")
+        for _ in range(self.protocol.frameskip):
+            self.score += int(self.ale.act(self._actions[action]))
+            if self.ale.game_over() or self.frames >= self.protocol.max_frames:
+                self.done = True
+                return
+
+    def frame(self, out: np.ndarray | None = None) -> np.ndarray:
+        """The screen as uint8[H, W, 3] RGB, into `out` when given."""
+        out = np.empty((self.env.height, self.env.width, 3), np.uint8) if out is None else out
+        self.ale.getScreenRGB(out)
+        return out
+
+    def palette_frame(self) -> np.ndarray:
+        """The screen as uint8[H, W] indices into the console's palette."""
+        return self.ale.getScreen().copy()  # type: ignore[no-any-return]
+
+    @property
+    def frames(self) -> int:
+        """Emulated frames of this episode so far."""
+        return int(self.ale.getEpisodeFrameNumber())
+
+    @property
+    def lives(self) -> int:
+        """Lives left."""
+        return int(self.ale.lives())
+
+    def ram(self) -> np.ndarray:
+        """uint8[128]: the console's memory."""
+        return self.ale.getRAM().copy()  # type: ignore[no-any-return]
+
+    def poke(self, writes: Mapping[int, int]) -> None:
+        """Overwrite bytes of RAM (training data and causal labels only)."""
+        for address, value in writes.items():
+            self.ale.setRAM(int(address), int(value) & 0xFF)
+
+    def clone(self) -> tuple[Any, int, bool]:
+        """The whole state, emulator randomness included."""
+        return self.ale.cloneState(include_rng=True), self.score, self.done
+
+    def restore(self, state: tuple[Any, int, bool]) -> None:
+        """Back to a cloned state."""
+        saved, self.score, self.done = state
+        self.ale.restoreState(saved)

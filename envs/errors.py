@@ -1,0 +1,7 @@
+"""What the environment layer raises. Knows nothing else."""
+
+from __future__ import annotations
+
+
+class EnvError(Exception):
+    """A task, protocol or emulator that cannot be used. The message names the fix and the nearest valid choice."""

@@ -1,0 +1,183 @@
+"""Read `system.toml`: what the task is, checked, with the line of whatever is wrong.
+
+Knows: the folder of a heuristic system, the `[env]`, `[safety]` and `[budget]` tables, where the zoo is.
+Does not know: what the `[scene]` table means (perception.scene does) or how the environment runs.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from envs.errors import EnvError
+from envs.protocol import PROTOCOLS
+
+SYSTEM_FORMAT = 1
+ZOO = Path(__file__).resolve().parent.parent / "zoo"
+
+
+@dataclass(frozen=True)
+class EnvSpec:
+    """An environment and the part of its actions that the task uses, by name and in the policy's order."""
+
+    id: str
+    height: int
+    width: int
+    actions: tuple[str, ...]
+    fallback: str
+    protocol: str = "sticky"
+
+
+@dataclass(frozen=True)
+class SystemSpec:
+    """One `system.toml`. `scene` and `colours` are raw tables for the layers that understand them."""
+
+    name: str
+    title: str
+    folder: Path
+    env: EnvSpec
+    scene: dict[str, Any]
+    safety: dict[str, Any] = field(default_factory=dict)
+    budget: dict[str, float] = field(default_factory=dict)
+    colours: dict[str, Any] = field(default_factory=dict)
+    text: str = ""
+
+    def constants(self, frameskip: int, sticky: float) -> dict[str, float]:
+        """The compile-time constants a policy sees under a protocol."""
+        return {"FRAMESKIP": frameskip, "STICKY": sticky, "HEIGHT": self.env.height, "WIDTH": self.env.width}
+
+
+def task_names() -> list[str]:
+    """Tasks of the zoo that ships with Triune."""
+    return sorted(p.parent.name for p in ZOO.glob("*/system.toml"))
+
+
+def find_folder(task: str | Path) -> Path:
+    """The folder of a task given by name or path; EnvError with the nearest name when there is none."""
+    for folder in (ZOO / str(task), Path(task)):
+        if (folder / "system.toml").is_file():
+            return folder
+    names = task_names()
+    close = difflib.get_close_matches(str(task), names, 1)
+    hint = f"did you mean {close[0]!r}?" if close else f"the zoo has {', '.join(names) or 'nothing'}"
+    raise EnvError(f"unknown task {str(task)!r}: no such name in the zoo and no folder with a system.toml; {hint}")
+
+
+def load_spec(task: str | Path) -> SystemSpec:
+    """Read and check the `system.toml` of a task; EnvError gives file, line and fix."""
+    path = find_folder(task) / "system.toml"
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as e:
+        raise EnvError(f"cannot read {path}: {e}") from e
+    return parse_spec(text, path)
+
+
+def parse_spec(text: str, path: Path) -> SystemSpec:
+    """A SystemSpec from the text of `system.toml`; `path` names it in errors."""
+    try:
+        config = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as e:
+        found = re.search(r"line (\d+)", str(e))
+        line = found.group(1) if found else str(text.count("\n") + 1)
+        raise EnvError(f"{path}, line {line}: not valid TOML: {e}") from e
+    reader = _Reader(config, text, path)
+    reader.only((), "format", "name", "title", "env", "safety", "scene", "budget", "colours")
+    if reader.get((), "format", int) != SYSTEM_FORMAT:
+        reader.fail(("format",), f"format {config['format']} is not {SYSTEM_FORMAT}, the one this Triune reads")
+    return SystemSpec(
+        name=reader.get((), "name", str),
+        title=config.get("title", config["name"]),
+        folder=path.parent,
+        env=_env(reader),
+        scene=reader.get((), "scene", dict),
+        safety=_safety(reader),
+        budget=config.get("budget", {}),
+        colours=config.get("colours", {}),
+        text=text,
+    )
+
+
+def _env(reader: _Reader) -> EnvSpec:
+    reader.get((), "env", dict)
+    reader.only(("env",), "id", "height", "width", "actions", "fallback", "protocol")
+    actions = reader.get(("env",), "actions", list)
+    if not actions or not all(isinstance(a, str) and a.isidentifier() for a in actions):
+        reader.fail(("env", "actions"), "actions is a list of names such as NOOP, FIRE")
+    fallback = reader.get(("env",), "fallback", str)
+    if fallback not in actions:
+        reader.fail(("env", "fallback"), f"fallback {fallback!r} is not one of the actions{_nearest(fallback, actions)}")
+    protocol = reader.get(("env",), "protocol", str, "sticky")
+    if protocol not in PROTOCOLS:
+        reader.fail(("env", "protocol"), f"unknown protocol {protocol!r}{_nearest(protocol, list(PROTOCOLS))}")
+    height, width = (reader.get(("env",), k, int) for k in ("height", "width"))
+    return EnvSpec(reader.get(("env",), "id", str), height, width, tuple(actions), fallback, protocol)
+
+
+def _safety(reader: _Reader) -> dict[str, Any]:
+    if "safety" not in reader.config:
+        return {}
+    reader.only(("safety",), "lost_after", "deadline_ms")
+    lost_after = reader.get(("safety",), "lost_after", int, 8)
+    deadline_ms = reader.get(("safety",), "deadline_ms", (int, float), 100)
+    if lost_after < 1 or deadline_ms <= 0:
+        reader.fail(("safety",), "lost_after and deadline_ms are positive")
+    return {"lost_after": lost_after, "deadline_ms": float(deadline_ms)}
+
+
+def _nearest(name: str, choices: list[str]) -> str:
+    close = difflib.get_close_matches(name, choices, 1)
+    return f"; did you mean {close[0]!r}?" if close else f"; choose one of {', '.join(choices)}"
+
+
+class _Reader:
+    """Typed access to nested tables; every failure carries the line of its key."""
+
+    def __init__(self, config: Mapping[str, Any], text: str, path: Path) -> None:
+        self.config, self.text, self.path = config, text, path
+
+    def fail(self, key: Sequence[str], message: str) -> Any:
+        raise EnvError(f"{self.path}, line {find_line(self.text, key)}: {message}")
+
+    def table(self, path: Sequence[str]) -> Mapping[str, Any]:
+        found: Any = self.config
+        for part in path:
+            found = found[part]
+        return found  # type: ignore[no-any-return]
+
+    def get(self, path: Sequence[str], key: str, kind: Any, default: Any = None) -> Any:
+        value = self.table(path).get(key, default)
+        if value is None:
+            self.fail(path, f"missing {key!r}" + (f" in [{'.'.join(path)}]" if path else ""))
+        if not isinstance(value, kind) or isinstance(value, bool):
+            names = {str: "a string", int: "a whole number", list: "a list", dict: "a table"}
+            self.fail((*path, key), f"{key} is {names.get(kind, 'a number')}, got {value!r}")
+        return value
+
+    def only(self, path: Sequence[str], *known: str) -> None:
+        for key in self.table(path):
+            if key not in known:
+                self.fail((*path, key), f"unknown key {key!r}{_nearest(key, list(known))}")
+
+
+def find_line(text: str, key: Sequence[str]) -> int:
+    """The line (from 1) where the dotted `key` stands in TOML text, or its table, or 1."""
+    table: list[str] = []
+    best = 1
+    for number, line in enumerate(text.splitlines(), 1):
+        header = re.match(r"\s*\[([^\[\]]+)\]", line)
+        if header:
+            table = [p.strip().strip("\"'") for p in header.group(1).split(".")]
+            if table == list(key):
+                return number
+            if table == list(key)[: len(table)]:
+                best = number
+        assigned = re.match(r"\s*[\"']?([A-Za-z0-9_-]+)[\"']?\s*=", line)
+        if assigned and [*table, assigned.group(1)] == list(key):
+            return number
+    return best

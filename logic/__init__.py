@@ -1,0 +1,1 @@
+"""Scene to Action: the policy language, its runner, safety rules."""

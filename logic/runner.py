@@ -1,0 +1,170 @@
+"""Run a policy written in the language, for text that is trusted: the zoo that ships with Triune.
+
+Knows: loading policy, safety and library text, checking it against the subset, calling it.
+Does not know: scenes' meaning, safety order, environments. The compiler replaces this file's `exec` behind
+the same `Program`; until then text of unknown origin must not come here (see `triune.system`).
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from logic import subset
+from logic.errors import LogicError
+from logic.language import tunable, vocabulary
+
+Library = Callable[[str], str]
+LIBRARY_FOLDER = Path(__file__).parent / "lib"
+
+
+class Memory:
+    """What a policy remembers between steps: the fields its own `class Memory` declares, nothing else."""
+
+    def __init__(self, fields: Mapping[str, Any]) -> None:
+        self.__dict__.update(fields)
+
+    def snapshot(self) -> dict[str, Any]:
+        """Field values. Arrays are never written in place, so this is cheap and complete."""
+        return dict(self.__dict__)
+
+    def restore(self, snapshot: dict[str, Any]) -> None:
+        """Back to a snapshot."""
+        self.__dict__.update(snapshot)
+
+
+@dataclass(frozen=True)
+class Module:
+    """One loaded text of the language: its functions by name, memory defaults, and every source it used."""
+
+    name: str
+    namespace: dict[str, Any]
+    functions: tuple[ast.FunctionDef, ...]
+    fields: dict[str, Any]
+    sources: dict[str, str]
+    tunables: dict[str, tuple[float, float, float]] = field(default_factory=dict)
+
+    def start(self) -> Memory:
+        """Fresh memory, every field at its default."""
+        return Memory(self.fields)
+
+
+@dataclass(frozen=True)
+class Program:
+    """A policy ready to act. `reasons` maps each reason to the lines that give it."""
+
+    module: Module
+    act: Callable[[Any, Memory], tuple[int, str]]
+    reasons: dict[str, list[int]]
+
+    def start(self) -> Memory:
+        """Fresh memory, every field at its default."""
+        return self.module.start()
+
+
+def shipped_library(name: str) -> str:
+    """Source of library module `name` as shipped; LogicError when there is none."""
+    path = LIBRARY_FOLDER / f"{name}.py"
+    if not path.is_file():
+        have = sorted(p.stem for p in LIBRARY_FOLDER.glob("*.py") if p.stem != "__init__")
+        raise LogicError(f"no library module {name!r}; there are: {', '.join(have)}")
+    return path.read_text(encoding="utf-8")
+
+
+def load_module(source: str, name: str, constants: Mapping[str, Any], library: Library = shipped_library) -> Module:
+    """Check and load one text. LogicError lists every violation with its line."""
+    words = vocabulary()
+    tree = subset.parse(source, name)
+    found = [tree] if isinstance(tree, subset.Diagnostic) else subset.check(tree, {*words, *constants})
+    if found or isinstance(tree, subset.Diagnostic):
+        raise LogicError("\n".join(f"{name}, {d}" for d in found))
+    namespace: dict[str, Any] = {**words, **constants, "__builtins__": {}}
+    sources = {name: source}
+    for node in tree.body:
+        if isinstance(node, ast.ImportFrom):
+            _link(node, namespace, sources, library)
+    fields = _run(tree, name, namespace)
+    functions = tuple(n for n in tree.body if isinstance(n, ast.FunctionDef))
+    return Module(name, namespace, functions, fields, sources, _tunables(tree, namespace))
+
+
+def _link(node: ast.ImportFrom, namespace: dict[str, Any], sources: dict[str, str], library: Library) -> None:
+    """Bind the library functions one import asks for."""
+    stem = (node.module or "")[len(subset.LIBRARY) :]
+    part = load_module(library(stem), f"lib/{stem}", {}, library)
+    sources.update(part.sources)
+    for alias in node.names:
+        if alias.name not in part.namespace or alias.name.startswith("_"):
+            raise LogicError(f"library module {stem!r} has no {alias.name!r}")
+        namespace[alias.name] = part.namespace[alias.name]
+
+
+def _run(tree: ast.Module, name: str, namespace: dict[str, Any]) -> dict[str, Any]:
+    """Execute constants and functions in order; evaluate Memory's defaults after them."""
+    fields: dict[str, Any] = {}
+    body = [n for n in tree.body if isinstance(n, (ast.FunctionDef, ast.Assign))]
+    # Tables are computed by helpers that may stand below them.
+    body.sort(key=lambda n: isinstance(n, ast.Assign))
+    try:
+        exec(compile(ast.Module(body, []), name, "exec"), namespace)  # noqa: S102 - trusted text only, see above
+        for node in tree.body:
+            for item in node.body if isinstance(node, ast.ClassDef) else ():
+                if isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name) and item.value is not None:
+                    code = compile(ast.Expression(item.value), name, "eval")
+                    fields[item.target.id] = eval(code, namespace)  # noqa: S307 - trusted text only
+    except Exception as e:
+        raise LogicError(f"{name} cannot be loaded: {type(e).__name__}: {e}") from e
+    for value in fields.values():
+        if hasattr(value, "flags"):
+            value.flags.writeable = False
+    return fields
+
+
+def _tunables(tree: ast.Module, namespace: dict[str, Any]) -> dict[str, tuple[float, float, float]]:
+    found = {}
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Call) and isinstance(node.targets[0], ast.Name):
+            call = node.value
+            if isinstance(call.func, ast.Name) and call.func.id == tunable.__name__:
+                default, low, high = (ast.literal_eval(a) for a in call.args)
+                found[node.targets[0].id] = (float(default), float(low), float(high))
+    return found
+
+
+def reason_lines(functions: tuple[ast.FunctionDef, ...]) -> dict[str, list[int]]:
+    """Each string that a function returns beside an action, with the lines where it stands."""
+    lines: dict[str, list[int]] = {}
+    for function in functions:
+        for node in ast.walk(function):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str) and not _documents(node, function):
+                lines.setdefault(node.value, []).append(node.lineno)
+    return lines
+
+
+def _documents(node: ast.Constant, function: ast.FunctionDef) -> bool:
+    first = function.body[0]
+    return isinstance(first, ast.Expr) and first.value is node
+
+
+def load_program(
+    source: str, constants: Mapping[str, Any], library: Library = shipped_library, name: str = "policy"
+) -> Program:
+    """A Program from policy text. `constants`: FRAMESKIP, STICKY, HEIGHT, WIDTH and the action names."""
+    module = load_module(source, name, constants, library)
+    act = [f for f in module.functions if f.name == "act"]
+    if not act or [a.arg for a in act[0].args.args] != ["scene", "memory"]:
+        raise LogicError(f"{name} needs `def act(scene, memory):` that returns an action and a reason")
+    return Program(module, module.namespace["act"], reason_lines(module.functions))
+
+
+def load_policy(path: Path | str, actions: tuple[str, ...], constants: Mapping[str, Any]) -> Program:
+    """Read `path` and load it for one protocol's constants."""
+    path = Path(path)
+    try:
+        source = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as e:
+        raise LogicError(f"cannot read {path}: {e}") from e
+    return load_program(source, {**constants, **{a: i for i, a in enumerate(actions)}}, name=path.name)

@@ -1,0 +1,1 @@
+"""Pixels to Scene: the network, its training, its ONNX runtime, tracking."""

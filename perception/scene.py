@@ -1,0 +1,275 @@
+"""The Scene: what perception believes is there at one step.
+
+Knows: the schema of a task's things, grids and gauges, the flat float32 layout that crosses every wall
+(ONNX output, stores, bundles) and the named, read-only view of it that policies use.
+Does not know: networks, environments, policies. Imports no other layer.
+
+Units: native frame pixels, origin at the top left edge; pixel column i covers [i, i + 1). `x, y` is the
+centre of the visible box, `w, h` its size, `vx, vy` pixels per agent step, `sure` a probability.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+
+SLOT_FIELDS = ("seen", "x", "y", "w", "h", "vx", "vy", "sure")
+SLOT = len(SLOT_FIELDS)
+SCHEMA_FORMAT = 1
+
+
+class SceneError(ValueError):
+    """A schema that cannot be used. `key` is the path of the offending key inside `[scene]`."""
+
+    def __init__(self, message: str, key: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.key = key
+
+
+@dataclass(frozen=True)
+class ThingSpec:
+    """A kind of object. `size` is the typical visible (w, h); `max_speed` bounds |vx|, |vy| per agent step."""
+
+    name: str
+    count: int = 1
+    size: tuple[float, float] = (4.0, 4.0)
+    required: bool = False
+    max_speed: float = 32.0
+
+
+@dataclass(frozen=True)
+class GridSpec:
+    """A lattice of `rows` x `cols` cells of size `cell` (w, h), the first at (`left`, `top`)."""
+
+    name: str
+    rows: int
+    cols: int
+    top: float
+    left: float
+    cell: tuple[float, float]
+
+
+@dataclass(frozen=True)
+class GaugeSpec:
+    """A number read off the screen inside `box` (top, left, bottom, right), between `low` and `high`."""
+
+    name: str
+    box: tuple[int, int, int, int]
+    low: float = 0.0
+    high: float = 1.0
+
+
+class ThingView:
+    """One slot of the Scene, as plain Python numbers."""
+
+    __slots__ = SLOT_FIELDS
+
+    def __init__(self, values: list[float]) -> None:
+        self.seen = values[0] > 0.5
+        self.x, self.y, self.w, self.h, self.vx, self.vy, self.sure = values[1:SLOT]
+
+    def __repr__(self) -> str:
+        state = "seen" if self.seen else "unseen"
+        return f"<{state} x={self.x:.2f} y={self.y:.2f} w={self.w:.1f} h={self.h:.1f} sure={self.sure:.2f}>"
+
+
+class Scene:
+    """Named, read-only view of one Scene vector: `scene.ball.x`, `scene.enemy[2].seen`, `scene.bricks[r, c]`."""
+
+    def __init__(self, parts: dict[str, Any], vector: np.ndarray, names: tuple[str, ...]) -> None:
+        self.__dict__.update(parts)
+        self.__dict__["_vector"] = vector
+        self.__dict__["_names"] = names
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        raise AttributeError("a Scene is read-only; keep your own values in memory")
+
+    def __getattr__(self, name: str) -> Any:
+        known = sorted(k for k in self.__dict__ if not k.startswith("_"))
+        close = difflib.get_close_matches(name, known, 1)
+        hint = f"; did you mean {close[0]!r}?" if close else f"; it has {', '.join(known)}"
+        raise AttributeError(f"the scene has no {name!r}{hint}")
+
+    @property
+    def vector(self) -> np.ndarray:
+        """The float32[size] vector this view was read from."""
+        vector: np.ndarray = self._vector
+        return vector
+
+    def as_dict(self) -> dict[str, float]:
+        """Flat `{field name: value}`, in schema order."""
+        return dict(zip(self._names, self._vector.tolist(), strict=True))
+
+
+@dataclass(frozen=True)
+class SceneSchema:
+    """The things, grids and gauges of one task and where each stands in the flat vector."""
+
+    crop: tuple[int, int, int, int]
+    things: tuple[ThingSpec, ...]
+    grids: tuple[GridSpec, ...] = ()
+    gauges: tuple[GaugeSpec, ...] = ()
+    window: int = 1
+    names: tuple[str, ...] = field(init=False, repr=False, compare=False)
+    _layout: dict[str, tuple[int, int]] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        layout: dict[str, tuple[int, int]] = {}
+        names: list[str] = []
+        for thing in self.things:
+            layout[thing.name] = (len(names), len(names) + SLOT * thing.count)
+            for i in range(thing.count):
+                prefix = thing.name if thing.count == 1 else f"{thing.name}[{i}]"
+                names += [f"{prefix}.{f}" for f in SLOT_FIELDS]
+        for grid in self.grids:
+            layout[grid.name] = (len(names), len(names) + grid.rows * grid.cols)
+            names += [f"{grid.name}[{r},{c}]" for r in range(grid.rows) for c in range(grid.cols)]
+        for gauge in self.gauges:
+            layout[gauge.name] = (len(names), len(names) + 1)
+            names.append(gauge.name)
+        object.__setattr__(self, "names", tuple(names))
+        object.__setattr__(self, "_layout", layout)
+
+    @property
+    def size(self) -> int:
+        """Length of the flat vector."""
+        return len(self.names)
+
+    @property
+    def fingerprint(self) -> str:
+        """sha256 of the canonical form; weights, stores and bundles carry it."""
+        return hashlib.sha256(json.dumps(self.to_config(), sort_keys=True).encode()).hexdigest()
+
+    def slot(self, thing: str, index: int = 0) -> slice:
+        """Where slot `index` of `thing` stands in the flat vector."""
+        start, stop = self._layout[thing]
+        if not 0 <= index * SLOT < stop - start:
+            raise IndexError(f"{thing} has {(stop - start) // SLOT} slots, asked for {index}")
+        return slice(start + index * SLOT, start + (index + 1) * SLOT)
+
+    def grid(self, name: str) -> slice:
+        """Where the cells of grid `name` stand, row-major."""
+        return slice(*self._layout[name])
+
+    def gauge(self, name: str) -> int:
+        """Index of gauge `name` in the flat vector."""
+        return self._layout[name][0]
+
+    def empty(self) -> np.ndarray:
+        """A Scene vector with nothing in it."""
+        return np.zeros(self.size, np.float32)
+
+    def read(self, vector: np.ndarray) -> Scene:
+        """Named view of float32[size]; ValueError when the length is wrong."""
+        if vector.shape != (self.size,):
+            raise SceneError(f"a scene vector of this task has shape ({self.size},), got {vector.shape}")
+        end = self._layout[self.things[-1].name][1] if self.things else 0
+        flat = vector[:end].tolist()
+        parts: dict[str, Any] = {}
+        for thing in self.things:
+            start = self._layout[thing.name][0]
+            if thing.count == 1:
+                parts[thing.name] = ThingView(flat[start : start + SLOT])
+            else:
+                slots = range(start, start + SLOT * thing.count, SLOT)
+                parts[thing.name] = tuple(ThingView(flat[k : k + SLOT]) for k in slots)
+        for grid in self.grids:
+            cells = vector[self.grid(grid.name)].reshape(grid.rows, grid.cols) > 0.5
+            cells.flags.writeable = False
+            parts[grid.name] = cells
+        for gauge in self.gauges:
+            parts[gauge.name] = float(vector[self.gauge(gauge.name)])
+        return Scene(parts, vector, self.names)
+
+    def to_config(self) -> dict[str, Any]:
+        """The `[scene]` table this schema came from, in canonical form (JSON-able)."""
+
+        def table(items: tuple[Any, ...]) -> dict[str, Any]:
+            return {i.name: {k: v for k, v in asdict(i).items() if k != "name"} for i in items}
+
+        config = {"format": SCHEMA_FORMAT, "crop": self.crop, "window": self.window}
+        config |= {"things": table(self.things), "grids": table(self.grids), "gauges": table(self.gauges)}
+        canonical: dict[str, Any] = json.loads(json.dumps(config))
+        return canonical
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> SceneSchema:
+        """Build from the `[scene]` table of `system.toml`; SceneError names the offending key."""
+        _known(config, ("format", "crop", "window", "things", "grids", "gauges"), ())
+        if config.get("format", SCHEMA_FORMAT) != SCHEMA_FORMAT:
+            raise SceneError(f"scene format {config['format']} is not {SCHEMA_FORMAT}; update Triune", ("format",))
+        crop = _numbers(config, "crop", 4, ())
+        things = tuple(_item(ThingSpec, n, t, ("things", n)) for n, t in _table(config, "things").items())
+        if not things and not config.get("grids"):
+            raise SceneError("a scene needs at least one thing or grid: add [scene.things.NAME]", ("things",))
+        grids = tuple(_item(GridSpec, n, t, ("grids", n)) for n, t in _table(config, "grids").items())
+        gauges = tuple(_item(GaugeSpec, n, t, ("gauges", n)) for n, t in _table(config, "gauges").items())
+        names = [i.name for i in (*things, *grids, *gauges)]
+        for name in names:
+            if names.count(name) > 1:
+                raise SceneError(f"two parts of the scene are named {name!r}", ("things", name))
+        window = config.get("window", 1)
+        if not isinstance(window, int) or not 1 <= window <= 8:
+            raise SceneError(f"window is a whole number of frames from 1 to 8, got {window!r}", ("window",))
+        top, left, bottom, right = (int(v) for v in crop)
+        if not (0 <= top < bottom and 0 <= left < right):
+            raise SceneError("crop is [top, left, bottom, right] with top < bottom and left < right", ("crop",))
+        return cls((top, left, bottom, right), things, grids, gauges, window)
+
+
+def _table(config: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    value = config.get(key, {})
+    if not isinstance(value, Mapping):
+        raise SceneError(f"{key} is a table: write [scene.{key}.NAME]", (key,))
+    return value
+
+
+def _known(config: Mapping[str, Any], known: tuple[str, ...], key: tuple[str, ...]) -> None:
+    for name in config:
+        if name not in known:
+            close = difflib.get_close_matches(name, known, 1)
+            hint = f"did you mean {close[0]!r}?" if close else f"known keys: {', '.join(known)}"
+            raise SceneError(f"unknown key {name!r}; {hint}", (*key, name))
+
+
+def _numbers(config: Mapping[str, Any], key: str, n: int, path: tuple[str, ...]) -> tuple[float, ...]:
+    value = config.get(key)
+    good = isinstance(value, (list, tuple)) and len(value) == n
+    if not good or not all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in value or ()):
+        raise SceneError(f"{key} is a list of {n} numbers, got {value!r}", (*path, key))
+    return tuple(value)  # type: ignore[arg-type]
+
+
+_TUPLES = {"size": 2, "cell": 2, "box": 4}  # fields that are lists of numbers
+
+
+def _item(kind: type[Any], name: str, config: Any, path: tuple[str, ...]) -> Any:
+    """One ThingSpec, GridSpec or GaugeSpec from its table, every field checked by type."""
+    if not isinstance(config, Mapping) or not name.isidentifier():
+        raise SceneError(f"{name!r} is a table with an identifier as its name", path)
+    fields = {f: t for f, t in kind.__annotations__.items() if f != "name"}
+    _known(config, tuple(fields), path)
+    values: dict[str, Any] = {}
+    for key, value in config.items():
+        wanted = fields[key]
+        if key in _TUPLES:
+            values[key] = _numbers(config, key, _TUPLES[key], path)
+        elif wanted == "bool" and isinstance(value, bool):
+            values[key] = value
+        elif wanted == "int" and isinstance(value, int) and not isinstance(value, bool) and value > 0:
+            values[key] = value
+        elif wanted == "float" and isinstance(value, (int, float)) and not isinstance(value, bool):
+            values[key] = float(value)
+        else:
+            raise SceneError(f"{key} is a {wanted}, got {value!r}", (*path, key))
+    try:
+        return kind(name, **values)
+    except TypeError:
+        needed = [f for f in fields if f not in values and f not in kind.__dict__]
+        raise SceneError(f"missing {', '.join(needed)}", path) from None

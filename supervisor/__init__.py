@@ -1,0 +1,1 @@
+"""Evidence to better policy. Arrives with a later release; see CHANGELOG.md."""
