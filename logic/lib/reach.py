@@ -1,0 +1,113 @@
+"""Backward induction, done once at load: how surely can a lagging, sticky paddle meet the ball in j frames?
+
+Knows: a paddle whose target moves by one pitch per executed frame, whose display follows half-way each time it is
+refreshed, and actions that repeat the one before with a known probability. Offsets are relative to the place
+where the ball arrives (the goal), so that one table serves every landing point.
+Does not know: any game's walls, ball or scoring. The ends of the paddle's range are ignored, which only makes it
+more careful there.
+
+State: target minus goal (OFFSETS bins of GRAIN px), target minus displayed (`lag` bins of 1 px on each side of 0,
+12 where the display is refreshed every frame, 24 where every second), move executed last. Moves are 0 stay, 1 towards larger positions, 2 towards smaller ones. Values run over rows
+`3 * last + asked` and columns of states.
+"""
+
+PITCH = 6  # px the target moves per executed frame (measured: 6, 6, 6, 6, 6, 6, 4; mean 5.74)
+GRAIN = 2
+SPAN = 45
+OFFSETS = 91
+
+
+def displayed_offsets(lag):
+    """Float[S]: displayed position minus goal, px, in each of the S = OFFSETS * (2 * lag + 1) states."""
+    place = (arange(OFFSETS) - SPAN) * GRAIN
+    behind = arange(2 * lag + 1) - lag
+    return to_float(reshape(place[:, None] - behind[None, :], OFFSETS * (2 * lag + 1)))
+
+
+def within(offsets, low, high, soft):
+    """Chance that an offset lies in [low, high] when it is only known to about `soft` px: 1 inside, fading outside."""
+    return clip(0.5 + minimum(offsets - low, high - offsets) / soft, 0.0, 1.0)
+
+
+def next_states(direction, refreshed, lag):
+    """Int[S]: the state one frame later when the target moves in `direction` (-1, 0, 1)."""
+    lags = 2 * lag + 1
+    place = clip(arange(OFFSETS) + direction * (PITCH // GRAIN), 0, OFFSETS - 1)
+    behind = arange(lags) - lag
+    if refreshed:
+        behind = behind // 2
+    behind = clip(behind + direction * PITCH + lag, 0, lags - 1)
+    return reshape(place[:, None] * lags + behind[None, :], OFFSETS * lags)
+
+
+def one_frame_earlier(ahead, refreshed, sticky, lag):
+    """Float[9, S]: values before a frame that executes `last` with probability `sticky`, else `asked`."""
+    stay = next_states(0, refreshed, lag)
+    up = next_states(1, refreshed, lag)
+    down = next_states(-1, refreshed, lag)
+    rows = zeros(9, len(stay))
+    for last in range(3):
+        kept = stay if last == 0 else up if last == 1 else down
+        for asked in range(3):
+            done = stay if asked == 0 else up if asked == 1 else down
+            old = take(take(ahead, 3 * last + asked), kept)
+            new = take(take(ahead, 4 * asked), done)
+            rows = put(rows, 3 * last + asked, sticky * old + (1.0 - sticky) * new)
+    return rows
+
+
+def free_choice(values):
+    """Float[9, S]: values at the start of an agent step, when `asked` may still be chosen."""
+    rows = values
+    for last in range(3):
+        best = maximum(take(values, 3 * last), maximum(take(values, 3 * last + 1), take(values, 3 * last + 2)))
+        for asked in range(3):
+            rows = put(rows, 3 * last + asked, best)
+    return rows
+
+
+def reach_table(frames, sticky, horizon, refreshed, hit, worth, cost, lag):
+    """Float[(horizon + 1) * 9 * S]: value of each move with j frames to go to the last frame of contact.
+
+    `frames`, `sticky`: of the protocol; `refreshed` Bool[horizon]: does the display follow in the frame after
+    which j frames are left; `hit`, `worth` Float[W, S]: chance of contact and what it is then worth, on arrival
+    with j < W frames left (a missed contact may be made up in a later frame); `cost` Float[S]: per frame.
+    """
+    states = len(cost)
+    layers = zeros(frames + 1, 9 * states)  # by frames left in the agent step; with 0 left the choice is free
+    table = zeros(horizon + 1, 9 * states)
+    for j in range(1, horizon + 1):
+        fresh = layers
+        for left in range(1, frames + 1):
+            ahead = reshape(take(layers, left - 1), 9, states)
+            if j - 1 < len(hit):
+                chance = take(hit, j - 1)
+                ahead = (chance * take(worth, j - 1))[None, :] + (1.0 - chance)[None, :] * ahead
+            values = one_frame_earlier(ahead, refreshed[j - 1], sticky, lag) - cost[None, :]
+            fresh = put(fresh, left, reshape(values, 9 * states))
+        asked = take(fresh, frames)
+        table = put(table, j, asked)
+        layers = put(fresh, 0, reshape(free_choice(reshape(asked, 9, states)), 9 * states))
+    return reshape(table, (horizon + 1) * 9 * states)
+
+
+def reach_values(table, j, offset, behind, last, weight, lag):
+    """Float[3]: value of asking for each move with j frames to go, averaged over a belief of K guesses.
+
+    `offset` Float[K]: target minus goal, px; `behind` Int[K]: target minus displayed, px; `last` Int[K];
+    `weight` Float[K]; j from 1 to the table's horizon. Far offsets count as the farthest.
+    """
+    lags = 2 * lag + 1
+    place = clip(to_int(floor_of(offset / GRAIN + 0.5)) + SPAN, 0, OFFSETS - 1)
+    state = place * lags + clip(behind + lag, 0, lags - 1)
+    index = (j * 9 + last * 3) * (OFFSETS * lags) + state
+    return matmul(weight, take(table, index[:, None] + (arange(3) * (OFFSETS * lags))[None, :]))
+
+
+def reach_values_of_one(table, j, offset, behind, last, lag):
+    """The same for a single guess given as scalars: (stay, up, down)."""
+    lags = 2 * lag + 1
+    states = OFFSETS * lags
+    place = clip(math.floor(offset / GRAIN + 0.5) + SPAN, 0, OFFSETS - 1)
+    index = (j * 9 + last * 3) * states + place * lags + clip(behind + lag, 0, lags - 1)
+    return take(table, index), take(table, index + states), take(table, index + 2 * states)
