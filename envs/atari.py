@@ -48,7 +48,9 @@ class AtariCore:
         self.ale.setFloat("repeat_action_probability", protocol.sticky)
         self._load()
         if self.ale.getScreenDims() != (env.height, env.width):
-            raise EnvError(f"{env.id} shows {self.ale.getScreenDims()} pixels, system.toml says {env.height, env.width}")
+            raise EnvError(
+                f"{env.id} shows {self.ale.getScreenDims()} pixels, system.toml says {env.height, env.width}"
+            )
         legal = {a.name: a for a in self.ale.getLegalActionSet()}
         unknown = [a for a in env.actions if a not in legal]
         if unknown:

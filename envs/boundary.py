@@ -16,6 +16,7 @@ import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import numpy as np
 
@@ -52,7 +53,7 @@ class Observer:
 
 
 class PixelEnv:
-    """Frames in, actions out. `reset(seed)`, then `step(action)` until `done`; `sheet()` afterwards; `close()` at the end.
+    """Frames in, actions out: `reset(seed)`, `step(action)` until `done`, then `sheet()`; `close()` at the end.
 
     The frame is a read-only uint8[H, W, 3] view that the next call overwrites: copy it to keep it.
     """
@@ -71,7 +72,12 @@ class PixelEnv:
         with tempfile.NamedTemporaryFile(dir=folder) as shared:
             shared.truncate(n + 4 * extra)
             self._map = mmap.mmap(shared.fileno(), n + 4 * extra, access=mmap.ACCESS_READ)
-            job = {"env": asdict(env), "protocol": asdict(protocol), "shift": shift, "canary": canary}
+            job: dict[str, object] = {
+                "env": asdict(env),
+                "protocol": asdict(protocol),
+                "shift": shift,
+                "canary": canary,
+            }
             job |= {"shared": shared.name, "observer_size": extra}
             if observer:
                 job |= {"observer": observer.target, "observer_arg": observer.argument}
@@ -140,8 +146,9 @@ class PixelEnv:
         self._send(bytes([SHEET]))
         self.done = True
         text = self._read(LENGTH.unpack(self._read(LENGTH.size))[0])
-        raw = json.loads(text)
-        return Sheet(**{k: tuple(v) if isinstance(v, list) else v for k, v in raw.items()})
+        raw: dict[str, Any] = json.loads(text)
+        raw |= {k: tuple(raw[k]) for k in ("scores", "lives_left")}
+        return Sheet(**raw)
 
     def close(self) -> None:
         """End the emulator process. Safe to call twice."""

@@ -95,7 +95,12 @@ class Emulator:
     def sheet(self) -> bytes:
         """What happened, as JSON. Asking ends the episode, so nothing can be learned from it while it runs."""
         ended, self.core.done = self.core.done, True
-        sheet = {"score": self.core.score, "lives": self.core.lives, "frames": self.core.frames, "finished": ended}
+        sheet: dict[str, Any] = {
+            "score": self.core.score,
+            "lives": self.core.lives,
+            "frames": self.core.frames,
+            "finished": ended,
+        }
         sheet |= {"scores": self.scores, "lives_left": self.lives}
         return json.dumps(sheet).encode()
 

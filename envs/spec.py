@@ -111,7 +111,9 @@ def _env(reader: _Reader) -> EnvSpec:
         reader.fail(("env", "actions"), "actions is a list of names such as NOOP, FIRE")
     fallback = reader.get(("env",), "fallback", str)
     if fallback not in actions:
-        reader.fail(("env", "fallback"), f"fallback {fallback!r} is not one of the actions{_nearest(fallback, actions)}")
+        reader.fail(
+            ("env", "fallback"), f"fallback {fallback!r} is not one of the actions{_nearest(fallback, actions)}"
+        )
     protocol = reader.get(("env",), "protocol", str, "sticky")
     if protocol not in PROTOCOLS:
         reader.fail(("env", "protocol"), f"unknown protocol {protocol!r}{_nearest(protocol, list(PROTOCOLS))}")

@@ -130,7 +130,7 @@ class Controller:
         return self.fallback, fault
 
     def _valid(self, action: Any) -> bool:
-        return isinstance(action, (int, np.integer)) and 0 <= action < self.n_actions
+        return isinstance(action, (int, np.integer)) and 0 <= int(action) < self.n_actions
 
     def _is_lost(self, scene: Scene) -> bool:
         """Has something required been unseen, or seen with less than even odds, for `lost_after` steps?"""

@@ -105,7 +105,7 @@ def _link(node: ast.ImportFrom, namespace: dict[str, Any], sources: dict[str, st
 def _run(tree: ast.Module, name: str, namespace: dict[str, Any]) -> dict[str, Any]:
     """Execute constants and functions in order; evaluate Memory's defaults after them."""
     fields: dict[str, Any] = {}
-    body = [n for n in tree.body if isinstance(n, (ast.FunctionDef, ast.Assign))]
+    body: list[ast.stmt] = [n for n in tree.body if isinstance(n, (ast.FunctionDef, ast.Assign))]
     # Tables are computed by helpers that may stand below them.
     body.sort(key=lambda n: isinstance(n, ast.Assign))
     try:
@@ -136,11 +136,15 @@ def _tunables(tree: ast.Module, namespace: dict[str, Any]) -> dict[str, tuple[fl
 
 def reason_lines(functions: tuple[ast.FunctionDef, ...]) -> dict[str, list[int]]:
     """Each string that a function returns beside an action, with the lines where it stands."""
+    found = [
+        (node.lineno, node.value)
+        for function in functions
+        for node in ast.walk(function)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and not _documents(node, function)
+    ]
     lines: dict[str, list[int]] = {}
-    for function in functions:
-        for node in ast.walk(function):
-            if isinstance(node, ast.Constant) and isinstance(node.value, str) and not _documents(node, function):
-                lines.setdefault(node.value, []).append(node.lineno)
+    for line, reason in sorted(found):
+        lines.setdefault(reason, []).append(line)
     return lines
 
 

@@ -71,7 +71,9 @@ class _Checker:
         self.found: list[Diagnostic] = []
         self.functions = [n.name for n in tree.body if isinstance(n, ast.FunctionDef)]
         self.imported = [a.name for n in tree.body if isinstance(n, ast.ImportFrom) for a in n.names]
-        self.constants = [t.id for n in tree.body if isinstance(n, ast.Assign) for t in n.targets if _is_name(t)]
+        self.constants = [
+            t.id for n in tree.body if isinstance(n, ast.Assign) for t in n.targets if isinstance(t, ast.Name)
+        ]
         self.known = {*known, *self.functions, *self.imported, *self.constants}
         self.fields: set[str] = set()
 
@@ -85,8 +87,8 @@ class _Checker:
             if self.functions.count(name) > 1:
                 self.say(tree, f"function {name!r} is defined twice")
         classes = [n for n in tree.body if isinstance(n, ast.ClassDef)]
-        for node in classes:
-            self.memory(node)
+        for record in classes:
+            self.memory(record)
         for node in tree.body:
             if isinstance(node, ast.FunctionDef):
                 self.function(node)
@@ -128,14 +130,15 @@ class _Checker:
             self.say(node, f"{node.name}: decorators and annotations are not part of the language")
         if "__" in node.name:
             self.say(node, f"{node.name!r}: names do not contain two underscores")
-        local = {p.arg for p in a.args}
+        local: dict[str, ast.AST] = {p.arg: p for p in a.args}
         for child in ast.walk(node):
             if isinstance(child, ast.Name) and isinstance(child.ctx, ast.Store):
-                local.add(child.id)
-        for name in local & self.known:
-            self.say(node, f"{name!r} is already a function, constant or word of the language; choose another name")
+                local.setdefault(child.id, child)
+        for name in sorted(local.keys() & self.known):
+            say = f"{name!r} is already a function, constant or word of the language; choose another name"
+            self.say(local[name], say)
         for item in node.body:
-            self.statement(item, local)
+            self.statement(item, set(local))
 
     def statement(self, node: ast.stmt, local: set[str]) -> None:
         if not isinstance(node, _STATEMENTS):

@@ -1,0 +1,236 @@
+"""The subset check, the runner, and the controller's order of authority."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from logic import language, subset
+from logic.controller import DEADLINE, FAULT, LOST, Controller
+from logic.errors import LogicError, PolicyFault
+from logic.runner import load_module, load_program
+from perception.scene import SceneSchema
+
+ACTIONS = ("NOOP", "FIRE", "RIGHT", "LEFT")
+CONSTANTS = {"FRAMESKIP": 4, "STICKY": 0.25, "HEIGHT": 210, "WIDTH": 160} | {a: i for i, a in enumerate(ACTIONS)}
+SCHEMA = SceneSchema.from_config({"crop": [0, 0, 9, 9], "things": {"ball": {"required": True}}})
+POLICY = '''"""Chase."""
+
+SPEED = tunable(3.0, 1.0, 8.0)
+TABLE = squares()
+
+
+class Memory:
+    n: int = 0
+    trail: Float[3] = zeros(3)
+
+
+def squares():
+    return arange(4) * arange(4)
+
+
+def act(scene, memory):
+    memory.n += 1
+    memory.trail = shift_push(memory.trail, scene.ball.x)
+    if scene.ball.x > 5.0:
+        return RIGHT, "right of middle"
+    return take(TABLE, 1), "left of middle"
+'''
+
+
+def controller(policy: str = POLICY, safety: str | None = None, **kwargs: object) -> Controller:
+    module = load_module(safety, "safety", CONSTANTS) if safety else None
+    return Controller(load_program(policy, CONSTANTS), module, SCHEMA, ACTIONS, "NOOP", **kwargs)  # type: ignore[arg-type]
+
+
+def scene(x: float = 3.0, seen: bool = True, sure: float = 1.0):
+    return SCHEMA.read(np.array([seen, x, 2, 2, 2, 0, 0, sure], np.float32))
+
+
+def test_policy_runs_with_memory_tables_and_reasons() -> None:
+    c = controller()
+    assert c.decide(scene(9.0)).action == 2 and c.decide(scene(1.0)).action == 1
+    assert c.memory.n == 2 and c.memory.trail.tolist() == [0.0, 9.0, 1.0]
+    assert list(c.program.reasons) == ["right of middle", "left of middle"]
+    assert c.program.module.tunables == {"SPEED": (3.0, 1.0, 8.0)}
+    c.reset()
+    assert c.memory.n == 0 and c.memory.trail.tolist() == [0.0, 0.0, 0.0]
+
+
+FAULTS = {
+    "division": "x = 1.0 / (scene.ball.x - 3.0)",
+    "index": "x = take(TABLE, 9)",
+    "domain": "x = math.sqrt(0.0 - scene.ball.x)",
+    "array division": "x = zeros(3) / zeros(3)",
+    "nan choice": "x = argmax(zeros(2) * (1e308 * 10.0 - 1e308 * 10.0))",
+    "unknown field": "x = scene.bat.x",
+}
+
+
+@pytest.mark.parametrize("name", sorted(FAULTS))
+def test_fault_means_fallback_and_memory_unchanged(name: str) -> None:
+    c = controller(POLICY.replace("    if scene", f"    {FAULTS[name]}\n    if scene", 1))
+    d = c.decide(scene())
+    assert (d.action, d.reason) == (0, FAULT) and d.fault
+    assert c.memory.n == 0 and c.memory.trail.tolist() == [0.0, 0.0, 0.0]
+
+
+@pytest.mark.parametrize("result", ['7, "x"', '0 - 1, "x"', '1.5, "x"', '"LEFT", "x"', "RIGHT"])
+def test_action_outside_the_task_is_a_fault(result: str) -> None:
+    d = controller(f"def act(scene, memory):\n    return {result}\n").decide(scene())
+    assert d.action == 0 and d.fault
+
+
+SAFETY = '''
+class Memory:
+    steps: int = 0
+
+
+def no_right(scene, memory, action):
+    """Never right."""
+    memory.steps += 1
+    if action == RIGHT:
+        return LEFT
+    return action
+
+
+def no_left_twice(scene, memory, action):
+    """Never left"""
+    if action == LEFT and scene.ball.x < 50.0:
+        return FIRE
+    return action
+'''
+
+
+def test_rules_overrule_in_order_and_are_logged_by_name() -> None:
+    c = controller(safety=SAFETY)
+    d = c.decide(scene(9.0))
+    assert (d.proposed, d.action, d.overruled_by) == (2, 1, ("Never right", "Never left"))
+    assert c.decide(scene(60.0)).overruled_by == ("Never right",)
+    assert c.decide(scene(1.0)).overruled_by == ()
+    assert c.rule_memory.steps == 3 and not hasattr(c.memory, "steps")
+
+
+def test_a_faulty_rule_falls_back() -> None:
+    c = controller(safety=SAFETY.replace("memory.steps += 1", "memory.steps = 1 // 0"))
+    d = c.decide(scene(9.0))
+    assert d.action == 0 and d.fault.startswith("Never right: ZeroDivisionError")
+
+
+def test_perception_lost_after_n_steps_and_back() -> None:
+    c = controller(lost_after=3)
+    lost = [LOST in c.decide(scene(9.0, seen=False)).overruled_by for _ in range(4)]
+    assert lost == [False, False, True, True]
+    assert c.decide(scene(9.0)).action == 2
+    unsure = [c.decide(scene(9.0, sure=0.3)).action for _ in range(3)]
+    assert unsure == [2, 2, 0]
+
+
+def test_deadline_replaces_the_action() -> None:
+    ticks = iter([0, 10_000_000, 0, 1])
+    c = controller(deadline_ms=5, clock=lambda: next(ticks))
+    assert c.decide(scene(9.0)).overruled_by == (DEADLINE,)
+    assert c.decide(scene(9.0)).overruled_by == ()
+
+
+REJECTED = {
+    "reflection": ("x = ().__class__", "underscore"),
+    "dunder attribute": ("x = scene.__class__", "underscore"),
+    "full-width dunder": ("x = scene.__ｃlass__", "underscore"),
+    "method call": ('x = "a".format(scene)', "calls go to"),
+    "f-string": ('x = f"{scene}"', "formatted string"),
+    "lambda": ("x = lambda: 1", "lambda"),
+    "comprehension": ("x = [i for i in range(3)]", "comprehension"),
+    "walrus": ("y = (x := 1)", "own line"),
+    "while": ("while True:\n        pass", "bound"),
+    "for over grid": ("for row in scene:\n        pass", "range"),
+    "try": ("try:\n        x = 1\n    except Exception:\n        pass", "exception handler"),
+    "import": ("import os", "import"),
+    "nested def": ("def f():\n        return 1", "FunctionDef"),
+    "scene write": ("scene.ball.x = 1", "read-only"),
+    "scene rebound field": ("scene.x = 1", "read-only"),
+    "undeclared memory": ("memory.trial = 1", "did you mean 'trail'"),
+    "unknown name": ("x = shift_pus(1)", "did you mean 'shift_push'"),
+    "builtin out of reach": ("x = eval(1)", "unknown name"),
+    "alias call": ("g = max\n    x = g(1, 2)", "calls go to"),
+    "word rebound": ("max = 1", "already"),
+    "action rebound": ("LEFT = 1", "already"),
+    "in": ("x = 1 in (1, 2)", "In"),
+    "shift": ("x = 1 << 9", "LShift"),
+    "global": ("global TABLE", "global"),
+    "matmul operator": ("x = zeros(3) @ zeros(3)", "MatMult"),
+}
+
+
+@pytest.mark.parametrize("name", sorted(REJECTED))
+def test_outside_the_language_is_refused_with_its_line(name: str) -> None:
+    text, message = REJECTED[name]
+    source = POLICY.replace("    if scene", f"    {text}\n    if scene", 1)
+    with pytest.raises(LogicError, match=message) as error:
+        load_program(source, CONSTANTS)
+    assert "line 19" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "def act(scene, memory=print()):\n    return 0\n",
+        "def act(scene, memory: print()):\n    return 0\n",
+        "@tunable\ndef act(scene, memory):\n    return 0\n",
+        "class Memory(int):\n    n: int = 0\n",
+        "class Other:\n    n: int = 0\n",
+        "import os\n",
+        "from os import path\n",
+        "from logic.lib.ball import *\n",
+        "from logic.lib.nothing_there import f\n",
+        "print(1)\n",
+        "for i in range(3):\n    pass\n",
+        "x = " + "(" * 500 + ")" * 500,
+        "x = " + "-" * 5000 + "1",
+        "x = '\0'",
+        "def act(scene, memory):\n    return 0\n\n\ndef act(scene, memory):\n    return 1\n",
+        "x = 1" + " " * subset.MAX_SOURCE,
+    ],
+)
+def test_bad_modules_are_diagnostics_never_crashes(text: str) -> None:
+    with pytest.raises(LogicError):
+        load_program(text + "\n" + POLICY if "act" not in text else text, CONSTANTS)
+
+
+def test_all_errors_are_reported_at_once() -> None:
+    tree = subset.parse("import os\nx = lambda: 1\ny = [1]\n", "p")
+    assert not isinstance(tree, subset.Diagnostic)
+    assert [d.line for d in subset.check(tree, ())] == [1, 2, 3]
+
+
+def test_policy_needs_act_and_rules_need_names() -> None:
+    with pytest.raises(LogicError, match="def act"):
+        load_program("x = 1\n", CONSTANTS)
+    with pytest.raises(LogicError, match="docstring"):
+        controller(safety="def rule(scene, memory, action):\n    return action\n")
+
+
+def test_primitives_fault_instead_of_clamping() -> None:
+    with pytest.raises(PolicyFault):
+        language.take(language.arange(3), 3)
+    with pytest.raises(PolicyFault):
+        language.take(language.arange(3), np.array([-1]))
+    with pytest.raises(PolicyFault):
+        language.put(language.zeros(2), 2, 1.0)
+    with pytest.raises(PolicyFault):
+        language.scatter_add(np.array([0, 5]), np.array([1.0, 1.0]), 3)
+    with pytest.raises(PolicyFault):
+        language.to_int(np.array([np.nan], np.float32))
+    with pytest.raises(PolicyFault):
+        language.argmax(np.array([np.nan, 1.0]))
+
+
+def test_primitives_keep_types_and_values() -> None:
+    a = language.array((3.0, 1.0, 3.0))
+    assert a.dtype == np.float32 and language.arange(3).dtype == np.int32
+    assert language.top_k(a, 2).tolist() == [0, 2] and language.argmax(a) == 0
+    assert language.scatter_add(np.array([0, 2, 0]), a, 3).tolist() == [6.0, 0.0, 1.0]
+    assert language.put(a, 1, 9.0).tolist() == [3.0, 9.0, 3.0] and a[1] == 1.0
+    assert language.max_over(language.reshape(language.arange(6), 2, 3), 1).tolist() == [2, 5]
+    assert isinstance(language.total(a), float) and isinstance(language.count(a > 2.0), int)
+    assert language.clip(5.0, 0.0, 2.0) == 2.0 and language.nearest(a, 1.4) == 1
