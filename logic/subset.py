@@ -161,7 +161,7 @@ class _Checker:
             self.say(node, "a loop is `for i in range(CONST):`, without else")
 
     def expression(self, node: ast.AST, local: set[str]) -> None:
-        if not isinstance(node, _EXPRESSIONS) or isinstance(node, _BANNED_OPERATORS):
+        if not isinstance(node, _EXPRESSIONS):
             self.refuse(node, "part of the language")
             return
         if isinstance(node, ast.Name) and node.id not in local and node.id not in self.known:
@@ -173,7 +173,10 @@ class _Checker:
         if isinstance(node, ast.Call):
             self.call(node)
         for child in ast.iter_child_nodes(node):
-            self.expression(child, local)
+            if isinstance(child, _BANNED_OPERATORS):  # operators carry no line of their own
+                self.say(node, f"operator {type(child).__name__} is not part of the language")
+            else:
+                self.expression(child, local)
 
     def attribute(self, node: ast.Attribute, local: set[str]) -> None:
         if node.attr.startswith("_"):

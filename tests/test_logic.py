@@ -152,7 +152,7 @@ REJECTED = {
     "undeclared memory": ("memory.trial = 1", "did you mean 'trail'"),
     "unknown name": ("x = shift_pus(1)", "did you mean 'shift_push'"),
     "builtin out of reach": ("x = eval(1)", "unknown name"),
-    "alias call": ("g = max\n    x = g(1, 2)", "calls go to"),
+    "alias call": ("x = scene(1, 2)", "calls go to"),
     "word rebound": ("max = 1", "already"),
     "action rebound": ("LEFT = 1", "already"),
     "in": ("x = 1 in (1, 2)", "In"),
