@@ -10,7 +10,7 @@ import ast
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -25,8 +25,7 @@ FAULT = "fault"
 SURE_ENOUGH = 0.5
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(NamedTuple):
     """One step's outcome. `overruled_by` names the rules that changed `proposed`, in order; `fault` is "" when none."""
 
     action: int

@@ -71,8 +71,8 @@ class ThingView:
     __slots__ = SLOT_FIELDS
 
     def __init__(self, values: list[float]) -> None:
-        self.seen = values[0] > 0.5
-        self.x, self.y, self.w, self.h, self.vx, self.vy, self.sure = values[1:SLOT]
+        seen, self.x, self.y, self.w, self.h, self.vx, self.vy, self.sure = values
+        self.seen = seen > 0.5
 
     def __repr__(self) -> str:
         state = "seen" if self.seen else "unseen"
@@ -82,10 +82,8 @@ class ThingView:
 class Scene:
     """Named, read-only view of one Scene vector: `scene.ball.x`, `scene.enemy[2].seen`, `scene.bricks[r, c]`."""
 
-    def __init__(self, parts: dict[str, Any], vector: np.ndarray, names: tuple[str, ...]) -> None:
+    def __init__(self, parts: dict[str, Any]) -> None:
         self.__dict__.update(parts)
-        self.__dict__["_vector"] = vector
-        self.__dict__["_names"] = names
 
     def __setattr__(self, name: str, value: Any) -> None:
         raise AttributeError("a Scene is read-only; keep your own values in memory")
@@ -118,6 +116,11 @@ class SceneSchema:
     window: int = 1
     names: tuple[str, ...] = field(init=False, repr=False, compare=False)
     _layout: dict[str, tuple[int, int]] = field(init=False, repr=False, compare=False)
+    # What `read` needs at every step, worked out once.
+    _shape: tuple[int] = field(init=False, repr=False, compare=False)
+    _things_end: int = field(init=False, repr=False, compare=False)
+    _slots: list[tuple[str, range, bool]] = field(init=False, repr=False, compare=False)
+    _cells: list[tuple[str, slice, tuple[int, int]]] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         layout: dict[str, tuple[int, int]] = {}
@@ -134,7 +137,12 @@ class SceneSchema:
             layout[gauge.name] = (len(names), len(names) + 1)
             names.append(gauge.name)
         object.__setattr__(self, "names", tuple(names))
-        object.__setattr__(self, "_layout", layout)
+        slots = [(t.name, range(*layout[t.name], SLOT), t.count == 1) for t in self.things]
+        cells = [(g.name, slice(*layout[g.name]), (g.rows, g.cols)) for g in self.grids]
+        end = layout[self.things[-1].name][1] if self.things else 0
+        worked_out = {"_layout": layout, "_shape": (len(names),), "_things_end": end, "_slots": slots, "_cells": cells}
+        for name, value in worked_out.items():
+            object.__setattr__(self, name, value)
 
     @property
     def size(self) -> int:
@@ -167,25 +175,20 @@ class SceneSchema:
 
     def read(self, vector: np.ndarray) -> Scene:
         """Named view of float32[size]; ValueError when the length is wrong."""
-        if vector.shape != (self.size,):
+        if vector.shape != self._shape:
             raise SceneError(f"a scene vector of this task has shape ({self.size},), got {vector.shape}")
-        end = self._layout[self.things[-1].name][1] if self.things else 0
-        flat = vector[:end].tolist()
-        parts: dict[str, Any] = {}
-        for thing in self.things:
-            start = self._layout[thing.name][0]
-            if thing.count == 1:
-                parts[thing.name] = ThingView(flat[start : start + SLOT])
-            else:
-                slots = range(start, start + SLOT * thing.count, SLOT)
-                parts[thing.name] = tuple(ThingView(flat[k : k + SLOT]) for k in slots)
-        for grid in self.grids:
-            cells = vector[self.grid(grid.name)].reshape(grid.rows, grid.cols) > 0.5
-            cells.flags.writeable = False
-            parts[grid.name] = cells
+        flat = vector[: self._things_end].tolist()
+        parts: dict[str, Any] = {"_vector": vector, "_names": self.names}
+        for name, starts, single in self._slots:
+            views = [ThingView(flat[k : k + SLOT]) for k in starts]
+            parts[name] = views[0] if single else tuple(views)
+        for name, cells, shape in self._cells:
+            grid = vector[cells].reshape(shape) > 0.5
+            grid.setflags(write=False)
+            parts[name] = grid
         for gauge in self.gauges:
             parts[gauge.name] = float(vector[self.gauge(gauge.name)])
-        return Scene(parts, vector, self.names)
+        return Scene(parts)
 
     def to_config(self) -> dict[str, Any]:
         """The `[scene]` table this schema came from, in canonical form (JSON-able)."""
