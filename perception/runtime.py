@@ -1,0 +1,119 @@
+"""The eyes in play: onnxruntime and numpy only.
+
+Knows: how to load weights and refuse wrong ones in words that name the fix, and how to turn a native frame into a
+Scene vector (velocities zero, identity and coasting are the tracker's). Does not know: torch, training, the task.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+
+from perception.errors import PerceptionError
+from perception.scene import SceneSchema
+
+FORMAT = 1
+
+
+class Eyes:
+    """Loaded weights of one task. With a window in the schema `see` keeps the last frames; `reset` drops them."""
+
+    def __init__(self, session: onnxruntime.InferenceSession, schema: SceneSchema, metadata: dict[str, str]) -> None:
+        self.schema, self.metadata = schema, metadata
+        self._session = session
+        inputs = session.get_inputs()
+        self.shape: tuple[int, ...] = tuple(inputs[0].shape)
+        self._name = inputs[0].name
+        self._past: list[np.ndarray] = []
+
+    @classmethod
+    def load(cls, path: str | Path, schema: SceneSchema | None = None) -> Eyes:
+        """Weights from a file; PerceptionError when they are missing, damaged or made for another schema."""
+        try:
+            data = Path(path).read_bytes()
+        except OSError as error:
+            raise PerceptionError(f"no eyes at {path} ({error.strerror}); train them: triune train TASK") from None
+        return cls.parse(data, schema, str(path))
+
+    @classmethod
+    def parse(cls, data: bytes, schema: SceneSchema | None = None, name: str = "the weights") -> Eyes:
+        """As `load`, from memory."""
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        options.log_severity_level = 4
+        try:
+            session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # onnxruntime's exceptions share no base class but this
+            reason = str(error).strip().splitlines()[0][:160] if str(error).strip() else type(error).__name__
+            raise PerceptionError(f"{name} is damaged or no ONNX file ({reason}); fetch or train it again") from None
+        metadata = dict(session.get_modelmeta().custom_metadata_map)
+        return cls(session, _checked(session, metadata, schema, name), metadata)
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """How the weights were made: data set, steps, seed, metrics."""
+        made: dict[str, Any] = json.loads(self.metadata.get("triune.provenance", "{}"))
+        return made
+
+    def reset(self) -> None:
+        """Forget past frames; call at the start of an episode."""
+        self._past.clear()
+
+    def see(self, frame: np.ndarray) -> np.ndarray:
+        """Native frame uint8[H, W, 3] -> Scene vector float32[size]."""
+        if self.schema.window == 1:
+            return self.look(frame)
+        self._past.append(frame)
+        if len(self._past) > self.schema.window:
+            del self._past[0]
+        return self.look(np.maximum.reduce(self._past))
+
+    def look(self, frame: np.ndarray) -> np.ndarray:
+        """As `see`, for a frame that already is the maximum over the window."""
+        if type(frame) is not np.ndarray or frame.dtype != np.uint8 or frame.shape != self.shape:
+            raise PerceptionError(self._refusal(frame))
+        scene: np.ndarray = self._session.run(None, {self._name: frame})[0]
+        return scene
+
+    def _refusal(self, frame: Any) -> str:
+        wanted = f"these eyes read uint8{list(self.shape)}"
+        if not isinstance(frame, np.ndarray):
+            return f"{wanted}, got a {type(frame).__name__}; give the native frame as a numpy array"
+        fix = "give grey levels 0..255 as uint8" if frame.shape == self.shape else "give the native RGB frame, unscaled"
+        return f"{wanted}, got {frame.dtype}{list(frame.shape)}; {fix}"
+
+
+def _checked(
+    session: onnxruntime.InferenceSession, metadata: dict[str, str], schema: SceneSchema | None, name: str
+) -> SceneSchema:
+    """The schema the weights were made for, after every check."""
+    if "triune.schema" not in metadata:
+        raise PerceptionError(f"{name} is an ONNX file without a scene schema; it was not made by `triune train`")
+    if metadata.get("triune.format") != str(FORMAT):
+        raise PerceptionError(f"{name} has format {metadata.get('triune.format')}, this is {FORMAT}; update Triune")
+    try:
+        own = SceneSchema.from_config(json.loads(metadata["triune.schema"]))
+    except ValueError as error:
+        raise PerceptionError(f"{name} holds a broken scene schema ({error}); train it again") from None
+    if schema is not None and schema.fingerprint != own.fingerprint:
+        raise PerceptionError(
+            f"{name} was trained for another scene schema ({own.fingerprint[:12]}, the task has "
+            f"{schema.fingerprint[:12]}{_first_difference(own, schema)}); train again or restore system.toml"
+        )
+    inputs, outputs = session.get_inputs(), session.get_outputs()
+    good = len(inputs) == 1 and inputs[0].type == "tensor(uint8)" and len(inputs[0].shape) == 3
+    if not good or len(outputs) != 1 or list(outputs[0].shape) != [own.size]:
+        raise PerceptionError(f"{name} does not map a frame to a scene of {own.size} values; train it again")
+    return own
+
+
+def _first_difference(own: SceneSchema, schema: SceneSchema) -> str:
+    a, b = own.to_config(), schema.to_config()
+    for key in ("crop", "window", "things", "grids", "gauges"):
+        if a[key] != b[key]:
+            return f"; [scene] {key} differs"
+    return ""
