@@ -6,20 +6,19 @@ where the ball arrives (the goal), so that one table serves every landing point.
 Does not know: any game's walls, ball or scoring. The ends of the paddle's range are ignored, which only makes it
 more careful there.
 
-State: target minus goal (OFFSETS bins of GRAIN px), target minus displayed (`lag` bins of 1 px on each side of 0,
+State: target minus goal (OFFSETS bins of 1 px), target minus displayed (`lag` bins of 1 px on each side of 0,
 12 where the display is refreshed every frame, 24 where every second), move executed last. Moves are 0 stay, 1 towards larger positions, 2 towards smaller ones. Values run over rows
 `3 * last + asked` and columns of states.
 """
 
 PITCH = 6  # px the target moves per executed frame (measured: 6, 6, 6, 6, 6, 6, 4; mean 5.74)
-GRAIN = 2
-SPAN = 45
+SPAN = 45  # px on each side; beyond it there is nothing to weigh, only distance to cover
 OFFSETS = 91
 
 
 def displayed_offsets(lag):
     """Float[S]: displayed position minus goal, px, in each of the S = OFFSETS * (2 * lag + 1) states."""
-    place = (arange(OFFSETS) - SPAN) * GRAIN
+    place = arange(OFFSETS) - SPAN
     behind = arange(2 * lag + 1) - lag
     return to_float(reshape(place[:, None] - behind[None, :], OFFSETS * (2 * lag + 1)))
 
@@ -32,12 +31,18 @@ def within(offsets, low, high, soft):
 def next_states(direction, refreshed, lag):
     """Int[S]: the state one frame later when the target moves in `direction` (-1, 0, 1)."""
     lags = 2 * lag + 1
-    place = clip(arange(OFFSETS) + direction * (PITCH // GRAIN), 0, OFFSETS - 1)
+    place = clip(arange(OFFSETS) + direction * PITCH, 0, OFFSETS - 1)
     behind = arange(lags) - lag
     if refreshed:
         behind = behind // 2
     behind = clip(behind + direction * PITCH + lag, 0, lags - 1)
     return reshape(place[:, None] * lags + behind[None, :], OFFSETS * lags)
+
+
+def in_range(lag):
+    """Float[S]: 0 in the outermost places, where a clip would forget how far away the paddle really is, else 1."""
+    edge = abs_of(arange(OFFSETS) - SPAN) == SPAN
+    return reshape(where(edge, 0.0, 1.0)[:, None] + zeros(OFFSETS, 2 * lag + 1), OFFSETS * (2 * lag + 1))
 
 
 def one_frame_earlier(ahead, refreshed, sticky, lag):
@@ -74,6 +79,7 @@ def reach_table(frames, sticky, horizon, refreshed, hit, worth, cost, lag):
     with j < W frames left (a missed contact may be made up in a later frame); `cost` Float[S]: per frame.
     """
     states = len(cost)
+    inside = in_range(lag)
     layers = zeros(frames + 1, 9 * states)  # by frames left in the agent step; with 0 left the choice is free
     table = zeros(horizon + 1, 9 * states)
     for j in range(1, horizon + 1):
@@ -84,6 +90,7 @@ def reach_table(frames, sticky, horizon, refreshed, hit, worth, cost, lag):
                 chance = take(hit, j - 1)
                 ahead = (chance * take(worth, j - 1))[None, :] + (1.0 - chance)[None, :] * ahead
             values = one_frame_earlier(ahead, refreshed[j - 1], sticky, lag) - cost[None, :]
+            values = values * inside[None, :]
             fresh = put(fresh, left, reshape(values, 9 * states))
         asked = take(fresh, frames)
         table = put(table, j, asked)
@@ -98,7 +105,7 @@ def reach_values(table, j, offset, behind, last, weight, lag):
     `weight` Float[K]; j from 1 to the table's horizon. Far offsets count as the farthest.
     """
     lags = 2 * lag + 1
-    place = clip(to_int(floor_of(offset / GRAIN + 0.5)) + SPAN, 0, OFFSETS - 1)
+    place = clip(to_int(floor_of(offset + 0.5)) + SPAN, 0, OFFSETS - 1)
     state = place * lags + clip(behind + lag, 0, lags - 1)
     index = (j * 9 + last * 3) * (OFFSETS * lags) + state
     return matmul(weight, take(table, index[:, None] + (arange(3) * (OFFSETS * lags))[None, :]))
@@ -108,6 +115,15 @@ def reach_values_of_one(table, j, offset, behind, last, lag):
     """The same for a single guess given as scalars: (stay, up, down)."""
     lags = 2 * lag + 1
     states = OFFSETS * lags
-    place = clip(math.floor(offset / GRAIN + 0.5) + SPAN, 0, OFFSETS - 1)
+    place = clip(math.floor(offset + 0.5) + SPAN, 0, OFFSETS - 1)
     index = (j * 9 + last * 3) * states + place * lags + clip(behind + lag, 0, lags - 1)
     return take(table, index), take(table, index + states), take(table, index + 2 * states)
+
+
+def reach_best(table, j, offset, behind, last, lag):
+    """Float[K]: value of each of K guesses when the next move may be chosen freely, with j frames to go."""
+    lags = 2 * lag + 1
+    place = clip(to_int(floor_of(offset + 0.5)) + SPAN, 0, OFFSETS - 1)
+    index = (j * 9 + last * 3) * (OFFSETS * lags) + place * lags + clip(behind + lag, 0, lags - 1)
+    up = take(table, index + OFFSETS * lags)
+    return maximum(take(table, index), maximum(up, take(table, index + 2 * OFFSETS * lags)))

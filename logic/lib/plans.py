@@ -1,0 +1,56 @@
+"""Every two-step plan of a sticky paddle, played out frame by frame on its real places.
+
+Knows: the paddle of `logic.lib.knob`, a ball that passes the paddle's height during a few frames, the worth of
+meeting it on either side of the paddle's middle. Used for the last two steps before contact, where one pixel
+decides; before that the tables of `logic.lib.reach` are close enough.
+Does not know: any game's places, ball or contact window; they come as tables and numbers.
+
+The plans of K guesses lie in one array: what is asked for (3), frames g the old move persists, then the guess.
+"""
+
+
+def branch_asked(ways, n):
+    """Int[3 * ways * n]: the move asked for in each branch that a step opens for n guesses."""
+    return reshape(zeros_int(3, ways * n) + arange(3)[:, None], 3 * ways * n)
+
+
+def branch_late(ways, n):
+    """Int[3 * ways * n]: how many frames the old move persists in each branch."""
+    late = arange(3 * ways) - arange(3 * ways) // ways * ways
+    return reshape(zeros_int(3 * ways, n) + late[:, None], 3 * ways * n)
+
+
+def branch_odds(sticks, ways):
+    """Float[3, 3 * ways]: averages the branches of each move asked for; `sticks` as made by `knob.sticky_ways`."""
+    late = arange(3 * ways) - arange(3 * ways) // ways * ways
+    own = (arange(3 * ways) // ways)[None, :] == arange(3)[:, None]
+    return where(own, take(sticks, late)[None, :], 0.0)
+
+
+def branch(values, times):
+    """The n values, int or float, repeated for every branch of the next step: [times * n]."""
+    return take(values, reshape(zeros_int(times, len(values)) + arange(len(values))[None, :], times * len(values)))
+
+
+def play(knob, shown, last, asked, late, won, free, opens, balls, hit, gain, moves, targets, fresh, low, high):
+    """One agent step in every branch: (knob, shown, last, won, free).
+
+    `opens` Float[F]: chance that the ball can be met in each frame, at `balls` Float[F] px; `hit`, `gain` Float[2 * R + 1]:
+    chance of contact, and that times its worth, where ball minus shown paddle is -R .. R px; `won`: gains so far,
+    `free`: chance that the ball has not been met yet. The rest as in `knob.advance`.
+    """
+    far = len(hit) // 2
+    for f in range(len(opens)):
+        shown = where(take(fresh, knob), clip((shown + take(targets, knob) + 1) // 2, low, high), shown)
+        knob = take(moves, 3 * knob + where(late > f, last, asked))
+        if opens[f] > 0.0:
+            place = clip(math.floor(balls[f] + 0.5) + far - shown, 0, 2 * far)
+            won = won + free * float(opens[f]) * take(gain, place)
+            free = free * (1.0 - float(opens[f]) * take(hit, place))
+    return knob, shown, where(late == len(opens), last, asked), won, free
+
+
+def after_step(values, odds):
+    """Float[3, n]: value of each move asked for, from the values Float[3 * ways * n] of a step's branches."""
+    ways = len(take(odds, 0))
+    return matmul(odds, reshape(values, ways, len(values) // ways))

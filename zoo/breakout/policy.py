@@ -1,0 +1,398 @@
+"""Breakout: know where the hidden paddle really is, know where the ball comes down, and look up how to meet it.
+
+Knows: the measured dynamics below, which hold on every screen of this game; the protocol (FRAMESKIP, STICKY).
+Does not know: the emulator's memory, the score, the lives, any recorded trajectory. All it gets are boxes.
+
+Screen pixels throughout: "left" is the paddle's left edge, a ball's position is its centre, velocities are per
+emulated frame, y grows downwards. Three parts, one per step of `act`: a belief over the paddle (its knob is
+hidden, the display lags, actions stick), a ball tracker, and a look-up in tables made by backward induction.
+"""
+
+from logic.lib.ball import fly, frames_until, track
+from logic.lib.knob import advance, advance_surely, keep_best, knob_moves, likelihood, restart, sticky_ways
+from logic.lib.plans import after_step, branch, branch_asked, branch_late, branch_odds, play
+from logic.lib.reach import displayed_offsets, reach_best, reach_table, reach_values, reach_values_of_one, within
+
+# --- the paddle -------------------------------------------------------------------------------------------------
+# Left edge to which each resting place of the knob draws the paddle, from left to right (measured): after a reset,
+# after the right end was touched, after the left end was touched. 187 is far outside: the knob winds up there.
+PLACES = array((
+    7, 13, 19, 23, 29, 35, 41, 47, 53, 59, 65, 71, 75, 81, 87, 93, 99,
+    105, 111, 115, 121, 127, 133, 139, 143, 149, 155, 161, 165, 171, 187, 187, 187,
+    5, 9, 15, 21, 27, 33, 39, 45, 51, 57, 61, 67, 73, 79, 85, 91, 97,
+    103, 107, 113, 119, 125, 131, 137, 141, 147, 153, 159, 163, 169, 175, 187, 187, 187,
+    3, 9, 15, 21, 27, 33, 37, 43, 49, 55, 61, 67, 73, 79, 83, 89, 95,
+    101, 107, 113, 119, 123, 129, 135, 141, 147, 153, 157, 163, 169, 175, 187, 187, 187,
+))  # fmt: skip
+MOVES = knob_moves()
+FRESH = full(101, True)  # the display follows in every frame
+LEFTMOST = 8
+RIGHTMOST = 144
+WALL = 152.0  # the visible paddle ends here
+WIDE = 16.0
+NARROW = 12.0  # once the ball has touched the ceiling
+STICKS = sticky_ways(FRAMESKIP, STICKY)[:, None]
+GUESSES = 16  # 1.1 to 1.3 matter on average
+SIGMA = 0.8  # px, how far a paddle observation is trusted
+DOUBT = 0.001
+
+# --- the ball ---------------------------------------------------------------------------------------------------
+TURN_LEFT = 8.0  # the ball turns once its centre is at or beyond these
+TURN_RIGHT = 152.0
+CEILING = 35.5
+MEET = 187.5  # centre height from which a paddle that covers it returns the ball (188 with whole pixels) ...
+PAST = 195.0  # ... until here
+ACROSS = array((0.5, 1.0, 1.5, 2.0))
+DOWN = array((1.0, 1.5, 2.0, 3.375))
+FAST = 3.0
+NEAR = 2.0 if FRAMESKIP == 1 else 2.5  # px; a slow ball's bounce shows as 2 px in one frame
+
+# --- bricks -----------------------------------------------------------------------------------------------------
+BRICKS_TOP = 57.0
+BRICKS_LEFT = 8.0
+WALL_BRICKS = 108
+
+# --- meeting the ball -------------------------------------------------------------------------------------------
+LAG = 12  # px the display can be behind
+HORIZON = 22  # frames; farther away the paddle simply travels
+PITCH_SCALE = 6.0 / 5.74  # the tables step 6 px a frame, the knob 5.74 on average
+BONUS = tunable(0.05, 0.0, 0.3)  # what the wanted half of the paddle is worth beside the hit itself
+AWAY = 0.00001  # per px and frame: prefer to be there early, but never at the price of a hit
+PATIENCE = 6  # returns without a brick before the aim is left to chance
+SLACK = 4.0 + 3.0 * FRAMESKIP  # px of tolerance while waiting: a sticky step overshoots by up to three frames
+
+
+def meeting(drift, aim):
+    """Reach table for a ball that drifts `drift` px a frame, to be hit with the ball right (1) or left (-1) of centre."""
+    offsets = displayed_offsets(LAG)
+    last = within(offsets, -6.5 + drift, 6.5 + drift, 2.0)  # the narrow paddle's reach; two frames of contact
+    first = within(offsets, -6.5, 6.5, 2.0)
+    liked = 1.0 + BONUS * within(0.0 - offsets * aim, 0.5, 6.0, 2.0)
+    cost = AWAY * maximum(abs_of(offsets) - 4.0, 0.0)
+    hit = concat(last[None, :], first[None, :])
+    worth = concat(liked[None, :], liked[None, :])
+    return reach_table(FRAMESKIP, STICKY, HORIZON, full(HORIZON, True), hit, worth, cost, LAG)
+
+
+TABLES = concat(meeting(-2.0, -1.0), meeting(-2.0, 1.0), meeting(2.0, -1.0), meeting(2.0, 1.0))
+
+# The last two steps are played out exactly, see `plan`.
+WAYS = FRAMESKIP + 1
+TRIED = 4  # guesses that are worth it
+AHEAD = 2 * FRAMESKIP  # frames
+ODDS = branch_odds(sticky_ways(FRAMESKIP, STICKY), WAYS)
+ASKED = branch_asked(WAYS, TRIED)
+LATE = branch_late(WAYS, TRIED)
+ASKED_NEXT = branch_asked(WAYS, 3 * WAYS * TRIED)
+LATE_NEXT = branch_late(WAYS, 3 * WAYS * TRIED)
+FAR = 24
+BESIDE = to_float(arange(2 * FAR + 1) - FAR)  # ball minus left edge, px
+HIT_WIDE = within(BESIDE, 0.0, 16.0, 2.0)
+HIT_NARROW = within(BESIDE, 0.0, 12.0, 2.0)
+GAIN_WIDE_RIGHT = HIT_WIDE * (1.0 + BONUS * within(BESIDE, 8.5, 16.0, 2.0))
+GAIN_WIDE_LEFT = HIT_WIDE * (1.0 + BONUS * within(BESIDE, 0.0, 7.5, 2.0))
+GAIN_NARROW_RIGHT = HIT_NARROW * (1.0 + BONUS * within(BESIDE, 8.5, 12.0, 2.0))
+GAIN_NARROW_LEFT = HIT_NARROW * (1.0 + BONUS * within(BESIDE, 0.0, 5.5, 2.0))
+
+
+class Memory:
+    """Everything remembered between steps."""
+
+    asked: int = 0  # move asked for in the last step: 0 stay, 1 right, 2 left
+    # the paddle: one certain guess, or a belief of GUESSES
+    certain: bool = True
+    knob: int = 16
+    shown: int = 99
+    last: int = 0
+    knobs: Int[16] = zeros_int(16)
+    showns: Int[16] = zeros_int(16)
+    lasts: Int[16] = zeros_int(16)
+    weights: Float[16] = zeros(16)
+    width: float = 16.0
+    odd: int = 0  # steps in a row in which the paddle was not where it had to be
+    # the ball
+    x: float = 80.0
+    y: float = 0.0
+    vx: float = 0.0
+    vy: float = 0.0
+    from_x: float = 0.0
+    from_y: float = 0.0
+    age: int = 0
+    lost: int = 1000
+    # the game
+    bricks: int = 108
+    walls: int = 0
+    dry: int = 0  # returns since a brick last fell
+    aim: float = 1.0
+    aim_x: float = -100.0  # landing point the aim was chosen for
+    coin: int = 1
+    down: bool = False
+
+
+def centre_of(left, width):
+    """Centre of the visible box of a paddle at `left`: the right wall hides what is beyond it."""
+    return (left + minimum(left + width, WALL)) * 0.5
+
+
+def follow_paddle(scene, memory):
+    """Carry the belief over the step that was executed and weigh it by what is seen. Returns whether it is certain."""
+    if scene.paddle.seen and scene.paddle.x + scene.paddle.w * 0.5 < WALL - 1.0:
+        memory.width = WIDE if scene.paddle.w > 14.0 else NARROW
+    if not memory.certain:
+        return follow_guesses(scene, memory)
+    if STICKY > 0.0 and memory.last != memory.asked:
+        first = arange(GUESSES) == 0
+        memory.knobs = zeros_int(GUESSES) + memory.knob
+        memory.showns = zeros_int(GUESSES) + memory.shown
+        memory.lasts = zeros_int(GUESSES) + memory.last
+        memory.weights = to_float(first)
+        return follow_guesses(scene, memory)
+    memory.last = memory.asked
+    memory.knob, memory.shown = advance_surely(
+        memory.knob, memory.shown, memory.asked, FRAMESKIP, MOVES, PLACES, FRESH, LEFTMOST, RIGHTMOST
+    )
+    expected = (memory.shown + min(memory.shown + memory.width, WALL)) * 0.5
+    wrong = scene.paddle.seen and abs(scene.paddle.x - expected) > 2.5
+    memory.odd = memory.odd + 1 if wrong else 0
+    if memory.odd >= 3:  # not an outlier: the certainty was wrong
+        memory.knobs, memory.showns, memory.lasts, memory.weights = restart(observed_left(scene, memory), PLACES, GUESSES)
+        memory.certain = False
+        memory.odd = 0
+    return memory.certain
+
+
+def observed_left(scene, memory):
+    """Left edge of the paddle as seen, px."""
+    left = scene.paddle.x - memory.width * 0.5
+    if left + memory.width > WALL:  # the centre moves half as fast behind the wall
+        left = 2.0 * scene.paddle.x - WALL
+    return clip(left, 8.0, 144.0)
+
+
+def follow_guesses(scene, memory):
+    """The belief of several guesses through one step: every number of stuck frames, weighed, best ones kept."""
+    knobs, showns, lasts = advance(
+        memory.knobs, memory.showns, memory.lasts, memory.asked, FRAMESKIP, MOVES, PLACES, FRESH, LEFTMOST, RIGHTMOST
+    )
+    weights = reshape(STICKS * memory.weights[None, :], (FRAMESKIP + 1) * GUESSES)
+    fit = 1.0
+    if scene.paddle.seen:
+        chances = likelihood(centre_of(showns, memory.width), scene.paddle.x, SIGMA, DOUBT)
+        weighed = weights * chances
+        fit = total(weighed)
+        weights = weighed
+    memory.knobs, memory.showns, memory.lasts, memory.weights = keep_best(knobs, showns, lasts, weights, GUESSES)
+    memory.odd = memory.odd + 1 if fit < 2.0 * DOUBT else 0
+    if memory.odd >= 3:
+        memory.knobs, memory.showns, memory.lasts, memory.weights = restart(observed_left(scene, memory), PLACES, GUESSES)
+        memory.odd = 0
+    best = argmax(memory.weights)
+    memory.certain = memory.weights[best] > 0.999
+    if True:
+        memory.knob = int(memory.knobs[best])
+        memory.shown = int(memory.showns[best])
+        memory.last = int(memory.lasts[best])
+    return memory.certain
+
+
+def follow_ball(scene, memory):
+    """One observation into the tracker. Returns whether a ball is in play."""
+    was_down = memory.vy > 0.0
+    memory.x, memory.y, memory.vx, memory.vy, memory.from_x, memory.from_y, memory.age, memory.lost = track(
+        scene.ball.seen, scene.ball.x, scene.ball.y, memory.x, memory.y, memory.vx, memory.vy,
+        memory.from_x, memory.from_y, memory.age, memory.lost, FRAMESKIP, TURN_LEFT, TURN_RIGHT, ACROSS, DOWN, NEAR,
+    )  # fmt: skip
+    memory.down = memory.vy > 0.0
+    if was_down and not memory.down and memory.y > 150.0:
+        memory.dry += 1
+    return memory.lost < 8 or memory.lost < 24 and memory.y < 120.0
+
+
+def count_bricks(scene, memory):
+    """Notice fallen bricks and a new wall. Returns the bricks that stand."""
+    standing = count(scene.bricks)
+    if standing < memory.bricks:
+        memory.dry = 0
+    if standing >= 100 and memory.bricks < 20:
+        memory.walls += 1
+    memory.bricks = standing
+    return standing
+
+
+def brick_at(scene, row, x):
+    """Does a brick stand in `row` where a ball at `x` would touch it?"""
+    return scene.bricks[row, clip(int((x - BRICKS_LEFT - 1.0) // 8.0), 0, 17)]
+
+
+def rising_to(scene, x, y, vx, vy):
+    """Centre height at which a rising ball meets its next brick, or the ceiling."""
+    for i in range(6):
+        height = BRICKS_TOP + 6.0 * (5 - i) + 8.0  # the ball's upper edge at the row's lower edge
+        if height < y:
+            at, turned = fly(x, vx, frames_until(y - height, 0.0 - vy), TURN_LEFT, TURN_RIGHT)
+            if brick_at(scene, 5 - i, at):
+                return height
+    return CEILING
+
+
+def strikes(scene, x, vx, vy):
+    """Would a ball that leaves the paddle at `x` fell a brick, rising or after turning at the ceiling?"""
+    if rising_to(scene, x, MEET, vx, vy) > CEILING:
+        return True
+    up = frames_until(MEET - CEILING, 0.0 - vy)
+    x, vx = fly(x, vx, up, TURN_LEFT, TURN_RIGHT)
+    for row in range(6):
+        height = BRICKS_TOP + 6.0 * row  # the ball's lower edge a little inside the row's upper edge
+        at, turned = fly(x, vx, frames_until(height - CEILING, 0.0 - vy), TURN_LEFT, TURN_RIGHT)
+        if brick_at(scene, row, at):
+            return True
+    return False
+
+
+def landing(scene, memory):
+    """(x, frames): where and how soon the ball comes down to the paddle; a rising ball is reflected where it must."""
+    if memory.down:
+        frames = frames_until(MEET - memory.y, memory.vy)
+    else:
+        height = rising_to(scene, memory.x, memory.y, memory.vx, memory.vy)
+        frames = frames_until(memory.y - height + MEET - height, 0.0 - memory.vy)
+    x, turned = fly(memory.x, memory.vx, frames, TURN_LEFT, TURN_RIGHT)
+    return x, frames
+
+
+def travel(memory, goal, slack):
+    """Move that brings the knob's resting place near a left edge of `goal`."""
+    place = PLACES[memory.knob] if memory.certain else PLACES[memory.knobs[argmax(memory.weights)]]
+    if place < goal - slack:
+        return 1
+    return 2 if place > goal + slack else 0
+
+
+def table_row(memory, frames):
+    """Row of TABLES for the ball's direction, the aim, and `frames` to the last of two frames of contact."""
+    table = (2 if memory.vx > 0.0 else 0) + (1 if memory.aim > 0.0 else 0)
+    return table * (HORIZON + 1) + min(frames, HORIZON)
+
+
+def approach(memory, x, frames):
+    """Value of each move by the reach tables, Float[3]; contact begins in `frames` frames at `x`."""
+    goal = x - memory.width * 0.5
+    row = table_row(memory, frames + 1)
+    if memory.certain:
+        place = int(PLACES[memory.knob])
+        offset = (place - goal) * PITCH_SCALE
+        stay, right, left = reach_values_of_one(TABLES, row, offset, place - memory.shown, memory.last, LAG)
+        return array((stay, right, left))
+    places = take(PLACES, memory.knobs)
+    offsets = (to_float(places) - goal) * PITCH_SCALE
+    return reach_values(TABLES, row, offsets, places - memory.showns, memory.lasts, memory.weights, LAG)
+
+
+def plan(memory, x, frames):
+    """Value of each move, Float[3]: two steps with every outcome played out, the tables after that."""
+    knob, shown, last, weight = guesses(memory)
+    opens, balls = contact(memory)
+    hit, gain = contact_tables(memory)
+    knob, shown, last, won, free = play(
+        branch(knob, 3 * WAYS), branch(shown, 3 * WAYS), branch(last, 3 * WAYS), ASKED, LATE,
+        zeros(3 * WAYS * TRIED), ones(3 * WAYS * TRIED), opens[0:FRAMESKIP], balls[0:FRAMESKIP], hit, gain,
+        MOVES, PLACES, FRESH, LEFTMOST, RIGHTMOST,
+    )  # fmt: skip
+    knob, shown, last, won, free = play(
+        branch(knob, 3 * WAYS), branch(shown, 3 * WAYS), branch(last, 3 * WAYS), ASKED_NEXT, LATE_NEXT,
+        branch(won, 3 * WAYS), branch(free, 3 * WAYS), opens[FRAMESKIP:AHEAD], balls[FRAMESKIP:AHEAD], hit, gain,
+        MOVES, PLACES, FRESH, LEFTMOST, RIGHTMOST,
+    )  # fmt: skip
+    rest = frames + 1 - AHEAD
+    if rest > 0:
+        places = take(PLACES, knob)
+        offsets = (to_float(places) - (x - memory.width * 0.5)) * PITCH_SCALE
+        won = won + free * reach_best(TABLES, table_row(memory, rest), offsets, places - shown, last, LAG)
+    else:
+        away = abs_of(to_float(shown) + memory.width * 0.5 - balls[AHEAD - 1])
+        won = won - 0.0001 * away
+    return matmul(after_step(max_over_asked(after_step(won, ODDS)), ODDS), weight)
+
+
+def max_over_asked(values):
+    """Float[n]: the best of Float[3, n]."""
+    return maximum(take(values, 0), maximum(take(values, 1), take(values, 2)))
+
+
+def guesses(memory):
+    """The TRIED heaviest guesses as four arrays."""
+    if memory.certain:
+        zero = zeros_int(TRIED)
+        return zero + memory.knob, zero + memory.shown, zero + memory.last, to_float(arange(TRIED) == 0)
+    return memory.knobs[0:TRIED], memory.showns[0:TRIED], memory.lasts[0:TRIED], memory.weights[0:TRIED]
+
+
+def contact(memory):
+    """(opens, balls) Float[AHEAD] each: chance that the ball is at the paddle's height in each coming frame, and where."""
+    opens = zeros(AHEAD)
+    balls = zeros(AHEAD)
+    x = memory.x
+    vx = memory.vx
+    for f in range(AHEAD):
+        x, vx = fly(x, vx, 1, TURN_LEFT, TURN_RIGHT)
+        y = memory.y + memory.vy * (f + 1)
+        opens = put(opens, f, clip(min(y - MEET + 0.5, PAST - y), 0.0, 1.0))
+        balls = put(balls, f, x)
+    return opens, balls
+
+
+def contact_tables(memory):
+    """(hit, gain) by ball minus left edge, for the paddle's width and the aim."""
+    if memory.width > 14.0:
+        return HIT_WIDE, (GAIN_WIDE_RIGHT if memory.aim > 0.0 else GAIN_WIDE_LEFT)
+    return HIT_NARROW, (GAIN_NARROW_RIGHT if memory.aim > 0.0 else GAIN_NARROW_LEFT)
+
+
+def meet(memory, x, frames):
+    """Best move: exact plans when contact is near and a step is coarse, else the tables."""
+    goal = x - memory.width * 0.5
+    if abs(PLACES[memory.knob] - goal) > 38.0 and frames > AHEAD:
+        return travel(memory, goal, 0.0)
+    values = plan(memory, x, frames) if FRAMESKIP > 1 and frames <= AHEAD else approach(memory, x, frames)
+    return argmax(values)
+
+
+def choose_aim(scene, memory, x):
+    """Half of the paddle to use, 1 or -1: where that sends the ball to a brick; if it makes no odds, or none for long, either."""
+    memory.aim_x = x
+    memory.coin = (memory.coin * 1103 + 12345) % 65536
+    right = strikes(scene, x, 2.0, -3.375)
+    left = strikes(scene, x, -2.0, -3.375)
+    if right == left or memory.dry >= PATIENCE:
+        return 1.0 if memory.coin % 256 < 128 else -1.0
+    return 1.0 if right else -1.0
+
+
+def as_action(memory, move):
+    """The action of a move, remembered as asked for."""
+    memory.asked = move
+    return RIGHT if move == 1 else LEFT if move == 2 else NOOP
+
+
+def act(scene, memory):
+    """One decision per agent step."""
+    known = follow_paddle(scene, memory)
+    playing = follow_ball(scene, memory)
+    standing = count_bricks(scene, memory)
+    if not playing:
+        memory.asked = 0
+        return FIRE, "serve"
+    x, frames = landing(scene, memory)
+    goal = x - memory.width * 0.5
+    if not memory.down:
+        memory.aim_x = -100.0
+        return as_action(memory, travel(memory, goal, SLACK)), "wait where the ball should return"
+    if abs(x - memory.aim_x) > 4.0:
+        memory.aim = choose_aim(scene, memory, x)
+    if memory.y > PAST:
+        return as_action(memory, 0), "ball missed"
+    if frames > HORIZON:
+        return as_action(memory, travel(memory, goal, SLACK)), "travel to the landing point"
+    if frames == 0 and memory.y < PAST:
+        return as_action(memory, meet(memory, x, frames)), "late save"
+    return as_action(memory, meet(memory, x, frames)), "meet the ball"
