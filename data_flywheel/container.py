@@ -1,0 +1,115 @@
+"""One file of named arrays with a JSON header: written atomically, checked on reading.
+
+Knows npz files, checksums and format versions. Does not know what the arrays mean: `episode.py`, `store.py`
+do. The file is an ordinary compressed npz (numpy alone can open it) whose member `header` is JSON text with
+kind, version, sha256 of every array, and the caller's fields.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import zipfile
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data_flywheel.errors import DataError
+
+Arrays = dict[str, NDArray[Any]]
+# Everything numpy and zipfile were seen to raise on damaged bytes (RuntimeError: a flipped "encrypted" flag).
+_READ_ERRORS = (zipfile.BadZipFile, zlib.error, ValueError, KeyError, EOFError, OSError, RuntimeError, MemoryError)
+
+
+def array_digest(array: NDArray[Any]) -> str:
+    """sha256 hex over dtype, shape and bytes; the same for every memory layout and compression level."""
+    digest = hashlib.sha256(f"{array.dtype.str}{array.shape}".encode())
+    digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
+
+
+def canonical_json(value: Any) -> str:
+    """JSON text with sorted keys and no spaces, so that equal values give equal text (NaN is refused)."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
+
+
+def atomic_write(path: Path, payload: bytes) -> None:
+    """Write `payload` so that `path` holds either its old content or all of the new one, even after a crash."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}.part")
+    try:
+        with open(partial, "wb") as handle:
+            handle.write(payload)
+            handle.flush()
+            os.fsync(handle.fileno())
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+    _sync_folder(path.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the rename itself durable, where the system can (Windows cannot open a folder)."""
+    try:
+        handle = os.open(folder, os.O_RDONLY)
+    except OSError:
+        return
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def pack(kind: str, version: int, fields: Mapping[str, Any], arrays: Arrays) -> bytes:
+    """The bytes of a container; `fields` must be JSON values. Equal content gives equal bytes."""
+    arrays = {name: np.asarray(arrays[name], order="C") for name in sorted(arrays)}
+    header = {"kind": kind, "version": version, "fields": dict(fields)}
+    header["sha256"] = {name: array_digest(array) for name, array in arrays.items()}
+    text = np.frombuffer(canonical_json(header).encode(), np.uint8)
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, header=text, **arrays)  # type: ignore[arg-type]
+    return buffer.getvalue()
+
+
+def unpack(payload: bytes, kind: str, version: int, name: str, remedy: str) -> tuple[dict[str, Any], Arrays]:
+    """Fields and arrays of a container. `name` and `remedy` (what the reader should do) go into every DataError."""
+    try:
+        with np.load(io.BytesIO(payload), allow_pickle=False) as archive:
+            header = json.loads(bytes(archive["header"]))
+            _check_header(header, kind, version, name, remedy)
+            arrays = {key: archive[key] for key in archive.files if key != "header"}
+    except _READ_ERRORS as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise DataError(f"{name}: damaged or truncated {kind} ({reason}); {remedy}") from error
+    wanted = header["sha256"]
+    bad = [key for key in sorted(wanted) if key not in arrays or array_digest(arrays[key]) != wanted[key]]
+    if bad:
+        raise DataError(f"{name}: checksum mismatch in {', '.join(bad)}; {remedy}")
+    return header["fields"], arrays
+
+
+def _check_header(header: Any, kind: str, version: int, name: str, remedy: str) -> None:
+    """Refuse another kind of file or another format version, in words."""
+    if not isinstance(header, dict) or header.get("kind") != kind:
+        found = header.get("kind") if isinstance(header, dict) else None
+        raise DataError(f"{name}: not a {kind} (its kind is {found!r})")
+    if header.get("version") != version:
+        raise DataError(
+            f"{name}: {kind} format version {header.get('version')}, but this program reads version {version}; {remedy}"
+        )
+
+
+def read_bytes(path: Path, kind: str) -> bytes:
+    """The file's bytes, or a DataError that names it."""
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such {kind}") from None
+    except OSError as error:
+        raise DataError(f"{path}: cannot read this {kind}: {error}") from error
