@@ -1,0 +1,117 @@
+"""The command line: finds the command, keeps stdout clean, turns errors into one line and an exit code.
+
+Knows: the list of commands and how a failure is shown. Does not know what any command does; each lives in
+`triune/commands/` and imports what it needs only when it runs, so that `--help` stays instant.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+from triune.console import Console
+from triune.errors import EXIT_DONE, EXIT_FAILED, EXIT_USAGE, UsageError, nearest, one_line
+
+COMMANDS = {
+    "doctor": "what works here, and the fix for what does not",
+    "list": "tasks in the zoo with their score card",
+    "play": "play one episode; write a replay or watch it live",
+    "eval": "score over many seeds, with intervals and a report",
+    "check": "is this task folder sound: schema, eyes, policy, safety",
+    "explain": "why the system did what it did at one step",
+    "report": "a self-contained report.html of an evaluation",
+    "discover": "which RAM bytes draw which pixels",
+    "collect": "record labelled frames for training",
+    "train": "train the eyes and put them into the task folder",
+    "export": "one deployable file: eyes, schema, policy, safety",
+    "run": "run such a file on the game, a video or a camera",
+    "bench": "speed, visual shifts, perception",
+}
+EPILOG = "A task is a name from `triune list` or a folder. Every command takes --json. Exit codes: 0 done, 1 failed, 2 usage."
+
+
+class Parser(argparse.ArgumentParser):
+    """Raises instead of exiting, and answers an unknown choice with the nearest one."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{message} (see `{self.prog} --help`)")
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        if action.choices is not None and value not in action.choices:
+            name = action.metavar or action.dest
+            raise UsageError(f"unknown {name} {value!r}; {nearest(str(value), map(str, action.choices))}")
+
+
+def build_parser(only: str | None = None) -> Parser:
+    """The parser; `only` fills in the arguments of one command (all others are just named)."""
+    parser = Parser("triune", description="Play games from pixels with readable reflexes.", epilog=EPILOG)
+    parser.add_argument("--version", action="store_true", help="print the version and exit")
+    commands = parser.add_subparsers(dest="command", metavar="command", parser_class=Parser)
+    for name, text in COMMANDS.items():
+        child = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+        child.add_argument("--json", action="store_true", help="one JSON object on stdout, nothing else there")
+        if name == only:
+            importlib.import_module(f"triune.commands.{name}").add_arguments(child)
+    return parser
+
+
+def _first_word(argv: Sequence[str]) -> str | None:
+    return next((a for a in argv if not a.startswith("-")), None)
+
+
+def _run(argv: Sequence[str], console: Console) -> tuple[int, dict[str, Any]]:
+    parser = build_parser(_first_word(argv))
+    args = parser.parse_args(list(argv))
+    if args.version:
+        from triune import __version__
+
+        console.say(f"triune {__version__}")
+        return EXIT_DONE, {"version": __version__}
+    if args.command is None:
+        if not console.as_json:
+            parser.print_help()
+        return EXIT_USAGE, {"error": f"no command given; choose from {', '.join(COMMANDS)}"}
+    module = importlib.import_module(f"triune.commands.{args.command}")
+    payload: dict[str, Any] = module.run(args, console)
+    return int(payload.pop("exit_code", EXIT_DONE)), payload
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command line; the exit code (0 done, 1 failed or refused, 2 usage)."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    console = Console("--json" in words)
+    try:
+        with console:
+            code, payload = _run(words, console)
+    except BrokenPipeError:  # `triune list | head`: the reader has what it wanted
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return EXIT_DONE
+    except KeyboardInterrupt as stop:
+        code, payload = 128 + signal.SIGINT, {"error": f"interrupted{_hint(stop)}"}
+        print(f"triune: {payload['error']}", file=sys.stderr)
+    except Exception as error:
+        line = one_line(error)
+        if line is None or os.environ.get("TRIUNE_DEBUG"):
+            raise
+        code, payload = EXIT_USAGE if isinstance(error, UsageError) else EXIT_FAILED, {"error": line}
+        print(f"triune: {line}", file=sys.stderr)
+    console.emit(payload)
+    return code
+
+
+def _hint(stop: KeyboardInterrupt) -> str:
+    return f"; {stop.args[0]}" if stop.args else ""
+
+
+def entry() -> NoReturn:
+    """Console script."""
+    raise SystemExit(main())
+
+
+if __name__ == "__main__":
+    entry()

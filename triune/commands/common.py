@@ -1,0 +1,100 @@
+"""Arguments that several commands share, checked with the nearest valid choice in the error.
+
+Knows names and ranges. Does not know what a command does with them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from triune.errors import UsageError, nearest
+
+if TYPE_CHECKING:
+    from triune.system import System
+
+FORBIDDEN = 900_000  # seeds from here on are nobody's
+
+
+def add_task(parser: argparse.ArgumentParser, trust: bool = True) -> None:
+    """The task, by name or folder."""
+    parser.add_argument("task", help="a name from `triune list`, or a folder with a system.toml")
+    if trust:
+        parser.add_argument("--trust", action="store_true", help="run policy text that does not ship with Triune")
+
+
+def add_conditions(parser: argparse.ArgumentParser) -> None:
+    """Protocol, shift and eyes."""
+    parser.add_argument("--protocol", metavar="P", help="seed, seed-sticky, classic or sticky (default: the task's)")
+    parser.add_argument("--shift", metavar="S", help="repaint, dim, bright, noise, jitter, grey, occlude; a+b combines")
+    parser.add_argument("--eyes", default="cnn", metavar="E", help="cnn (pixels, default), teacher (exact), colour")
+
+
+def load_system(args: argparse.Namespace) -> System:
+    """The system a command was asked for; an unknown name is a usage error."""
+    from envs.errors import EnvError
+    from triune.system import load
+
+    try:
+        return load(args.task, getattr(args, "trust", False))
+    except EnvError as error:
+        if str(error).startswith("unknown task"):
+            raise UsageError(str(error)) from None
+        raise
+
+
+def check_conditions(args: argparse.Namespace) -> None:
+    """Refuse unknown protocols, shifts and eyes before anything is started."""
+    from envs.protocol import PROTOCOLS
+    from envs.shifts import SHIFTS
+    from triune.system import check_eyes
+
+    if args.protocol and args.protocol not in PROTOCOLS:
+        raise UsageError(f"unknown protocol {args.protocol!r}; {nearest(args.protocol, PROTOCOLS)}")
+    for part in args.shift.split("+") if args.shift else ():
+        if part not in SHIFTS:
+            raise UsageError(f"unknown shift {part!r}; {nearest(part, SHIFTS)}")
+    check_eyes(args.eyes)
+
+
+def parse_seeds(text: str) -> list[int]:
+    """`100:130` (130 not included), `100:130:2`, `7`, or `1,5,9`."""
+    try:
+        if ":" in text:
+            seeds = list(range(*(int(part) for part in text.split(":"))))
+        else:
+            seeds = [int(part) for part in text.split(",")]
+    except (ValueError, TypeError):
+        raise UsageError(f"seeds are written 100:130, 7 or 1,5,9; got {text!r}") from None
+    if not seeds:
+        raise UsageError(f"{text!r} holds no seeds; the end of a range is not included (100:130 is 100 to 129)")
+    if min(seeds) < 0 or max(seeds) >= FORBIDDEN:
+        raise UsageError(f"seeds run from 0 to {FORBIDDEN - 1}, got {text!r}")
+    return seeds
+
+
+def positive(text: str) -> int:
+    """An argparse type: a whole number from 1."""
+    try:
+        value = int(float(text))
+    except ValueError:
+        value = 0
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"a whole number from 1 is needed, got {text!r}")
+    return value
+
+
+def cores() -> int:
+    """Cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def out_file(path: str, *suffixes: str) -> Path:
+    """An output file whose folder exists; UsageError for a kind that cannot be written."""
+    target = Path(path)
+    if suffixes and target.suffix.lower() not in suffixes:
+        raise UsageError(f"{path}: this command writes {' or '.join(suffixes)} files")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    return target

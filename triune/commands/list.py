@@ -1,0 +1,57 @@
+"""`triune list`: the tasks of the zoo, what each has, and its score card. Reads files only."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from triune.console import Console, table
+
+PARTS = {"policy": "policy.py", "safety": "safety.py", "eyes": "perception.onnx", "teacher": "teacher.py"}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """No arguments."""
+
+
+def score_card(folder: Path) -> dict[str, Any]:
+    """`scores.json` of a task: protocol -> figures; empty when there is none."""
+    try:
+        card: dict[str, Any] = json.loads((folder / "scores.json").read_text())
+    except (OSError, ValueError):
+        return {}
+    return card
+
+
+def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
+    """Payload: `tasks`, each with name, title, environment, parts, protocols' figures."""
+    from envs.spec import load_spec, task_names
+
+    tasks = []
+    for name in task_names():
+        spec = load_spec(name)
+        parts = {part: (spec.folder / file).is_file() for part, file in PARTS.items()}
+        tasks.append(
+            {"name": name, "title": spec.title, "env": spec.env.id, "protocol": spec.env.protocol,
+             "actions": list(spec.env.actions), "folder": str(spec.folder), "parts": parts,
+             "scores": score_card(spec.folder)}
+        )  # fmt: skip
+    rows = [[t["name"], t["env"], _missing(t["parts"]), _figures(t["scores"])] for t in tasks]
+    console.say(table(rows, ["task", "environment", "parts", "mean score [95 % interval], from pixels"]))
+    return {"tasks": tasks}
+
+
+def _missing(parts: dict[str, bool]) -> str:
+    lacking = [name for name, there in parts.items() if not there]
+    return "complete" if not lacking else f"no {', '.join(lacking)}"
+
+
+def _figures(card: dict[str, Any]) -> str:
+    cells = [
+        f"{protocol} {f['mean']:.1f} [{f['ci95'][0]:.0f}, {f['ci95'][1]:.0f}]"
+        for protocol, f in card.items()
+        if isinstance(f, dict) and isinstance(f.get("mean"), (int, float)) and f.get("ci95")
+    ]
+    return "   ".join(cells) or "not measured"

@@ -1,0 +1,114 @@
+"""`triune play`: one episode, with a replay, a live window or a report if asked."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from triune.commands import common
+from triune.console import Console
+from triune.errors import TriuneError
+
+if TYPE_CHECKING:
+    from triune.rollout import Rollout
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Task, conditions, seed, outputs."""
+    common.add_task(parser)
+    common.add_conditions(parser)
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="default 0")
+    parser.add_argument("--video", metavar="FILE", help="write a replay: .webp, or .mp4 for long episodes")
+    parser.add_argument("--report", metavar="HTML", help="write a report of this episode")
+    parser.add_argument("--watch", action="store_true", help="live window (needs a display)")
+    parser.add_argument("--steps", type=common.positive, metavar="N", help="stop after N steps")
+
+
+def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
+    """Payload: the episode's line, and the files written."""
+    from triune.evaluate import evaluate
+    from triune.rollout import Rollout
+
+    system = common.load_system(args)
+    common.check_conditions(args)
+    common.parse_seeds(str(args.seed))
+    video = common.out_file(args.video, ".webp", ".mp4") if args.video else None
+    report = common.out_file(args.report, ".html") if args.report else None
+    if args.watch:
+        _check_display()
+    folder = system.protocol(args.protocol).name
+    keep = Path("runs") / "play" / f"{system.name}-{folder}-{args.seed}"
+    with Rollout(system, args.protocol, args.shift, args.eyes) as rollout:
+        payload = _play(rollout, args, console, keep, video)
+    if report:
+        from triune.report import write_report
+        from triune.runs import Run
+
+        _fresh(keep)
+        console.log("making the report")
+        evaluate(system, args.protocol, [args.seed], args.shift, args.eyes, run=keep, limit=args.steps)
+        payload["report"] = str(write_report(Run.read(keep), report, console))
+        console.say(f"report     {payload['report']}")
+    return payload
+
+
+def _play(
+    rollout: Rollout, args: argparse.Namespace, console: Console, keep: Path, video: Path | None
+) -> dict[str, Any]:
+    """Play, show, record; the payload without the report."""
+    from triune.evaluate import episode_record
+
+    title = f"{rollout.system.name}, {rollout.protocol.name}, seed {args.seed}, {args.eyes} eyes"
+    console.log(title)
+    window = None
+    if args.watch:
+        from triune.replay import Window
+
+        window = Window(rollout)
+    limit = rollout.protocol.max_frames // rollout.protocol.frameskip
+
+    def each(step: Any) -> None:
+        if step.index % 50 == 0:
+            console.progress(step.index, limit, f"step {step.index}: {step.decision.reason}")
+        if window:
+            window.show(step)
+
+    episode = rollout.record(args.seed, args.steps, each)
+    console.clear()
+    record = episode_record(episode)
+    speed = record["frames"] / max(record["seconds"], 1e-9)
+    _show(record, speed, console)
+    payload = {"task": rollout.system.name, "protocol": rollout.protocol.name, "shift": args.shift, "eyes": args.eyes}
+    payload |= record | {"frames_per_second": speed}
+    payload["episode"] = str(episode.save(keep / f"episode-{args.seed}.npz"))
+    console.say(f"episode    {payload['episode']}")
+    if video:
+        from triune.replay import write_replay
+
+        note = write_replay(rollout.system, episode, video, console)
+        payload["video"] = str(video)
+        console.say(f"replay     {video} ({note})")
+    return payload
+
+
+def _show(record: dict[str, Any], speed: float, console: Console) -> None:
+    ended = "" if record["finished"] else "   (stopped early)"
+    console.say(f"score      {record['score']}   {record['frames']} frames, {record['steps']} decisions{ended}")
+    console.say(f"speed      {speed:.0f} frames a second")
+    top = sorted(record["reasons"].items(), key=lambda item: -item[1])[:6]
+    console.say("reasons    " + ", ".join(f"{reason} {n}" for reason, n in top))
+    rules = ", ".join(f"{name} {n}" for name, n in record["interventions"].items()) or "none"
+    console.say(f"overruled  {rules}   faults {record['faults']}")
+
+
+def _check_display() -> None:
+    if os.name == "posix" and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+        raise TriuneError("no display for --watch; write a replay instead: --video replay.webp")
+
+
+def _fresh(folder: Path) -> None:
+    """A report of a single game starts over; only this command writes here."""
+    for name in ("run.json", "result.json", *(f"episodes/{p.name}" for p in (folder / "episodes").glob("*.npz"))):
+        (folder / name).unlink(missing_ok=True)

@@ -1,0 +1,111 @@
+"""Where words go: results to stdout, everything else to stderr, one JSON object when asked.
+
+Knows the two modes and how to keep stray output (also from C libraries) off stdout in JSON mode.
+Does not know any command.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import sys
+import time
+from typing import Any
+
+
+class Console:
+    """The mouth of one command."""
+
+    def __init__(self, as_json: bool = False) -> None:
+        self.as_json = as_json
+        self._line = ""
+        self._last = 0.0
+        self._stdout = -1
+
+    def __enter__(self) -> Console:
+        if self.as_json:  # a library that prints to descriptor 1 must not spoil the object
+            sys.stdout.flush()
+            self._stdout = os.dup(1)
+            os.dup2(2, 1)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.clear()
+        if self._stdout >= 0:
+            sys.stdout.flush()
+            os.dup2(self._stdout, 1)
+            os.close(self._stdout)
+            self._stdout = -1
+
+    def say(self, text: str = "") -> None:
+        """A line of the result, for people; silent in JSON mode."""
+        self.clear()
+        if not self.as_json:
+            print(text, flush=True)
+
+    def log(self, text: str) -> None:
+        """A line about the work, always on stderr."""
+        self.clear()
+        print(text, file=sys.stderr, flush=True)
+
+    def progress(self, done: float, total: float, text: str = "") -> None:
+        """A bar on stderr: redrawn on a terminal, a line every 20 s elsewhere."""
+        now, terminal = time.monotonic(), sys.stderr.isatty()
+        if now - self._last < (0.1 if terminal else 20.0) and done < total:
+            return
+        self._last = now
+        share = min(1.0, done / total) if total else 1.0
+        bar = "█" * int(share * 24) + "·" * (24 - int(share * 24))
+        line = f"{bar} {share:4.0%} {text}"
+        if not terminal:
+            print(line, file=sys.stderr, flush=True)
+            return
+        sys.stderr.write("\r" + line[:118].ljust(len(self._line)))
+        sys.stderr.flush()
+        self._line = line[:118]
+
+    def clear(self) -> None:
+        """Take the bar off the terminal."""
+        if self._line:
+            sys.stderr.write("\r" + " " * len(self._line) + "\r")
+            sys.stderr.flush()
+            self._line = ""
+
+    def emit(self, payload: dict[str, Any]) -> None:
+        """The one JSON object. Call after leaving the console."""
+        if self.as_json:
+            print(json.dumps(jsonable(payload), ensure_ascii=False, allow_nan=False), flush=True)
+
+
+def jsonable(value: Any) -> Any:
+    """Plain JSON values: numpy scalars and arrays, paths, tuples and non-finite numbers included."""
+    if isinstance(value, dict):
+        return {str(k): jsonable(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [jsonable(v) for v in value]
+    if isinstance(value, bool) or value is None or isinstance(value, (str, int)):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if hasattr(value, "tolist"):
+        return jsonable(value.tolist())
+    return str(value)
+
+
+def table(rows: list[list[str]], header: list[str] | None = None, right: set[int] | None = None) -> str:
+    """Columns aligned with spaces; `right` are the columns aligned to the right."""
+    body = ([header] if header else []) + rows
+    if not body:
+        return ""
+    widths = [max(len(row[i]) for row in body) for i in range(len(body[0]))]
+    right = right or set()
+
+    def line(row: list[str]) -> str:
+        cells = [c.rjust(w) if i in right else c.ljust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True))]
+        return "  ".join(cells).rstrip()
+
+    lines = [line(row) for row in body]
+    if header:
+        lines.insert(1, "  ".join("─" * w for w in widths))
+    return "\n".join(lines)

@@ -1,0 +1,134 @@
+"""The loop: frame -> eyes -> tracker -> controller -> action, until the episode ends.
+
+Knows: how the parts are wired and how an episode is recorded. The deciding side holds an object that gives frames
+only; the score sheet arrives after the end. Does not know networks, policies, figures.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
+
+import numpy as np
+
+from data_flywheel.episode import Episode, EpisodeRecorder
+from envs.boundary import Observer, PixelEnv, Sheet
+from logic.controller import DEADLINE, Decision
+from perception.scene import Scene
+from perception.tracker import Tracker
+from triune import __version__
+from triune.system import check_eyes
+
+if TYPE_CHECKING:
+    from triune.system import System
+
+
+class Step(NamedTuple):
+    """One agent step. `frame` uint8[H, W, 3] is a view that the next step overwrites."""
+
+    index: int
+    scene: Scene
+    decision: Decision
+    frame: np.ndarray
+
+
+class TeacherEyes:
+    """Exact scenes from behind the wall: the privileged comparison, never play."""
+
+    def __init__(self, env: PixelEnv) -> None:
+        self._env = env
+
+    def reset(self) -> None:
+        """Nothing to forget."""
+
+    def see(self, frame: np.ndarray) -> np.ndarray:
+        """The label of the current frame, float32[size]; the frame is not looked at."""
+        return self._env.observed.copy()
+
+
+class Rollout:
+    """One emulator and one system, for any number of episodes. Close it, or use it as a context."""
+
+    def __init__(
+        self, system: System, protocol: str | None = None, shift: str | None = None, eyes: str = "cnn",
+        canary: bool = False,
+    ) -> None:  # fmt: skip
+        check_eyes(eyes)
+        self.system, self.shift, self.kind = system, shift, eyes
+        self.protocol = system.protocol(protocol)
+        self.schema, self.tracker = system.schema, Tracker(system.schema)
+        self.controller = system.controller(self.protocol.name)
+        seeing = None if eyes == "teacher" else system.eyes(eyes)
+        observer = None
+        if eyes == "teacher":
+            observer = Observer("data_flywheel.observer:teacher", str(system.folder.resolve()), self.schema.size)
+        self.env = PixelEnv(system.spec.env, self.protocol, shift, observer, canary)
+        self.eyes: Any = seeing or TeacherEyes(self.env)
+        self._hashes = system.hashes()
+
+    def episode(self, seed: int) -> Iterator[Step]:
+        """Play the episode of `seed`. Stop early by closing the iterator."""
+        see, update, read = self.eyes.see, self.tracker.update, self.schema.read
+        decide, env = self.controller.decide, self.env
+        frame = env.reset(seed)
+        self.eyes.reset()
+        self.tracker.reset()
+        self.controller.reset()
+        index = 0
+        while not env.done:
+            scene = read(update(see(frame)))
+            decision = decide(scene)
+            yield Step(index, scene, decision, frame)
+            frame = env.step(decision.action)
+            index += 1
+
+    def sheet(self) -> Sheet:
+        """The referee's record; reading it ends the episode."""
+        return self.env.sheet()
+
+    def record(self, seed: int, limit: int | None = None, each: Any = None) -> Episode:
+        """Play and record an episode, at most `limit` steps; `each(step)` is called before every action."""
+        recorder = EpisodeRecorder(self.meta(seed))
+        began, steps = time.perf_counter(), 0
+        for step in self.episode(seed):
+            if steps == limit:
+                break
+            recorder.add(step.scene.vector, step.decision, 0, 0)
+            if each:
+                each(step)
+            steps += 1
+        wall = time.perf_counter() - began
+        return _finish(recorder, self.sheet(), wall)
+
+    def meta(self, seed: int) -> dict[str, Any]:
+        """What makes an episode repeatable."""
+        hashes = self._hashes
+        return {
+            "task": self.system.name, "protocol": self.protocol.name, "seed": seed, "shift": self.shift,
+            "eyes": self.kind, "schema": hashes["schema"], "policy": hashes["policy"], "safety": hashes["safety"],
+            "weights": hashes["eyes"] if self.kind == "cnn" else None, "triune": __version__,
+        }  # fmt: skip
+
+    def close(self) -> None:
+        """End the emulator."""
+        self.env.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.close()
+
+
+def _finish(recorder: EpisodeRecorder, sheet: Sheet, wall: float) -> Episode:
+    return recorder.finish(
+        scores=sheet.scores, lives=sheet.lives_left, score=sheet.score, lives_at_end=sheet.lives,
+        frames=sheet.frames, finished=sheet.finished, seconds=round(wall, 3),
+    )  # fmt: skip
+
+
+def deadline_misses(episode: Episode) -> int:
+    """Steps on which the decision came too late."""
+    return sum(n for names, n in episode.interventions().items() if DEADLINE in names.split(","))
