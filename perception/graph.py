@@ -16,7 +16,7 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
 from perception.layout import CELL, Layout
-from perception.network import NOT_A_PEAK, PATCH_EPS, REACH, Detector, GreyConv
+from perception.network import BINS, NOT_A_PEAK, PATCH_EPS, REACH, Detector, GreyConv
 
 OPSET = 18
 IR_VERSION = 9
@@ -53,11 +53,12 @@ class Builder:
         return str(self.op("Reshape", part, self.ints(1, 1, height, 3 * width)))
 
     def conv(self, x: str, layer: nn.Conv2d, norm: nn.BatchNorm2d | None = None, relu: bool = True) -> str:
-        """A convolution with its batch norm folded in; a GreyConv reads interleaved colours."""
+        """A convolution with its batch norm folded in; one over colours reads them interleaved."""
         weight, bias = layer.weight, layer.bias if layer.bias is not None else torch.zeros(layer.out_channels)
         kernel, stride = list(layer.kernel_size), list(layer.stride)
         if isinstance(layer, GreyConv):
             weight, bias = layer.grey()
+        if layer.in_channels == 3:
             weight = weight.permute(0, 2, 3, 1).reshape(layer.out_channels, 1, kernel[0], -1)
             kernel[1], stride[1] = 3 * kernel[1], 3 * stride[1]
         if norm is not None:
@@ -113,12 +114,10 @@ def _coarse(b: Builder, net: Detector, plane: str) -> tuple[str, str]:
 
 
 def _pooled(b: Builder, net: Detector, context: str) -> tuple[str, str]:
-    """(pooled [1, 2C], minus the camera's shake as [1, 4]: -x, -y, 0, 0)."""
+    """(pooled [1, 2C], minus the camera's shake [1, 2] as x, y)."""
     mixed = b.op("Reshape", b.op("MatMul", context, b.const(net.maps)), b.ints(1, -1))
     pooled = b.op("Relu", b.linear(mixed, net.pool.weight, b.const(net.pool.bias)))
-    weight, bias = torch.zeros(4, net.camera.in_features), torch.zeros(4)
-    weight[:2], bias[:2] = -net.camera.weight.detach()[[1, 0]], -net.camera.bias.detach()[[1, 0]]
-    return pooled, b.linear(pooled, weight, b.const(bias))
+    return pooled, b.linear(pooled, -net.camera.weight[[1, 0]], b.const(-net.camera.bias[[1, 0]]))
 
 
 def _choose(b: Builder, layout: Layout, heat: str) -> str:
@@ -144,48 +143,49 @@ def _things(b: Builder, net: Detector, plane: str, heat: str, context: str, came
     layout = net.layout
     cells = _choose(b, layout, heat)
     pixels = b.op("Reshape", plane, b.ints(layout.view[2] * layout.view[3], 3))
-    found = [_refine(b, net, number, pixels, context, cells) for number in range(len(layout.groups))]
-    rows = found[0] if len(found) == 1 else b.op("Concat", *found, axis=0)
-    order = np.argsort(layout.slot_starts[[s for g in layout.groups for s in g.slots]])
-    if (order != np.arange(len(order))).any():
-        rows = b.op("Gather", rows, b.ints(*order), axis=0)
-    logit, box = b.op("Split", rows, b.ints(1, 4), outputs=2, axis=1)
+    pairs = [_refine(b, net, number, pixels, context, cells) for number in range(len(layout.groups))]
+    slots = [s for g in layout.groups for s in g.slots]
+    rows, corners = (p[0] if len(p) == 1 else b.op("Concat", *p, axis=0) for p in zip(*pairs, strict=True))
+    logit, size, places = b.op("Split", rows, b.ints(1, 2, 2 * BINS), outputs=3, axis=1)
+    places = b.op("Softmax", b.op("Reshape", places, b.ints(len(slots), 2, BINS)), axis=2)
+    # the mean place in pixels: MatMul with the places' distances from the rim, which differ by the group's patch
+    sides = np.array([g.patch[::-1] for g in layout.groups for _ in g.slots], np.float32)
+    steps = np.arange(BINS)[None, None, :] * sides[:, :, None] / (BINS - 1)
+    centre = b.op("ReduceSum", b.op("Mul", places, b.const(steps)), b.ints(2), keepdims=0)
     seen = b.op("Cast", b.op("Greater", logit, b.const(0.0)), to=TensorProto.FLOAT)
-    box = b.op("Mul", b.op("Add", box, camera), seen)
-    still = b.const(np.zeros((len(order), 2)))
-    return str(b.op("Reshape", b.op("Concat", seen, box, still, b.op("Sigmoid", logit), axis=1), b.ints(-1)))
+    box = b.op("Concat", b.op("Add", b.op("Add", centre, corners), camera), size, axis=1)
+    still = b.const(np.zeros((len(slots), 2)))
+    table = b.op("Concat", seen, b.op("Mul", box, seen), still, b.op("Sigmoid", logit), axis=1)
+    order = np.argsort(layout.slot_starts[slots])
+    if (order != np.arange(len(order))).any():
+        table = b.op("Gather", table, b.ints(*order), axis=0)
+    return str(b.op("Reshape", table, b.ints(-1)))
 
 
-def _refine(b: Builder, net: Detector, number: int, pixels: str, context: str, cells: str) -> str:
-    """float[n, 5] of one group: logit, x, y, w, h in native pixels as seen."""
+def _refine(b: Builder, net: Detector, number: int, pixels: str, context: str, cells: str) -> tuple[str, str]:
+    """One group: float[n, 3 + 2 BINS] (logit, w, h, places along x and y) and the patches' corners [n, 2] (x, y)."""
     layout, refiner = net.layout, net.refiners[number]
     group = layout.groups[number]
-    kinds = [layout.slots[s][0] for s in group.slots]
+    kinds, (high, wide) = [layout.slots[s][0] for s in group.slots], group.patch
     if group.slots != tuple(range(len(layout.slots))):
         cells = b.op("Gather", cells, b.ints(*group.slots), axis=0)
     origins = layout.origins(group.patch)
     base = b.op("Gather", b.const(origins[:, :1] * layout.view[3] + origins[:, 1:], np.int32), cells, axis=0)
     index = b.op("Add", base, b.const(layout.offsets(group.patch)[None], np.int32))
     patch = b.op("Reshape", b.op("Gather", pixels, index, axis=0), b.ints(len(kinds), -1))
-    size = 3 * group.patch[0] * group.patch[1]
-    patch = b.op("LayerNormalization", patch, b.const(np.ones(size)), b.const(np.zeros(size)), epsilon=PATCH_EPS)
-    fixed = b.const(refiner.look.bias + refiner.kind[kinds])  # type: ignore[operator, union-attr, index]
-    around = b.op("Gather", context, cells, axis=1)
-    hidden = b.linear(around, refiner.context.weight, fixed, transA=1)  # type: ignore[union-attr, arg-type]
-    hidden = b.op("Relu", b.linear(patch, refiner.look.weight, hidden))  # type: ignore[union-attr, arg-type]
-    middle = refiner.mid
-    hidden = b.op("Relu", b.linear(hidden, middle.weight, b.const(middle.bias)))  # type: ignore[union-attr, arg-type]
-    weight, bias = _in_pixels(refiner.out, float(net.sharpness))  # type: ignore[arg-type]
-    corner = np.zeros((len(origins), 5), np.float32)
-    corner[:, 1], corner[:, 2] = origins[:, 1] + layout.view[1], origins[:, 0] + layout.view[0]
-    return b.linear(hidden, weight, b.op("Gather", b.const(corner + bias), cells, axis=0))
-
-
-def _in_pixels(out: nn.Linear, sharpness: float) -> tuple[torch.Tensor, np.ndarray]:
-    """Weight and bias of a refiner's output as logit, x, y, w, h (torch has logit, y, x, h, w in units of REACH)."""
-    gain = torch.tensor([sharpness, REACH, REACH, REACH, REACH])
-    order = [0, 2, 1, 4, 3]
-    return (out.weight * gain[:, None])[order].detach(), (out.bias * gain)[order].detach().numpy()
+    ones, zeros = b.const(np.ones(3 * high * wide)), b.const(np.zeros(3 * high * wide))
+    patch = b.op("LayerNormalization", patch, ones, zeros, epsilon=PATCH_EPS)
+    edges = b.conv(b.op("Reshape", patch, b.ints(len(kinds), 1, high, 3 * wide)), refiner.edges)
+    edges = b.op("Reshape", edges, b.ints(len(kinds), -1))
+    fixed = b.const(refiner.look.bias + refiner.kind[kinds])
+    hidden = b.linear(b.op("Gather", context, cells, axis=1), refiner.context.weight, fixed, transA=1)
+    hidden = b.op("Relu", b.linear(edges, refiner.look.weight, hidden))
+    gain = torch.ones(3 + 2 * BINS)
+    gain[0], gain[1:3] = net.sharpness, REACH
+    order = [0, 2, 1, *range(3 + BINS, 3 + 2 * BINS), *range(3, 3 + BINS)]  # torch says y before x
+    weight, bias = (refiner.out.weight * gain[:, None])[order], (refiner.out.bias * gain)[order]
+    corner = origins[:, ::-1] + np.array([layout.view[1], layout.view[0]])
+    return b.linear(hidden, weight, b.const(bias)), b.op("Gather", b.const(corner), cells, axis=0)
 
 
 def _grid(b: Builder, net: Detector, number: int, pooled: str) -> str:

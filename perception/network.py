@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from perception.layout import Group, Layout
 
-REACH = 8.0  # px per unit of a refiner's output
+REACH = 8.0  # px per unit of a refiner's sizes
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,7 @@ class Width:
     trunk: int = 32
     depth: int = 2
     context: int = 16
+    edges: int = 16
     hidden: int = 64
     maps: int = 8
     cell: int = 16
@@ -53,32 +54,36 @@ class GreyConv(nn.Conv2d):  # type: ignore[misc]
 class Refiner(nn.Module):  # type: ignore[misc]
     """Fine look at one patch per slot: presence logit, centre (y, x) and size (h, w) in px.
 
-    The patch is normalised to zero mean and unit variance, so that contrast and brightness do not matter.
+    The patch is normalised to zero mean and unit variance, so that contrast and brightness do not matter. The centre
+    is the mean of a distribution over BINS places along each axis: exact where a plain regression blurs.
     """
 
     def __init__(self, layout: Layout, group: Group, width: Width) -> None:
         super().__init__()
-        pixels = group.patch[0] * group.patch[1] * 3
+        high, wide = group.patch
         kinds = [layout.slots[s][0] for s in group.slots]
-        self.look = nn.Linear(pixels, width.hidden)
+        self.patch = (high, wide)
+        self.edges = nn.Conv2d(3, width.edges, 4, 2)
+        spots = ((high - 4) // 2 + 1) * ((wide - 4) // 2 + 1)
+        self.look = nn.Linear(spots * width.edges, width.hidden)
         self.context = nn.Linear(width.context, width.hidden, bias=False)
         self.kind = nn.Parameter(torch.zeros(len(layout.things), width.hidden))
-        self.mid = nn.Linear(width.hidden, width.hidden // 2)
-        self.out = nn.Linear(width.hidden // 2, 5)
+        self.out = nn.Linear(width.hidden, 3 + 2 * BINS)
         sizes = torch.tensor([layout.things[k].size[::-1] for k in kinds], dtype=torch.float32).mean(0)
         with torch.no_grad():
-            self.out.weight.mul_(0.3)
-            half = torch.tensor([group.patch[0] / 2, group.patch[1] / 2])
-            self.out.bias.copy_(torch.cat([torch.zeros(1), half / REACH, sizes / REACH]))
+            self.out.bias[:3] = torch.cat([torch.zeros(1), sizes / REACH])
 
     def forward(self, patch: Tensor, context: Tensor, kind: Tensor) -> Tensor:
-        """patch [N, pixels] grey levels, context [N, C], kind int [N] -> [N, 5]: logit; y, x from the origin; h, w."""
-        patch = F.layer_norm(patch, patch.shape[1:], eps=PATCH_EPS)
-        x = F.relu(self.look(patch) + self.context(context) + self.kind[kind])
-        y: Tensor = self.out(F.relu(self.mid(x)))
-        return torch.cat([y[:, :1], y[:, 1:] * REACH], 1)
+        """patch [N, h, w, 3] grey levels, context [N, C], kind int [N] -> [N, 5]: logit; y, x from the origin; h, w."""
+        planes = F.layer_norm(patch, patch.shape[1:], eps=PATCH_EPS).permute(0, 3, 1, 2)
+        x = F.relu(self.edges(planes)).flatten(1)
+        y: Tensor = self.out(F.relu(self.look(x) + self.context(context) + self.kind[kind]))
+        places = y[:, 3:].unflatten(1, (2, BINS)).softmax(2) @ torch.arange(BINS, dtype=torch.float32)
+        spacing = torch.tensor(self.patch) / (BINS - 1)
+        return torch.cat([y[:, :1], places * spacing, y[:, 1:3] * REACH], 1)
 
 
+BINS = 16  # places along each axis of a patch, rim to rim
 PATCH_EPS = 60.0  # variance floor of a patch, grey levels squared
 
 
@@ -160,7 +165,7 @@ class Detector(nn.Module):  # type: ignore[misc]
         origin, offset = getattr(self, f"origin{group}")[cell], getattr(self, f"offset{group}")
         top, left, _, width = self.layout.view
         pixel = (origin[:, 0] * width + origin[:, 1])[:, None] + offset
-        patch = out["view"][row[:, None], pixel].flatten(1).float()
+        patch = out["view"][row[:, None], pixel].float().unflatten(1, self.layout.groups[group].patch)
         found: Tensor = self.refiners[group](patch, out["context"][row, :, cell], kind)
         corner = origin.float() + torch.tensor([top, left], dtype=torch.float32)
         return torch.cat([found[:, :1], found[:, 1:3] + corner, found[:, 3:]], 1)
