@@ -1,0 +1,164 @@
+"""The pipe protocol: raw requests of an agreed size one way, records with a fixed header the other.
+
+A record is HEAD (magic, version, status, sequence number, length; 12 bytes) and `length` bytes. The reading side
+trusts nothing: magic, version, sequence, status and length are checked, and one byte too many is an error. There is
+no pickle, and nothing a child sends is ever interpreted as code, path or format.
+
+Knows descriptors, records and deadlines. Does not know processes or what the bytes mean.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import time
+from enum import IntEnum
+from math import ceil
+from struct import Struct
+
+HEAD = Struct("<HBBII")
+MAGIC, VERSION = 0x5254, 1
+GO = b"!"  # the parent accepts the layers: the first byte it sends
+TEXT = 400  # longest message of a fault, bytes
+REPORT = 4000  # longest report of layers, bytes
+
+
+class Status(IntEnum):
+    """What a record is: the report of layers; a reply; or why there is none."""
+
+    READY = 1
+    OK = 2
+    FAULT = 3
+    FUEL = 4
+    MEMORY = 5
+    MALFORMED = 6
+
+
+class Broken(Exception):
+    """The other side broke the protocol."""
+
+
+class Ended(Exception):
+    """The other side closed its end before the record was complete."""
+
+
+class Late(Exception):
+    """The deadline passed."""
+
+
+def write_record(descriptor: int, status: Status, sequence: int, body: bytes) -> None:
+    """The child's side: one record, in one write where the pipe has room."""
+    write_all(descriptor, HEAD.pack(MAGIC, VERSION, status, sequence, len(body)) + body)
+
+
+def write_all(descriptor: int, data: bytes) -> None:
+    """Write to a blocking descriptor until nothing is left."""
+    sent = os.write(descriptor, data)
+    while sent < len(data):
+        sent += os.write(descriptor, memoryview(data)[sent:])
+
+
+def read_exactly(descriptor: int, size: int) -> bytes:
+    """The child's side: `size` bytes, or fewer when the parent has closed its end."""
+    data = os.read(descriptor, size)
+    while len(data) < size:
+        more = os.read(descriptor, size - len(data))
+        if not more:
+            break
+        data += more
+    return data
+
+
+class Channel:
+    """The parent's two ends, neither of which can block it longer than the deadline (time.monotonic())."""
+
+    def __init__(self, reading: int, writing: int) -> None:
+        self._in, self._out = reading, writing
+        os.set_blocking(reading, False)
+        os.set_blocking(writing, False)
+        self._readable, self._writable = select.poll(), select.poll()
+        self._readable.register(reading, select.POLLIN)
+        self._writable.register(writing, select.POLLOUT)
+
+    def send(self, data: bytes, deadline: float) -> None:
+        """All of data; Late or Ended."""
+        view = memoryview(data)
+        try:
+            while True:
+                with contextlib.suppress(BlockingIOError):
+                    view = view[os.write(self._out, view) :]
+                if not view:
+                    return
+                if not self._writable.poll(_milliseconds(deadline)):
+                    raise Late
+        except BrokenPipeError:
+            raise Ended from None
+
+    def exchange(self, data: bytes, sequence: int, size: int, deadline: float) -> tuple[Status, bytes]:
+        """A request and the record that answers it: the same as send and receive, short where all goes well."""
+        try:
+            sent = os.write(self._out, data)
+        except BlockingIOError:
+            sent = 0
+        except BrokenPipeError:
+            raise Ended from None
+        if sent < len(data):
+            self.send(data[sent:], deadline)
+        if not self._readable.poll(_milliseconds(deadline)):
+            raise Late
+        got = os.read(self._in, HEAD.size + max(size, TEXT) + 1)
+        if len(got) == HEAD.size + size and got.startswith(HEAD.pack(MAGIC, VERSION, Status.OK, sequence, size)):
+            return Status.OK, got[HEAD.size :]
+        if not got:
+            raise Ended
+        return self.receive(sequence, max(size, TEXT), deadline, got)
+
+    def receive(self, sequence: int, largest: int, deadline: float, begun: bytes = b"") -> tuple[Status, bytes]:
+        """The one record of this sequence number, its body at most `largest` bytes; Broken, Ended or Late.
+        `begun` is what has been read of it already."""
+        most = HEAD.size + largest + 1
+        pieces = bytearray(begun)
+        while True:
+            if len(pieces) >= HEAD.size:
+                status, length = _check(HEAD.unpack_from(pieces), sequence, largest)
+                if len(pieces) > HEAD.size + length:
+                    raise Broken(f"the reply goes on after its announced {length} bytes")
+                if len(pieces) == HEAD.size + length:
+                    return status, bytes(memoryview(pieces)[HEAD.size :])
+            if not self._readable.poll(_milliseconds(deadline)):
+                raise Late
+            data = os.read(self._in, most - len(pieces))
+            if not data:
+                raise Ended
+            pieces += data
+
+    def expect_end(self, deadline: float) -> None:
+        """Wait for the other side to close; Broken when it sends more instead, or Late."""
+        if not self._readable.poll(_milliseconds(deadline)):
+            raise Late
+        if os.read(self._in, 1):
+            raise Broken("the reply goes on after its end")
+
+    def close(self) -> None:
+        """Close both ends."""
+        os.close(self._in)
+        os.close(self._out)
+
+
+def _check(head: tuple[int, ...], sequence: int, largest: int) -> tuple[Status, int]:
+    """Status and length of a header that is in order; else Broken."""
+    magic, version, status, number, length = head
+    if magic != MAGIC or version != VERSION or not Status.READY <= status <= Status.MALFORMED:
+        raise Broken("malformed reply: not a record")
+    if number != sequence:
+        raise Broken(f"malformed reply: record {number} where {sequence} was due")
+    if length > largest:
+        raise Broken(f"a reply of {length} bytes, at most {largest} allowed")
+    return Status(status), length
+
+
+def _milliseconds(deadline: float) -> int:
+    """What is left until the deadline, for poll(), which waits for ever on a negative; 0 when it has passed."""
+    left = ceil((deadline - time.monotonic()) * 1000)
+    return left if left > 0 else 0

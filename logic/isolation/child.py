@@ -1,0 +1,138 @@
+"""What runs in the forked process: harden, report, then serve; it never returns into the parent's code.
+
+Knows the record protocol from the child's side. Imports nothing after the fork: a lazy import would want files and die
+by the filter, so every module that is used here is loaded with this one.
+
+The parent may have threads (onnxruntime, OpenBLAS). They do not exist in the child, which must not wait for them: what
+it inherits is frozen out of garbage collection, so that no destructor of the parent's objects runs here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import faulthandler
+import gc
+import os
+import signal
+import warnings  # noqa: F401  loaded now, since numpy warns through it later
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+from logic.isolation.channel import GO, REPORT, TEXT, Status, read_exactly, write_record
+from logic.isolation.harden import Plan, harden
+from logic.isolation.outcome import OutOfFuel
+
+Step = Callable[[bytes], bytes]
+Serve = Callable[[int, int], None]  # (read from, write to)
+Answer = tuple[Status, bytes]
+T = TypeVar("T")
+_RESERVE = [bytearray(1 << 20)]  # given back at a MemoryError, so that it can be reported
+
+
+@dataclass(frozen=True)
+class Job:
+    """What to serve, and what trusted preparation comes before the layers."""
+
+    serve: Serve
+    prepare: Callable[[], None] | None = None
+
+
+def live(job: Job, plan: Plan) -> None:
+    """The whole life of the child. `plan.keep_fds` are (read from, write to)."""
+    reading, writing = plan.keep_fds
+    try:
+        gc.freeze()
+        _forget_handlers()
+        if job.prepare:
+            status, text = attempt(_nothing, job.prepare)
+            if status is not Status.OK:
+                return write_record(writing, status, 0, text)
+        report = harden(replace(plan, maps=_maps()))
+        text = "\n".join(f"{name}\t{why}" for name, why in report.items()).encode(errors="replace")
+        write_record(writing, Status.READY, 0, text[:REPORT])
+        if read_exactly(reading, 1) == GO:  # else the parent found the layers wanting
+            job.serve(reading, writing)
+    finally:
+        os._exit(0)
+
+
+def serve_once(function: Step, request: bytes, largest: int) -> Serve:
+    """One reply of at most `largest` bytes. The request needs no pipe: the fork has it."""
+
+    def serve(reading: int, writing: int) -> None:
+        status, body = attempt(function, request)
+        if status is Status.OK and len(body) > largest:
+            status, body = Status.MALFORMED, f"a reply of {len(body)} bytes, at most {largest} allowed".encode()
+        write_record(writing, status, 1, body)
+
+    return serve
+
+
+def serve_steps(factory: Callable[[], Step], request_size: int, reply_size: int) -> Serve:
+    """Make the step function, say so (record 1), then answer requests until the parent closes or a step fails."""
+
+    def serve(reading: int, writing: int) -> None:
+        made: list[Step] = []
+        status, body = attempt(_nothing, lambda: made.append(factory()))
+        write_record(writing, status, 1, body)
+        sequence = 1
+        while status is Status.OK and len(request := read_exactly(reading, request_size)) == request_size:
+            sequence = (sequence + 1) & 0xFFFFFFFF
+            status, body = attempt(made[0], request)
+            if status is Status.OK and len(body) != reply_size:
+                status, body = Status.MALFORMED, f"a reply of {len(body)} bytes, {reply_size} agreed".encode()
+            write_record(writing, status, sequence, body)
+
+    return serve
+
+
+def attempt(function: Callable[[T], bytes], argument: T) -> Answer:
+    """The function's reply, or the status and message of what it raised, whatever that is."""
+    try:
+        reply = function(argument)
+        if type(reply) is bytes:
+            return Status.OK, reply
+        return Status.MALFORMED, f"a reply of type {type(reply).__name__}, bytes agreed".encode(errors="replace")[:TEXT]
+    except OutOfFuel as error:
+        return Status.FUEL, _describe(error)
+    except MemoryError as error:
+        _RESERVE.clear()
+        return Status.MEMORY, _describe(error)
+    except BaseException as error:
+        return Status.FAULT, _describe(error)
+
+
+def _forget_handlers() -> None:
+    """Every signal back to its default, and none blocked: a handler of the parent's has no business here, and one
+    that raises a signal anew (faulthandler) would hide how the child died."""
+    faulthandler.disable()
+    for number in range(1, 32):
+        if signal.getsignal(number) not in (signal.SIG_DFL, signal.SIG_IGN):
+            with contextlib.suppress(OSError, ValueError):  # the C library keeps some for itself
+                signal.signal(number, signal.SIG_DFL)
+    signal.set_wakeup_fd(-1)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+
+
+def _nothing(action: Callable[[], None]) -> bytes:
+    """Do it, reply with nothing."""
+    action()
+    return b""
+
+
+def _describe(error: BaseException) -> bytes:
+    """Type and message, cut; the message is foreign code too and may raise."""
+    try:
+        return f"{type(error).__name__}: {error}".encode(errors="replace")[:TEXT]
+    except BaseException:
+        return b"an exception whose message cannot be read"
+
+
+def _maps() -> bytes:
+    """The memory map, b"" on a system without /proc."""
+    try:
+        with open("/proc/self/maps", "rb") as file:
+            return file.read()
+    except OSError:
+        return b""
