@@ -1,0 +1,170 @@
+"""Drawing one frame for people: the game enlarged, what was detected on it, what was decided beside it.
+
+Knows pixels, scenes and text. Does not know where frames come from or where pictures go. RGB throughout.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import cv2
+import numpy as np
+
+from perception.scene import Scene, SceneSchema
+
+Colour = tuple[int, int, int]
+INK: Colour = (232, 234, 240)
+DIM: Colour = (138, 144, 160)
+BACK: Colour = (20, 22, 30)
+CARD: Colour = (34, 37, 48)
+ALERT: Colour = (255, 92, 92)
+ACCENT: Colour = (94, 200, 255)
+THINGS: tuple[Colour, ...] = ((255, 214, 64), (94, 200, 255), (255, 120, 200), (130, 240, 130), (255, 160, 90))
+PANEL = 232  # px, width of the words beside the picture
+AHEAD = 3.0  # agent steps that a velocity arrow looks ahead
+
+
+@dataclass(frozen=True)
+class Caption:
+    """The words of one picture."""
+
+    title: str
+    step: int
+    steps: int
+    score: int
+    lives: int
+    action: int
+    proposed: int
+    reason: str
+    overruled_by: str = ""
+    fault: str = ""
+
+
+@cache
+def _face() -> Any:
+    """OpenCV 5 draws real type; older versions fall back to stroke letters."""
+    return cv2.FontFace("sans") if hasattr(cv2, "FontFace") else None
+
+
+def text(image: np.ndarray, words: str, x: int, y: int, size: int, colour: Colour = INK, bold: bool = False) -> None:
+    """One line with its baseline at y; `size` is the height in px."""
+    face = _face()
+    if face is not None:
+        cv2.putText(image, words, (x, y), colour, face, size, 600 if bold else 400)
+    else:
+        cv2.putText(image, words, (x, y), cv2.FONT_HERSHEY_SIMPLEX, size / 30, colour, 1 + bold, cv2.LINE_AA)
+
+
+def wrap(words: str, width: int, lines: int) -> list[str]:
+    """At most `lines` lines of `width` letters; the last one says when there was more."""
+    out: list[str] = []
+    for word in words.split():
+        if out and len(out[-1]) + 1 + len(word) <= width:
+            out[-1] += f" {word}"
+        else:
+            out.append(word[:width])
+    return out if len(out) <= lines else [*out[: lines - 1], out[lines - 1][: width - 1] + "…"]
+
+
+class Painter:
+    """Draws steps of one task. `scale`: screen px per native px."""
+
+    def __init__(self, schema: SceneSchema, actions: tuple[str, ...], scale: int = 2, panel: bool = True) -> None:
+        self.schema, self.actions, self.scale, self.panel = schema, actions, scale, panel
+        self.colours = {t.name: THINGS[i % len(THINGS)] for i, t in enumerate(schema.things)}
+
+    def picture(self, frame: np.ndarray, scene: Scene) -> np.ndarray:
+        """The frame uint8[H, W, 3] enlarged, detections drawn on."""
+        size = (frame.shape[1] * self.scale, frame.shape[0] * self.scale)
+        image = cv2.resize(np.ascontiguousarray(frame), size, interpolation=cv2.INTER_NEAREST)
+        for grid in self.schema.grids:
+            self._cells(image, getattr(scene, grid.name), grid)
+        for thing in self.schema.things:
+            slots = getattr(scene, thing.name)
+            for slot in (slots,) if thing.count == 1 else slots:
+                self._box(image, slot, self.colours[thing.name])
+        return image
+
+    def paint(self, frame: np.ndarray, scene: Scene, caption: Caption) -> np.ndarray:
+        """Picture and panel side by side."""
+        image = self.picture(frame, scene)
+        if not self.panel:
+            return image
+        return np.concatenate([image, self._panel(image.shape[0], scene, caption)], axis=1)
+
+    def _cells(self, image: np.ndarray, present: np.ndarray, grid: Any) -> None:
+        """A dot in the middle of every cell believed present."""
+        rows, cols = np.nonzero(present)
+        xs = ((grid.left + (cols + 0.5) * grid.cell[0]) * self.scale).astype(int)
+        ys = ((grid.top + (rows + 0.5) * grid.cell[1]) * self.scale).astype(int)
+        for dy in (-1, 0):
+            for dx in (-1, 0):
+                image[ys + dy, xs + dx] = (255, 255, 255)
+
+    def _box(self, image: np.ndarray, slot: Any, colour: Colour) -> None:
+        """A frame around the thing, thin and dashed while it coasts, and an arrow where it is going."""
+        if not slot.seen and slot.sure <= 0.02:
+            return
+        s = self.scale
+        left, top = round((slot.x - slot.w / 2) * s) - 2, round((slot.y - slot.h / 2) * s) - 2
+        right, bottom = round((slot.x + slot.w / 2) * s) + 1, round((slot.y + slot.h / 2) * s) + 1
+        shade = colour if slot.seen else tuple(v // 2 for v in colour)
+        cv2.rectangle(image, (left, top), (right, bottom), shade, 1)
+        if abs(slot.vx) + abs(slot.vy) > 0.3:
+            centre = (round(slot.x * s), round(slot.y * s))
+            tip = (round((slot.x + slot.vx * AHEAD) * s), round((slot.y + slot.vy * AHEAD) * s))
+            cv2.arrowedLine(image, centre, tip, shade, 1, cv2.LINE_AA, tipLength=0.25)
+
+    def _panel(self, height: int, scene: Scene, c: Caption) -> np.ndarray:
+        image = np.full((height, PANEL, 3), BACK, np.uint8)
+        text(image, c.title, 14, 26, 13, DIM)
+        text(image, str(c.score), 14, 70, 34, INK, bold=True)
+        text(image, f"{c.lives} lives" if c.lives else "", PANEL - 70, 70, 14, DIM)
+        text(image, f"step {c.step} of {c.steps}", 14, 92, 13, DIM)
+        self._keys(image, 108, c)
+        y = 168
+        for line in wrap(c.reason, 28, 2):
+            text(image, line, 14, y, 15, ACCENT)
+            y += 20
+        alert = f"overruled: {c.overruled_by}" if c.overruled_by else ""
+        for line in wrap(f"{alert} {c.fault}", 30, 3):
+            text(image, line, 14, y + 4, 14, ALERT, bold=True)
+            y += 19
+        self._table(image, scene, 262)
+        return image
+
+    def _keys(self, image: np.ndarray, top: int, c: Caption) -> None:
+        """One key an action: filled the one sent, outlined in red the one that was overruled."""
+        width = (PANEL - 28) // max(4, len(self.actions))
+        for i, name in enumerate(self.actions):
+            row, col = divmod(i, max(4, len(self.actions)))
+            left, up = 14 + col * width, top + row * 34
+            sent, wanted = i == c.action, i == c.proposed
+            cv2.rectangle(image, (left, up), (left + width - 5, up + 26), ACCENT if sent else CARD, -1)
+            if wanted and not sent:
+                cv2.rectangle(image, (left, up), (left + width - 5, up + 26), ALERT, 2)
+            text(image, name[:6], left + 5, up + 18, 12, BACK if sent else DIM, bold=sent)
+
+    def _table(self, image: np.ndarray, scene: Scene, top: int) -> None:
+        """Name, position and confidence of every thing."""
+        y = top
+        for thing in self.schema.things:
+            slots = getattr(scene, thing.name)
+            for k, slot in enumerate((slots,) if thing.count == 1 else slots):
+                if y > image.shape[0] - 26:
+                    return
+                name = thing.name if thing.count == 1 else f"{thing.name} {k}"
+                shade = self.colours[thing.name] if slot.seen else DIM
+                text(image, name, 14, y, 14, shade, bold=True)
+                where = f"{slot.x:6.1f} {slot.y:6.1f}" if slot.seen or slot.sure > 0.02 else "not seen"
+                text(image, where, 92, y, 13, INK if slot.seen else DIM)
+                cv2.rectangle(image, (14, y + 6), (PANEL - 14, y + 8), CARD, -1)
+                cv2.rectangle(image, (14, y + 6), (14 + round((PANEL - 28) * slot.sure), y + 8), shade, -1)
+                y += 28
+        for grid in self.schema.grids:
+            if y <= image.shape[0] - 10:
+                text(image, grid.name, 14, y, 14, INK, bold=True)
+                text(image, f"{int(getattr(scene, grid.name).sum())} of {grid.rows * grid.cols}", 92, y, 13)
+                y += 24
