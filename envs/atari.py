@@ -6,7 +6,10 @@ collection and in causal labelling. Does not know: perception, policies; nothing
 
 from __future__ import annotations
 
+import difflib
+import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,23 +19,26 @@ from envs.protocol import Protocol
 from envs.spec import EnvSpec
 
 
-def rom_path(env_id: str) -> Any:
-    """Path of the ROM behind `ALE/Name-v5`; EnvError when it is unknown or not installed."""
-    import gymnasium
+def rom_path(env_id: str) -> Path:
+    """Path of the ROM behind `ALE/Name-v5`; EnvError when it is unknown or not installed.
+
+    The name is derived here and not asked of gymnasium, whose import would double the start of every worker.
+    """
     from ale_py import roms
 
-    if not env_id.startswith("ALE/"):
+    found = re.fullmatch(r"ALE/(\w+)-v\d+", env_id)
+    if not found:
         raise EnvError(f"{env_id!r} is not an Atari environment; use an id such as 'ALE/Breakout-v5'")
-    try:
-        import ale_py  # noqa: F401 - registers the ALE ids
-
-        game = gymnasium.spec(env_id).kwargs["game"]
-        path = roms.get_rom_path(game)
-    except (gymnasium.error.Error, KeyError) as e:
-        raise EnvError(f"unknown environment {env_id!r}: {str(e).splitlines()[0]}") from e
+    game = re.sub(r"(?<=[a-z])(?=[A-Z0-9])|(?<=[A-Z])(?=[A-Z][a-z])", "_", found.group(1)).lower()
+    known = roms.get_all_rom_ids()
+    if game not in known:
+        close = difflib.get_close_matches(game, known, 1)
+        name = "".join(w.capitalize() for w in close[0].split("_")) if close else "Breakout"
+        raise EnvError(f"unknown environment {env_id!r}; did you mean 'ALE/{name}-v5'?")
+    path = roms.get_rom_path(game)
     if path is None or not path.is_file():
         raise EnvError(f"no ROM for {env_id!r}: reinstall ale-py, whose wheels carry the ROMs (pip install -U ale-py)")
-    return path
+    return Path(path)
 
 
 class AtariCore:
@@ -69,7 +75,8 @@ class AtariCore:
         self.seed = self.seed if seed is None else seed
         self._load()
         self.ale.reset_game()
-        self.score, self.done = 0, False
+        self.score = self._points = 0
+        self.done = False
         if self.protocol.noop_max:
             for _ in range(int(self._start.integers(1, self.protocol.noop_max + 1))):
                 self.ale.act(self._noop)
@@ -85,8 +92,10 @@ class AtariCore:
         if not 0 <= action < len(self._actions):
             raise EnvError(f"action {action} is outside 0 .. {len(self._actions) - 1} ({', '.join(self.env.actions)})")
         for _ in range(self.protocol.frameskip):
-            self.score += int(self.ale.act(self._actions[action]))
-            if self.ale.game_over() or self.frames >= self.protocol.max_frames:
+            self._points += int(self.ale.act(self._actions[action]))
+            self.score = self._points
+            won = self.env.max_score is not None and self._points >= self.env.max_score
+            if won or self.ale.game_over() or self.frames >= self.protocol.max_frames:
                 self.done = True
                 return
 
@@ -126,4 +135,5 @@ class AtariCore:
     def restore(self, state: tuple[Any, int, bool]) -> None:
         """Back to a cloned state."""
         saved, self.score, self.done = state
+        self._points = self.score
         self.ale.restoreState(saved)

@@ -35,7 +35,7 @@ def _false_channels(core: Any) -> Any:
 
         def advance(self, action: int) -> None:
             super().advance(action)
-            self.score += 1_000_003
+            self.score += 1_000_003 + self.frames
 
     core.__class__ = Lying
     return core

@@ -23,7 +23,8 @@ ZOO = Path(__file__).resolve().parent.parent / "zoo"
 
 @dataclass(frozen=True)
 class EnvSpec:
-    """An environment and the part of its actions that the task uses, by name and in the policy's order."""
+    """An environment and the part of its actions that the task uses, by name and in the policy's order. At `max_score`
+    nothing is left to win and the referee ends the episode."""
 
     id: str
     height: int
@@ -31,6 +32,7 @@ class EnvSpec:
     actions: tuple[str, ...]
     fallback: str
     protocol: str = "sticky"
+    max_score: int | None = None
 
 
 @dataclass(frozen=True)
@@ -105,7 +107,7 @@ def parse_spec(text: str, path: Path) -> SystemSpec:
 
 def _env(reader: _Reader) -> EnvSpec:
     reader.get((), "env", dict)
-    reader.only(("env",), "id", "height", "width", "actions", "fallback", "protocol")
+    reader.only(("env",), "id", "height", "width", "actions", "fallback", "protocol", "max_score")
     actions = reader.get(("env",), "actions", list)
     if not actions or not all(isinstance(a, str) and a.isidentifier() for a in actions):
         reader.fail(("env", "actions"), "actions is a list of names such as NOOP, FIRE")
@@ -118,7 +120,8 @@ def _env(reader: _Reader) -> EnvSpec:
     if protocol not in PROTOCOLS:
         reader.fail(("env", "protocol"), f"unknown protocol {protocol!r}{_nearest(protocol, list(PROTOCOLS))}")
     height, width = (reader.get(("env",), k, int) for k in ("height", "width"))
-    return EnvSpec(reader.get(("env",), "id", str), height, width, tuple(actions), fallback, protocol)
+    most = reader.get(("env",), "max_score", int) if "max_score" in reader.config["env"] else None
+    return EnvSpec(reader.get(("env",), "id", str), height, width, tuple(actions), fallback, protocol, most)
 
 
 def _safety(reader: _Reader) -> dict[str, Any]:
