@@ -29,7 +29,7 @@ def rom_path(env_id: str) -> Path:
     found = re.fullmatch(r"ALE/(\w+)-v\d+", env_id)
     if not found:
         raise EnvError(f"{env_id!r} is not an Atari environment; use an id such as 'ALE/Breakout-v5'")
-    game = re.sub(r"(?<=[a-z])(?=[A-Z0-9])|(?<=[A-Z])(?=[A-Z][a-z])", "_", found.group(1)).lower()
+    game = re.sub(r"(?<=[a-z])(?=[A-Z]|\d[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", found.group(1)).lower()
     known = roms.get_all_rom_ids()
     if game not in known:
         close = difflib.get_close_matches(game, known, 1)
