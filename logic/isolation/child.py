@@ -1,7 +1,8 @@
 """What runs in the forked process: harden, report, then serve; it never returns into the parent's code.
 
-Knows the record protocol from the child's side. Imports nothing after the fork: a lazy import would want files and die
-by the filter, so every module that is used here is loaded with this one.
+Knows the record protocol from the child's side. Imports nothing after the fork: a lazy import wants files and would
+die by the filter. Every module that is used here is loaded with this one, and foreign code that imports late gets an
+ImportError that says so, instead of a death that does not.
 
 The parent may have threads (onnxruntime, OpenBLAS). They do not exist in the child, which must not wait for them: what
 it inherits is frozen out of garbage collection, so that no destructor of the parent's objects runs here.
@@ -14,9 +15,11 @@ import faulthandler
 import gc
 import os
 import signal
+import sys
 import warnings  # noqa: F401  loaded now, since numpy warns through it later
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from importlib.machinery import BuiltinImporter, FrozenImporter
 from typing import TypeVar
 
 from logic.isolation.channel import GO, REPORT, TEXT, Status, read_exactly, write_record
@@ -51,10 +54,19 @@ def live(job: Job, plan: Plan) -> None:
         report = harden(replace(plan, maps=_maps()))
         text = "\n".join(f"{name}\t{why}" for name, why in report.items()).encode(errors="replace")
         write_record(writing, Status.READY, 0, text[:REPORT])
+        sys.meta_path[:] = [BuiltinImporter, FrozenImporter, _NotLoaded()]
         if read_exactly(reading, 1) == GO:  # else the parent found the layers wanting
             job.serve(reading, writing)
     finally:
         os._exit(0)
+
+
+class _NotLoaded:
+    """The last finder in a worker."""
+
+    def find_spec(self, name: str, path: object = None, target: object = None) -> None:
+        """Always ModuleNotFoundError."""
+        raise ModuleNotFoundError(f"{name} was not imported before the worker was isolated: import it earlier")
 
 
 def serve_once(function: Step, request: bytes, largest: int) -> Serve:

@@ -9,7 +9,7 @@
 | namespace | every network | descriptors that are already open |
 | no_new_privs | gaining rights by executing files | use of rights already held |
 | rlimits | memory, processor time, files, processes, core dumps | processes, while the user is root |
-| user | touching what belongs to the caller or to root | touching what anybody may |
+| user | touching what belongs to root, where root calls | what anybody may touch; another caller's own |
 | tether | outliving the parent; being traced by others of the user | anything else |
 | landlock | opening any path; TCP | stat, chdir; UDP; open descriptors |
 | seccomp | every call but computing | what computing alone can do: use time, write wrong replies, side channels |
@@ -47,13 +47,14 @@ _BUFFERS: list[object] = []
 
 @dataclass(frozen=True)
 class Plan:
-    """What the layers need to know. `maps` is /proc/self/maps at the fork ("" where there is none)."""
+    """What the layers need to know. `root` is whether the parent is; `maps` is /proc/self/maps after the fork."""
 
     limits: Limits
     keep_fds: tuple[int, ...]
     keep_maps: tuple[tuple[int, int], ...]
     parent: int
-    maps: bytes
+    root: bool
+    maps: bytes = b""
 
 
 def session(plan: Plan) -> None:
@@ -108,10 +109,9 @@ def namespace(plan: Plan) -> None:
     """An empty network; needs no rights where the kernel lets users make user namespaces."""
     if not plan.limits.namespace and landlock.abi() >= 4:
         raise OSError("not asked for: landlock and seccomp close the network (Limits.namespace adds it)")
-    try:
-        kernel.unshare(kernel.CLONE_NEWNET | kernel.CLONE_NEWIPC)
-    except PermissionError:
-        kernel.unshare(kernel.CLONE_NEWUSER | kernel.CLONE_NEWNET | kernel.CLONE_NEWIPC)
+    # Root makes no user namespace: in one without a mapping it could not change its user, yet would stay root outside.
+    user_namespace = 0 if plan.root else kernel.CLONE_NEWUSER
+    kernel.unshare(user_namespace | kernel.CLONE_NEWNET | kernel.CLONE_NEWIPC)
 
 
 def no_new_privs(plan: Plan) -> None:
@@ -147,17 +147,17 @@ def _mapped() -> int:
 
 
 def user(plan: Plan) -> None:
-    """From root to a user that owns nothing, another for each worker where the range is mapped."""
-    if os.geteuid() == 0:
-        os.setgroups([])
+    """From root to a user that owns nothing, another for each worker where it is mapped. Others stay as they are."""
+    if plan.root:
         first, count = _USERS
         for number in (first + os.getpid() % count, _NOBODY):
             with contextlib.suppress(OSError):
+                os.setgroups([])
                 os.setresgid(number, number, number)
                 os.setresuid(number, number, number)
                 break
-        if 0 in (*os.getresuid(), *os.getresgid()):
-            raise PermissionError("user: root may not change its user here (a container without CAP_SETUID?)")
+        else:
+            raise PermissionError("root may not change its user here (a container without CAP_SETUID?)")
     kernel.drop_capabilities()
 
 
