@@ -1,0 +1,51 @@
+"""`triune collect`: labelled frames for training, resumable at any instant."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from triune.commands import common
+from triune.console import Console
+
+if TYPE_CHECKING:
+    from triune.system import System
+
+FRAMES = 20_000
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Task, frames, where to."""
+    common.add_task(parser, trust=False)
+    parser.add_argument("--frames", type=common.positive, default=FRAMES, metavar="N", help=f"default {FRAMES}")
+    parser.add_argument("--out", metavar="FOLDER", help="default runs/data/TASK; a folder with data is continued")
+    parser.add_argument("--workers", type=common.positive, metavar="N", help="processes (default: one per core)")
+
+
+def data_folder(task: str) -> Path:
+    """Where a task's data set lies unless told otherwise."""
+    return Path("runs") / "data" / task
+
+
+def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
+    """Payload: the report of the collection."""
+    system = common.load_system(args)
+    folder = Path(args.out) if args.out else data_folder(system.name)
+    return collect_into(system, folder, args.frames, args.workers or common.cores(), console)
+
+
+def collect_into(system: System, folder: Path, frames: int, workers: int, console: Console) -> dict[str, Any]:
+    """Collect (or continue) and say what came of it."""
+    from data_flywheel.collect import collect
+
+    def progress(done: int, total: int, seconds: float) -> None:
+        console.progress(done, total, f"{done} of {total} frames, {seconds:.0f} s")
+
+    try:
+        report = collect(system.spec, folder, frames, workers, progress=progress)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(f"continue with: triune collect {system.name} --frames {frames} --out {folder}") from None
+    console.clear()
+    console.say(f"{report.frames} frames in {folder}, {report.seconds:.0f} s; {report.refused} refused by the label check")
+    return {"task": system.name, **vars(report)}

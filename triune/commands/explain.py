@@ -1,0 +1,145 @@
+"""`triune explain`: why the system did what it did at one step of a recorded episode."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from triune.commands import common
+from triune.console import Console, table
+from triune.errors import TriuneError, UsageError
+
+if TYPE_CHECKING:
+    from data_flywheel.episode import Episode
+    from triune.system import System
+
+AROUND = 5
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Task, episode, step."""
+    common.add_task(parser)
+    parser.add_argument("--episode", metavar="E", help="an episode file, or a seed of the newest run of this task")
+    parser.add_argument("--step", type=int, metavar="N", help="default: the step before the first life or point lost")
+
+
+def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
+    """Payload: `scene` (flat), `decision`, `source` lines, `overruled_by`, `neighbours`."""
+    system = common.load_system(args)
+    episode, where = find_episode(system, args.episode)
+    if len(episode) and episode.scenes.shape[1] != system.schema.size:
+        raise TriuneError(f"{where} was recorded with another scene schema; play it again")
+    step = worst_step(episode) if args.step is None else args.step
+    if not 0 <= step < len(episode):
+        raise UsageError(f"step {step} is outside this episode: 0 to {len(episode) - 1}")
+    payload = explain(system, episode, step)
+    payload["episode"] = where
+    _show(payload, console)
+    return payload
+
+
+def find_episode(system: System, wanted: str | None) -> tuple[Episode, str]:
+    """A file, or a seed of the newest run (default: the worst episode there)."""
+    from data_flywheel.episode import Episode
+    from triune.runs import Run, latest
+
+    if wanted and not wanted.isdigit():
+        episode = Episode.load(wanted)
+        if episode.meta.get("task") != system.name:
+            raise TriuneError(f"{wanted} is an episode of {episode.meta.get('task')}, not of {system.name}")
+        return episode, wanted
+    run = Run.read(latest(system.name))
+    if wanted is None:
+        records = run.records()
+        if not records:
+            raise TriuneError(f"{run.path} holds no finished episode; name one with --episode FILE")
+        wanted = str(min(records, key=lambda r: r["score"])["seed"])
+    return run.episode(int(wanted)), str(Path(run.episodes) / f"{wanted}.npz")
+
+
+def losses(episode: Episode) -> list[int]:
+    """Steps at which a life or a point was lost."""
+    import numpy as np
+
+    worse = (np.diff(episode.lives) < 0) | (np.diff(episode.scores) < 0)
+    return [int(i) + 1 for i in np.flatnonzero(worse)]
+
+
+def worst_step(episode: Episode) -> int:
+    """The first loss, else the last step."""
+    return (losses(episode) or [max(0, len(episode) - 1)])[0]
+
+
+def explain(system: System, episode: Episode, step: int) -> dict[str, Any]:
+    """Everything known about one step, as JSON values."""
+    names, reason = system.spec.env.actions, episode.reason(step)
+    scene = system.schema.read(episode.scenes[step]).as_dict()
+    around = range(max(0, step - AROUND), min(len(episode), step + AROUND + 1))
+    return {
+        "task": system.name, "seed": episode.meta.get("seed"), "protocol": episode.meta.get("protocol"), "step": step,
+        "steps": len(episode), "scene": scene,
+        "decision": {
+            "action": names[int(episode.actions[step])], "proposed": names[int(episode.proposed[step])],
+            "reason": reason, "overruled_by": episode.overruled_by(step) or None, "fault": episode.fault(step) or None,
+        },
+        "score": int(episode.scores[step]), "lives": int(episode.lives[step]),
+        "source": source_lines(system, reason), "source_changed": episode.meta.get("policy") != system.hashes()["policy"],
+        "neighbours": [_neighbour(system, episode, i) for i in around],
+    }  # fmt: skip
+
+
+def _neighbour(system: System, episode: Episode, i: int) -> dict[str, Any]:
+    scene = system.schema.read(episode.scenes[i])
+    things: dict[str, Any] = {}
+    for thing in system.schema.things:
+        slot = getattr(scene, thing.name) if thing.count == 1 else getattr(scene, thing.name)[0]
+        things[thing.name] = [round(slot.x, 1), round(slot.y, 1)] if slot.seen else None
+    action = system.spec.env.actions[int(episode.actions[i])]
+    return {
+        "step": i, "action": action, "reason": episode.reason(i), "overruled_by": episode.overruled_by(i) or None,
+        "score": int(episode.scores[i]), "lives": int(episode.lives[i]), "things": things,
+    }  # fmt: skip
+
+
+def source_lines(system: System, reason: str) -> list[dict[str, Any]]:
+    """Where policy.py gives this reason: line numbers and text. Reads, never runs."""
+    import ast
+
+    from logic.runner import reason_lines
+    from triune.policies import read_texts
+
+    text = read_texts(system.spec).policy
+    functions = tuple(n for n in ast.parse(text).body if isinstance(n, ast.FunctionDef))
+    lines = text.splitlines()
+    return [{"file": "policy.py", "line": n, "text": lines[n - 1].strip()} for n in reason_lines(functions).get(reason, [])]
+
+
+def _show(p: dict[str, Any], console: Console) -> None:
+    d = p["decision"]
+    console.say(f"{p['task']}  {p['protocol']}  seed {p['seed']}  step {p['step']} of {p['steps']}   score {p['score']}  lives {p['lives']}")
+    console.say()
+    rows: dict[str, dict[str, float]] = {}
+    for name, value in p["scene"].items():
+        thing, _, field = name.rpartition(".")
+        if thing:
+            rows.setdefault(thing, {})[field] = value
+    fields = ("seen", "x", "y", "w", "h", "vx", "vy", "sure")
+    console.say(table([[t, *(f"{v[f]:.2f}" for f in fields)] for t, v in rows.items()], ["thing", *fields], set(range(1, 9))))
+    console.say()
+    console.say(f"action     {d['action']}" + (f"   (the policy wanted {d['proposed']})" if d["action"] != d["proposed"] else ""))
+    console.say(f"reason     {d['reason']}")
+    for line in p["source"]:
+        console.say(f"           {line['file']}:{line['line']}: {line['text']}")
+    if p["source_changed"]:
+        console.say("           (policy.py has changed since this was recorded)")
+    console.say(f"overruled  {d['overruled_by'] or 'by nobody'}" + (f"   fault: {d['fault']}" if d["fault"] else ""))
+    console.say()
+    things = list(p["neighbours"][0]["things"])
+    console.say(table([_row(n, things, p["step"]) for n in p["neighbours"]], ["", "step", "action", "score", *things, "reason"]))
+
+
+def _row(n: dict[str, Any], things: list[str], step: int) -> list[str]:
+    places = [f"{n['things'][t][0]:.1f}, {n['things'][t][1]:.1f}" if n["things"][t] else "-" for t in things]
+    rule = f"  [{n['overruled_by']}]" if n["overruled_by"] else ""
+    return [">" if n["step"] == step else "", str(n["step"]), n["action"], str(n["score"]), *places, n["reason"] + rule]

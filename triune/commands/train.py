@@ -1,0 +1,58 @@
+"""`triune train`: eyes for a task, from nothing: collect if there is no data, train, export, measure."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from triune.commands import collect, common
+from triune.console import Console
+from triune.errors import TriuneError
+
+STEPS = 3000
+SECONDS_A_STEP = 0.12  # on one core of 2024; only turns --minutes into a number of steps
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Task, data, length, output."""
+    common.add_task(parser, trust=False)
+    parser.add_argument("--data", metavar="FOLDER", help="a collected data set (default runs/data/TASK, made if missing)")
+    parser.add_argument("--frames", type=common.positive, default=collect.FRAMES, metavar="N", help="frames to collect if there is no data")
+    parser.add_argument("--steps", type=common.positive, metavar="N", help=f"training steps (default {STEPS})")
+    parser.add_argument("--minutes", type=float, metavar="M", help="instead of --steps: about this many processor minutes")
+    parser.add_argument("--seed", type=int, default=0, metavar="N")
+    parser.add_argument("--out", metavar="FILE", help="default: perception.onnx in the task's folder")
+    parser.add_argument("--fresh", action="store_true", help="start over instead of resuming an unfinished training")
+
+
+def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
+    """Payload: the metrics of the exported file on held-out episodes."""
+    import torch  # noqa: F401 - say at once that the extra is missing, before minutes of collecting
+
+    from data_flywheel.dataset import load_samples
+
+    system = common.load_system(args)
+    out = common.out_file(args.out or str(system.eyes_path), ".onnx")
+    if args.minutes is not None and args.minutes <= 0:
+        raise TriuneError("--minutes is a positive number")
+    steps = args.steps or (round(args.minutes * 60 / SECONDS_A_STEP) if args.minutes else STEPS)
+    folder = Path(args.data) if args.data else collect.data_folder(system.name)
+    if not args.data:
+        console.log(f"frames: {folder}")
+        collect.collect_into(system, folder, args.frames, common.cores(), console)
+    samples = load_samples(folder)
+    console.log(f"training on {len(samples)} frames, {steps} steps")
+    from perception.train import train
+
+    try:
+        metrics = train(
+            samples, system.schema, out, steps=steps, seed=args.seed, resume=not args.fresh, threads=common.cores()
+        )
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(f"continue with: triune train {system.name} --steps {steps}") from None
+    from perception.metrics import table
+
+    console.say(table(metrics))
+    console.say(f"eyes       {out}")
+    return {"task": system.name, "file": str(out), "data": str(folder), "steps": steps, "metrics": metrics}
