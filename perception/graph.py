@@ -153,7 +153,7 @@ def _things(b: Builder, net: Detector, plane: str, heat: str, context: str, came
     steps = np.arange(BINS)[None, None, :] * sides[:, :, None] / (BINS - 1)
     centre = b.op("ReduceSum", b.op("Mul", places, b.const(steps)), b.ints(2), keepdims=0)
     seen = b.op("Cast", b.op("Greater", logit, b.const(0.0)), to=TensorProto.FLOAT)
-    box = b.op("Concat", b.op("Add", b.op("Add", centre, corners), camera), size, axis=1)
+    box = b.op("Concat", b.op("Sum", centre, corners, camera), size, axis=1)
     still = b.const(np.zeros((len(slots), 2)))
     table = b.op("Concat", seen, b.op("Mul", box, seen), still, b.op("Sigmoid", logit), axis=1)
     order = np.argsort(layout.slot_starts[slots])
@@ -172,10 +172,11 @@ def _refine(b: Builder, net: Detector, number: int, pixels: str, context: str, c
     origins = layout.origins(group.patch)
     base = b.op("Gather", b.const(origins[:, :1] * layout.view[3] + origins[:, 1:], np.int32), cells, axis=0)
     index = b.op("Add", base, b.const(layout.offsets(group.patch)[None], np.int32))
-    patch = b.op("Reshape", b.op("Gather", pixels, index, axis=0), b.ints(len(kinds), -1))
-    ones, zeros = b.const(np.ones(3 * high * wide)), b.const(np.zeros(3 * high * wide))
-    patch = b.op("LayerNormalization", patch, ones, zeros, epsilon=PATCH_EPS)
-    edges = b.conv(b.op("Reshape", patch, b.ints(len(kinds), 1, high, 3 * wide)), refiner.edges)
+    shape = (1, high, 3 * wide)
+    patch = b.op("Reshape", b.op("Gather", pixels, index, axis=0), b.ints(len(kinds), *shape))
+    ones, zeros = b.const(np.ones(shape)), b.const(np.zeros(shape))
+    patch = b.op("LayerNormalization", patch, ones, zeros, axis=1, epsilon=PATCH_EPS)
+    edges = b.conv(patch, refiner.edges)
     edges = b.op("Reshape", edges, b.ints(len(kinds), -1))
     fixed = b.const(refiner.look.bias + refiner.kind[kinds])
     hidden = b.linear(b.op("Gather", context, cells, axis=1), refiner.context.weight, fixed, transA=1)
@@ -192,13 +193,12 @@ def _grid(b: Builder, net: Detector, number: int, pooled: str) -> str:
     """float[rows * cols] of one grid, 1 where a cell is present."""
     spec, head = net.layout.schema.grids[number], net.grids[number]
     top, left, height, width = net.layout.grid_window(spec.name)
-    cell, out = head.cell, head.out
     plane = b.cut("frame", top, left, spec.rows * height, spec.cols * width)
-    own = b.conv(plane, cell, relu=False)  # type: ignore[arg-type]
-    shared = b.linear(pooled, head.context.weight, b.const(head.context.bias))  # type: ignore[union-attr, arg-type]
-    shared = b.op("Reshape", shared, b.ints(1, -1, 1, 1))
-    x = b.conv(b.op("Relu", b.op("Add", own, shared)), out, relu=False)  # type: ignore[arg-type]
-    present = b.op("Greater", b.op("Add", x, b.const(head.bias)), b.const(0.0))
+    own = b.op("Reshape", b.conv(plane, head.cell, relu=False), b.ints(net.width.cell, -1))
+    column = b.const(head.context.bias[:, None])
+    shared = b.op("Gemm", b.const(head.context.weight), pooled, column, transB=1)
+    logit = b.op("MatMul", b.const(head.out.weight.flatten(1)), b.op("Relu", b.op("Add", own, shared)))
+    present = b.op("Greater", logit, b.const(-(head.bias + head.out.bias).reshape(1, -1)))
     return str(b.op("Reshape", b.op("Cast", present, to=TensorProto.FLOAT), b.ints(-1)))
 
 

@@ -103,6 +103,12 @@ class GridHead(nn.Module):  # type: ignore[misc]
         return (self.out(x)[:, 0] + self.bias).flatten(1)
 
 
+def _gauge_reader(box: tuple[int, int, int, int]) -> nn.Module:
+    """Reads a number in 0..1 off all pixels of a box (top, left, bottom, right)."""
+    pixels = GreyConv(3, 16, (box[2] - box[0], box[3] - box[1]))
+    return nn.Sequential(pixels, nn.ReLU(), nn.Flatten(), nn.Linear(16, 1))
+
+
 class Detector(nn.Module):  # type: ignore[misc]
     """Frames to coarse heat, context and the parts read off the whole picture."""
 
@@ -129,10 +135,7 @@ class Detector(nn.Module):  # type: ignore[misc]
         self.grids = nn.ModuleList(
             GridHead(g.rows, g.cols, size, 2 * w.context, w.cell) for g, size in zip(grids, cell_sizes, strict=True)
         )
-        boxes = [(g.box[2] - g.box[0], g.box[3] - g.box[1]) for g in layout.schema.gauges]
-        self.gauges = nn.ModuleList(
-            nn.Sequential(GreyConv(3, 16, box), nn.ReLU(), nn.Flatten(), nn.Linear(16, 1)) for box in boxes
-        )
+        self.gauges = nn.ModuleList(_gauge_reader(g.box) for g in layout.schema.gauges)
         for group, _ in enumerate(layout.groups):
             patch = layout.groups[group].patch
             self.register_buffer(f"origin{group}", torch.from_numpy(layout.origins(patch)), persistent=False)

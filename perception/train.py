@@ -1,6 +1,6 @@
 """Samples -> eyes: a fixed number of steps, reproducible, resumable, one `.onnx` at the end.
 
-Knows: the optimiser, the schedule, checkpoints, the calibration of `sure`, and what every run prints and stores.
+Knows: the optimiser, the schedule, the calibration of `sure`, and what every run prints and stores.
 Does not know: where samples come from, whether the new eyes are better than the old (data_flywheel promotes).
 The same samples, steps, seed and width on one thread give the same weights; a killed run resumes where it stood.
 """
@@ -8,7 +8,6 @@ The same samples, steps, seed and width on one thread give the same weights; a k
 from __future__ import annotations
 
 import math
-import os
 import sys
 import time
 from dataclasses import dataclass, field
@@ -20,8 +19,9 @@ import torch
 
 from perception.augment import Augmenter, Look
 from perception.batches import Batches
+from perception.checkpoint import Bar, Checkpoint
 from perception.data import Samples
-from perception.errors import PerceptionError, SampleError
+from perception.errors import SampleError
 from perception.export import export
 from perception.layout import Layout
 from perception.losses import Targets, total_loss
@@ -62,11 +62,7 @@ def train(
     torch.set_num_threads(1)  # two threads stall on shared cores, and one is reproducible
     start, busy = time.monotonic(), time.process_time()
     out_path = Path(out_path)
-    origin = {
-        "source": samples.source, "samples": samples.fingerprint(), "frames": len(samples), "steps": steps,
-        "seed": seed, "batch": recipe.batch, "rate": recipe.rate, "width": recipe.width.to_config(),
-        "schema": schema.fingerprint,
-    }  # fmt: skip
+    origin = _origin(samples, schema, recipe, steps, seed)
     checkpoint = Checkpoint(out_path.with_name(out_path.name + ".training"), origin)
     torch.manual_seed(seed)
     net = Detector(Layout(schema, samples.shape), recipe.width)
@@ -81,6 +77,15 @@ def train(
     return metrics
 
 
+def _origin(samples: Samples, schema: SceneSchema, recipe: Recipe, steps: int, seed: int) -> dict[str, Any]:
+    """What decides the weights; a checkpoint with another origin is refused."""
+    return {
+        "source": samples.source, "samples": samples.fingerprint(), "frames": len(samples), "steps": steps,
+        "seed": seed, "batch": recipe.batch, "rate": recipe.rate, "width": recipe.width.to_config(),
+        "schema": schema.fingerprint,
+    }  # fmt: skip
+
+
 def _check_labels(samples: Samples, schema: SceneSchema) -> None:
     """SampleError naming the first thing with too few labels to learn from."""
     if not len(samples):
@@ -93,42 +98,6 @@ def _check_labels(samples: Samples, schema: SceneSchema) -> None:
                 f"{thing.name!r} has {labels} labels to train on, at least {MIN_LABELS} are needed; collect frames "
                 "that show it (poke the state in teacher.py) or take it out of system.toml"
             )
-
-
-class Checkpoint:
-    """Weights, optimiser and step of an unfinished run, replaced atomically."""
-
-    def __init__(self, path: Path, origin: dict[str, Any]) -> None:
-        self.path, self.origin = path, origin
-
-    def fresh(self) -> Checkpoint:
-        """The same, after dropping what was there."""
-        self.path.unlink(missing_ok=True)
-        return self
-
-    def save(self, net: Detector, optimiser: torch.optim.Optimizer, step: int) -> None:
-        """Write the state after `step` steps."""
-        part = self.path.with_name(self.path.name + ".part")
-        state = {"origin": self.origin, "net": net.state_dict(), "optimiser": optimiser.state_dict(), "step": step}
-        torch.save(state, part)
-        os.replace(part, self.path)
-
-    def load(self, net: Detector, optimiser: torch.optim.Optimizer) -> int:
-        """Steps already done (0 without a checkpoint); PerceptionError when it belongs to another run."""
-        if not self.path.exists():
-            return 0
-        try:
-            state = torch.load(self.path, weights_only=True)
-            different = [k for k, v in self.origin.items() if state["origin"].get(k) != v]
-        except Exception as error:  # torch raises many kinds on a damaged file
-            raise PerceptionError(f"{self.path} is damaged ({type(error).__name__}); delete it to start over") from None
-        if different:
-            raise PerceptionError(
-                f"{self.path} belongs to a run with other {', '.join(different)}; delete it or train with resume=False"
-            )
-        net.load_state_dict(state["net"])
-        optimiser.load_state_dict(state["optimiser"])
-        return int(state["step"])
 
 
 def _fit(
@@ -198,29 +167,3 @@ def _deliver(
     draft.unlink()
     export(net, out_path, {**origin, "metrics": metrics}, check)
     return metrics
-
-
-class Bar:
-    """A progress line on stderr, rewritten at most five times a second."""
-
-    def __init__(self, steps: int, done: int, on: bool) -> None:
-        self.steps, self.first, self.on = steps, done, on
-        self.start = self.last = time.monotonic()
-
-    def show(self, step: int, losses: dict[str, torch.Tensor]) -> None:
-        """After `step` of all steps."""
-        now = time.monotonic()
-        if not self.on or (now - self.last < 0.2 and step < self.steps):
-            return
-        self.last = now
-        left = (now - self.start) / max(step - self.first, 1) * (self.steps - step)
-        full = 24 * step // self.steps
-        parts = " ".join(f"{k} {float(v):.3f}" for k, v in losses.items() if k != "total")
-        bar = f"[{'#' * full}{'.' * (24 - full)}] {step}/{self.steps}"
-        line = f"{bar}  {left // 60:.0f}m{left % 60:02.0f}s left  {parts}"
-        print(f"\r{line[:118]:<118}", end="", file=sys.stderr, flush=True)
-
-    def end(self) -> None:
-        """Leave the line."""
-        if self.on:
-            print(file=sys.stderr)

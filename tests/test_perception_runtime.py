@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -108,3 +111,8 @@ def test_a_window_takes_the_maximum_of_the_last_frames_and_reset_forgets():
     eyes.see(bright)
     eyes.reset()
     assert eyes.see(dark)[0] == 0
+
+
+def test_play_needs_neither_torch_nor_onnx():
+    code = "import sys, perception.runtime, perception.tracker; assert not {'torch', 'onnx'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).resolve().parent.parent)

@@ -105,7 +105,7 @@ def test_a_killed_run_resumes_to_the_same_weights(tmp_path):
 
 
 def test_a_checkpoint_of_another_run_is_refused(tmp_path):
-    from perception.train import Checkpoint
+    from perception.checkpoint import Checkpoint
 
     path = tmp_path / "eyes.onnx.training"
     path.write_bytes(b"rubbish")
