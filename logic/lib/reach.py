@@ -98,32 +98,36 @@ def reach_table(frames, sticky, horizon, refreshed, hit, worth, cost, lag):
     return reshape(table, (horizon + 1) * 9 * states)
 
 
+def seen_from(side, offset, behind, last):
+    """(offset, behind, last) as they stand (`side` 1) or mirrored (-1), so that a table made for one side serves both.
+
+    Exact: the display rounds up, so the mirror of `target - displayed = n` is -n - 1. Swap moves 1 and 2 in the values.
+    """
+    if side > 0.0:
+        return offset, behind, last
+    return -1.0 - offset, -1 - behind, (3 - last) % 3
+
+
+def reach_index(j, offset, behind, last, lag):
+    """Int[K]: where in the table the value of staying stands for each guess; `states` further on come up, then down."""
+    lags = 2 * lag + 1
+    place = clip(to_int(floor_of(offset + 0.5)) + SPAN, 0, OFFSETS - 1)
+    return (j * 9 + last * 3) * (OFFSETS * lags) + place * lags + clip(behind + lag, 0, lags - 1)
+
+
 def reach_values(table, j, offset, behind, last, weight, lag):
     """Float[3]: value of asking for each move with j frames to go, averaged over a belief of K guesses.
 
     `offset` Float[K]: target minus goal, px; `behind` Int[K]: target minus displayed, px; `last` Int[K];
-    `weight` Float[K]; j from 1 to the table's horizon. Far offsets count as the farthest.
+    `weight` Float[K]; j from 1 to the table's horizon. Offsets beyond SPAN count as worthless.
     """
-    lags = 2 * lag + 1
-    place = clip(to_int(floor_of(offset + 0.5)) + SPAN, 0, OFFSETS - 1)
-    state = place * lags + clip(behind + lag, 0, lags - 1)
-    index = (j * 9 + last * 3) * (OFFSETS * lags) + state
-    return matmul(weight, take(table, index[:, None] + (arange(3) * (OFFSETS * lags))[None, :]))
-
-
-def reach_values_of_one(table, j, offset, behind, last, lag):
-    """The same for a single guess given as scalars: (stay, up, down)."""
-    lags = 2 * lag + 1
-    states = OFFSETS * lags
-    place = clip(math.floor(offset + 0.5) + SPAN, 0, OFFSETS - 1)
-    index = (j * 9 + last * 3) * states + place * lags + clip(behind + lag, 0, lags - 1)
-    return take(table, index), take(table, index + states), take(table, index + 2 * states)
+    index = reach_index(j, offset, behind, last, lag)
+    states = OFFSETS * (2 * lag + 1)
+    return matmul(weight, take(table, index[:, None] + (arange(3) * states)[None, :]))
 
 
 def reach_best(table, j, offset, behind, last, lag):
     """Float[K]: value of each of K guesses when the next move may be chosen freely, with j frames to go."""
-    lags = 2 * lag + 1
-    place = clip(to_int(floor_of(offset + 0.5)) + SPAN, 0, OFFSETS - 1)
-    index = (j * 9 + last * 3) * (OFFSETS * lags) + place * lags + clip(behind + lag, 0, lags - 1)
-    up = take(table, index + OFFSETS * lags)
-    return maximum(take(table, index), maximum(up, take(table, index + 2 * OFFSETS * lags)))
+    index = reach_index(j, offset, behind, last, lag)
+    states = OFFSETS * (2 * lag + 1)
+    return maximum(take(table, index), maximum(take(table, index + states), take(table, index + 2 * states)))

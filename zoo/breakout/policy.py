@@ -11,7 +11,7 @@ hidden, the display lags, actions stick), a ball tracker, and a look-up in table
 from logic.lib.ball import fly, frames_until, track
 from logic.lib.knob import advance, advance_surely, keep_best, knob_moves, likelihood, restart, sticky_ways
 from logic.lib.plans import after_step, branch, branch_asked, branch_late, branch_odds, play
-from logic.lib.reach import displayed_offsets, reach_best, reach_table, reach_values, reach_values_of_one, within
+from logic.lib.reach import displayed_offsets, reach_best, reach_table, reach_values, seen_from, within
 
 # --- the paddle -------------------------------------------------------------------------------------------------
 # Left edge to which each resting place of the knob draws the paddle, from left to right (measured): after a reset,
@@ -50,31 +50,46 @@ NEAR = 2.0 if FRAMESKIP == 1 else 2.5  # px; a slow ball's bounce shows as 2 px 
 # --- bricks -----------------------------------------------------------------------------------------------------
 BRICKS_TOP = 57.0
 BRICKS_LEFT = 8.0
-WALL_BRICKS = 108
+ROWS = arange(6)
+BOTTOMS = BRICKS_TOP + 6.0 * to_float(ROWS) + 8.0  # centre heights at which a rising ball meets each row
+TOPS = BRICKS_TOP + 6.0 * to_float(ROWS)  # and a falling one
+
+# --- aiming: the fast ball's way up, and down again from the ceiling ----------------------------------------------
+OUT = 3.375
+FLIGHT = 2.0 * (MEET - CEILING) / OUT  # frames from paddle to paddle
+TOUCH_ROWS = concat(ROWS, ROWS)
+TOUCH_TIMES = concat((MEET - BOTTOMS) / OUT, (MEET - 2.0 * CEILING + TOPS) / OUT)
+SIDES = to_float(array(((-2, -2, -2, -2, 2, 2, 2, 2), (-2, -2, 2, 2, -2, -2, 2, 2), (-2, 2, -2, 2, -2, 2, -2, 2))))
 
 # --- meeting the ball -------------------------------------------------------------------------------------------
 LAG = 12  # px the display can be behind
-HORIZON = 22  # frames; farther away the paddle simply travels
+HORIZON = 34  # frames: a fast ball comes down from the bricks in 25 to 35
+SOFT = 1.5  # px over which a hit fades at the ends of the paddle
 PITCH_SCALE = 6.0 / 5.74  # the tables step 6 px a frame, the knob 5.74 on average
 BONUS = tunable(0.05, 0.0, 0.3)  # what the wanted half of the paddle is worth beside the hit itself
+MIRRORED = array((0, 2, 1))
+REACH = 38.0  # px; beyond it there is only one way to go
 AWAY = 0.00001  # per px and frame: prefer to be there early, but never at the price of a hit
 PATIENCE = 6  # returns without a brick before the aim is left to chance
 SLACK = 4.0 + 3.0 * FRAMESKIP  # px of tolerance while waiting: a sticky step overshoots by up to three frames
 
 
-def meeting(drift, aim):
-    """Reach table for a ball that drifts `drift` px a frame, to be hit with the ball right (1) or left (-1) of centre."""
+def meeting(aim):
+    """Reach table for a ball that drifts right, to be met with the right (1) or left (-1) half of the paddle.
+
+    Only the narrow paddle's reach counts, whatever its width; fast balls and most slow ones drift by 2 px a frame.
+    """
     offsets = displayed_offsets(LAG)
-    last = within(offsets, -6.5 + drift, 6.5 + drift, 2.0)  # the narrow paddle's reach; two frames of contact
-    first = within(offsets, -6.5, 6.5, 2.0)
-    liked = 1.0 + BONUS * within(0.0 - offsets * aim, 0.5, 6.0, 2.0)
-    cost = AWAY * maximum(abs_of(offsets) - 4.0, 0.0)
+    last = within(offsets, -4.5, 8.5, SOFT)  # two frames of contact
+    first = within(offsets, -6.5, 6.5, SOFT)
+    liked = 1.0 + BONUS * within(0.0 - offsets * aim, 0.5, 6.5, SOFT)
+    cost = AWAY * maximum(abs_of(offsets + 3.0 * aim) - 2.0, 0.0)
     hit = concat(last[None, :], first[None, :])
     worth = concat(liked[None, :], liked[None, :])
     return reach_table(FRAMESKIP, STICKY, HORIZON, full(HORIZON, True), hit, worth, cost, LAG)
 
 
-TABLES = concat(meeting(-2.0, -1.0), meeting(-2.0, 1.0), meeting(2.0, -1.0), meeting(2.0, 1.0))
+TABLES = concat(meeting(1.0), meeting(-1.0))
 
 # The last two steps are played out exactly, see `plan`.
 WAYS = FRAMESKIP + 1
@@ -87,12 +102,12 @@ ASKED_NEXT = branch_asked(WAYS, 3 * WAYS * TRIED)
 LATE_NEXT = branch_late(WAYS, 3 * WAYS * TRIED)
 FAR = 24
 BESIDE = to_float(arange(2 * FAR + 1) - FAR)  # ball minus left edge, px
-HIT_WIDE = within(BESIDE, 0.0, 16.0, 2.0)
-HIT_NARROW = within(BESIDE, 0.0, 12.0, 2.0)
-GAIN_WIDE_RIGHT = HIT_WIDE * (1.0 + BONUS * within(BESIDE, 8.5, 16.0, 2.0))
-GAIN_WIDE_LEFT = HIT_WIDE * (1.0 + BONUS * within(BESIDE, 0.0, 7.5, 2.0))
-GAIN_NARROW_RIGHT = HIT_NARROW * (1.0 + BONUS * within(BESIDE, 8.5, 12.0, 2.0))
-GAIN_NARROW_LEFT = HIT_NARROW * (1.0 + BONUS * within(BESIDE, 0.0, 5.5, 2.0))
+HIT_WIDE = within(BESIDE, -0.5, 16.5, SOFT)
+HIT_NARROW = within(BESIDE, -0.5, 12.5, SOFT)
+GAIN_WIDE_RIGHT = HIT_WIDE * (1.0 + BONUS * within(BESIDE, 8.5, 16.5, SOFT))
+GAIN_WIDE_LEFT = HIT_WIDE * (1.0 + BONUS * within(BESIDE, -0.5, 7.5, SOFT))
+GAIN_NARROW_RIGHT = HIT_NARROW * (1.0 + BONUS * within(BESIDE, 8.5, 12.5, SOFT))
+GAIN_NARROW_LEFT = HIT_NARROW * (1.0 + BONUS * within(BESIDE, -0.5, 5.5, SOFT))
 
 
 class Memory:
@@ -235,20 +250,6 @@ def rising_to(scene, x, y, vx, vy):
     return CEILING
 
 
-def strikes(scene, x, vx, vy):
-    """Would a ball that leaves the paddle at `x` fell a brick, rising or after turning at the ceiling?"""
-    if rising_to(scene, x, MEET, vx, vy) > CEILING:
-        return True
-    up = frames_until(MEET - CEILING, 0.0 - vy)
-    x, vx = fly(x, vx, up, TURN_LEFT, TURN_RIGHT)
-    for row in range(6):
-        height = BRICKS_TOP + 6.0 * row  # the ball's lower edge a little inside the row's upper edge
-        at, turned = fly(x, vx, frames_until(height - CEILING, 0.0 - vy), TURN_LEFT, TURN_RIGHT)
-        if brick_at(scene, row, at):
-            return True
-    return False
-
-
 def landing(scene, memory):
     """(x, frames): where and how soon the ball comes down to the paddle; a rising ball is reflected where it must."""
     if memory.down:
@@ -269,23 +270,21 @@ def travel(memory, goal, slack):
 
 
 def table_row(memory, frames):
-    """Row of TABLES for the ball's direction, the aim, and `frames` to the last of two frames of contact."""
-    table = (2 if memory.vx > 0.0 else 0) + (1 if memory.aim > 0.0 else 0)
-    return table * (HORIZON + 1) + min(frames, HORIZON)
+    """Row of TABLES for the aim and `frames` to the last of two frames of contact; far is as good as farthest."""
+    far = frames - HORIZON
+    if far > 0:
+        frames -= (far + FRAMESKIP - 1) // FRAMESKIP * FRAMESKIP  # same frame within the step
+    return frames + (0 if memory.aim * memory.vx > 0.0 else HORIZON + 1)
 
 
 def approach(memory, x, frames):
     """Value of each move by the reach tables, Float[3]; contact begins in `frames` frames at `x`."""
+    knobs, showns, lasts, weights = guesses(memory)
+    places = take(PLACES, knobs)
     goal = x - memory.width * 0.5
-    row = table_row(memory, frames + 1)
-    if memory.certain:
-        place = int(PLACES[memory.knob])
-        offset = (place - goal) * PITCH_SCALE
-        stay, right, left = reach_values_of_one(TABLES, row, offset, place - memory.shown, memory.last, LAG)
-        return array((stay, right, left))
-    places = take(PLACES, memory.knobs)
-    offsets = (to_float(places) - goal) * PITCH_SCALE
-    return reach_values(TABLES, row, offsets, places - memory.showns, memory.lasts, memory.weights, LAG)
+    offset, behind, last = seen_from(memory.vx, (to_float(places) - goal) * PITCH_SCALE, places - showns, lasts)
+    values = reach_values(TABLES, table_row(memory, frames + 1), offset, behind, last, weights, LAG)
+    return values if memory.vx > 0.0 else take(values, MIRRORED)
 
 
 def plan(memory, x, frames):
@@ -306,8 +305,9 @@ def plan(memory, x, frames):
     rest = frames + 1 - AHEAD
     if rest > 0:
         places = take(PLACES, knob)
-        offsets = (to_float(places) - (x - memory.width * 0.5)) * PITCH_SCALE
-        won = won + free * reach_best(TABLES, table_row(memory, rest), offsets, places - shown, last, LAG)
+        goal = x - memory.width * 0.5
+        offset, behind, last = seen_from(memory.vx, (to_float(places) - goal) * PITCH_SCALE, places - shown, last)
+        won = won + free * reach_best(TABLES, table_row(memory, rest), offset, behind, last, LAG)
     else:
         away = abs_of(to_float(shown) + memory.width * 0.5 - balls[AHEAD - 1])
         won = won - 0.0001 * away
@@ -351,21 +351,42 @@ def contact_tables(memory):
 def meet(memory, x, frames):
     """Best move: exact plans when contact is near and a step is coarse, else the tables."""
     goal = x - memory.width * 0.5
-    if abs(PLACES[memory.knob] - goal) > 38.0 and frames > AHEAD:
+    if abs(PLACES[memory.knob] - goal) > REACH and frames > AHEAD:
         return travel(memory, goal, 0.0)
     values = plan(memory, x, frames) if FRAMESKIP > 1 and frames <= AHEAD else approach(memory, x, frames)
     return argmax(values)
 
 
 def choose_aim(scene, memory, x):
-    """Half of the paddle to use, 1 or -1: where that sends the ball to a brick; if it makes no odds, or none for long, either."""
+    """Half of the paddle to use, 1 or -1: where a brick falls after the fewest returns, counted for every order of halves.
+
+    A fast ball leaves at 2 px a frame to the side of the half that met it, rises and comes back in FLIGHT frames.
+    """
+    bricks = to_float(reshape(scene.bricks, 108))
+    ball = full(8, x)
+    worth = zeros(8)
+    for i in range(3):
+        side = take(SIDES, i)
+        at = fold(ball[:, None] + side[:, None] * TOUCH_TIMES[None, :])
+        column = clip(to_int(floor_of((at - BRICKS_LEFT - 1.0) / 8.0)), 0, 17)
+        struck = max_over(take(bricks, TOUCH_ROWS[None, :] * 18 + column), 1)
+        worth = maximum(worth, struck * (3.0 - i))
+        ball = fold(ball + side * FLIGHT)
     memory.aim_x = x
     memory.coin = (memory.coin * 1103 + 12345) % 65536
-    right = strikes(scene, x, 2.0, -3.375)
-    left = strikes(scene, x, -2.0, -3.375)
-    if right == left or memory.dry >= PATIENCE:
-        return 1.0 if memory.coin % 256 < 128 else -1.0
-    return 1.0 if right else -1.0
+    left = largest(worth[0:4])
+    right = largest(worth[4:8])
+    if right == left or memory.dry >= PATIENCE and memory.coin % 512 < 256:
+        return 1.0 if memory.coin // 1024 % 2 == 0 else -1.0
+    return 1.0 if right > left else -1.0
+
+
+def fold(x):
+    """Positions Float[...] that ignored the side walls, brought back between them."""
+    width = TURN_RIGHT - TURN_LEFT + 1.0  # a ball turns half a pixel beyond each on average
+    off = abs_of(x - TURN_LEFT + 0.5)
+    off = off - floor_of(off / (2.0 * width)) * (2.0 * width)
+    return minimum(off, 2.0 * width - off) + TURN_LEFT - 0.5
 
 
 def as_action(memory, move):
@@ -382,17 +403,19 @@ def act(scene, memory):
     if not playing:
         memory.asked = 0
         return FIRE, "serve"
+    if memory.walls > 0 and standing == 0:
+        return as_action(memory, travel(memory, LEFTMOST if memory.x > 80.0 else RIGHTMOST, 8.0)), "let go: walls cleared"
     x, frames = landing(scene, memory)
     goal = x - memory.width * 0.5
     if not memory.down:
         memory.aim_x = -100.0
-        return as_action(memory, travel(memory, goal, SLACK)), "wait where the ball should return"
+        return as_action(memory, meet(memory, x, frames)), "wait where the ball should return"
     if abs(x - memory.aim_x) > 4.0:
         memory.aim = choose_aim(scene, memory, x)
     if memory.y > PAST:
         return as_action(memory, 0), "ball missed"
-    if frames > HORIZON:
-        return as_action(memory, travel(memory, goal, SLACK)), "travel to the landing point"
-    if frames == 0 and memory.y < PAST:
+    if frames > AHEAD:
+        return as_action(memory, meet(memory, x, frames)), "approach the landing point"
+    if frames == 0:
         return as_action(memory, meet(memory, x, frames)), "late save"
     return as_action(memory, meet(memory, x, frames)), "meet the ball"
