@@ -424,7 +424,7 @@ def test_capabilities_are_empty() -> None:
     def read(request: bytes) -> bytes:
         return Path("/proc/self/status").read_bytes()
 
-    outcome = run_isolated(read, b"", 1 << 16, without("seccomp", "landlock", "tether"))
+    outcome = run_isolated(read, b"", 1 << 16, without("seccomp", "landlock", "tether", namespace=True))
     status = dict(line.split(":\t", 1) for line in outcome.reply.decode().splitlines() if ":\t" in line)
     assert int(status["CapEff"], 16) == int(status["CapPrm"], 16) == int(status["CapInh"], 16) == 0
     assert status["NoNewPrivs"] == "1"

@@ -35,6 +35,9 @@ class Status(IntEnum):
     MALFORMED = 6
 
 
+_OK, _HEAD = int(Status.OK), HEAD.size
+
+
 class Broken(Exception):
     """The other side broke the protocol."""
 
@@ -107,9 +110,9 @@ class Channel:
             self.send(data[sent:], deadline)
         if not self._readable.poll(_milliseconds(deadline)):
             raise Late
-        got = os.read(self._in, HEAD.size + max(size, TEXT) + 1)
-        if len(got) == HEAD.size + size and got.startswith(HEAD.pack(MAGIC, VERSION, Status.OK, sequence, size)):
-            return Status.OK, got[HEAD.size :]
+        got = os.read(self._in, _HEAD + max(size, TEXT) + 1)
+        if len(got) == _HEAD + size and got.startswith(HEAD.pack(MAGIC, VERSION, _OK, sequence, size)):
+            return Status.OK, got[_HEAD:]
         if not got:
             raise Ended
         return self.receive(sequence, max(size, TEXT), deadline, got)

@@ -2,7 +2,7 @@
 
 | layer | stops | does not stop |
 |---|---|---|
-| session | signals of the parent's terminal; survivors: they die with the group | a child that leaves the group |
+| group | Ctrl-C and survivors: they die with the group | a child that leaves the group |
 | descriptors | use of anything the parent had open | what is in memory already |
 | environment | reading keys from the environment, also by address | copies the parent kept in its own objects |
 | mappings | changing memory that the parent shares with others | reading the copy of the parent's private memory |
@@ -57,9 +57,10 @@ class Plan:
     maps: bytes = b""
 
 
-def session(plan: Plan) -> None:
-    """A session and process group of its own."""
-    os.setsid()
+def group(plan: Plan) -> None:
+    """A process group of its own. Not a session: that is a scheduling group as well, which costs a millisecond and
+    sets the worker apart from the parent that waits for it; the terminal is out of reach without descriptors."""
+    os.setpgid(0, 0)
 
 
 def descriptors(plan: Plan) -> None:
@@ -172,7 +173,7 @@ def tether(plan: Plan) -> None:
 # Order matters: rlimits after the libraries are loaded and before the user loses the right to none of them;
 # namespace while there are rights; tether after user; landlock and seccomp last, since they deny what others need.
 ORDER: tuple[tuple[str, Callable[[Plan], None]], ...] = (
-    ("session", session),
+    ("group", group),
     ("descriptors", descriptors),
     ("environment", environment),
     ("mappings", mappings),
