@@ -110,8 +110,10 @@ def first_contact(value, shown, worth):
     """
     for late in range(3):
         refreshed = 2 - late
-        met = take(take(worth, refreshed), take(shown, refreshed))
-        value = where(met > MISSED, met, value)
+        row = take(worth, refreshed)
+        if largest(row) > MISSED:
+            met = take(row, take(shown, refreshed))
+            value = where(met > MISSED, met, value)
     return value
 
 

@@ -23,6 +23,7 @@ FIRST_CONTACT = 188  # ball x in the first frame in which the paddle can hit it 
 LAST_CONTACT = 192  # ... and in the last: a paddle that comes late still saves the ball
 ENEMY_CONTACT = 68
 FASTEST = 3  # |vy| of the opponent's rarest return; ours are -2 .. 2, |vx| is always 1
+STRANGE = 30.0  # px; no return jumps that far off the track within 4 frames, so this is not our ball
 BLIND = 12  # frames a track outlives the last sighting; at the walls the ball vanishes for one or two
 
 # --- the paddle -------------------------------------------------------------------------------------------------
@@ -45,7 +46,6 @@ CONTACT_LAYERS = 5 if FRAMESKIP == 1 else 2  # the last steps, in which the padd
 CHANCES = way_chances(FRAMESKIP, STICKS)
 STEPS = step_tables(paddle_targets(), FRAMESKIP)
 MIDDLE = 120.0  # px; from here every landing is in reach: the ball takes 120 frames to come back
-LOST = -1.0
 MISSED = -9.0
 PATIENCE = 4  # returns without a point before variety sets in
 ZONES = zone_table()
@@ -79,7 +79,7 @@ class Memory:
 
     plan: int = -1  # the landing for which the layers hold
     ready: int = 0  # how many there are
-    layers: Float[HORIZON + 1, 2142] = zeros(HORIZON + 1, 2142) + LOST  # by steps to go; with none, the ball is lost
+    layers: Float[HORIZON + 1, 2142] = zeros(HORIZON + 1, 2142) - 1.0  # by steps to go; with none, the point is lost
 
 
 # --- tables, computed once --------------------------------------------------------------------------------------
@@ -186,12 +186,12 @@ def follow_ball(scene, memory):
     memory.ball_y = y
     memory.ball_vy = vy
     memory.unseen += 1
-    if not scene.ball.seen:
-        return memory.tracked and memory.unseen * FRAMESKIP <= BLIND
     at_x = scene.ball.x + 48.0
     at_y = ball_height(scene.ball)
     off_x = at_x - memory.ball_x
     off_y = at_y - memory.ball_y
+    if not scene.ball.seen or memory.tracked and abs(off_x) + abs(off_y) > STRANGE:
+        return memory.tracked and memory.unseen * FRAMESKIP <= BLIND
     if memory.tracked and abs(off_x) < 2.0 and abs(off_y) < 2.0:
         tracked = correct(memory, off_x, off_y)
     else:
