@@ -15,7 +15,8 @@
 | seccomp | every call but computing | what computing alone can do: use time, write wrong replies, side channels |
 
 Nothing here hides the parent's memory from the child: it is a fork. What it learns can leave only in the reply, so a
-caller must not publish replies, and must keep secrets that matter out of the process that forks.
+caller must not publish replies, and must keep secrets that matter out of the process that forks. Nor is its use of
+real memory bounded by `memory_mib` alone: it may also write to its copies of all that the parent had mapped.
 
 Knows the layers and their order. Does not know what is run, nor how it ends.
 """

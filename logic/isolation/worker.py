@@ -44,7 +44,8 @@ class Worker:
     `factory` and the step function it returns run behind every layer. `prepare`, trusted, runs in the child before
     the layers: it may load files and start threads (which landlock then does not cover; the filter does). Shared
     memory named in `shared` (writable mmaps) stays mapped in the child; all other shared memory does not.
-    The thread that calls `start` must outlive the worker, which is tethered to it.
+    The thread that calls `start` must outlive the worker, which is tethered to it. The two never compute at once:
+    a parent bound to one core (os.sched_setaffinity) shares it with the worker, and a step needs no wake-up of another.
     Any end but `close` raises Stopped with the outcome; `start` then begins afresh, from the parent as it is then.
     """
 
