@@ -86,7 +86,10 @@ def _kind(value: Any) -> Any:
 
 def where(condition: Array, a: Any, b: Any) -> Array:
     """a where the condition holds, else b; one type (Where)."""
-    return np.where(condition, a, b)
+    out = np.where(condition, a, b)
+    if isinstance(a, np.ndarray) or isinstance(b, np.ndarray):
+        return out
+    return out.astype(_kind(a if isinstance(a, float) else b))  # two scalars: numpy would widen to 64 bits
 
 
 def maximum(a: Any, b: Any) -> Array:

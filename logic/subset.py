@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 MAX_SOURCE = 200_000
 LIBRARY = "logic.lib."
+METHODS = ("snapshot", "restore")  # what the record itself answers to
 
 
 @dataclass(frozen=True)
@@ -115,7 +116,9 @@ class _Checker:
             self.say(node, "the only class is a plain `class Memory:`")
             return
         for item in node.body:
-            if isinstance(item, ast.AnnAssign) and _is_name(item.target) and item.value is not None:
+            if isinstance(item, ast.AnnAssign) and _is_name(item.target) and item.target.id in METHODS:  # type: ignore[union-attr]
+                self.say(item, f"a field of Memory cannot be called {item.target.id!r}; choose another name")  # type: ignore[union-attr]
+            elif isinstance(item, ast.AnnAssign) and _is_name(item.target) and item.value is not None:
                 self.fields.add(item.target.id)  # type: ignore[union-attr]
                 self.expression(item.annotation, set())
                 self.expression(item.value, set())

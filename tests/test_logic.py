@@ -179,6 +179,7 @@ def test_outside_the_language_is_refused_with_its_line(name: str) -> None:
         "@tunable\ndef act(scene, memory):\n    return 0\n",
         "class Memory(int):\n    n: int = 0\n",
         "class Other:\n    n: int = 0\n",
+        "class Memory:\n    snapshot: int = 0\n",
         "import os\n",
         "from os import path\n",
         "from logic.lib.ball import *\n",
@@ -233,4 +234,5 @@ def test_primitives_keep_types_and_values() -> None:
     assert language.put(a, 1, 9.0).tolist() == [3.0, 9.0, 3.0] and a[1] == 1.0
     assert language.max_over(language.reshape(language.arange(6), 2, 3), 1).tolist() == [2, 5]
     assert isinstance(language.total(a), float) and isinstance(language.count(a > 2.0), int)
+    assert language.where(a > 2.0, 1.0, 0.5).dtype == np.float32
     assert language.clip(5.0, 0.0, 2.0) == 2.0 and language.nearest(a, 1.4) == 1
