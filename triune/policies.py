@@ -7,6 +7,8 @@ run (`logic.runner` does; a compiler can take its place here), frames or scores.
 from __future__ import annotations
 
 import hashlib
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 
@@ -65,11 +67,12 @@ def check_trust(texts: Texts, where: str, trust: bool) -> None:
 
 
 def build_controller(
-    spec: SystemSpec, schema: SceneSchema, texts: Texts, protocol: Protocol, library: Library = shipped_library
-) -> Controller:
+    spec: SystemSpec, schema: SceneSchema, texts: Texts, protocol: Protocol, library: Library = shipped_library,
+    clock: Callable[[], int] = time.thread_time_ns,
+) -> Controller:  # fmt: skip
     """The controller of one protocol; LogicError lists every violation with its line."""
     actions = {name: i for i, name in enumerate(spec.env.actions)}
     constants = {**spec.constants(protocol.frameskip, protocol.sticky), **actions}
     program = load_program(texts.policy, constants, library, name="policy.py")
     safety = load_module(texts.safety, "safety.py", constants, library) if texts.safety else None
-    return Controller(program, safety, schema, spec.env.actions, spec.env.fallback, **spec.safety)
+    return Controller(program, safety, schema, spec.env.actions, spec.env.fallback, **spec.safety, clock=clock)

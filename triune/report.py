@@ -77,11 +77,16 @@ def _subtitle(run: Run, result: Result) -> str:
 def _tiles(r: Result) -> str:
     assert r.ci95 and r.mean is not None
     tiles = [
-        parts.tile(f"{r.mean:.1f}", "mean score", main=True), parts.tile(f"{r.ci95[0]:.1f} – {r.ci95[1]:.1f}", "95 % interval of the mean"),
+        parts.tile(f"{r.mean:.1f}", "mean score", main=True), parts.tile(_interval(r.ci95), "95 % interval of the mean"),
         parts.tile(f"{r.iqm:.1f}", "interquartile mean"), parts.tile(f"{r.worst_decile:.1f}", "worst decile"),
         parts.tile(str(min(r.scores)), "worst seed"), parts.tile(f"{r.frames_per_second or 0:,.0f}", "frames a second"),
     ]  # fmt: skip
     return f'<div class="tiles">{"".join(tiles)}</div>'
+
+
+def _interval(ci: Sequence[float]) -> str:
+    digits = 0 if max(map(abs, ci)) >= 100 else 1
+    return f"{ci[0]:.{digits}f} – {ci[1]:.{digits}f}"
 
 
 def _chart(r: Result) -> str:

@@ -1,0 +1,113 @@
+"""How fast the pixel stack is beside the bare emulator, measured interleaved on one core in one run.
+
+Knows: what a fair comparison is (same core, alternating blocks, frameskip 1) and how to time each part.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from statistics import median
+from typing import Any
+
+from envs.atari import AtariCore
+from triune.rollout import Rollout
+from triune.system import System
+
+PROTOCOL = "seed-sticky"  # one decision an emulated frame
+
+
+@contextmanager
+def one_core() -> Iterator[int | None]:
+    """Pin this process (and the children it starts) to one core; None where the system cannot."""
+    if not hasattr(os, "sched_setaffinity"):
+        yield None
+        return
+    before = os.sched_getaffinity(0)
+    core = max(before)
+    os.sched_setaffinity(0, {core})
+    try:
+        yield core
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+def speed(system: System, rounds: int = 12, block: int = 500, progress: Callable[[int, int], None] | None = None) -> dict[str, Any]:
+    """Frames a second of both, their ratio, and median microseconds of each part."""
+    with one_core() as core:
+        bare = _Bare(system)
+        with Rollout(system, PROTOCOL) as rollout:
+            stack = _Stack(rollout)
+            bare.block(block), stack.block(block)  # warm up
+            times: dict[str, list[float]] = {"bare": [], "stack": []}
+            for i in range(rounds):
+                for name, side in (("bare", bare), ("stack", stack)) if i % 2 else (("stack", stack), ("bare", bare)):
+                    began = time.perf_counter()
+                    side.block(block)
+                    times[name].append(time.perf_counter() - began)
+                if progress:
+                    progress(i + 1, rounds)
+            parts = _parts(stack, bare, block)
+    fps = {name: block / median(t) for name, t in times.items()}
+    return {
+        "task": system.name, "protocol": PROTOCOL, "core": core, "blocks": rounds, "frames_a_block": block,
+        "emulator_fps": round(fps["bare"], 1), "stack_fps": round(fps["stack"], 1),
+        "ratio": round(sum(times["bare"]) / sum(times["stack"]), 4), "microseconds": parts,
+    }  # fmt: skip
+
+
+class _Bare:
+    """The emulator alone, in this process, no frame fetched."""
+
+    def __init__(self, system: System) -> None:
+        self.core, self.seed = AtariCore(system.spec.env, system.protocol(PROTOCOL)), 0
+        self.core.reset(0)
+
+    def block(self, frames: int) -> None:
+        for i in range(frames):
+            if self.core.done:
+                self.seed += 1
+                self.core.reset(self.seed)
+            self.core.advance(i // 8 % len(self.core.env.actions))
+
+
+class _Stack:
+    """Everything that plays: emulator process, transfer, eyes, tracker, policy, safety."""
+
+    def __init__(self, rollout: Rollout) -> None:
+        self.rollout, self.seed = rollout, 0
+        self.steps = rollout.episode(0)
+
+    def block(self, frames: int) -> None:
+        for _ in range(frames):
+            if next(self.steps, None) is None:
+                self.seed += 1
+                self.steps = self.rollout.episode(self.seed)
+
+
+def _parts(stack: _Stack, bare: _Bare, n: int) -> dict[str, float]:
+    """Median microseconds of each part, one call at a time."""
+    r, names = stack.rollout, ("step", "eyes", "tracker", "policy and safety", "emulator")
+    found: dict[str, list[float]] = {name: [] for name in names}
+
+    def timed(name: str, call: Callable[[], Any]) -> Any:
+        began = time.perf_counter()
+        value = call()
+        found[name].append(1e6 * (time.perf_counter() - began))
+        return value
+
+    frame = r.env.reset(1)
+    r.eyes.reset(), r.tracker.reset(), r.controller.reset()
+    for i in range(n):
+        if r.env.done:
+            break
+        vector = timed("eyes", lambda frame=frame: r.eyes.see(frame))
+        scene = timed("tracker", lambda vector=vector: r.schema.read(r.tracker.update(vector)))
+        decision = timed("policy and safety", lambda scene=scene: r.controller.decide(scene))
+        frame = timed("step", lambda decision=decision: r.env.step(decision.action))
+        timed("emulator", lambda i=i: bare.block(1))
+    medians = {name: round(median(values), 1) for name, values in found.items()}
+    whole = medians.pop("step")
+    return {"emulator": medians["emulator"], "transfer": round(whole - medians["emulator"], 1), **medians}

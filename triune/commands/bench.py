@@ -1,0 +1,98 @@
+"""`triune bench speed | shift | perception`: measurements that README figures come from."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING, Any
+
+from triune.commands import common
+from triune.console import Console, table
+from triune.errors import UsageError, nearest
+
+if TYPE_CHECKING:
+    from triune.system import System
+
+KINDS = ("speed", "shift", "perception")
+LOWEST = {"ALE/Pong-v5": -21.0}  # the score of doing nothing, where it is not 0
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What to measure, on which task."""
+    parser.add_argument("what", help="speed: pixel stack beside the bare emulator; shift: score kept; perception: errors")
+    parser.add_argument("task", nargs="?", default="breakout", help="default breakout")
+    parser.add_argument("--trust", action="store_true", help="run policy text that does not ship with Triune")
+    parser.add_argument("--seeds", default="0:5", metavar="A:B", help="for shift (default 0:5)")
+    parser.add_argument("--protocol", metavar="P", help="for shift (default: the task's)")
+    parser.add_argument("--shifts", metavar="S,S", help="for shift (default: all)")
+    parser.add_argument("--eyes", default="cnn,colour", metavar="E,E", help="for shift (default cnn,colour)")
+    parser.add_argument("--workers", type=common.positive, metavar="N", help="for shift (default: one per core)")
+    parser.add_argument("--steps", type=common.positive, metavar="N", help="for shift: cut episodes short (a quick look)")
+    parser.add_argument("--rounds", type=common.positive, default=12, metavar="N", help="for speed (default 12)")
+    parser.add_argument("--data", metavar="FOLDER", help="for perception (default runs/data/TASK)")
+
+
+def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
+    """Payload: the measurement."""
+    if args.what not in KINDS:
+        raise UsageError(f"unknown benchmark {args.what!r}; {nearest(args.what, KINDS)}")
+    system = common.load_system(args)
+    return {"speed": _speed, "shift": _shift, "perception": _perception}[args.what](system, args, console)
+
+
+def _speed(system: System, args: argparse.Namespace, console: Console) -> dict[str, Any]:
+    from triune.bench_speed import speed
+
+    found = speed(system, args.rounds, progress=lambda done, total: console.progress(done, total, "alternating blocks"))
+    console.say(f"{system.name}, {found['protocol']}, frameskip 1, core {found['core']}")
+    console.say(f"bare emulator  {found['emulator_fps']:.0f} frames/s")
+    console.say(f"pixel stack    {found['stack_fps']:.0f} frames/s")
+    console.say(f"ratio          {found['ratio']:.3f}")
+    console.say(table([[k, f"{v:.1f}"] for k, v in found["microseconds"].items()], ["part", "us a frame, median"], {1}))
+    return found
+
+
+def _shift(system: System, args: argparse.Namespace, console: Console) -> dict[str, Any]:
+    from envs.shifts import SHIFTS
+
+    shifts = args.shifts.split(",") if args.shifts else list(SHIFTS)
+    kinds, seeds = args.eyes.split(","), common.parse_seeds(args.seeds)
+    for shift in shifts:
+        args.shift = shift
+        for args.eyes in kinds:
+            common.check_conditions(args)
+    means: dict[str, dict[str, float]] = {kind: {} for kind in kinds}
+    jobs = [(kind, shift) for kind in kinds for shift in (None, *shifts)]
+    for i, (kind, shift) in enumerate(jobs):
+        console.progress(i, len(jobs), f"{kind} eyes, {shift or 'no shift'}")
+        workers = min(args.workers or common.cores(), len(seeds))
+        result = system.evaluate(args.protocol, seeds, shift, kind, workers, limit=args.steps)
+        means[kind][shift or "none"] = float(result.mean or 0.0)
+    console.clear()
+    worst = LOWEST.get(system.spec.env.id, 0.0)
+    kept = {kind: {s: _kept(m[s], m["none"], worst) for s in shifts} for kind, m in means.items()}
+    rows = [[s, *(f"{means[k][s]:.1f}" + (f" ({kept[k][s]:.2f})" if s in kept[k] else "") for k in kinds)] for s in ("none", *shifts)]
+    console.say(table(rows, ["shift", *(f"{k}: mean (share kept)" for k in kinds)]))
+    protocol = system.protocol(args.protocol).name
+    return {"task": system.name, "protocol": protocol, "seeds": seeds, "limit": args.steps, "means": means, "kept": kept}
+
+
+def _kept(score: float, plain: float, worst: float) -> float:
+    """Share of what there is to lose that is kept; 1 without loss. `worst` is the score of doing nothing."""
+    return round((score - worst) / (plain - worst), 4) if plain > worst else 0.0
+
+
+def _perception(system: System, args: argparse.Namespace, console: Console) -> dict[str, Any]:
+    from data_flywheel.dataset import load_samples
+    from perception.metrics import evaluate, time_per_frame
+    from perception.metrics import table as metrics_table
+    from triune.bench_speed import one_core
+    from triune.commands.collect import data_folder
+
+    samples = load_samples(args.data or data_folder(system.name), "test")
+    eyes = system.eyes()
+    with one_core():
+        timing = time_per_frame(eyes.look, samples.rgb(0))
+    metrics = evaluate(eyes.look, samples, system.schema)
+    console.say(metrics_table(metrics))
+    console.say(f"{timing['median']:.3f} ms a frame on one core (10th percentile {timing['p10']:.3f})")
+    return {"task": system.name, "split": "test", "metrics": metrics, "ms_per_frame": timing}

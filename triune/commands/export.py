@@ -1,0 +1,35 @@
+"""`triune export TASK FILE.onnx`: one deployable file."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from triune.commands import common
+from triune.console import Console
+from triune.errors import UsageError, nearest
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Task, file, protocol."""
+    common.add_task(parser)
+    parser.add_argument("file", help="the bundle to write, NAME.onnx")
+    parser.add_argument("--protocol", metavar="P", help="the control rate it is made for (default: the task's)")
+
+
+def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
+    """Payload: file, size, manifest."""
+    from envs.protocol import PROTOCOLS
+    from triune.export import export
+
+    system = common.load_system(args)
+    if args.protocol and args.protocol not in PROTOCOLS:
+        raise UsageError(f"unknown protocol {args.protocol!r}; {nearest(args.protocol, PROTOCOLS)}")
+    path = common.out_file(args.file, ".onnx")
+    manifest = export(system, path, args.protocol)
+    size = path.stat().st_size
+    console.say(f"bundle     {path}, {size / 1024:.0f} kB, for protocol {manifest['protocol']['name']}")
+    for name, value in sorted(manifest["hashes"].items()):
+        console.say(f"           {value[:16]}  {name}")
+    console.say(f"try it     triune run {path}")
+    return {"task": system.name, "file": str(path), "bytes": size, "manifest": manifest}

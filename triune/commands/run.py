@@ -1,0 +1,127 @@
+"""`triune run BUNDLE`: a deployed system on its game, a video or a camera."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+from triune.commands import common
+from triune.console import Console
+from triune.errors import TriuneError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from triune.runtime import Bundle
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Bundle, source, what to do with the actions."""
+    parser.add_argument("bundle", help="a file made by `triune export`")
+    parser.add_argument("--source", default="env", metavar="S", help="env (default), a video file, or a camera number")
+    parser.add_argument("--shadow", action="store_true", help="decide and log, but let the fallback action play")
+    parser.add_argument("--trust", action="store_true", help="run policy text that does not ship with Triune")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="episode, with --source env")
+    parser.add_argument("--steps", type=common.positive, metavar="N", help="stop after N steps")
+    parser.add_argument("--log", metavar="FILE", help="write every decision as a line of JSON")
+
+
+def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
+    """Payload: steps, milliseconds a step, reasons, interventions; the score with --source env."""
+    from triune.runtime import Bundle
+
+    bot = Bundle.load(args.bundle, args.trust)
+    common.parse_seeds(str(args.seed))
+    console.log(f"{bot.task}, made for {bot.protocol.name}, on {args.source}{' (shadow)' if args.shadow else ''}")
+    log = open(common.out_file(args.log), "w", encoding="utf-8") if args.log else None  # noqa: SIM115 - closed below
+    try:
+        payload = _env(bot, args, log) if args.source == "env" else _frames(bot, args, log)
+    finally:
+        if log:
+            log.close()
+    console.say("".join(f"score      {payload['score']}\n" if "score" in payload else "") + f"steps      {payload['steps']}")
+    console.say(f"time       {payload['ms_per_step']} ms a step (median)")
+    console.say("reasons    " + ", ".join(f"{k} {n}" for k, n in payload["reasons"].items()))
+    console.say("overruled  " + (", ".join(f"{k} {n}" for k, n in payload["interventions"].items()) or "none"))
+    return {"bundle": args.bundle, "task": bot.task, "source": args.source, "shadow": args.shadow, **payload}
+
+
+class _Pilot:
+    """Steps a bundle and keeps count."""
+
+    def __init__(self, bot: Bundle, log: TextIO | None) -> None:
+        self.bot, self.log, self.state = bot, log, bot.start()
+        self.times: list[float] = []
+        self.reasons: Counter[str] = Counter()
+        self.rules: Counter[str] = Counter()
+        self.faults = 0
+
+    def decide(self, frame: np.ndarray) -> int:
+        began = time.perf_counter()
+        action, self.state, why = self.bot.step(frame, self.state)
+        self.times.append(1000 * (time.perf_counter() - began))
+        self.reasons[why.reason] += 1
+        self.rules.update(why.overruled_by)
+        self.faults += bool(why.fault)
+        if self.log:
+            line = {"step": len(self.times) - 1, "action": why.action, "proposed": why.proposed, "reason": why.reason}
+            line |= {"overruled_by": list(why.overruled_by), "fault": why.fault}
+            print(json.dumps(line), file=self.log)
+        return action
+
+    def summary(self) -> dict[str, Any]:
+        middle = sorted(self.times)[len(self.times) // 2] if self.times else 0.0
+        return {
+            "steps": len(self.times), "ms_per_step": round(middle, 3), "reasons": dict(self.reasons.most_common()),
+            "interventions": dict(self.rules.most_common()), "faults": self.faults,
+        }  # fmt: skip
+
+
+def _env(bot: Bundle, args: argparse.Namespace, log: TextIO | None) -> dict[str, Any]:
+    from envs.boundary import PixelEnv
+
+    pilot, fallback = _Pilot(bot, log), bot.actions.index(bot.spec.env.fallback)
+    with PixelEnv(bot.spec.env, bot.protocol) as env:
+        frame = env.reset(args.seed)
+        while not env.done and (args.steps is None or len(pilot.times) < args.steps):
+            action = pilot.decide(frame)
+            frame = env.step(fallback if args.shadow else action)
+        sheet = env.sheet()
+    return {"score": sheet.score, "finished": sheet.finished, "frames": sheet.frames, **pilot.summary()}
+
+
+def _frames(bot: Bundle, args: argparse.Namespace, log: TextIO | None) -> dict[str, Any]:
+    """Nobody executes the actions here: a video or a camera is watched, decisions are counted and logged."""
+    pilot = _Pilot(bot, log)
+    for i, frame in enumerate(_capture(args.source)):
+        if i == args.steps:
+            break
+        pilot.decide(frame)
+    if not pilot.times:
+        raise TriuneError(f"no frame could be read from {args.source}; is it a video that OpenCV decodes (mp4, avi)?")
+    return pilot.summary()
+
+
+def _capture(source: str) -> Iterator[np.ndarray]:
+    """RGB frames of a video file or a camera."""
+    import cv2
+
+    if not source.isdigit() and not Path(source).is_file():
+        raise TriuneError(f"no such source {source!r}; give env, a video file, or a camera number such as 0")
+    capture = cv2.VideoCapture(int(source) if source.isdigit() else source)
+    if not capture.isOpened():
+        what = f"camera {source}" if source.isdigit() else source
+        raise TriuneError(f"{what} cannot be opened; is it there, and in a format that OpenCV reads?")
+    try:
+        while True:
+            good, frame = capture.read()
+            if not good:
+                return
+            yield cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
+    finally:
+        capture.release()
