@@ -1,7 +1,7 @@
 """Which frames the trainer sees next.
 
-Knows: how to draw rare frames more often (things absent, clipped or small, grids at every fill) and how to prepare
-batches in a second thread. A batch depends on (seed, step) alone, so a resumed run repeats nothing and skips nothing.
+Knows: how to draw rare frames more often (things absent, clipped, small or touching, grids at every fill) and how to
+prepare batches in a second thread. A batch depends on (seed, step) alone, so a resumed run repeats nothing and skips nothing.
 Does not know: the network. numpy only.
 """
 
@@ -17,6 +17,7 @@ from perception.data import Samples
 from perception.scene import SceneSchema
 
 RARE = 0.12  # share of the draws that each rare condition is lifted to (never more than 20 times its own share)
+TOUCH = 1.0  # px between the boxes of things that count as touching
 Batch = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
@@ -31,10 +32,25 @@ def rare_conditions(scenes: np.ndarray, schema: SceneSchema) -> list[np.ndarray]
         usual = np.median(area[seen]) if seen.any() else 0.0
         masks.append((seen & (area < 0.6 * usual)).any(1))
         masks.append((seen & (area >= 0.6 * usual) & (area < 0.95 * usual)).any(1))
+    touching = _touching(scenes, schema)
+    masks += [touching] * 2  # the hardest to tell apart: twice
     for grid in schema.grids:
         fill = scenes[:, schema.grid(grid.name)].mean(1)
         masks += [(fill > low) & (fill <= low + 0.2) for low in (-0.01, 0.2, 0.4, 0.6, 0.8)]
     return [np.asarray(m) for m in masks if m.any()]
+
+
+def _touching(scenes: np.ndarray, schema: SceneSchema) -> np.ndarray:
+    """bool[N]: frames in which two seen things lie within TOUCH px of each other."""
+    starts = [schema.slot(t.name, i).start for t in schema.things for i in range(t.count)]
+    slots = scenes[:, np.array(starts, int)[:, None] + np.arange(5)] if starts else np.zeros((len(scenes), 0, 5))
+    near = np.zeros(len(scenes), bool)
+    for i in range(len(starts)):
+        for j in range(i):
+            a, b = slots[:, i], slots[:, j]
+            gap = np.abs(a[:, 1:3] - b[:, 1:3]) - (a[:, 3:5] + b[:, 3:5]) / 2
+            near |= (a[:, 0] > 0.5) & (b[:, 0] > 0.5) & (gap.max(1) <= TOUCH)
+    return near
 
 
 def draw_weights(scenes: np.ndarray, schema: SceneSchema) -> np.ndarray:

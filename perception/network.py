@@ -21,13 +21,13 @@ REACH = 8.0  # px per unit of a refiner's sizes
 
 @dataclass(frozen=True)
 class Width:
-    """Sizes of the detector. Channel counts that are not multiples of 16 cost as much as the next one."""
+    """Sizes of the detector. Channel counts that are not multiples of 8 cost as much as the next one."""
 
-    stem: int = 16
+    stem: int = 8
     trunk: int = 32
     depth: int = 2
     context: int = 16
-    edges: int = 16
+    edges: int = 8
     hidden: int = 64
     maps: int = 8
     cell: int = 16
