@@ -47,6 +47,7 @@ class Process:
             self.pid = _fork(lambda: live(job, plan))
         except OSError as error:
             self._channel.close()
+            self._channel = None
             raise IsolationError(f"cannot fork a worker: {error}; fewer processes or more memory would help") from None
         finally:
             os.close(child_in)
@@ -90,10 +91,11 @@ class Process:
     def receive(self, sequence: int, largest: int, due: Status = Status.OK) -> bytes:
         """The body, at most `largest` bytes, of the record that is due without a request."""
         most = max(largest, TEXT)
-        self._accept(*(got := self._guarded(lambda channel, limit: channel.receive(sequence, most, limit))), due)
-        if len(got[1]) > largest:
-            raise self._stop(Kind.PROTOCOL, None, f"a reply of {len(got[1])} bytes, at most {largest} allowed")
-        return got[1]
+        status, body = self._guarded(lambda channel, limit: channel.receive(sequence, most, limit))
+        self._accept(status, body, due)
+        if len(body) > largest:
+            raise self._stop(Kind.PROTOCOL, None, f"a reply of {len(body)} bytes, at most {largest} allowed")
+        return body
 
     def _accept(self, status: Status, body: bytes, due: Status) -> None:
         """Nothing when the record is the one that is due; else Stopped with the outcome that it reports."""
