@@ -51,6 +51,7 @@ def build_parser(only: str | None = None) -> Parser:
     """The parser; `only` fills in the arguments of one command (all others are just named)."""
     parser = Parser("triune", description="Play games from pixels with readable reflexes.", epilog=EPILOG)
     parser.add_argument("--version", action="store_true", help="print the version and exit")
+    parser.add_argument("--json", action="store_true", help="one JSON object on stdout, nothing else there")
     commands = parser.add_subparsers(dest="command", metavar="command", parser_class=Parser)
     for name, text in COMMANDS.items():
         child = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")

@@ -97,6 +97,16 @@ def summarise(request: dict[str, Any], records: Sequence[Record], seconds: float
     )  # type: ignore[arg-type]  # fmt: skip
 
 
+def make_request(
+    system: System, protocol: str | None, seeds: Sequence[int], shift: str | None, eyes: str, limit: int | None
+) -> dict[str, Any]:
+    """What is asked of an evaluation, as JSON values."""
+    return {
+        "task": system.name, "folder": str(system.folder.resolve()), "protocol": system.protocol(protocol).name,
+        "shift": shift, "eyes": eyes, "seeds": [int(s) for s in seeds], "limit": limit, "trust": system.trust,
+    }  # fmt: skip
+
+
 def evaluate(
     system: System, protocol: str | None, seeds: Sequence[int], shift: str | None = None, eyes: str = "cnn",
     workers: int = 1, run: str | Path | None = None, limit: int | None = None, progress: Progress | None = None,
@@ -110,10 +120,7 @@ def evaluate(
 
     if not seeds:
         raise UsageError("no seeds to play; give some, such as --seeds 100:110")
-    request = {
-        "task": system.name, "folder": str(system.folder.resolve()), "protocol": system.protocol(protocol).name,
-        "shift": shift, "eyes": eyes, "seeds": [int(s) for s in seeds], "limit": limit, "trust": system.trust,
-    }  # fmt: skip
+    request = make_request(system, protocol, seeds, shift, eyes, limit)
     folder = Run.open(run, request, system) if run else None
     records = folder.records() if folder else []
     done = {r["seed"] for r in records}

@@ -12,7 +12,10 @@ from triune.console import Console
 from triune.errors import TriuneError
 
 if TYPE_CHECKING:
-    from triune.rollout import Rollout
+    from data_flywheel.episode import Episode
+    from triune.rollout import Rollout, Step
+    from triune.runs import Run
+    from triune.system import System
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     """Payload: the episode's line, and the files written."""
-    from triune.evaluate import evaluate
+    from triune.evaluate import episode_record
     from triune.rollout import Rollout
 
     system = common.load_system(args)
@@ -38,38 +41,39 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     report = common.out_file(args.report, ".html") if args.report else None
     if args.watch:
         _check_display()
-    folder = system.protocol(args.protocol).name
-    keep = Path("runs") / "play" / f"{system.name}-{folder}-{args.seed}"
     with Rollout(system, args.protocol, args.shift, args.eyes) as rollout:
-        payload = _play(rollout, args, console, keep, video)
+        console.log(f"{system.name}, {rollout.protocol.name}, seed {args.seed}, {args.eyes} eyes")
+        episode = _play(rollout, args, console)
+    record = episode_record(episode)
+    speed = record["frames"] / max(record["seconds"], 1e-9)
+    _show(record, speed, console)
+    kept = _keep(system, args, episode)
+    payload = {"task": system.name, "protocol": episode.meta["protocol"], "shift": args.shift, "eyes": args.eyes, **record}
+    payload |= {"frames_per_second": speed, "episode": str(kept.episodes / f"{args.seed}.npz")}
+    console.say(f"episode    {payload['episode']}")
+    if video:
+        from triune.replay import write_replay
+
+        payload["video"] = str(video)
+        console.say(f"replay     {video} ({write_replay(system, episode, video, console)})")
     if report:
         from triune.report import write_report
-        from triune.runs import Run
 
-        _fresh(keep)
-        console.log("making the report")
-        evaluate(system, args.protocol, [args.seed], args.shift, args.eyes, run=keep, limit=args.steps)
-        payload["report"] = str(write_report(Run.read(keep), report, console))
+        payload["report"] = str(write_report(kept, report, console))
         console.say(f"report     {payload['report']}")
     return payload
 
 
-def _play(
-    rollout: Rollout, args: argparse.Namespace, console: Console, keep: Path, video: Path | None
-) -> dict[str, Any]:
-    """Play, show, record; the payload without the report."""
-    from triune.evaluate import episode_record
-
-    title = f"{rollout.system.name}, {rollout.protocol.name}, seed {args.seed}, {args.eyes} eyes"
-    console.log(title)
+def _play(rollout: Rollout, args: argparse.Namespace, console: Console) -> Episode:
+    """Play and record, with a bar and perhaps a window."""
     window = None
     if args.watch:
         from triune.replay import Window
 
         window = Window(rollout)
-    limit = rollout.protocol.max_frames // rollout.protocol.frameskip
+    limit = args.steps or rollout.protocol.max_frames // rollout.protocol.frameskip
 
-    def each(step: Any) -> None:
+    def each(step: Step) -> None:
         if step.index % 50 == 0:
             console.progress(step.index, limit, f"step {step.index}: {step.decision.reason}")
         if window:
@@ -77,20 +81,22 @@ def _play(
 
     episode = rollout.record(args.seed, args.steps, each)
     console.clear()
-    record = episode_record(episode)
-    speed = record["frames"] / max(record["seconds"], 1e-9)
-    _show(record, speed, console)
-    payload = {"task": rollout.system.name, "protocol": rollout.protocol.name, "shift": args.shift, "eyes": args.eyes}
-    payload |= record | {"frames_per_second": speed}
-    payload["episode"] = str(episode.save(keep / f"episode-{args.seed}.npz"))
-    console.say(f"episode    {payload['episode']}")
-    if video:
-        from triune.replay import write_replay
+    return episode
 
-        note = write_replay(rollout.system, episode, video, console)
-        payload["video"] = str(video)
-        console.say(f"replay     {video} ({note})")
-    return payload
+
+def _keep(system: System, args: argparse.Namespace, episode: Episode) -> Run:
+    """The episode as a run of one seed, so that report and explain can read it; the last one of its kind is replaced."""
+    from triune.evaluate import episode_record, make_request, summarise
+    from triune.runs import HOME, Run
+
+    folder = HOME / "play" / f"{system.name}-{episode.meta['protocol']}-{args.seed}"
+    _fresh(folder)
+    request = make_request(system, args.protocol, [args.seed], args.shift, args.eyes, args.steps)
+    run = Run.open(folder, request, system)
+    episode.save(run.episodes / f"{args.seed}.npz")
+    record = episode_record(episode)
+    run.finish(summarise(request, [record], record["seconds"], 1))
+    return run
 
 
 def _show(record: dict[str, Any], speed: float, console: Console) -> None:

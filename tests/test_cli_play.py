@@ -1,0 +1,138 @@
+"""Playing, scoring, resuming, explaining and reporting through the command line, on short episodes of real games."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cli_kit import ROOT, copy_task, triune
+
+QUICK = ("--eyes", "teacher", "--json")
+
+
+def payload(*words: str, cwd: Path, code: int = 0) -> dict[str, Any]:
+    result = triune(*words, cwd=cwd)
+    assert result.returncode == code, result.stderr
+    return json.loads(result.stdout)
+
+
+def test_play_writes_replay_and_episode(tmp_path: Path) -> None:
+    import cv2
+
+    found = payload("play", "breakout", *QUICK, "--steps", "90", "--video", "out/r.webp", cwd=tmp_path)
+    assert found["steps"] == 90 and not found["finished"] and (tmp_path / found["episode"]).is_file()
+    good, animation = cv2.imreadanimation(str(tmp_path / "out" / "r.webp"))
+    assert good and len(animation.frames) > 20
+
+
+def test_eval_gives_the_promised_keys_and_repeats_itself(tmp_path: Path) -> None:
+    words = ("eval", "pong", *QUICK, "--seeds", "3:5", "--steps", "80", "--protocol", "sticky")
+    one = payload(*words, "--workers", "1", cwd=tmp_path)
+    two = payload(*words, "--workers", "2", cwd=tmp_path)
+    promised = "task protocol shift eyes seeds scores mean iqm ci95 worst_decile frames frames_per_second interventions faults"
+    assert set(promised.split()) <= set(one)
+    assert one["seeds"] == [3, 4] and one["unfinished"] == [3, 4]
+    for key in ("scores", "frames", "reasons", "interventions", "faults"):
+        assert one[key] == two[key], key
+
+
+def test_report_is_self_contained_and_names_the_command(tmp_path: Path) -> None:
+    run = payload("eval", "breakout", *QUICK, "--seeds", "0:2", "--steps", "120", "--workers", "1", cwd=tmp_path)["run"]
+    page = (tmp_path / payload("report", run, "--json", cwd=tmp_path)["report"]).read_text()
+    assert "triune eval breakout --protocol sticky --seeds 0,1" in page
+    assert page.count("data:image/webp;base64,") >= 1 and "<svg" in page
+    assert "http://" not in page and "https://" not in page and "<script" not in page and "<link" not in page
+
+
+def test_explain_gives_scene_reason_and_source(tmp_path: Path) -> None:
+    played = payload("play", "breakout", *QUICK, "--steps", "60", cwd=tmp_path)
+    found = payload("explain", "breakout", "--episode", played["episode"], "--step", "30", "--json", cwd=tmp_path)
+    policy = (ROOT / "zoo" / "breakout" / "policy.py").read_text().splitlines()
+    assert found["scene"]["paddle.seen"] == 1.0
+    assert len(found["neighbours"]) == 11
+    assert found["source"] and all(found["decision"]["reason"] in policy[s["line"] - 1] for s in found["source"])
+    beyond = triune("explain", "breakout", "--episode", played["episode"], "--step", "600", cwd=tmp_path)
+    assert beyond.returncode == 2 and "0 to 59" in beyond.stderr
+
+
+def test_a_truncated_episode_is_named(tmp_path: Path) -> None:
+    played = payload("play", "pong", *QUICK, "--steps", "40", cwd=tmp_path)
+    path = tmp_path / played["episode"]
+    path.write_bytes(path.read_bytes()[:-200])
+    result = triune("explain", "pong", "--episode", played["episode"], cwd=tmp_path)
+    assert result.returncode == 1 and path.name in result.stderr and "Traceback" not in result.stderr
+
+
+def test_interrupted_eval_keeps_what_is_done_and_resumes(tmp_path: Path) -> None:
+    words = ["eval", "pong", "--eyes", "teacher", "--seeds", "0:40", "--steps", "400", "--workers", "1", "--out", "r"]
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "triune", *words], cwd=tmp_path, env=env, stderr=subprocess.PIPE, text=True
+    )
+    while not list(tmp_path.glob("r/episodes/*.npz")) and process.poll() is None:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, error = process.communicate()
+    kept = {p.name: p.stat().st_mtime_ns for p in tmp_path.glob("r/episodes/*.npz")}
+    assert process.returncode == 130 and "--resume r" in error and "Traceback" not in error
+    assert 0 < len(kept) < 40 and not (tmp_path / "r" / "result.json").exists()
+    info = json.loads((tmp_path / "r" / "run.json").read_text())
+    info["request"]["seeds"] = list(range(len(kept) + 1))  # finish soon
+    (tmp_path / "r" / "run.json").write_text(json.dumps(info))
+    found = payload("eval", "pong", "--resume", "r", "--json", cwd=tmp_path)
+    assert found["seeds"] == list(range(len(kept) + 1))
+    assert {n: (tmp_path / "r" / "episodes" / n).stat().st_mtime_ns for n in kept} == kept
+
+
+def test_a_changed_policy_is_not_mixed_into_a_run(tmp_path: Path) -> None:
+    copy_task(tmp_path / "mine")
+    words = ("eval", "mine", *QUICK, "--trust", "--seeds", "0:1", "--steps", "30", "--out", "r")
+    payload(*words, cwd=tmp_path)
+    policy = tmp_path / "mine" / "policy.py"
+    policy.write_text(policy.read_text() + "\n")
+    assert "another policy" in payload(*words, cwd=tmp_path, code=1)["error"]
+
+
+def test_a_strangers_policy_is_refused_unless_vouched_for(tmp_path: Path) -> None:
+    copy_task(tmp_path / "mine")
+    policy = tmp_path / "mine" / "policy.py"
+    policy.write_text(policy.read_text() + "\n# mine\n")
+    refused = payload("play", "mine", *QUICK, "--steps", "5", cwd=tmp_path, code=1)
+    assert "--trust" in refused["error"]
+    assert payload("play", "mine", *QUICK, "--steps", "5", "--trust", cwd=tmp_path)["steps"] == 5
+
+
+def test_check_reports_a_violation_with_its_line_without_running_it(tmp_path: Path) -> None:
+    copy_task(tmp_path / "mine")
+    (tmp_path / "mine" / "policy.py").write_text('"""Bad."""\nimport os\n\n\ndef act(scene, memory):\n    return 0, "x"\n')
+    found = payload("check", "mine", "--json", cwd=tmp_path, code=1)
+    policy = next(c for c in found["checks"] if c["name"] == "policy")
+    assert not policy["ok"] and "line 2" in policy["detail"]
+
+
+def test_damaged_weights_are_refused_in_words(tmp_path: Path) -> None:
+    copy_task(tmp_path / "mine")
+    (tmp_path / "mine" / "perception.onnx").write_bytes(b"not a network")
+    result = triune("play", "mine", cwd=tmp_path)
+    assert result.returncode == 1 and "perception.onnx" in result.stderr and "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize("task", ["breakout", "pong"])
+def test_python_interface(task: str) -> None:
+    import triune as front
+
+    system = front.load(task)
+    for step in system.play(seed=0, eyes="teacher"):
+        assert 0 <= step.decision.action < len(system.spec.env.actions) and step.decision.reason
+        assert step.scene.vector.shape == (system.schema.size,)
+        if step.index == 20:
+            break
+    result = system.evaluate(protocol="classic", seeds=range(2), eyes="teacher", limit=25)
+    assert result.steps == 50 and len(result.scores) == 2 and result.ci95 is not None
