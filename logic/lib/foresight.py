@@ -13,10 +13,13 @@ A state is (knob within its phase, lag bin): `place * BINS + bin`, the lag being
 bin. Each of the three phases of the knob (see `knob`) has its own states, and each display parity its own table.
 """
 
+from logic.lib.knob import knob_resistance
+
 PLACES = 34  # the longest phase of the knob
 BINS = 21
 GRAIN = 2  # px; one step later the error is a quarter of it
 STATES = 714  # PLACES * BINS
+FIRST = take(knob_resistance(), array((0, 33, 67)))  # where each phase begins
 MISSED = -9.0  # "no contact here": below every worth a policy may use
 
 
@@ -123,12 +126,13 @@ def best_of(value, chances):
     return reshape(max_over(reshape(asked, 3, 3, STATES), 1), 3 * STATES)
 
 
-def entries(phase, knob, shown, target, ways):
-    """Int[ways, K]: where each way of K guesses stands in a `step_table`; all are taken to be in `phase`.
+def entries(phase, resistance, shown, target, ways):
+    """Int[ways, K]: where each way of K guesses stands in the `step_table` of `phase`.
 
-    `knob` Int[K] 0..100, `shown` and `target` Int[K] px. Far lags count as the farthest.
+    `resistance` Float[K]: of the guesses' knobs; one of another phase counts as the nearest place, so that a plan
+    outlives a touch of either end. `shown`, `target` Int[K] px; far lags count as the farthest.
     """
-    place = knob - (0 if phase == 0 else PLACES * phase - 1)
+    place = to_int(floor_of(FIRST[phase] - resistance + 0.5))
     state = state_of(clip(place, 0, PLACES - 1), shown, target)
     return (arange(ways) * STATES)[:, None] + state[None, :]
 

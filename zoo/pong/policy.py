@@ -27,11 +27,12 @@ STRANGE = 30.0  # px; no return jumps that far off the track within 4 frames, so
 BLIND = 12  # frames a track outlives the last sighting; at the walls the ball vanishes for one or two
 
 # --- the paddle -------------------------------------------------------------------------------------------------
-STAY = 0
-UP = 1
+UP = 1  # moves of `logic.lib.knob`; 0 is to stay
 DOWN = 2
-MOVES = every_second_frame(knob_moves())
+# The display follows the knob every second frame, so each knob stands twice: 0..100 are followed in the next frame.
+MOVES = concat(knob_moves() + 101, knob_moves())
 TARGETS = concat(paddle_targets(), paddle_targets())
+RESISTANCE = concat(knob_resistance(), knob_resistance())
 FRESH = arange(202) < 101
 STICKS = sticky_ways(FRAMESKIP, STICKY)
 GUESSES = 8  # 1.1 to 1.3 matter on average
@@ -43,11 +44,11 @@ DOUBT = 0.00001
 HORIZON = 8 if FRAMESKIP == 4 else 24  # steps: the knob's whole range takes 33 frames
 WAYS = 6 * FRAMESKIP - 3
 CONTACT_LAYERS = 5 if FRAMESKIP == 1 else 2  # the last steps, in which the paddle can be hit
+LAYERS_A_STEP = 6 if FRAMESKIP == 1 else 2
 CHANCES = way_chances(FRAMESKIP, STICKS)
 STEPS = step_tables(paddle_targets(), FRAMESKIP)
 MIDDLE = 120.0  # px; from here every landing is in reach: the ball takes 120 frames to come back
-MISSED = -9.0
-PATIENCE = 4  # returns without a point before variety sets in
+MISSED = -9.0  # as in `logic.lib.foresight`
 ZONES = zone_table()
 WORTH = worth_table()
 
@@ -77,17 +78,13 @@ class Memory:
     last: Int[8] = zeros_int(8)
     weight: Float[8] = array((0.5, 0.5, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0))
 
-    plan: int = -1  # the landing for which the layers hold
+    plan: int = -1  # the landing for which the layers hold ...
+    phase: int = 0  # ... and the knob's phase when they were begun
     ready: int = 0  # how many there are
     layers: Float[HORIZON + 1, 2142] = zeros(HORIZON + 1, 2142) - 1.0  # by steps to go; with none, the point is lost
 
 
 # --- tables, computed once --------------------------------------------------------------------------------------
-
-
-def every_second_frame(moves):
-    """Int[606]: the display follows every second frame, so each knob stands twice: 0..100 are followed next frame."""
-    return concat(moves + 101, moves)
 
 
 def paddle_targets():
@@ -257,7 +254,9 @@ def follow_paddle(scene, memory):
         memory.lead = lead
         memory.lead_shown = shown
         memory.lead_last = memory.move
-        return not seen or abs(drawn(shown) - top) < 2.5 or scatter(memory, top)
+        if seen and abs(drawn(shown) - top) > 2.5:
+            return scatter(memory, top)
+        return True
     if memory.sure:
         memory.sure = spell_out(memory)
     knob = memory.knob
@@ -299,9 +298,9 @@ def scatter(memory, top):
 
 
 def variety(returns):
-    """Float[6]: after some returns without a point, a growing taste for another zone each time ends endless rallies."""
+    """Float[6]: after 4 returns without a point, a growing taste for another zone each time ends endless rallies."""
     zone = arange(6)
-    strength = 0.04 * clip(returns - PATIENCE, 0, 5)
+    strength = 0.04 * clip(returns - 4, 0, 5)
     return where(zone == 5, 0.0, strength * to_float((zone * 3 + returns * 2) % 5) / 4.0)
 
 
@@ -322,41 +321,43 @@ def contact_worth(y, vy, slack, beat, layer, taste):
     return worth
 
 
-def carry_back(memory, y, vy, slack, phase, end_beat, wanted):
-    """How many layers are ready, after adding one or two; none are left when the landing has changed.
+def carry_back(memory, y, vy, slack, end_beat, wanted):
+    """How many layers are ready, after adding some; none are left when the landing has changed.
 
     `end_beat`: is the display followed in the frame after the end (0) or in the one after that (1).
     """
-    plan = ((((y * 8 + vy + 4) * 8 + slack) * 3 + phase) * 2 + end_beat) * 16 + memory.returns % 16
+    plan = (((y * 8 + vy + 4) * 8 + slack) * 2 + end_beat) * 16 + memory.returns % 16
     ready = memory.ready if plan == memory.plan else 0
-    memory.plan = plan
-    for _more in range(2):
+    if ready == 0:
+        memory.plan = plan
+        memory.phase = phase_of(memory.lead % 101)
+    for _more in range(LAYERS_A_STEP):
         if ready >= wanted:
             break
         layer = ready + 1
         beat = (end_beat + layer * FRAMESKIP) % 2
-        step = take(STEPS, 3 * beat + phase)
+        step = take(STEPS, 3 * beat + memory.phase)
         value = take(take(memory.layers, ready), step[3])
         if layer <= CONTACT_LAYERS:
             value = first_contact(value, step[0:3], contact_worth(y, vy, slack, beat, layer, variety(memory.returns)))
         memory.layers = put(memory.layers, layer, best_of(value, CHANCES))
         ready = layer
-        if layer <= CONTACT_LAYERS:  # dear enough for one step
+        if FRAMESKIP > 1 and layer <= CONTACT_LAYERS:  # dear enough for one step
             break
     return ready
 
 
-def best_move(memory, y, vy, slack, phase, beat, layer):
+def best_move(memory, y, vy, slack, beat, layer):
     """The move of the highest expected worth over the belief, `layer` steps from the end."""
     if memory.sure:
         memory.sure = spell_out(memory)
-    step = take(STEPS, 3 * beat + phase)
-    entry = entries(phase, memory.knob % 101, memory.shown, take(TARGETS, memory.knob), WAYS)
+    step = take(STEPS, 3 * beat + memory.phase)
+    entry = entries(memory.phase, take(RESISTANCE, memory.knob), memory.shown, take(TARGETS, memory.knob), WAYS)
     value = take(take(memory.layers, layer - 1), take(step[3], entry))
     if layer <= CONTACT_LAYERS:
         shown = reshape(concat(take(step[0], entry), take(step[1], entry), take(step[2], entry)), 3, WAYS, GUESSES)
         value = first_contact(value, shown, contact_worth(y, vy, slack, beat, layer, variety(memory.returns)))
-    mine = (phase_of(memory.knob % 101) == phase) & (memory.knob // 101 == beat)
+    mine = memory.knob // 101 == beat
     return argmax(asked_worth(value, CHANCES, memory.last, where(mine, memory.weight, 0.0)))
 
 
@@ -364,7 +365,7 @@ def go_to(memory, height):
     """The move towards a resting place near `height`; one step turns the knob by 6 px a frame."""
     away = height - TARGETS[memory.lead]
     if abs(away) <= 3.0 * FRAMESKIP:
-        return STAY
+        return 0
     return DOWN if away > 0.0 else UP
 
 
@@ -377,12 +378,11 @@ def decide(memory):
     layer = (frames + FRAMESKIP - 1) // FRAMESKIP
     if layer <= 2 * HORIZON:
         slack = layer * FRAMESKIP - frames
-        phase = phase_of(memory.lead % 101)
         beat = memory.lead // 101
         end_beat = (beat + layer * FRAMESKIP) % 2
-        memory.ready = carry_back(memory, y, vy, slack, phase, end_beat, min(layer - 1, HORIZON))
+        memory.ready = carry_back(memory, y, vy, slack, end_beat, min(layer - 1, HORIZON))
         if layer <= memory.ready + 1:
-            return best_move(memory, y, vy, slack, phase, beat, layer), "meet the ball"
+            return best_move(memory, y, vy, slack, beat, layer), "meet the ball"
     zone = argmax(take(WORTH, clip(y, 0, 255)))
     return go_to(memory, clip(y + 1 - 4 * zone, 37, 203)), "go where the ball will land"
 
