@@ -200,3 +200,15 @@ def test_worker_dies_with_its_parent() -> None:
     done = script_run(script)
     assert done.returncode == -signal.SIGKILL, done.stderr
     assert gone(int(done.stdout))
+
+
+def test_a_fork_of_the_parent_does_not_end_its_worker() -> None:
+    with Worker(lambda: bytes.upper, 1, 1) as worker:
+        pid = os.fork()
+        if pid == 0:
+            try:
+                worker.close()
+            finally:
+                os._exit(0)
+        os.waitpid(pid, 0)
+        assert worker.step(b"x") == b"X"
