@@ -59,7 +59,9 @@ OUT = 3.375
 FLIGHT = 2.0 * (MEET - CEILING) / OUT  # frames from paddle to paddle
 TOUCH_ROWS = concat(ROWS, ROWS)
 TOUCH_TIMES = concat((MEET - BOTTOMS) / OUT, (MEET - 2.0 * CEILING + TOPS) / OUT)
-SIDES = to_float(array(((-2, -2, -2, -2, 2, 2, 2, 2), (-2, -2, 2, 2, -2, -2, 2, 2), (-2, 2, -2, 2, -2, 2, -2, 2))))
+RETURNS = 4
+ORDERS = 16
+SIDES = to_float((arange(ORDERS)[None, :] // array((8, 4, 2, 1))[:, None]) % 2 * 4 - 2)  # all orders of left and right
 
 # --- meeting the ball -------------------------------------------------------------------------------------------
 LAG = 12  # px the display can be behind
@@ -70,7 +72,9 @@ BONUS = tunable(0.05, 0.0, 0.3)  # what the wanted half of the paddle is worth b
 MIRRORED = array((0, 2, 1))
 REACH = 38.0  # px; beyond it there is only one way to go
 AWAY = 0.00001  # per px and frame: prefer to be there early, but never at the price of a hit
-PATIENCE = 6  # returns without a brick before the aim is left to chance
+PATIENCE = 6  # returns without a brick before a loop is suspected
+DOUBT_AIM = 12  # ... before a quarter of the aims is left to chance
+GIVE_UP = 60  # ... before a spare ball is given up for a fresh one
 SLACK = 4.0 + 3.0 * FRAMESKIP  # px of tolerance while waiting: a sticky step overshoots by up to three frames
 
 
@@ -141,6 +145,9 @@ class Memory:
     aim: float = 1.0
     aim_x: float = -100.0  # landing point the aim was chosen for
     coin: int = 1
+    balls: int = 0  # served so far
+    served: int = 0
+    shuffled: int = 0  # the value of `dry` at which an end was last touched
     down: bool = False
 
 
@@ -357,27 +364,30 @@ def meet(memory, x, frames):
     return argmax(values)
 
 
-def choose_aim(scene, memory, x):
-    """Half of the paddle to use, 1 or -1: where a brick falls after the fewest returns, counted for every order of halves.
+def choose_aim(scene, memory, x, vx):
+    """Half of the paddle to use, 1 or -1: where a brick falls after the fewest returns, for every order of halves.
 
     A fast ball leaves at 2 px a frame to the side of the half that met it, rises and comes back in FLIGHT frames.
+    If no order fells a brick the ball keeps its direction: that takes it round all landing points it can have.
     """
     bricks = to_float(reshape(scene.bricks, 108))
-    ball = full(8, x)
-    worth = zeros(8)
-    for i in range(3):
+    ball = full(ORDERS, x)
+    worth = zeros(ORDERS)
+    for i in range(RETURNS):
         side = take(SIDES, i)
         at = fold(ball[:, None] + side[:, None] * TOUCH_TIMES[None, :])
         column = clip(to_int(floor_of((at - BRICKS_LEFT - 1.0) / 8.0)), 0, 17)
         struck = max_over(take(bricks, TOUCH_ROWS[None, :] * 18 + column), 1)
-        worth = maximum(worth, struck * (3.0 - i))
+        worth = maximum(worth, struck * (RETURNS - i))
         ball = fold(ball + side * FLIGHT)
     memory.aim_x = x
+    left = largest(worth[0:8])
+    right = largest(worth[8:16])
     memory.coin = (memory.coin * 1103 + 12345) % 65536
-    left = largest(worth[0:4])
-    right = largest(worth[4:8])
-    if right == left or memory.dry >= PATIENCE and memory.coin % 512 < 256:
+    if memory.dry >= DOUBT_AIM and memory.coin % 512 < 128:
         return 1.0 if memory.coin // 1024 % 2 == 0 else -1.0
+    if left == right:
+        return 1.0 if vx > 0.0 else -1.0
     return 1.0 if right > left else -1.0
 
 
@@ -387,6 +397,24 @@ def fold(x):
     off = abs_of(x - TURN_LEFT + 0.5)
     off = off - floor_of(off / (2.0 * width)) * (2.0 * width)
     return minimum(off, 2.0 * width - off) + TURN_LEFT - 0.5
+
+
+def shuffle_end(memory, goal, frames):
+    """Move towards an end of the paddle's range if it can be touched and left again in time, else 0.
+
+    Without stickiness a step always moves the knob by FRAMESKIP places, so the same places come up for ever; only
+    an end, where the knob clips, leads to others. The end changes with every dry return.
+    """
+    right = memory.dry % 4 < 2  # legs of a loop may alternate
+    end = 187.0 if right else 3.0
+    if PLACES[memory.knob] == end:
+        memory.shuffled = memory.dry
+    if memory.shuffled == memory.dry:
+        return 0
+    way = abs(PLACES[memory.knob] - end) + abs(end - goal) + 40.0
+    if way > frames * 5.74:
+        return 0
+    return 1 if right else 2
 
 
 def as_action(memory, move):
@@ -401,17 +429,25 @@ def act(scene, memory):
     playing = follow_ball(scene, memory)
     standing = count_bricks(scene, memory)
     if not playing:
+        memory.balls += 1 if memory.served == 0 else 0
+        memory.served = 1
+        memory.dry = 0
         memory.asked = 0
         return FIRE, "serve"
+    memory.served = 0
     if memory.walls > 0 and standing == 0:
         return as_action(memory, travel(memory, LEFTMOST if memory.x > 80.0 else RIGHTMOST, 8.0)), "let go: walls cleared"
+    if memory.dry >= GIVE_UP and memory.balls < 5:
+        return as_action(memory, travel(memory, LEFTMOST if memory.x > 80.0 else RIGHTMOST, 8.0)), "give up a ball: no brick for long"
     x, frames = landing(scene, memory)
     goal = x - memory.width * 0.5
     if not memory.down:
         memory.aim_x = -100.0
+        if STICKY == 0.0 and FRAMESKIP > 1 and memory.dry >= PATIENCE and shuffle_end(memory, goal, frames) != 0:
+            return as_action(memory, shuffle_end(memory, goal, frames)), "touch the end to break a loop"
         return as_action(memory, meet(memory, x, frames)), "wait where the ball should return"
     if abs(x - memory.aim_x) > 4.0:
-        memory.aim = choose_aim(scene, memory, x)
+        memory.aim = choose_aim(scene, memory, x, memory.vx)
     if memory.y > PAST:
         return as_action(memory, 0), "ball missed"
     if frames > AHEAD:
