@@ -19,6 +19,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from data_flywheel.audit import audit
+from data_flywheel.catalogue import FILE, Catalogue
 from data_flywheel.errors import DataError
 from data_flywheel.plan import Plan
 from data_flywheel.players import available
@@ -43,6 +45,7 @@ class CollectReport:
     refused: int = 0
     situations: dict[str, int] = field(default_factory=dict)
     hash: str = ""
+    audit: dict[str, Any] | None = None  # agreement with causal masks, where the task has a catalogue
 
     def count(self, answer: dict[str, Any]) -> None:
         """Add one worker's answer."""
@@ -56,12 +59,13 @@ class CollectReport:
 
 def collect(
     system: str | Path | SystemSpec, out_dir: str | Path, frames: int = 20_000, workers: int = 2,
-    resume: bool = True, progress: Progress | None = None,
+    resume: bool = True, progress: Progress | None = None, audit_frames: int = 100,
 ) -> CollectReport:  # fmt: skip
     """Fill `out_dir` with `frames` labelled frames. DataError: another plan's data there, a worker failed.
 
     resume: keep the shards that are there and make the missing ones; False refuses a folder that has shards.
     progress: called now and then; default a bar on stderr when that is a terminal.
+    audit_frames: how many fresh frames to compare with causal masks at the end, if `triune discover` left a catalogue.
     """
     spec = system if isinstance(system, SystemSpec) else load_spec(system)
     if frames < 1 or workers < 1:
@@ -78,6 +82,8 @@ def collect(
             done += _planned(dataset, answer["shard"])
             show(done, frames, time.monotonic() - began)
     report.seconds = time.monotonic() - began
+    if audit_frames and (spec.folder / FILE).is_file():
+        report.audit = audit(spec, Catalogue.load(spec.folder / FILE), audit_frames).record()
     return _finish(dataset, report)
 
 
@@ -188,9 +194,9 @@ def _finish(dataset: Dataset, report: CollectReport) -> CollectReport:
     checked = dataset.check()
     for shard in dataset:
         totals.count({"frames": len(shard), **shard.meta})
-    totals.made, totals.hash = report.made, checked["hash"]
+    totals.made, totals.hash, totals.audit = report.made, checked["hash"], report.audit
     figures = {name: checked[name] for name in ("frames", "episodes", "hash")}
-    figures |= {name: getattr(totals, name) for name in ("checked", "refused", "situations")}
+    figures |= {name: getattr(totals, name) for name in ("checked", "refused", "situations", "audit")}
     manifest = dataset.manifest
     Dataset.create(dataset.folder, Manifest(**{**vars(manifest), "extra": {**manifest.extra, "figures": figures}}))
     return totals

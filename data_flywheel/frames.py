@@ -70,9 +70,8 @@ class Frames:
 
 def pack_rgb(rgb: U8) -> NDArray[np.uint32]:
     """uint8[..., 3] to one integer a pixel."""
-    packed: NDArray[np.uint32] = rgb[..., 0].astype(np.uint32) << 16
-    packed |= rgb[..., 1].astype(np.uint32) << 8
-    return packed | rgb[..., 2].astype(np.uint32)
+    red, green, blue = (rgb[..., channel].astype(np.uint32) for channel in range(3))
+    return np.bitwise_or(np.left_shift(red, np.uint32(16)), np.bitwise_or(np.left_shift(green, np.uint32(8)), blue))
 
 
 def unpack_rgb(colours: NDArray[Any]) -> U8:

@@ -23,6 +23,8 @@ ROW_COLOURS = ((200, 72, 72), (198, 108, 58), (180, 122, 48), (162, 162, 42), (7
 PADDLE_COLOUR, GREY = (200, 72, 72), (142, 142, 142)
 NOOP, FIRE, RIGHT, LEFT = 0, 1, 2, 3
 
+_BALL_X = (60, 197)  # closer to the side walls a fast ball may be written past the point where it turns back
+
 # The wall's half cells (4 px) from left to right: (byte of the bottom row, bit). A row up is one byte further.
 _HALVES = (
     *((30, bit) for bit in (6, 7)),
@@ -147,11 +149,11 @@ def poke(ram: U8, rng: np.random.Generator) -> dict[int, int]:
         writes[101] = 0  # no ball
     elif kind < 0.92:
         low, high = ((49, 86), (22, 60), (172, 186), (22, 186))[int(rng.integers(4))]
-        writes |= {99: int(rng.integers(57, 201)), 101: int(rng.integers(low, high))}
+        writes |= {99: int(rng.integers(*_BALL_X)), 101: int(rng.integers(low, high))}
         vy, vx = _VY[int(rng.integers(len(_VY)))], _VX[int(rng.integers(len(_VX)))]
         writes |= {103: vy[0], 104: vy[1], 105: vx[0], 106: vx[1]}
         if low == 172 and rng.random() < 0.7:  # meet the paddle, not the gap beside it
-            writes[99] = int(np.clip(int(ram[72]) + 2 + rng.integers(-6, 20), 57, 200))
+            writes[99] = int(np.clip(int(ram[72]) + 2 + rng.integers(-6, 20), *_BALL_X))
     if rng.random() < 0.3:
         writes |= {76: int(rng.integers(9)), 77: int(rng.integers(10)) * 16 + int(rng.integers(10))}
         writes[57] = int(rng.integers(1, 6))

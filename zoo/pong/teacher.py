@@ -94,7 +94,7 @@ def poke(ram: U8, rng: np.random.Generator) -> dict[int, int]:
     writes: dict[int, int] = {}
     if rng.random() < 0.85:
         low, high = ((44, 56), (196, 208), (44, 208))[int(rng.integers(3))]
-        left, right = ((50, 75), (180, 206), (50, 206))[int(rng.integers(3))]
+        left, right = ((54, 75), (180, 205), (54, 205))[int(rng.integers(3))]
         writes |= {49: int(rng.integers(left, right)), 54: int(rng.integers(low, high))}
         writes |= {56: (1, 2, 255, 254, 0)[int(rng.integers(5))], 58: (1, 255)[int(rng.integers(2))]}
     if rng.random() < 0.4:
