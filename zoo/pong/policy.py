@@ -44,7 +44,7 @@ DOUBT = 0.00001
 HORIZON = 8 if FRAMESKIP == 4 else 24  # steps: the knob's whole range takes 33 frames
 WAYS = 6 * FRAMESKIP - 3
 CONTACT_LAYERS = 5 if FRAMESKIP == 1 else 2  # the last steps, in which the paddle can be hit
-LAYERS_A_STEP = 6 if FRAMESKIP == 1 else 2
+LAYERS_A_STEP = 3 if FRAMESKIP == 1 else 2
 CHANCES = way_chances(FRAMESKIP, STICKS)
 STEPS = step_tables(paddle_targets(), FRAMESKIP)
 MIDDLE = 120.0  # px; from here every landing is in reach: the ball takes 120 frames to come back
