@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from cli_kit import ROOT, triune
 
+
 def test_help_and_import_load_nothing_heavy() -> None:
     code = "import sys, triune, triune.cli; triune.cli.build_parser('eval'); print([m for m in sys.modules])"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT).stdout
@@ -78,7 +79,10 @@ def test_a_missing_extra_names_the_install_command(tmp_path: Path) -> None:
 
 def test_a_broken_system_toml_is_named_with_its_line(tmp_path: Path) -> None:
     text = (ROOT / "zoo" / "pong" / "system.toml").read_text()
-    for broken, line in ((text.replace("[env]", "[env", 1), "line"), (text.replace("max_speed = 40", "max_sped = 40"), "max_sped")):
+    for broken, line in (
+        (text.replace("[env]", "[env", 1), "line"),
+        (text.replace("max_speed = 40", "max_sped = 40"), "max_sped"),
+    ):
         (tmp_path / "system.toml").write_text(broken)
         result = triune("check", str(tmp_path))
         assert result.returncode == 1 and "system.toml, line" in result.stderr and line in result.stderr

@@ -36,7 +36,9 @@ def test_eval_gives_the_promised_keys_and_repeats_itself(tmp_path: Path) -> None
     words = ("eval", "pong", *QUICK, "--seeds", "3:5", "--steps", "80", "--protocol", "sticky")
     one = payload(*words, "--workers", "1", cwd=tmp_path)
     two = payload(*words, "--workers", "2", cwd=tmp_path)
-    promised = "task protocol shift eyes seeds scores mean iqm ci95 worst_decile frames frames_per_second interventions faults"
+    promised = (
+        "task protocol shift eyes seeds scores mean iqm ci95 worst_decile frames frames_per_second interventions faults"
+    )
     assert set(promised.split()) <= set(one)
     assert one["seeds"] == [3, 4] and one["unfinished"] == [3, 4]
     for key in ("scores", "frames", "reasons", "interventions", "faults"):
@@ -111,7 +113,9 @@ def test_a_strangers_policy_is_refused_unless_vouched_for(tmp_path: Path) -> Non
 
 def test_check_reports_a_violation_with_its_line_without_running_it(tmp_path: Path) -> None:
     copy_task(tmp_path / "mine")
-    (tmp_path / "mine" / "policy.py").write_text('"""Bad."""\nimport os\n\n\ndef act(scene, memory):\n    return 0, "x"\n')
+    (tmp_path / "mine" / "policy.py").write_text(
+        '"""Bad."""\nimport os\n\n\ndef act(scene, memory):\n    return 0, "x"\n'
+    )
     found = payload("check", "mine", "--json", cwd=tmp_path, code=1)
     policy = next(c for c in found["checks"] if c["name"] == "policy")
     assert not policy["ok"] and "line 2" in policy["detail"]

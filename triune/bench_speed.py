@@ -34,13 +34,16 @@ def one_core() -> Iterator[int | None]:
         os.sched_setaffinity(0, before)
 
 
-def speed(system: System, rounds: int = 12, block: int = 500, progress: Callable[[int, int], None] | None = None) -> dict[str, Any]:
+def speed(
+    system: System, rounds: int = 12, block: int = 500, progress: Callable[[int, int], None] | None = None
+) -> dict[str, Any]:
     """Frames a second of both, their ratio, and median microseconds of each part."""
     with one_core() as core:
         bare = _Bare(system)
         with Rollout(system, PROTOCOL) as rollout:
             stack = _Stack(rollout)
-            bare.block(block), stack.block(block)  # warm up
+            bare.block(block)  # warm up
+            stack.block(block)
             times: dict[str, list[float]] = {"bare": [], "stack": []}
             for i in range(rounds):
                 for name, side in (("bare", bare), ("stack", stack)) if i % 2 else (("stack", stack), ("bare", bare)):
@@ -92,22 +95,23 @@ def _parts(stack: _Stack, bare: _Bare, n: int) -> dict[str, float]:
     r, names = stack.rollout, ("step", "eyes", "tracker", "policy and safety", "emulator")
     found: dict[str, list[float]] = {name: [] for name in names}
 
-    def timed(name: str, call: Callable[[], Any]) -> Any:
+    def timed(name: str, call: Callable[..., Any], *args: Any) -> Any:
         began = time.perf_counter()
-        value = call()
+        value = call(*args)
         found[name].append(1e6 * (time.perf_counter() - began))
         return value
 
     frame = r.env.reset(1)
-    r.eyes.reset(), r.tracker.reset(), r.controller.reset()
-    for i in range(n):
+    for part in (r.eyes, r.tracker, r.controller):
+        part.reset()
+    for _ in range(n):
         if r.env.done:
             break
-        vector = timed("eyes", lambda frame=frame: r.eyes.see(frame))
-        scene = timed("tracker", lambda vector=vector: r.schema.read(r.tracker.update(vector)))
-        decision = timed("policy and safety", lambda scene=scene: r.controller.decide(scene))
-        frame = timed("step", lambda decision=decision: r.env.step(decision.action))
-        timed("emulator", lambda i=i: bare.block(1))
+        vector = timed("eyes", r.eyes.see, frame)
+        scene = timed("tracker", lambda v: r.schema.read(r.tracker.update(v)), vector)
+        decision = timed("policy and safety", r.controller.decide, scene)
+        frame = timed("step", r.env.step, decision.action)
+        timed("emulator", bare.block, 1)
     medians = {name: round(median(values), 1) for name, values in found.items()}
     whole = medians.pop("step")
     return {"emulator": medians["emulator"], "transfer": round(whole - medians["emulator"], 1), **medians}

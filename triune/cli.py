@@ -32,7 +32,8 @@ COMMANDS = {
     "run": "run such a file on the game, a video or a camera",
     "bench": "speed, visual shifts, perception",
 }
-EPILOG = "A task is a name from `triune list` or a folder. Every command takes --json. Exit codes: 0 done, 1 failed, 2 usage."
+EPILOG = """A task is a name from `triune list` or a folder. Every command takes --json.
+Exit codes: 0 done, 1 failed or refused, 2 usage."""
 
 
 class Parser(argparse.ArgumentParser):

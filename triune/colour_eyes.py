@@ -72,7 +72,11 @@ class ColourEyes:
         _, _, stats, _ = cv2.connectedComponentsWithStats(_mask(frame, look).astype(np.uint8), connectivity=8)
         found = []
         for x, y, w, h, area in stats[1:].tolist():
-            if w <= 1.5 * thing.size[0] + 1 and h <= 1.5 * thing.size[1] + 1 and area >= 0.25 * thing.size[0] * thing.size[1]:
+            if (
+                w <= 1.5 * thing.size[0] + 1
+                and h <= 1.5 * thing.size[1] + 1
+                and area >= 0.25 * thing.size[0] * thing.size[1]
+            ):
                 found.append((area, (x + left, y + top, w, h)))
         return [box for _, box in sorted(found, reverse=True)]
 

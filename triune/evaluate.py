@@ -111,7 +111,7 @@ def evaluate(
     system: System, protocol: str | None, seeds: Sequence[int], shift: str | None = None, eyes: str = "cnn",
     workers: int = 1, run: str | Path | None = None, limit: int | None = None, progress: Progress | None = None,
 ) -> Result:  # fmt: skip
-    """Play every seed and summarise. With a `run` folder each finished episode is kept and an existing one is continued.
+    """Play every seed and summarise. With a `run` folder every finished episode is kept; an existing one is continued.
 
     `limit` cuts episodes short after that many steps (for a quick look, never for a figure).
     """

@@ -15,7 +15,7 @@ from triune.system import System
 
 
 def export(system: System, path: str | Path, protocol: str | None = None) -> dict[str, Any]:
-    """Write the bundle of a system for a protocol; its manifest. Errors of any part come up before a file is written."""
+    """Write the bundle of a system for a protocol; its manifest. A bad part is an error before a file is written."""
     from dataclasses import asdict
 
     from triune.runtime import Bundle
@@ -27,6 +27,11 @@ def export(system: System, path: str | Path, protocol: str | None = None) -> dic
     parts |= controller.program.module.sources
     if controller.safety:
         parts |= controller.safety.sources
-    about = {"task": system.name, "protocol": asdict(rules), "versions": versions(), "schema": system.schema.fingerprint}
+    about = {
+        "task": system.name,
+        "protocol": asdict(rules),
+        "versions": versions(),
+        "schema": system.schema.fingerprint,
+    }
     atomic_write(Path(path), pack(system.eyes_path.read_bytes(), parts, about))
     return Bundle.load(path, trust_policy=True).manifest

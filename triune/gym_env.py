@@ -29,7 +29,7 @@ MARGIN = 64.0  # px beyond the screen that a coasting position may reach
 SEEDS = 2**31
 
 
-class SceneEnv(gymnasium.Env[dict[str, np.ndarray], np.int64]):
+class SceneEnv(gymnasium.Env[dict[str, np.ndarray], np.int64]):  # type: ignore[misc]
     """Observation: a Dict with a Box [8] (or [count, 8]) a thing (seen, x, y, w, h, vx, vy, sure), a MultiBinary a
     grid, a Box [1] a gauge. Action: Discrete over the task's actions. `eyes`: "cnn" (pixels) or "teacher" (exact)."""
 

@@ -63,7 +63,9 @@ def check_trust(texts: Texts, where: str, trust: bool) -> None:
     """Text still runs inside this process, so a stranger's is refused unless somebody vouches for it."""
     unknown = [t for t in (texts.policy, texts.safety) if t and sha256(t) not in shipped()]
     if unknown and not trust:
-        raise TriuneError(f"{where}: its policy is not one that ships with Triune and would run unconfined; {TRUST_HELP}")
+        raise TriuneError(
+            f"{where}: its policy is not one that ships with Triune and would run unconfined; {TRUST_HELP}"
+        )
 
 
 def build_controller(

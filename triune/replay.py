@@ -43,7 +43,9 @@ def frames_of(system: System, episode: Episode, last: int | None = None) -> Iter
             frame = env.step(int(episode.actions[i]))
         again = env.sheet().scores
         if len(again) < steps or list(again[:steps]) != episode.scores[:steps].tolist():
-            raise TriuneError(f"seed {meta['seed']} did not repeat: recorded by another version of Triune, ale-py or its ROM")
+            raise TriuneError(
+                f"seed {meta['seed']} did not repeat: recorded by another version of Triune, ale-py or its ROM"
+            )
 
 
 def caption(episode: Episode, step: int, title: str) -> Caption:
@@ -100,14 +102,16 @@ def write_replay(
     rate = RATE / frameskip / stride
     write_mp4(path, images, rate) if movie else write_webp(path, list(images), rate)
     shown = len(steps) * stride
-    return f"{len(steps)} pictures" + ("" if shown >= len(episode) else f" of {len(episode)} steps; .mp4 shows them all")
+    return f"{len(steps)} pictures" + (
+        "" if shown >= len(episode) else f" of {len(episode)} steps; .mp4 shows them all"
+    )
 
 
 def write_webp(path: Path, images: list[np.ndarray], rate: float, quality: int = 101) -> None:
     """Animated WebP of RGB images, lossless by default; `rate` pictures a second."""
     animation = cv2.Animation()
     animation.frames = [cv2.cvtColor(image, cv2.COLOR_RGB2BGR) for image in images]
-    animation.durations = np.full(len(images), round(1000 / rate), np.int32)
+    animation.durations = [round(1000 / rate)] * len(images)
     if not cv2.imwriteanimation(str(path), animation, [cv2.IMWRITE_WEBP_QUALITY, quality]):
         raise TriuneError(f"{path} could not be written; is there space, and may this user write there?")
 

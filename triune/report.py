@@ -41,7 +41,9 @@ def write_report(run: Run, out: Path | None = None, console: Console | None = No
     request = run.info["request"]
     records = run.records()
     if not records:
-        raise TriuneError(f"{run.path} holds no finished episode; continue it: triune eval {request['task']} --resume {run.path}")
+        raise TriuneError(
+            f"{run.path} holds no finished episode; continue it: triune eval {request['task']} --resume {run.path}"
+        )
     system = load(request["folder"], bool(request.get("trust")))
     result = run.result() or summarise(request, records, sum(r["seconds"] for r in records), 1)
     out = out or run.path / "report.html"
@@ -63,11 +65,16 @@ def _page(run: Run, system: System, result: Result, records: list[Record], conso
     )  # fmt: skip
     css = (Path(__file__).parent / "report.css").read_text("utf-8")
     head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{escape(title)}</title>'
-    return f'<!doctype html>\n<html lang="en"><head>{head}<style>\n{css}</style></head><body><main>\n{body}\n</main></body></html>\n'
+    head = f"<head>{head}<style>\n{css}</style></head>"
+    return f'<!doctype html>\n<html lang="en">{head}<body><main>\n{body}\n</main></body></html>\n'
 
 
 def _subtitle(run: Run, result: Result) -> str:
-    looks = {"cnn": "from pixels", "teacher": "with the teacher's exact scenes (privileged)", "colour": "by colour rules"}
+    looks = {
+        "cnn": "from pixels",
+        "teacher": "with the teacher's exact scenes (privileged)",
+        "colour": "by colour rules",
+    }
     shift = f", shift {result.shift}" if result.shift else ""
     when = time.strftime("%Y-%m-%d %H:%M", time.localtime(run.info.get("started")))
     cut = " · episodes cut short: not a score" if result.unfinished else ""
@@ -77,7 +84,8 @@ def _subtitle(run: Run, result: Result) -> str:
 def _tiles(r: Result) -> str:
     assert r.ci95 and r.mean is not None
     tiles = [
-        parts.tile(f"{r.mean:.1f}", "mean score", main=True), parts.tile(_interval(r.ci95), "95 % interval of the mean"),
+        parts.tile(f"{r.mean:.1f}", "mean score", main=True),
+        parts.tile(_interval(r.ci95), "95 % interval of the mean"),
         parts.tile(f"{r.iqm:.1f}", "interquartile mean"), parts.tile(f"{r.worst_decile:.1f}", "worst decile"),
         parts.tile(str(min(r.scores)), "worst seed"), parts.tile(f"{r.frames_per_second or 0:,.0f}", "frames a second"),
     ]  # fmt: skip
@@ -106,13 +114,15 @@ def _replays(run: Run, system: System, records: list[Record], console: Console |
             path = Path(folder) / "replay.webp"
             note = write_replay(system, run.episode(record["seed"]), path, console, most=REPLAY)
             words = f"seed {record['seed']}, score {record['score']}"
-            cards.append(parts.card(f"{name}: {words}", parts.image(path.read_bytes(), f"replay of {words}"), note.split(";")[0]))
+            cards.append(
+                parts.card(f"{name}: {words}", parts.image(path.read_bytes(), f"replay of {words}"), note.split(";")[0])
+            )
     return f'<div class="pair">{"".join(cards)}</div>'
 
 
 def _moments(run: Run, system: System, records: list[Record]) -> str:
     """The first loss of each of the lowest-scoring episodes, as a contact sheet of what led to it."""
-    cards = []
+    cards: list[str] = []
     for record in sorted(records, key=lambda r: r["score"]):
         episode = run.episode(record["seed"])
         lost = losses(episode)
@@ -147,8 +157,9 @@ def _webp(image: np.ndarray) -> bytes:
 def _deciders(r: Result) -> str:
     rules = parts.counts("Safety rules that overruled (steps)", r.interventions, r.steps, alert=True)
     faults = parts.counts("Faults", r.fault_texts, r.steps, alert=True) if r.faults else ""
-    note = f'<p class="dim">faults {r.faults}, deadline misses {r.deadline_misses}, decisions {r.steps}, frames {r.frames}</p>'
-    return f'<div class="pair">{parts.counts("Reasons (steps)", r.reasons, r.steps)}<div class="stack">{rules}{faults}</div></div>{note}'
+    words = f"faults {r.faults}, deadline misses {r.deadline_misses}, decisions {r.steps}, frames {r.frames}"
+    reasons = parts.counts("Reasons (steps)", r.reasons, r.steps)
+    return f'<div class="pair">{reasons}<div class="stack">{rules}{faults}</div></div><p class="dim">{words}</p>'
 
 
 def _provenance(run: Run, r: Result) -> str:
@@ -157,8 +168,8 @@ def _provenance(run: Run, r: Result) -> str:
     words += ["--shift", r.shift] if r.shift else []
     words += ["--steps", str(request["limit"])] if request.get("limit") else []
     hashes = {f"sha256 {k}" if k != "schema" else "schema": v or "none" for k, v in run.info["hashes"].items()}
-    tables = f'<div class="pair"><div class="card">{parts.rows(run.info["versions"])}</div><div class="card">{parts.rows(hashes)}</div></div>'
-    return f"<pre>{escape(shlex.join(words))}</pre><br>{tables}"
+    tables = "".join(f'<div class="card">{parts.rows(t)}</div>' for t in (run.info["versions"], hashes))
+    return f'<pre>{escape(shlex.join(words))}</pre><br><div class="pair">{tables}</div>'
 
 
 def _seeds(seeds: Sequence[int] | Iterable[int]) -> str:

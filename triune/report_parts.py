@@ -58,15 +58,18 @@ def chart(seeds: Sequence[int], scores: Sequence[float], mean: float, ci: Sequen
         )
         if i % max(1, len(scores) // 15) == 0:
             bars.append(f'<text x="{x + step / 2:.1f}" y="{FLOOR + 18}" text-anchor="middle">{seed}</text>')
-    band = f'<rect x="{LEFT}" y="{y(ci[1]):.1f}" width="{WIDTH - LEFT - 8}" height="{max(1.0, y(ci[0]) - y(ci[1])):.1f}" fill="var(--ink)" opacity=".10"/>'
-    line = f'<line x1="{LEFT}" x2="{WIDTH - 8}" y1="{y(mean):.1f}" y2="{y(mean):.1f}" stroke="var(--ink)" stroke-dasharray="5 4"/>'
+    top, right, ink = y(ci[1]), WIDTH - 8, 'stroke="var(--ink)" stroke-dasharray="5 4"'
+    tall = max(1.0, y(ci[0]) - y(ci[1]))
+    band = f'<rect x="{LEFT}" y="{top:.1f}" width="{right - LEFT}" height="{tall:.1f}" fill="var(--ink)" opacity=".1"/>'
+    line = f'<line x1="{LEFT}" x2="{right}" y1="{y(mean):.1f}" y2="{y(mean):.1f}" {ink}/>'
     ticks = "".join(
         f'<text x="{LEFT - 8}" y="{y(v) + 4:.1f}" text-anchor="end">{v:.0f}</text>'
         f'<line x1="{LEFT}" x2="{WIDTH - 8}" y1="{y(v):.1f}" y2="{y(v):.1f}" stroke="var(--line)"/>'
         for v in sorted({low, (low + high) / 2, high})
     )
     return (
-        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="score of each seed">{ticks}{"".join(bars)}{band}{line}'
+        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="score of each seed">'
+        f"{ticks}{''.join(bars)}{band}{line}"
         f'<text x="{LEFT}" y="{HEIGHT - 2}">seed; dashed line: mean, band: its 95 % interval</text></svg>'
     )
 

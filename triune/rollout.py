@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
@@ -25,7 +26,8 @@ if TYPE_CHECKING:
     from triune.system import System
 
 
-class Step(NamedTuple):
+@dataclass(slots=True)
+class Step:
     """One agent step. `frame` uint8[H, W, 3] is a view that the next step overwrites."""
 
     index: int
@@ -91,14 +93,13 @@ class Rollout:
     def record(self, seed: int, limit: int | None = None, each: Any = None) -> Episode:
         """Play and record an episode, at most `limit` steps; `each(step)` is called before every action."""
         recorder = EpisodeRecorder(self.meta(seed))
-        began, steps = time.perf_counter(), 0
+        began = time.perf_counter()
         for step in self.episode(seed):
-            if steps == limit:
+            if step.index == limit:
                 break
-            recorder.add(step.scene.vector, step.decision, 0, 0)
+            recorder.add(step.scene.vector, step.decision, 0, 0)  # type: ignore[arg-type]
             if each:
                 each(step)
-            steps += 1
         wall = time.perf_counter() - began
         return _finish(recorder, self.sheet(), wall)
 

@@ -66,7 +66,9 @@ class Run:
             info = json.loads((path / "run.json").read_text())
             return cls(path, {**info, "request": dict(info["request"])})
         except (OSError, ValueError, KeyError, TypeError):
-            raise TriuneError(f"{path} holds no evaluation run (run.json is missing or damaged); see `triune eval`") from None
+            raise TriuneError(
+                f"{path} holds no evaluation run (run.json is missing or damaged); see `triune eval`"
+            ) from None
 
     def records(self) -> list[Record]:
         """The lines of the episodes that are done."""

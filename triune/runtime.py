@@ -53,9 +53,11 @@ class State:
 class Bundle:
     """A loaded bundle. Attributes: `task`, `actions`, `protocol`, `manifest`, `schema`."""
 
-    def __init__(self, eyes: Eyes, spec: SystemSpec, manifest: dict[str, Any], parts: bundle.Parts) -> None:
+    def __init__(
+        self, eyes: Eyes, schema: SceneSchema, spec: SystemSpec, manifest: dict[str, Any], parts: bundle.Parts
+    ) -> None:
         self.spec, self.manifest, self._eyes, self._parts = spec, manifest, eyes, parts
-        self.task, self.actions, self.schema = spec.name, spec.env.actions, eyes.schema
+        self.task, self.actions, self.schema = spec.name, spec.env.actions, schema
         self.protocol = Protocol(**manifest["protocol"])
 
     @classmethod
@@ -65,7 +67,9 @@ class Bundle:
         try:
             data = Path(path).read_bytes()
         except OSError as error:
-            raise TriuneError(f"no bundle at {path} ({error.strerror}); make one with `triune export TASK {path}`") from None
+            raise TriuneError(
+                f"no bundle at {path} ({error.strerror}); make one with `triune export TASK {path}`"
+            ) from None
         try:
             eyes = Eyes.parse(data, None, str(path))
         except PerceptionError as error:
@@ -77,7 +81,7 @@ class Bundle:
         schema = SceneSchema.from_config(spec.scene)
         if schema.fingerprint != eyes.schema.fingerprint:
             raise TriuneError(f"{path}: its eyes and its system.toml have different scene schemas; export it again")
-        return cls(eyes, spec, manifest, parts)
+        return cls(eyes, schema, spec, manifest, parts)
 
     def start(self) -> State:
         """Fresh memory for one episode. Any number of states may run side by side."""
@@ -119,6 +123,6 @@ def _check_origin(parts: bundle.Parts, name: str) -> None:
     ]
     if strange:
         raise TriuneError(
-            f"{name}: {', '.join(strange)} is not what ships with this Triune and would run unconfined in this process; "
+            f"{name}: {', '.join(strange)} is not what ships with this Triune and would run unconfined here; "
             "if you trust its source, load it with --trust (Python: trust_policy=True)"
         )

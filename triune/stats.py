@@ -6,6 +6,7 @@ Knows numbers only. The bootstrap has a fixed seed, so the same scores always gi
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -33,7 +34,7 @@ def ci95(scores: Sequence[float]) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def summary(scores: Sequence[float]) -> dict[str, object]:
+def summary(scores: Sequence[float]) -> dict[str, Any]:
     """mean, iqm, ci95 [low, high], worst_decile; all None without scores."""
     if not scores:
         return {"mean": None, "iqm": None, "ci95": None, "worst_decile": None}

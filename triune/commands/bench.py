@@ -18,7 +18,9 @@ LOWEST = {"ALE/Pong-v5": -21.0}  # the score of doing nothing, where it is not 0
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What to measure, on which task."""
-    parser.add_argument("what", help="speed: pixel stack beside the bare emulator; shift: score kept; perception: errors")
+    parser.add_argument(
+        "what", help="speed: pixel stack beside the bare emulator; shift: score kept; perception: errors"
+    )
     parser.add_argument("task", nargs="?", default="breakout", help="default breakout")
     parser.add_argument("--trust", action="store_true", help="run policy text that does not ship with Triune")
     parser.add_argument("--seeds", default="0:5", metavar="A:B", help="for shift (default 0:5)")
@@ -26,7 +28,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--shifts", metavar="S,S", help="for shift (default: all)")
     parser.add_argument("--eyes", default="cnn,colour", metavar="E,E", help="for shift (default cnn,colour)")
     parser.add_argument("--workers", type=common.positive, metavar="N", help="for shift (default: one per core)")
-    parser.add_argument("--steps", type=common.positive, metavar="N", help="for shift: cut episodes short (a quick look)")
+    parser.add_argument(
+        "--steps", type=common.positive, metavar="N", help="for shift: cut episodes short (a quick look)"
+    )
     parser.add_argument("--rounds", type=common.positive, default=12, metavar="N", help="for speed (default 12)")
     parser.add_argument("--data", metavar="FOLDER", help="for perception (default runs/data/TASK)")
 
@@ -70,10 +74,20 @@ def _shift(system: System, args: argparse.Namespace, console: Console) -> dict[s
     console.clear()
     worst = LOWEST.get(system.spec.env.id, 0.0)
     kept = {kind: {s: _kept(m[s], m["none"], worst) for s in shifts} for kind, m in means.items()}
-    rows = [[s, *(f"{means[k][s]:.1f}" + (f" ({kept[k][s]:.2f})" if s in kept[k] else "") for k in kinds)] for s in ("none", *shifts)]
+    rows = [
+        [s, *(f"{means[k][s]:.1f}" + (f" ({kept[k][s]:.2f})" if s in kept[k] else "") for k in kinds)]
+        for s in ("none", *shifts)
+    ]
     console.say(table(rows, ["shift", *(f"{k}: mean (share kept)" for k in kinds)]))
     protocol = system.protocol(args.protocol).name
-    return {"task": system.name, "protocol": protocol, "seeds": seeds, "limit": args.steps, "means": means, "kept": kept}
+    return {
+        "task": system.name,
+        "protocol": protocol,
+        "seeds": seeds,
+        "limit": args.steps,
+        "means": means,
+        "kept": kept,
+    }
 
 
 def _kept(score: float, plain: float, worst: float) -> float:

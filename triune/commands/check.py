@@ -26,7 +26,9 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     for name, check in CHECKS.items():
         checks.append(_result(name, check, system))
         if name == "policy" and system.trust:
-            checks += [_result(f"compile {p}", _protocol(p), system) for p in ("seed", "seed-sticky", "classic", "sticky")]
+            checks += [
+                _result(f"compile {p}", _protocol(p), system) for p in ("seed", "seed-sticky", "classic", "sticky")
+            ]
     for c in checks:
         console.say(f"{'ok  ' if c['ok'] else 'FAIL'}  {c['name']:<20} {c['detail']}")
     good = all(c["ok"] for c in checks)

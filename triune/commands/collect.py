@@ -45,7 +45,11 @@ def collect_into(system: System, folder: Path, frames: int, workers: int, consol
     try:
         report = collect(system.spec, folder, frames, workers, progress=progress)
     except KeyboardInterrupt:
-        raise KeyboardInterrupt(f"continue with: triune collect {system.name} --frames {frames} --out {folder}") from None
+        raise KeyboardInterrupt(
+            f"continue with: triune collect {system.name} --frames {frames} --out {folder}"
+        ) from None
     console.clear()
-    console.say(f"{report.frames} frames in {folder}, {report.seconds:.0f} s; {report.refused} refused by the label check")
+    console.say(
+        f"{report.frames} frames in {folder}, {report.seconds:.0f} s; {report.refused} refused by the label check"
+    )
     return {"task": system.name, **vars(report)}

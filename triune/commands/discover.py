@@ -13,7 +13,9 @@ from triune.console import Console, jsonable
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Task, number of states, where to write."""
     common.add_task(parser, trust=False)
-    parser.add_argument("--states", type=common.positive, default=12, metavar="N", help="game states to try (default 12)")
+    parser.add_argument(
+        "--states", type=common.positive, default=12, metavar="N", help="game states to try (default 12)"
+    )
     parser.add_argument("--seed", type=int, default=0, metavar="N")
     parser.add_argument("--out", metavar="FILE", help="the catalogue (default: runs/discover/TASK.json)")
 
@@ -37,7 +39,10 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
         console.say(", ".join(f"{k} {v}" for k, v in thing.items() if isinstance(v, (str, int, float))))
         for axis in ("x", "y"):
             if thing.get(axis):
-                console.say(f"    {axis}: " + ", ".join(f"{k} {v}" for k, v in thing[axis].items() if not isinstance(v, (list, dict))))
+                console.say(
+                    f"    {axis}: "
+                    + ", ".join(f"{k} {v}" for k, v in thing[axis].items() if not isinstance(v, (list, dict)))
+                )
     for kind, addresses in payload.get("by_kind", payload.get("kinds", {})).items():
         console.say(f"{kind:<12} bytes {', '.join(map(str, addresses))}")
     console.say(f"catalogue    {out}")

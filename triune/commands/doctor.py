@@ -16,7 +16,13 @@ from triune.console import Console
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 LAYERS = ("envs", "perception", "logic", "data_flywheel", "supervisor", "zoo")
-CORE = {"numpy": "numpy", "onnxruntime": "onnxruntime", "gymnasium": "gymnasium", "ale_py": "ale-py", "cv2": "opencv-python"}
+CORE = {
+    "numpy": "numpy",
+    "onnxruntime": "onnxruntime",
+    "gymnasium": "gymnasium",
+    "ale_py": "ale-py",
+    "cv2": "opencv-python",
+}
 EXTRAS = {"train": ("torch", "onnx", "onnxscript"), "supervisor": ("openai", "pydantic"), "mujoco": ("mujoco",)}
 MARKS = {"ok": "ok  ", "note": "note", "problem": "FIX "}
 Finding = dict[str, str]
@@ -34,9 +40,14 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
         try:
             findings += check()
         except Exception as error:  # a doctor who faints helps nobody
-            findings.append(_finding(check.__name__[1:], "problem", f"{type(error).__name__}: {error}", "reinstall Triune"))
+            findings.append(
+                _finding(check.__name__[1:], "problem", f"{type(error).__name__}: {error}", "reinstall Triune")
+            )
     for f in findings:
-        console.say(f"{MARKS[f['state']]}  {f['name']:<14} {f['detail']}" + (f"\n      {'':<14} -> {f['fix']}" if f["fix"] else ""))
+        console.say(
+            f"{MARKS[f['state']]}  {f['name']:<14} {f['detail']}"
+            + (f"\n      {'':<14} -> {f['fix']}" if f["fix"] else "")
+        )
     problems = sum(f["state"] == "problem" for f in findings)
     console.say(f"\n{problems} problem{'s' if problems != 1 else ''} to fix" if problems else "\nready to play")
     return {"ok": not problems, "findings": findings, "exit_code": 1 if problems else 0}
@@ -101,7 +112,9 @@ def _roms() -> list[Finding]:
         try:
             good.append(rom_path(load_spec(name).env.id).name)
         except (EnvError, ImportError) as error:
-            found.append(_finding("rom", "problem", str(error), "pip install --upgrade ale-py (its wheels carry the ROMs)"))
+            found.append(
+                _finding("rom", "problem", str(error), "pip install --upgrade ale-py (its wheels carry the ROMs)")
+            )
     return [_finding("roms", "ok", ", ".join(good)), *found] if good else found
 
 
@@ -125,16 +138,22 @@ def _extras() -> list[Finding]:
         lacking = [m for m in modules if importlib.util.find_spec(m) is None]
         text = f"not installed ({', '.join(lacking)} missing)" if lacking else "installed"
         found.append(
-            _finding(f"extra {extra}", "note" if lacking else "ok", text, f'pip install "triune[{extra}]"' if lacking else "")
+            _finding(
+                f"extra {extra}", "note" if lacking else "ok", text, f'pip install "triune[{extra}]"' if lacking else ""
+            )
         )
     return found
 
 
 def _display() -> list[Finding]:
-    there = os.name != "posix" or sys.platform == "darwin" or os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
+    there = (
+        os.name != "posix" or sys.platform == "darwin" or os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
+    )
     if there:
         return [_finding("display", "ok", "--watch can open a window")]
-    return [_finding("display", "note", "none: --watch cannot open a window", "write a replay instead: --video replay.webp")]
+    return [
+        _finding("display", "note", "none: --watch cannot open a window", "write a replay instead: --video replay.webp")
+    ]
 
 
 def _disk() -> list[Finding]:

@@ -23,9 +23,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seeds", default="100:110", metavar="A:B", help="100:130, 7 or 1,5,9 (default 100:110)")
     parser.add_argument("--workers", type=common.positive, metavar="N", help="worker processes (default: one per core)")
     parser.add_argument("--out", metavar="RUN", help="folder of the run (default: a new one under runs/eval)")
-    parser.add_argument("--resume", nargs="?", const="", metavar="RUN", help="continue a run (default: the newest unfinished)")
-    parser.add_argument("--report", nargs="?", const="", metavar="HTML", help="write report.html (default: into the run)")
-    parser.add_argument("--steps", type=common.positive, metavar="N", help="cut episodes short: a quick look, not a score")
+    parser.add_argument(
+        "--resume", nargs="?", const="", metavar="RUN", help="continue a run (default: the newest unfinished)"
+    )
+    parser.add_argument(
+        "--report", nargs="?", const="", metavar="HTML", help="write report.html (default: into the run)"
+    )
+    parser.add_argument(
+        "--steps", type=common.positive, metavar="N", help="cut episodes short: a quick look, not a score"
+    )
 
 
 def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
@@ -43,10 +49,14 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     protocol = system.protocol(args.protocol).name
     folder = Path(folder or new_folder(system.name, protocol, args.shift, args.eyes))
     workers = min(args.workers or common.cores(), len(seeds))
-    console.log(f"{system.name}, {protocol}{f', {args.shift}' if args.shift else ''}, {args.eyes} eyes: {len(seeds)} seeds")
+    console.log(
+        f"{system.name}, {protocol}{f', {args.shift}' if args.shift else ''}, {args.eyes} eyes: {len(seeds)} seeds"
+    )
 
     def progress(done: int, total: int, record: dict[str, Any] | None) -> None:
-        console.progress(done, total, f"{done}/{total} episodes, seed {record['seed']}: {record['score']}" if record else "")
+        console.progress(
+            done, total, f"{done}/{total} episodes, seed {record['seed']}: {record['score']}" if record else ""
+        )
 
     try:
         result = system.evaluate(

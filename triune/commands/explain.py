@@ -83,8 +83,8 @@ def explain(system: System, episode: Episode, step: int) -> dict[str, Any]:
             "action": names[int(episode.actions[step])], "proposed": names[int(episode.proposed[step])],
             "reason": reason, "overruled_by": episode.overruled_by(step) or None, "fault": episode.fault(step) or None,
         },
-        "score": int(episode.scores[step]), "lives": int(episode.lives[step]),
-        "source": source_lines(system, reason), "source_changed": episode.meta.get("policy") != system.hashes()["policy"],
+        "score": int(episode.scores[step]), "lives": int(episode.lives[step]), "source": source_lines(system, reason),
+        "source_changed": episode.meta.get("policy") != system.hashes()["policy"],
         "neighbours": [_neighbour(system, episode, i) for i in around],
     }  # fmt: skip
 
@@ -112,12 +112,17 @@ def source_lines(system: System, reason: str) -> list[dict[str, Any]]:
     text = read_texts(system.spec).policy
     functions = tuple(n for n in ast.parse(text).body if isinstance(n, ast.FunctionDef))
     lines = text.splitlines()
-    return [{"file": "policy.py", "line": n, "text": lines[n - 1].strip()} for n in reason_lines(functions).get(reason, [])]
+    return [
+        {"file": "policy.py", "line": n, "text": lines[n - 1].strip()} for n in reason_lines(functions).get(reason, [])
+    ]
 
 
 def _show(p: dict[str, Any], console: Console) -> None:
     d = p["decision"]
-    console.say(f"{p['task']}  {p['protocol']}  seed {p['seed']}  step {p['step']} of {p['steps']}   score {p['score']}  lives {p['lives']}")
+    console.say(
+        f"{p['task']}  {p['protocol']}  seed {p['seed']}  step {p['step']} of {p['steps']}   "
+        f"score {p['score']}  lives {p['lives']}"
+    )
     console.say()
     rows: dict[str, dict[str, float]] = {}
     for name, value in p["scene"].items():
@@ -125,9 +130,14 @@ def _show(p: dict[str, Any], console: Console) -> None:
         if thing:
             rows.setdefault(thing, {})[field] = value
     fields = ("seen", "x", "y", "w", "h", "vx", "vy", "sure")
-    console.say(table([[t, *(f"{v[f]:.2f}" for f in fields)] for t, v in rows.items()], ["thing", *fields], set(range(1, 9))))
+    console.say(
+        table([[t, *(f"{v[f]:.2f}" for f in fields)] for t, v in rows.items()], ["thing", *fields], set(range(1, 9)))
+    )
     console.say()
-    console.say(f"action     {d['action']}" + (f"   (the policy wanted {d['proposed']})" if d["action"] != d["proposed"] else ""))
+    console.say(
+        f"action     {d['action']}"
+        + (f"   (the policy wanted {d['proposed']})" if d["action"] != d["proposed"] else "")
+    )
     console.say(f"reason     {d['reason']}")
     for line in p["source"]:
         console.say(f"           {line['file']}:{line['line']}: {line['text']}")
@@ -136,7 +146,9 @@ def _show(p: dict[str, Any], console: Console) -> None:
     console.say(f"overruled  {d['overruled_by'] or 'by nobody'}" + (f"   fault: {d['fault']}" if d["fault"] else ""))
     console.say()
     things = list(p["neighbours"][0]["things"])
-    console.say(table([_row(n, things, p["step"]) for n in p["neighbours"]], ["", "step", "action", "score", *things, "reason"]))
+    console.say(
+        table([_row(n, things, p["step"]) for n in p["neighbours"]], ["", "step", "action", "score", *things, "reason"])
+    )
 
 
 def _row(n: dict[str, Any], things: list[str], step: int) -> list[str]:

@@ -29,7 +29,7 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     """Payload: `tasks`, each with name, title, environment, parts, protocols' figures."""
     from envs.spec import load_spec, task_names
 
-    tasks = []
+    tasks: list[dict[str, Any]] = []
     for name in task_names():
         spec = load_spec(name)
         parts = {part: (spec.folder / file).is_file() for part, file in PARTS.items()}

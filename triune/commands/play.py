@@ -48,7 +48,13 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     speed = record["frames"] / max(record["seconds"], 1e-9)
     _show(record, speed, console)
     kept = _keep(system, args, episode)
-    payload = {"task": system.name, "protocol": episode.meta["protocol"], "shift": args.shift, "eyes": args.eyes, **record}
+    payload = {
+        "task": system.name,
+        "protocol": episode.meta["protocol"],
+        "shift": args.shift,
+        "eyes": args.eyes,
+        **record,
+    }
     payload |= {"frames_per_second": speed, "episode": str(kept.episodes / f"{args.seed}.npz")}
     console.say(f"episode    {payload['episode']}")
     if video:
@@ -85,7 +91,7 @@ def _play(rollout: Rollout, args: argparse.Namespace, console: Console) -> Episo
 
 
 def _keep(system: System, args: argparse.Namespace, episode: Episode) -> Run:
-    """The episode as a run of one seed, so that report and explain can read it; the last one of its kind is replaced."""
+    """The episode as a run of one seed, so that report and explain can read it; the last one is replaced."""
     from triune.evaluate import episode_record, make_request, summarise
     from triune.runs import HOME, Run
 

@@ -44,7 +44,9 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     finally:
         if log:
             log.close()
-    console.say("".join(f"score      {payload['score']}\n" if "score" in payload else "") + f"steps      {payload['steps']}")
+    console.say(
+        "".join(f"score      {payload['score']}\n" if "score" in payload else "") + f"steps      {payload['steps']}"
+    )
     console.say(f"time       {payload['ms_per_step']} ms a step (median)")
     console.say("reasons    " + ", ".join(f"{k} {n}" for k, n in payload["reasons"].items()))
     console.say("overruled  " + (", ".join(f"{k} {n}" for k, n in payload["interventions"].items()) or "none"))

@@ -17,10 +17,20 @@ SECONDS_A_STEP = 0.12  # on one core of 2024; only turns --minutes into a number
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Task, data, length, output."""
     common.add_task(parser, trust=False)
-    parser.add_argument("--data", metavar="FOLDER", help="a collected data set (default runs/data/TASK, made if missing)")
-    parser.add_argument("--frames", type=common.positive, default=collect.FRAMES, metavar="N", help="frames to collect if there is no data")
+    parser.add_argument(
+        "--data", metavar="FOLDER", help="a collected data set (default runs/data/TASK, made if missing)"
+    )
+    parser.add_argument(
+        "--frames",
+        type=common.positive,
+        default=collect.FRAMES,
+        metavar="N",
+        help="frames to collect if there is no data",
+    )
     parser.add_argument("--steps", type=common.positive, metavar="N", help=f"training steps (default {STEPS})")
-    parser.add_argument("--minutes", type=float, metavar="M", help="instead of --steps: about this many processor minutes")
+    parser.add_argument(
+        "--minutes", type=float, metavar="M", help="instead of --steps: about this many processor minutes"
+    )
     parser.add_argument("--seed", type=int, default=0, metavar="N")
     parser.add_argument("--out", metavar="FILE", help="default: perception.onnx in the task's folder")
     parser.add_argument("--fresh", action="store_true", help="start over instead of resuming an unfinished training")
