@@ -79,7 +79,8 @@ def paddle_box(ram: U8) -> tuple[int, int, int, int]:
 
 def ball_box(ram: U8, frame: U8, bricks: NDArray[np.bool_]) -> tuple[int, int, int, int] | None:
     """Left, top, right, bottom of the ball's visible pixels; None when there is none."""
-    left, right = max(int(ram[99]) - 49, LEFT_WALL), min(int(ram[99]) - 47, RIGHT_WALL)
+    drawn = int(ram[99]) - (49 if ram[99] >= 49 else 22)  # left of the screen the game draws 27 px too far right
+    left, right = max(drawn, LEFT_WALL), min(drawn + 2, RIGHT_WALL)
     top, bottom = max(int(ram[101]) + 8, CEILING), min(int(ram[101]) + 13, FLOOR)
     if left >= right or top >= bottom:
         return None
