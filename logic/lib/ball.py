@@ -18,18 +18,12 @@ def fly(x, v, frames, low, high):
     """(x, v) after `frames` whole frames between walls at `low` and `high` (v flips once x <= low or x >= high)."""
     left = frames
     for _leg in range(8):
-        if v == 0.0 or left <= 0:
+        if left <= 0 or v == 0.0:
             break
         gap = high - x if v > 0.0 else x - low
-        if gap <= 0.0:
-            gap = 0.0
-        steps = math.ceil(gap / abs(v))
-        if steps >= left and (steps > left or gap > 0.0):
-            x = x + v * left
-            if x >= high and v > 0.0 or x <= low and v < 0.0:
-                v = 0.0 - v
-            left = 0
-            break
+        steps = max(math.ceil(gap / abs(v)), 1)
+        if steps > left:
+            return x + v * left, v
         x = x + v * steps
         v = 0.0 - v
         left = left - steps
@@ -74,7 +68,7 @@ def continued(at_x, at_y, ahead_x, ahead_y, vx, ahead_vx, vy, from_x, from_y, ag
     gain = 1.0 / (1.0 + min(age, 6))
     x = ahead_x + gain * (at_x - ahead_x)
     y = ahead_y + gain * (at_y - ahead_y)
-    if age >= 8:
+    if age >= 8 and age % 8 < 4:  # often enough, and seldom enough to be cheap
         vx = snap((at_x - from_x) / age, legal_x)
         vy = snap((at_y - from_y) / age, legal_y)
     return x, y, vx, vy, from_x, from_y, age, 0

@@ -126,6 +126,15 @@ def reach_values(table, j, offset, behind, last, weight, lag):
     return matmul(weight, take(table, index[:, None] + (arange(3) * states)[None, :]))
 
 
+def reach_values_of_one(table, j, offset, behind, last, lag):
+    """The same for one guess given as three scalars, an order of magnitude faster: (stay, up, down)."""
+    lags = 2 * lag + 1
+    states = OFFSETS * lags
+    place = clip(math.floor(offset + 0.5) + SPAN, 0, OFFSETS - 1)
+    index = (j * 9 + last * 3) * states + place * lags + clip(behind + lag, 0, lags - 1)
+    return take(table, index), take(table, index + states), take(table, index + 2 * states)
+
+
 def reach_best(table, j, offset, behind, last, lag):
     """Float[K]: value of each of K guesses when the next move may be chosen freely, with j frames to go."""
     index = reach_index(j, offset, behind, last, lag)

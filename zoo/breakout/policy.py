@@ -11,7 +11,7 @@ hidden, the display lags, actions stick), a ball tracker, and a look-up in table
 from logic.lib.ball import fly, frames_until, track
 from logic.lib.knob import advance, advance_surely, keep_best, knob_moves, likelihood, restart, sticky_ways
 from logic.lib.plans import after_step, branch, branch_asked, branch_late, branch_odds, play
-from logic.lib.reach import displayed_offsets, reach_best, reach_table, reach_values, seen_from, within
+from logic.lib.reach import displayed_offsets, reach_best, reach_table, reach_values, reach_values_of_one, seen_from, within
 
 # --- the paddle -------------------------------------------------------------------------------------------------
 # Left edge to which each resting place of the knob draws the paddle, from left to right (measured): after a reset,
@@ -37,8 +37,8 @@ SIGMA = 0.8  # px, how far a paddle observation is trusted
 DOUBT = 0.001
 
 # --- the ball ---------------------------------------------------------------------------------------------------
-TURN_LEFT = 8.0  # the ball turns once its centre is at or beyond these
-TURN_RIGHT = 152.0
+TURN_LEFT = 8.5  # the ball turns once its whole-pixel centre is at or beyond 8 or 152;
+TURN_RIGHT = 151.5  # half a pixel is left for noise
 CEILING = 35.5
 MEET = 187.5  # centre height from which a paddle that covers it returns the ball (188 with whole pixels) ...
 PAST = 195.0  # ... until here
@@ -59,6 +59,8 @@ OUT = 3.375
 FLIGHT = 2.0 * (MEET - CEILING) / OUT  # frames from paddle to paddle
 TOUCH_ROWS = concat(ROWS, ROWS)
 TOUCH_TIMES = concat((MEET - BOTTOMS) / OUT, (MEET - 2.0 * CEILING + TOPS) / OUT)
+MIRROR_LEFT = 7.5  # a fast ball turns half a pixel beyond each wall on average
+BETWEEN = 145.0  # px from there to the same place on the right
 RETURNS = 4
 ORDERS = 16
 SIDES = to_float((arange(ORDERS)[None, :] // array((8, 4, 2, 1))[:, None]) % 2 * 4 - 2)  # all orders of left and right
@@ -69,7 +71,6 @@ HORIZON = 34  # frames: a fast ball comes down from the bricks in 25 to 35
 SOFT = 1.5  # px over which a hit fades at the ends of the paddle
 PITCH_SCALE = 6.0 / 5.74  # the tables step 6 px a frame, the knob 5.74 on average
 BONUS = tunable(0.05, 0.0, 0.3)  # what the wanted half of the paddle is worth beside the hit itself
-MIRRORED = array((0, 2, 1))
 REACH = 38.0  # px; beyond it there is only one way to go
 AWAY = 0.00001  # per px and frame: prefer to be there early, but never at the price of a hit
 PATIENCE = 6  # returns without a brick before a loop is suspected
@@ -138,6 +139,8 @@ class Memory:
     from_y: float = 0.0
     age: int = 0
     lost: int = 1000
+    land_x: float = 80.0
+    land_in: int = 0
     # the game
     bricks: int = 108
     walls: int = 0
@@ -261,6 +264,8 @@ def landing(scene, memory):
     """(x, frames): where and how soon the ball comes down to the paddle; a rising ball is reflected where it must."""
     if memory.down:
         frames = frames_until(MEET - memory.y, memory.vy)
+    elif memory.age % (4 * FRAMESKIP) > 0:  # nothing new since the last time
+        return memory.land_x, max(memory.land_in - FRAMESKIP, 0)
     else:
         height = rising_to(scene, memory.x, memory.y, memory.vx, memory.vy)
         frames = frames_until(memory.y - height + MEET - height, 0.0 - memory.vy)
@@ -285,17 +290,25 @@ def table_row(memory, frames):
 
 
 def approach(memory, x, frames):
-    """Value of each move by the reach tables, Float[3]; contact begins in `frames` frames at `x`."""
-    knobs, showns, lasts, weights = guesses(memory)
-    places = take(PLACES, knobs)
+    """Best move by the reach tables; contact begins in `frames` frames at `x`."""
     goal = x - memory.width * 0.5
-    offset, behind, last = seen_from(memory.vx, (to_float(places) - goal) * PITCH_SCALE, places - showns, lasts)
-    values = reach_values(TABLES, table_row(memory, frames + 1), offset, behind, last, weights, LAG)
-    return values if memory.vx > 0.0 else take(values, MIRRORED)
+    row = table_row(memory, frames + 1)
+    if memory.certain:
+        place = int(PLACES[memory.knob])
+        offset, behind, last = seen_from(memory.vx, (place - goal) * PITCH_SCALE, place - memory.shown, memory.last)
+        stay, right, left = reach_values_of_one(TABLES, row, offset, behind, last, LAG)
+        best = 0 if stay >= right and stay >= left else 1 if right >= left else 2
+    else:
+        places = take(PLACES, memory.knobs)
+        offsets, lags, lasts = seen_from(
+            memory.vx, (to_float(places) - goal) * PITCH_SCALE, places - memory.showns, memory.lasts
+        )
+        best = argmax(reach_values(TABLES, row, offsets, lags, lasts, memory.weights, LAG))
+    return best if memory.vx > 0.0 else (3 - best) % 3
 
 
 def plan(memory, x, frames):
-    """Value of each move, Float[3]: two steps with every outcome played out, the tables after that."""
+    """Best move: two steps with every outcome played out, the tables after that."""
     knob, shown, last, weight = guesses(memory)
     opens, balls = contact(memory)
     hit, gain = contact_tables(memory)
@@ -318,7 +331,7 @@ def plan(memory, x, frames):
     else:
         away = abs_of(to_float(shown) + memory.width * 0.5 - balls[AHEAD - 1])
         won = won - 0.0001 * away
-    return matmul(after_step(max_over_asked(after_step(won, ODDS)), ODDS), weight)
+    return argmax(matmul(after_step(max_over_asked(after_step(won, ODDS)), ODDS), weight))
 
 
 def max_over_asked(values):
@@ -356,12 +369,15 @@ def contact_tables(memory):
 
 
 def meet(memory, x, frames):
-    """Best move: exact plans when contact is near and a step is coarse, else the tables."""
+    """Best move: exact plans when contact is near and a step is coarse, else the tables, else simply travel."""
     goal = x - memory.width * 0.5
+    if FRAMESKIP == 1 and frames > HORIZON:
+        return travel(memory, goal, SLACK)
     if abs(PLACES[memory.knob] - goal) > REACH and frames > AHEAD:
         return travel(memory, goal, 0.0)
-    values = plan(memory, x, frames) if FRAMESKIP > 1 and frames <= AHEAD else approach(memory, x, frames)
-    return argmax(values)
+    if FRAMESKIP > 1 and frames <= AHEAD:
+        return plan(memory, x, frames)
+    return approach(memory, x, frames)
 
 
 def choose_aim(scene, memory, x, vx):
@@ -393,10 +409,9 @@ def choose_aim(scene, memory, x, vx):
 
 def fold(x):
     """Positions Float[...] that ignored the side walls, brought back between them."""
-    width = TURN_RIGHT - TURN_LEFT + 1.0  # a ball turns half a pixel beyond each on average
-    off = abs_of(x - TURN_LEFT + 0.5)
-    off = off - floor_of(off / (2.0 * width)) * (2.0 * width)
-    return minimum(off, 2.0 * width - off) + TURN_LEFT - 0.5
+    off = abs_of(x - MIRROR_LEFT)
+    off = off - floor_of(off / (2.0 * BETWEEN)) * (2.0 * BETWEEN)
+    return minimum(off, 2.0 * BETWEEN - off) + MIRROR_LEFT
 
 
 def shuffle_end(memory, goal, frames):
@@ -440,6 +455,8 @@ def act(scene, memory):
     if memory.dry >= GIVE_UP and memory.balls < 5:
         return as_action(memory, travel(memory, LEFTMOST if memory.x > 80.0 else RIGHTMOST, 8.0)), "give up a ball: no brick for long"
     x, frames = landing(scene, memory)
+    memory.land_x = x
+    memory.land_in = frames
     goal = x - memory.width * 0.5
     if not memory.down:
         memory.aim_x = -100.0
