@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import Any
 
 from triune.commands import common
@@ -17,7 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--states", type=common.positive, default=12, metavar="N", help="game states to try (default 12)"
     )
     parser.add_argument("--seed", type=int, default=0, metavar="N")
-    parser.add_argument("--out", metavar="FILE", help="the catalogue (default: runs/discover/TASK.json)")
+    parser.add_argument("--out", metavar="FILE", help="the catalogue (default: catalogue.json in the task folder, where collect looks for it)")
 
 
 def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
@@ -27,7 +26,7 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     from data_flywheel.discover import discover
 
     system = common.load_system(args)
-    out = common.out_file(args.out or str(Path("runs") / "discover" / f"{system.name}.json"), ".json")
+    out = common.out_file(args.out or str(system.folder / "catalogue.json"), ".json")
 
     def progress(done: int, total: int, seconds: float) -> None:
         console.progress(done, total, f"byte {done} of {total}, {seconds:.0f} s")
@@ -43,7 +42,7 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
                     f"    {axis}: "
                     + ", ".join(f"{k} {v}" for k, v in thing[axis].items() if not isinstance(v, (list, dict)))
                 )
-    for kind, addresses in payload.get("by_kind", payload.get("kinds", {})).items():
+    for kind, addresses in payload["bytes"].items():
         console.say(f"{kind:<12} bytes {', '.join(map(str, addresses))}")
     console.say(f"catalogue    {out}")
     return {"task": system.name, "file": str(out), "catalogue": payload}
