@@ -176,11 +176,12 @@ def _refine(b: Builder, net: Detector, number: int, pixels: str, context: str, c
     patch = b.op("Reshape", b.op("Gather", pixels, index, axis=0), b.ints(len(kinds), *shape))
     ones, zeros = b.const(np.ones(shape)), b.const(np.zeros(shape))
     patch = b.op("LayerNormalization", patch, ones, zeros, axis=1, epsilon=PATCH_EPS)
-    edges = b.conv(patch, refiner.edges)
+    edges = b.op("Clip", b.conv(patch, refiner.edges, relu=False), b.const(0.0), b.const(1.0))
     edges = b.op("Reshape", edges, b.ints(len(kinds), -1))
     fixed = b.const(refiner.look.bias + refiner.kind[kinds])
     hidden = b.linear(b.op("Gather", context, cells, axis=1), refiner.context.weight, fixed, transA=1)
     hidden = b.op("Relu", b.linear(edges, refiner.look.weight, hidden))
+    hidden = b.op("Relu", b.linear(hidden, refiner.think.weight, b.const(refiner.think.bias)))
     gain = torch.ones(3 + 2 * BINS)
     gain[0], gain[1:3] = net.sharpness, REACH
     order = [0, 2, 1, *range(3 + BINS, 3 + 2 * BINS), *range(3, 3 + BINS)]  # torch says y before x

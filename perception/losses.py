@@ -12,11 +12,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from perception.layout import CELL, Layout
-from perception.network import Detector
+from perception.network import BINS, Detector
 
 SPREAD = 3.5  # px, how far the coarse target reaches around a centre
 NEAR = 1.15 * CELL  # px on each axis between a cell's centre and a thing that its patch should report
-WEIGHTS = {"heat": 1.0, "presence": 2.0, "box": 1.0, "camera": 0.5, "grid": 2.0, "gauge": 1.0}
+WEIGHTS = {"heat": 1.0, "presence": 2.0, "box": 1.0, "place": 0.2, "camera": 0.5, "grid": 2.0, "gauge": 1.0}
 
 
 class Targets:
@@ -34,7 +34,7 @@ def total_loss(net: Detector, frames: Tensor, scenes: Tensor, camera: Tensor, se
     """Every part of the loss and their weighted sum under `total`."""
     out, targets = net(frames), Targets(net.layout, scenes, camera)
     parts = {"heat": heat_loss(net.layout, out["heat"], targets)}
-    parts["presence"], parts["box"] = fine_loss(net, out, targets, seed)
+    parts["presence"], parts["box"], parts["place"] = fine_loss(net, out, targets, seed)
     if bool((camera != 0).any()):
         parts["camera"] = F.smooth_l1_loss(out["camera"], camera, beta=0.3)
     schema = net.layout.schema
@@ -67,12 +67,12 @@ def heat_loss(layout: Layout, heat: Tensor, targets: Targets) -> Tensor:
     return loss / len(layout.things)
 
 
-def fine_loss(net: Detector, out: dict[str, Tensor], targets: Targets, seed: int) -> tuple[Tensor, Tensor]:
-    """(presence, box): the refiners at the chosen cells and at random cells around every seen thing."""
+def fine_loss(net: Detector, out: dict[str, Tensor], targets: Targets, seed: int) -> tuple[Tensor, Tensor, Tensor]:
+    """(presence, box, place): the refiners at the chosen cells and at random cells around every seen thing."""
     layout = net.layout
     chosen = net.choose(out["heat"].detach())
     around = _cells_around(layout, targets.box[..., :2], seed)
-    presence, boxes = [], []
+    presence, boxes, placed = [], [], []
     for number, group in enumerate(layout.groups):
         slots = torch.tensor(group.slots)
         row = torch.arange(len(chosen))[:, None].expand(-1, len(slots)).reshape(-1)
@@ -81,13 +81,25 @@ def fine_loss(net: Detector, out: dict[str, Tensor], targets: Targets, seed: int
         rows, slots_ = torch.cat([row, row[keep]]), torch.cat([slot, slot[keep]])
         cells = torch.cat([chosen[row, slot], around[row, slot][keep]])
         kinds = torch.tensor([k for k, _ in layout.slots])[slots_]
-        found = net.refine(out, number, rows, cells, kinds)
+        found, places, corner = net.refine(out, number, rows, cells, kinds)
         near, box = _nearest(layout, targets, rows, slots_, cells)
         presence.append(F.binary_cross_entropy_with_logits(found[:, 0], near.float()))
         if bool(near.any()):
             boxes.append(F.smooth_l1_loss(found[near, 1:], box[near], beta=0.3))
-    nothing = out["heat"].new_zeros(())
-    return torch.stack(presence).mean(), torch.stack(boxes).mean() if boxes else nothing
+            spacing = net.refiners[number].spacing()
+            placed.append(place_loss(places[near], (box[near, :2] - corner[near]) / spacing))
+    nothing = [out["heat"].new_zeros(())]
+    return torch.stack(presence).mean(), torch.stack(boxes or nothing).mean(), torch.stack(placed or nothing).mean()
+
+
+def place_loss(places: Tensor, truth: Tensor) -> Tensor:
+    """Cross-entropy of log-probabilities [N, 2, BINS] against the two places around truth [N, 2] (in places).
+
+    A mean alone may lie between two wrong guesses (a ball at one end of a paddle); this makes it choose.
+    """
+    truth = truth.clamp(0, BINS - 1)
+    share = (1 - (truth[..., None] - torch.arange(BINS)).abs()).clamp(min=0)
+    return -(share * places).sum(2).mean()
 
 
 def _cells_around(layout: Layout, centre: Tensor, seed: int) -> Tensor:

@@ -54,8 +54,9 @@ class GreyConv(nn.Conv2d):  # type: ignore[misc]
 class Refiner(nn.Module):  # type: ignore[misc]
     """Fine look at one patch per slot: presence logit, centre (y, x) and size (h, w) in px.
 
-    The patch is normalised to zero mean and unit variance, so that contrast and brightness do not matter. The centre
-    is the mean of a distribution over BINS places along each axis: exact where a plain regression blurs.
+    The patch is normalised to zero mean and unit variance, so that contrast and brightness do not matter, and edges
+    saturate, so that a bright thing does not outweigh its dull neighbour. The centre is the mean of a distribution
+    over BINS places along each axis: exact where a plain regression blurs.
     """
 
     def __init__(self, layout: Layout, group: Group, width: Width) -> None:
@@ -68,19 +69,26 @@ class Refiner(nn.Module):  # type: ignore[misc]
         self.look = nn.Linear(spots * width.edges, width.hidden)
         self.context = nn.Linear(width.context, width.hidden, bias=False)
         self.kind = nn.Parameter(torch.zeros(len(layout.things), width.hidden))
+        self.think = nn.Linear(width.hidden, width.hidden)
         self.out = nn.Linear(width.hidden, 3 + 2 * BINS)
         sizes = torch.tensor([layout.things[k].size[::-1] for k in kinds], dtype=torch.float32).mean(0)
         with torch.no_grad():
             self.out.bias[:3] = torch.cat([torch.zeros(1), sizes / REACH])
 
-    def forward(self, patch: Tensor, context: Tensor, kind: Tensor) -> Tensor:
-        """patch [N, h, w, 3] grey levels, context [N, C], kind int [N] -> [N, 5]: logit; y, x from the origin; h, w."""
+    def forward(self, patch: Tensor, context: Tensor, kind: Tensor) -> tuple[Tensor, Tensor]:
+        """patch [N, h, w, 3] grey levels, context [N, C], kind int [N] -> [N, 5]: logit; y, x from the origin; h, w,
+        and the places' log-probabilities [N, 2, BINS] along y and x."""
         planes = F.layer_norm(patch, patch.shape[1:], eps=PATCH_EPS).permute(0, 3, 1, 2)
-        x = F.relu(self.edges(planes)).flatten(1)
-        y: Tensor = self.out(F.relu(self.look(x) + self.context(context) + self.kind[kind]))
-        places = y[:, 3:].unflatten(1, (2, BINS)).softmax(2) @ torch.arange(BINS, dtype=torch.float32)
-        spacing = torch.tensor(self.patch) / (BINS - 1)
-        return torch.cat([y[:, :1], places * spacing, y[:, 1:3] * REACH], 1)
+        x = self.edges(planes).clamp(0, 1).flatten(1)
+        x = F.relu(self.look(x) + self.context(context) + self.kind[kind])
+        y: Tensor = self.out(F.relu(self.think(x)))
+        places = y[:, 3:].unflatten(1, (2, BINS)).log_softmax(2)
+        mean = places.exp() @ torch.arange(BINS, dtype=torch.float32)
+        return torch.cat([y[:, :1], mean * self.spacing(), y[:, 1:3] * REACH], 1), places
+
+    def spacing(self) -> Tensor:
+        """float[2]: px between neighbouring places along y and x."""
+        return torch.tensor(self.patch) / (BINS - 1)
 
 
 BINS = 16  # places along each axis of a patch, rim to rim
@@ -162,16 +170,18 @@ class Detector(nn.Module):  # type: ignore[misc]
             out[f"gauge:{gauge.name}"] = reader(pixels)[:, 0] * (gauge.high - gauge.low) + gauge.low
         return out
 
-    def refine(self, out: dict[str, Tensor], group: int, row: Tensor, cell: Tensor, kind: Tensor) -> Tensor:
+    def refine(
+        self, out: dict[str, Tensor], group: int, row: Tensor, cell: Tensor, kind: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Look closely at `cell` of frame `row` (int[N] each) for things of `kind` -> [N, 5]: logit, then y, x, h, w
-        in native pixels *as seen* (the camera's shake is not taken out)."""
+        in native pixels *as seen* (the camera's shake is not taken out); the places; the patches' corners [N, 2]."""
         origin, offset = getattr(self, f"origin{group}")[cell], getattr(self, f"offset{group}")
         top, left, _, width = self.layout.view
         pixel = (origin[:, 0] * width + origin[:, 1])[:, None] + offset
         patch = out["view"][row[:, None], pixel].float().unflatten(1, self.layout.groups[group].patch)
-        found: Tensor = self.refiners[group](patch, out["context"][row, :, cell], kind)
+        found, places = self.refiners[group](patch, out["context"][row, :, cell], kind)
         corner = origin.float() + torch.tensor([top, left], dtype=torch.float32)
-        return torch.cat([found[:, :1], found[:, 1:3] + corner, found[:, 3:]], 1)
+        return torch.cat([found[:, :1], found[:, 1:3] + corner, found[:, 3:]], 1), places, corner
 
     @torch.no_grad()  # type: ignore[untyped-decorator]
     def scenes(self, frames: Tensor) -> Tensor:
@@ -183,7 +193,7 @@ class Detector(nn.Module):  # type: ignore[misc]
         for number, group in enumerate(layout.groups):
             for slot in group.slots:
                 row = torch.arange(len(frames))
-                found = self.refine(out, number, row, cells[:, slot], kinds[slot].expand(len(frames)))
+                found = self.refine(out, number, row, cells[:, slot], kinds[slot].expand(len(frames)))[0]
                 sure = torch.sigmoid(found[:, 0] * self.sharpness)
                 seen = (sure > 0.5).float()[:, None]
                 y, x = (found[:, 1:3] - out["camera"]).unbind(1)

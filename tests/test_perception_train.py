@@ -135,3 +135,13 @@ def test_rare_frames_are_drawn_more_often():
     weights = draw_weights(scenes, SCHEMA)
     assert weights.sum() == pytest.approx(1)
     assert weights[:15].sum() > 0.05
+
+
+def test_touching_things_are_drawn_more_often():
+    from perception.batches import draw_weights
+
+    scenes = np.zeros((1000, SCHEMA.size), np.float32)
+    scenes[:, SCHEMA.slot("ghost", 0)] = (1, 10, 20, 6, 6, 0, 0, 1)
+    scenes[:, SCHEMA.slot("ball")] = (1, 40, 40, 3, 3, 0, 0, 1)
+    scenes[:10, SCHEMA.slot("ball")] = (1, 14.5, 20, 3, 3, 0, 0, 1)
+    assert draw_weights(scenes, SCHEMA)[:10].sum() > 0.1
