@@ -16,7 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--states", type=common.positive, default=12, metavar="N", help="game states to try (default 12)"
     )
     parser.add_argument("--seed", type=int, default=0, metavar="N")
-    parser.add_argument("--out", metavar="FILE", help="the catalogue (default: catalogue.json in the task folder, where collect looks for it)")
+    parser.add_argument("--out", metavar="FILE", help="the catalogue (default: catalogue.json in the task folder)")
 
 
 def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
