@@ -14,6 +14,7 @@ from triune.console import Console
 
 if TYPE_CHECKING:
     from triune.evaluate import Result
+    from triune.system import System
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -36,43 +37,55 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     """Payload: the Result, without the lines of the single episodes."""
-    from triune.runs import Run, latest, new_folder
+    from triune.runs import Run
 
     system = common.load_system(args)
     common.check_conditions(args)
-    seeds, folder, limit = common.parse_seeds(args.seeds), args.out, args.steps
-    if args.resume is not None:
-        old = Run.read(args.resume or latest(args.task if "/" not in args.task else system.name, unfinished=True))
-        request = old.info["request"]
-        folder, seeds, limit = old.path, request["seeds"], request["limit"]
-        args.protocol, args.shift, args.eyes = request["protocol"], request["shift"], request["eyes"]
-    protocol = system.protocol(args.protocol).name
-    folder = Path(folder or new_folder(system.name, protocol, args.shift, args.eyes))
-    workers = min(args.workers or common.cores(), len(seeds))
-    console.log(
-        f"{system.name}, {protocol}{f', {args.shift}' if args.shift else ''}, {args.eyes} eyes: {len(seeds)} seeds"
-    )
-
-    def progress(done: int, total: int, record: dict[str, Any] | None) -> None:
-        console.progress(
-            done, total, f"{done}/{total} episodes, seed {record['seed']}: {record['score']}" if record else ""
-        )
-
-    try:
-        result = system.evaluate(
-            protocol, seeds, args.shift, args.eyes, workers, run=folder, limit=limit, progress=progress
-        )
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt(f"continue with: triune eval {args.task} --resume {folder}") from None
+    seeds, folder = _what(system, args)
+    result = _evaluate(system, args, seeds, folder, console)
     show(result, console)
     payload = result.to_dict()
     del payload["episodes"]
     if args.report is not None:
         from triune.report import write_report
 
-        payload["report"] = str(write_report(Run.read(folder), Path(args.report) if args.report else None, console))
+        out = common.out_file(args.report, ".html") if args.report else None
+        payload["report"] = str(write_report(Run.read(folder), out, console))
         console.say(f"report     {payload['report']}")
     return payload
+
+
+def _what(system: System, args: argparse.Namespace) -> tuple[list[int], Path]:
+    """Seeds and folder: as asked, or those of the run to be resumed (with all its conditions)."""
+    from triune.runs import Run, latest, new_folder
+
+    seeds = common.parse_seeds(args.seeds)
+    if args.resume is not None:
+        old = Run.read(args.resume or latest(system.name, unfinished=True))
+        request = old.info["request"]
+        args.protocol, args.shift, args.eyes = request["protocol"], request["shift"], request["eyes"]
+        args.steps = request["limit"]
+        return request["seeds"], old.path
+    protocol = system.protocol(args.protocol).name
+    return seeds, Path(args.out) if args.out else new_folder(system.name, protocol, args.shift, args.eyes)
+
+
+def _evaluate(system: System, args: argparse.Namespace, seeds: list[int], folder: Path, console: Console) -> Result:
+    """Play with a bar; Ctrl-C says how to go on."""
+    workers = min(args.workers or common.cores(), len(seeds))
+    what = [system.name, system.protocol(args.protocol).name, *([args.shift] if args.shift else [])]
+    console.log(f"{', '.join(what)}, {args.eyes} eyes: {len(seeds)} seeds")
+
+    def progress(done: int, total: int, record: dict[str, Any] | None) -> None:
+        last = f", seed {record['seed']}: {record['score']}" if record else ""
+        console.progress(done, total, f"{done}/{total} episodes{last}")
+
+    try:
+        return system.evaluate(
+            args.protocol, seeds, args.shift, args.eyes, workers, run=folder, limit=args.steps, progress=progress
+        )
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(f"continue with: triune eval {args.task} --resume {folder}") from None
 
 
 def show(result: Result, console: Console) -> None:

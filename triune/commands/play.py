@@ -37,8 +37,9 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     system = common.load_system(args)
     common.check_conditions(args)
     common.parse_seeds(str(args.seed))
-    video = common.out_file(args.video, ".webp", ".mp4") if args.video else None
-    report = common.out_file(args.report, ".html") if args.report else None
+    for path, kinds in ((args.video, (".webp", ".mp4")), (args.report, (".html",))):
+        if path:
+            common.out_file(path, *kinds)  # refuse before playing, not after
     if args.watch:
         _check_display()
     with Rollout(system, args.protocol, args.shift, args.eyes) as rollout:
@@ -48,6 +49,13 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     speed = record["frames"] / max(record["seconds"], 1e-9)
     _show(record, speed, console)
     kept = _keep(system, args, episode)
+    return _outputs(system, args, episode, kept, record | {"frames_per_second": speed}, console)
+
+
+def _outputs(
+    system: System, args: argparse.Namespace, episode: Episode, kept: Run, record: dict[str, Any], console: Console
+) -> dict[str, Any]:
+    """Write what was asked for; the payload."""
     payload = {
         "task": system.name,
         "protocol": episode.meta["protocol"],
@@ -55,17 +63,18 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
         "eyes": args.eyes,
         **record,
     }
-    payload |= {"frames_per_second": speed, "episode": str(kept.episodes / f"{args.seed}.npz")}
+    payload |= {"episode": str(kept.episodes / f"{args.seed}.npz")}
     console.say(f"episode    {payload['episode']}")
-    if video:
+    if args.video:
         from triune.replay import write_replay
 
+        video = Path(args.video)
         payload["video"] = str(video)
         console.say(f"replay     {video} ({write_replay(system, episode, video, console)})")
-    if report:
+    if args.report:
         from triune.report import write_report
 
-        payload["report"] = str(write_report(kept, report, console))
+        payload["report"] = str(write_report(kept, Path(args.report), console))
         console.say(f"report     {payload['report']}")
     return payload
 
