@@ -1,0 +1,20 @@
+"""The policy language's compiler: text -> checked, typed IR -> Python, batches, ONNX. Never executes the text."""
+
+from __future__ import annotations
+
+from logic.compiler.api import (
+    CompiledModule,
+    CompiledProgram,
+    CompileError,
+    check_safety,
+    check_source,
+    compile_program,
+    compile_safety,
+)
+from logic.compiler.diagnostics import Diagnostic
+from logic.compiler.limits import Limits
+
+__all__ = [
+    "CompileError", "CompiledModule", "CompiledProgram", "Diagnostic", "Limits", "check_safety", "check_source",
+    "compile_program", "compile_safety",
+]  # fmt: skip

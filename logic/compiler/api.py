@@ -1,0 +1,214 @@
+"""Compile policy and safety texts, or say everything that is wrong with them. Never executes the text.
+
+Knows: the order of the stages, what becomes of failures. Does not know: how any stage works.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from logic.compiler.bound import Scope
+from logic.compiler.diagnostics import Abort, Diagnostic, Reporter
+from logic.compiler.expressions import part_names
+from logic.compiler.ir import Graph
+from logic.compiler.limits import Limits, Meter, OverBudget
+from logic.compiler.loops import Lowering
+from logic.compiler.lower import POLICY_PARAMETERS, RULE_PARAMETERS, lower
+from logic.compiler.modules import Library, Loader, action_names, predefined_values
+from logic.compiler.python_code import to_python
+from logic.compiler.text import guarded_stack
+from logic.errors import LogicError
+from logic.runner import Module, Program, shipped_library
+from perception.scene import SceneSchema
+
+_PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9_]*\Z")
+
+
+class CompileError(LogicError):
+    """A text that does not compile; `diagnostics` says why."""
+
+    def __init__(self, diagnostics: list[Diagnostic]) -> None:
+        super().__init__("\n".join(map(str, diagnostics)))
+        self.diagnostics = diagnostics
+
+
+@dataclass(frozen=True)
+class CompiledProgram(Program):
+    """A Program made by the compiler: with its graph (for other back ends) and the Python generated from it."""
+
+    graph: Graph | None = None
+    code: str = ""
+
+
+@dataclass(frozen=True)
+class CompiledModule(Module):
+    """Safety rules made by the compiler; `graphs` by rule name, in file order."""
+
+    graphs: dict[str, Graph] = field(default_factory=dict)
+    codes: dict[str, str] = field(default_factory=dict)
+
+
+class _Compilation:
+    """One text on its way; `reporter` has what is wrong with it."""
+
+    def __init__(self, schema: SceneSchema, constants: Mapping[str, Any], library: Library, limits: Limits) -> None:
+        self.reporter = Reporter()
+        self.meter = Meter(limits)
+        self.low = Lowering(schema, self.reporter, self.meter, len(action_names(constants)))
+        self.loader = Loader(self.low, library)
+        self.predefined = predefined_values(self.low, constants)
+        for part in part_names(schema):
+            if not _PLAIN.match(part):
+                raise LogicError(f"the scene's {part!r} is not a plain name")
+
+    def run(
+        self, text: str | bytes, name: str, rules: bool
+    ) -> tuple[Scope, list[tuple[ast.FunctionDef, Graph]]] | None:
+        """Scope and graphs; None when something is wrong."""
+        with self.failures(name):
+            scope, _ = self.loader.load(text, name, self.predefined)  # type: ignore[arg-type]
+            entries = self.rules(scope) if rules else self.act(scope)
+            if self.reporter.found and not scope.constants and scope.later:
+                return None  # constants are not known: types would only add noise
+            graphs = [(f, lower(self.low, scope, f)) for f in entries]
+            if not self.reporter.found:
+                return scope, graphs
+        return None
+
+    def act(self, scope: Scope) -> list[ast.FunctionDef]:
+        function = scope.functions.get("act")
+        if function is None or [a.arg for a in function.args.args] != POLICY_PARAMETERS:
+            place: ast.AST | tuple[int, int] = function or (1, 1)
+            self.reporter.say(
+                scope.file, place, "a policy needs `def act(scene, memory):`", "return an action and a reason from it"
+            )
+            return []
+        return [function]
+
+    def rules(self, scope: Scope) -> list[ast.FunctionDef]:
+        found = [f for f in scope.functions.values() if [a.arg for a in f.args.args] == RULE_PARAMETERS]
+        for function in found:
+            if not (ast.get_docstring(function) or "").split("\n")[0].rstrip("."):
+                self.reporter.say(
+                    scope.file, function, f"rule {function.name!r} needs a docstring", "it is the rule's name to people"
+                )
+        if not found:
+            self.reporter.say(
+                scope.file, (1, 1), "no `def rule(scene, memory, action):` in this file", "write at least one rule"
+            )
+        return found
+
+    @contextmanager
+    def failures(self, name: str) -> Iterator[None]:
+        """Every way to fail becomes a diagnostic; floating-point faults raise while constants are computed."""
+        deep = sys.getrecursionlimit()
+        sys.setrecursionlimit(guarded_stack())
+        try:
+            with np.errstate(divide="raise", invalid="raise", over="ignore", under="ignore"):
+                yield
+        except Abort:
+            pass
+        except OverBudget as e:
+            self.reporter.say(name, self.place(), str(e), "", "budget")
+        except RecursionError:
+            self.reporter.say(
+                name, self.place(), "nested too deep to compile", "split it over helper functions", "budget"
+            )
+        except MemoryError:
+            self.reporter.say(name, self.place(), "too large to compile", "make constants and tables smaller", "budget")
+        except Exception as e:  # a bug of ours must not become the caller's traceback
+            message = f"internal compiler error: {type(e).__name__}: {e}"
+            self.reporter.say(name, self.place(), message, "please report it with this text", "internal")
+        finally:
+            sys.setrecursionlimit(deep)
+
+    def place(self) -> tuple[int, int]:
+        return max(1, self.low.builder.line), 1
+
+    def answer(self) -> CompileError:
+        return CompileError(self.reporter.sorted())
+
+
+def check_source(
+    source: str | bytes, schema: SceneSchema, constants: Mapping[str, Any], library: Library = shipped_library,
+    name: str = "policy", limits: Limits | None = None,
+) -> list[Diagnostic]:  # fmt: skip
+    """Everything that is wrong with a policy text; [] when it compiles."""
+    return _check(source, schema, constants, library, name, limits, False)
+
+
+def check_safety(
+    source: str | bytes, schema: SceneSchema, constants: Mapping[str, Any], library: Library = shipped_library,
+    name: str = "safety", limits: Limits | None = None,
+) -> list[Diagnostic]:  # fmt: skip
+    """Everything that is wrong with a safety text."""
+    return _check(source, schema, constants, library, name, limits, True)
+
+
+def _check(
+    source: str | bytes, schema: SceneSchema, constants: Mapping[str, Any], library: Library, name: str,
+    limits: Limits | None, rules: bool,
+) -> list[Diagnostic]:  # fmt: skip
+    work = _Compilation(schema, constants, library, limits or Limits())
+    done = work.run(source, name, rules)
+    if done is not None:
+        with work.failures(name):
+            for _, graph in done[1]:
+                to_python(graph)
+    return work.reporter.sorted()
+
+
+def compile_program(
+    source: str | bytes, schema: SceneSchema, constants: Mapping[str, Any], library: Library = shipped_library,
+    name: str = "policy", limits: Limits | None = None,
+) -> CompiledProgram:  # fmt: skip
+    """A policy ready to act, from text of any origin; CompileError lists what is wrong."""
+    work = _Compilation(schema, constants, library, limits or Limits())
+    done = work.run(source, name, False)
+    if done is not None:
+        with work.failures(name):
+            scope, [(function, graph)] = done
+            act, code = _function(graph)
+            module = _module(work, scope, name, {"act": act})
+            return CompiledProgram(module, act, dict(work.low.reason_lines), graph, code)
+    raise work.answer()
+
+
+def compile_safety(
+    source: str | bytes, schema: SceneSchema, constants: Mapping[str, Any], library: Library = shipped_library,
+    name: str = "safety", limits: Limits | None = None,
+) -> CompiledModule:  # fmt: skip
+    """Safety rules ready for logic.controller; CompileError lists what is wrong."""
+    work = _Compilation(schema, constants, library, limits or Limits())
+    done = work.run(source, name, True)
+    if done is not None:
+        with work.failures(name):
+            scope, graphs = done
+            made = {graph.name: _function(graph) for _, graph in graphs}
+            plain = _module(work, scope, name, {k: f for k, (f, _) in made.items()})
+            return CompiledModule(
+                plain.name, plain.namespace, plain.functions, plain.fields, plain.sources, plain.tunables,
+                {g.name: g for _, g in graphs}, {k: text for k, (_, text) in made.items()},
+            )  # fmt: skip
+    raise work.answer()
+
+
+def _function(graph: Graph) -> tuple[Callable[..., Any], str]:
+    """The generated function and its text."""
+    text, names = to_python(graph)
+    exec(compile(text, f"<compiled {graph.name}>", "exec"), names)  # noqa: S102 - text generated from the IR, not the source
+    made: Callable[..., Any] = names[graph.name]
+    return made, text
+
+
+def _module(work: _Compilation, scope: Scope, name: str, functions: dict[str, Any]) -> Module:
+    fields = {k: f.default for k, f in scope.fields.items()}
+    return Module(name, functions, tuple(scope.functions.values()), fields, work.loader.sources, scope.tunables)

@@ -1,0 +1,386 @@
+"""Expressions: names, literals, operators, conditions, scene and memory access.
+
+Knows: what each expression node means and which types it takes. Does not know: statements, inlining, words.
+"""
+
+from __future__ import annotations
+
+import ast
+import math
+from collections.abc import Callable
+
+from logic.compiler.bound import MATH, MEMORY, POISON, SCENE, Bound, Broken, Pack, Thing, Things, Wrong
+from logic.compiler.core import Core
+from logic.compiler.diagnostics import did_you_mean
+from logic.compiler.hints import METHODS, WORDS
+from logic.compiler.ir import BOOL, FLOAT, INT, Type, Value
+from logic.compiler.ranges import within
+from perception.scene import SLOT, SLOT_FIELDS, SceneSchema
+
+_BINARY: dict[type[ast.operator], str] = {
+    ast.Add: "add", ast.Sub: "sub", ast.Mult: "mul", ast.Div: "div", ast.FloorDiv: "floordiv", ast.Mod: "mod",
+    ast.Pow: "pow", ast.BitAnd: "and", ast.BitOr: "or",
+}  # fmt: skip
+_COMPARE: dict[type[ast.cmpop], str] = {
+    ast.Lt: "lt", ast.LtE: "le", ast.Gt: "gt", ast.GtE: "ge", ast.Eq: "eq", ast.NotEq: "ne",
+}  # fmt: skip
+_HANDLERS: dict[type[ast.AST], str] = {
+    kind: "on_" + kind.__name__.lower()
+    for kind in (ast.Name, ast.Tuple, ast.Attribute, ast.BinOp, ast.UnaryOp, ast.Compare, ast.IfExp, ast.BoolOp,
+                 ast.Subscript, ast.Call)
+}  # fmt: skip
+MOST_POWER = 16
+
+
+class Expressions(Core):
+    """Lowers expressions; `expression` gives what a node stands for, `scalar` and `number_at` insist on a kind."""
+
+    def expression(self, node: ast.expr) -> Bound:
+        """What the node stands for; Wrong after reporting when nothing."""
+        if self.tabling:
+            self.meter.spend(2000.0)
+        kind = type(node)
+        if kind is ast.Constant:
+            return self.on_constant(node)  # type: ignore[arg-type]
+        handler = getattr(self, _HANDLERS[kind], None) if kind in _HANDLERS else None
+        if handler is None:
+            raise self.wrong(node, "this expression is not part of the language", "see docs/language.md")
+        found: Bound = handler(node)
+        return found
+
+    def evaluate(self, node: ast.expr) -> Value:
+        """The node's IR value."""
+        return self.value(node, self.expression(node))
+
+    # --- names -----------------------------------------------------------------------------------
+
+    def on_name(self, node: ast.Name) -> Bound:
+        name, scope = node.id, self.frame.scope
+        if name in self.state.locals:
+            return self.state.locals[name]
+        if name in self.frame.names:
+            raise self.wrong(node, f"{name!r} has no value yet", f"assign {name} on every path before this line")
+        if name in scope.constants:
+            return scope.constants[name]
+        if name in scope.imported:
+            other, original = scope.imported[name]
+            if original in other.constants:
+                return other.constants[original]
+        if name in scope.predefined:
+            return scope.predefined[name]
+        if name == "math":
+            return MATH
+        raise self.unknown(node, name)
+
+    def unknown(self, node: ast.expr, name: str) -> Wrong:
+        scope = self.frame.scope
+        if name in scope.later:
+            line = scope.later[name]
+            return self.wrong(node, f"{name!r} is used before it is computed (line {line})", "move its line up")
+        if name in scope.functions or name in scope.imported or name in self.words():
+            return self.wrong(node, f"{name!r} is a function, not a value", f"call it: {name}(...)")
+        if name in ("scene", "memory"):
+            return self.wrong(node, f"there is no {name} here", f"pass {name} to the helper as a parameter")
+        known = {
+            *self.state.locals,
+            *self.frame.names,
+            *scope.constants,
+            *scope.predefined,
+            *scope.functions,
+            *self.words(),
+        }
+        return self.wrong(node, f"unknown name {name!r}", WORDS.get(name) or did_you_mean(name, known))
+
+    def words(self) -> frozenset[str]:
+        """Callable words of the language (filled by words.py)."""
+        return frozenset()
+
+    def on_constant(self, node: ast.Constant) -> Bound:
+        value = node.value
+        if type(value) in (bool, float) or (type(value) is int and -(2**31) < value < 2**31):
+            return self.builder.const(value)
+        if isinstance(value, str):
+            return self.reason(node, value)
+        if isinstance(value, int) and not isinstance(value, bool) and abs(value) > 2**53:
+            raise self.wrong(node, "an integer beyond 2**53", "use a float")
+        if not isinstance(value, (bool, int, float)):
+            raise self.wrong(node, "this literal is not part of the language", "numbers are bool, int or float")
+        return self.builder.const(value)
+
+    def reason(self, node: ast.Constant, text: str) -> Value:
+        if len(text) > 200:
+            raise self.wrong(node, "a reason of more than 200 characters", "shorten it")
+        if text not in self.reasons:
+            self.reasons.append(text)
+        lines = self.reason_lines.setdefault(text, [])
+        if node.lineno not in lines:
+            lines.append(node.lineno)
+        return self.builder.reason(self.reasons.index(text))
+
+    def on_tuple(self, node: ast.Tuple) -> Bound:
+        return Pack(tuple(self.expression(item) for item in node.elts))
+
+    # --- scene and memory ------------------------------------------------------------------------
+
+    def on_attribute(self, node: ast.Attribute) -> Bound:
+        owner = self.expression(node.value)
+        if owner is SCENE:
+            return self.scene_part(node)
+        if owner is MEMORY:
+            return self.memory_field(node)
+        if owner is MATH:
+            if node.attr == "pi":
+                return self.builder.const(math.pi)
+            raise self.wrong(node, f"math.{node.attr} is not a value of the language", "the one constant is math.pi")
+        if isinstance(owner, Thing):
+            return self.thing_field(node, owner)
+        if isinstance(owner, Things):
+            raise self.wrong(
+                node, f"scene.{owner.name} has several slots", f"index one: scene.{owner.name}[0].{node.attr}"
+            )
+        if owner is POISON:
+            raise Wrong()
+        instead = METHODS.get(node.attr, "only scene, memory, things and math have attributes")
+        raise self.wrong(node, f"attribute {node.attr!r} is not part of the language", instead)
+
+    def scene_part(self, node: ast.Attribute) -> Bound:
+        name = node.attr
+        for thing in self.schema.things:
+            if thing.name == name:
+                return Thing(name) if thing.count == 1 else Things(name)
+        for grid in self.schema.grids:
+            if grid.name == name:
+                return self.input(
+                    node, "grid", Type("bool", (grid.rows, grid.cols)), name=name, offset=self.schema.grid(name).start
+                )
+        for gauge in self.schema.gauges:
+            if gauge.name == name:
+                return self.input(node, "gauge", FLOAT, name=name, offset=self.schema.gauge(name))
+        have = part_names(self.schema)
+        raise self.wrong(node, f"the scene has no {name!r}", did_you_mean(name, have) or f"it has {', '.join(have)}")
+
+    def thing_field(self, node: ast.Attribute, thing: Thing) -> Value:
+        if node.attr not in SLOT_FIELDS:
+            hint = did_you_mean(node.attr, SLOT_FIELDS) or f"it has {', '.join(SLOT_FIELDS)}"
+            raise self.wrong(node, f"scene.{thing.name} has no field {node.attr!r}", hint)
+        count = next(t.count for t in self.schema.things if t.name == thing.name)
+        offset = self.schema.slot(thing.name, thing.slot).start + SLOT_FIELDS.index(node.attr)
+        kind = BOOL if node.attr == "seen" else FLOAT
+        args = () if thing.at is None else (thing.at,)
+        safe = thing.at is None or within(thing.at, 0, count - 1)
+        attrs = {"thing": thing.name, "field": node.attr, "slot": thing.slot, "count": count, "offset": offset}
+        return self.input(node, "thing", kind, *args, **attrs, step=SLOT, safe=safe)
+
+    def input(self, node: ast.AST, op: str, type: Type, *args: Value, **attrs: object) -> Value:
+        """A load from the scene, shared within its block and those inside."""
+        self.mark(node)
+        key = (op, args, tuple(sorted(attrs.items())))
+        for scope in self.builder.scopes:
+            if key in scope:
+                return scope[key]
+        made = self.builder.push(op, list(args), dict(attrs), type, None, None)
+        self.builder.scopes[-1][key] = made
+        return made
+
+    def memory_field(self, node: ast.Attribute) -> Value:
+        if node.attr not in self.state.memory:
+            hint = (
+                did_you_mean(node.attr, self.state.memory) or f"declare it: `{node.attr}: float = 0.0` in class Memory"
+            )
+            raise self.wrong(node, f"memory has no field {node.attr!r}", hint)
+        return self.state.memory[node.attr]
+
+    # --- operators -------------------------------------------------------------------------------
+
+    def on_binop(self, node: ast.BinOp) -> Bound:
+        left, right = self.expression(node.left), self.expression(node.right)
+        if isinstance(left, Pack) and isinstance(right, Pack) and isinstance(node.op, ast.Add):
+            return Pack(left.items + right.items)
+        return self.binary(node, node.op, self.value(node.left, left), self.value(node.right, right))
+
+    def binary(self, node: ast.AST, operator: ast.operator, a: Value, b: Value) -> Value:
+        """`a operator b` after the implicit conversions."""
+        name = _BINARY.get(type(operator))
+        if name is None:
+            raise self.wrong(node, "this operator is not part of the language", "use + - * / // % ** & |")
+        if name in ("and", "or"):
+            return self.logical(node, name, a, b)
+        if a.type.is_array or b.type.is_array:
+            return self.elementwise(node, name, a, b)
+        a, b = self.number(node, a), self.number(node, b)
+        if name == "pow" and a.type == INT and b.type == INT and isinstance(b.const, int) and b.const >= 0:
+            return self.int_power(node, a, b.const)
+        if name in ("div", "pow") or FLOAT in (a.type, b.type):
+            a, b = self.as_float(node, a), self.as_float(node, b)
+        return self.emit(node, name, a, b)
+
+    def as_float(self, node: ast.AST, value: Value) -> Value:
+        """A scalar number as float; a string or array is refused."""
+        made = self.convert(node, self.number(node, value), FLOAT)
+        if made is None:
+            raise self.wrong(
+                node, f"a number is needed here, this is {value.type}", "use a scalar: take(a, i), total(a), ..."
+            )
+        return made
+
+    def int_power(self, node: ast.AST, a: Value, exponent: int) -> Value:
+        if exponent > MOST_POWER:
+            if a.const in (0, 1):
+                return a
+            raise self.wrong(node, f"an int to the power {exponent}", "use a float base: 2.0 ** n")
+        made = self.builder.const(1)
+        for _ in range(exponent):
+            made = self.emit(node, "mul", made, a) if made.const != 1 else a
+        return made
+
+    def logical(self, node: ast.AST, name: str, a: Value, b: Value) -> Value:
+        if a.type.kind != "bool" or b.type.kind != "bool":
+            raise self.wrong(
+                node, f"& and | join booleans, not {a.type} and {b.type}", "compare first; for a condition write and/or"
+            )
+        return self.emit(node, name, *self.fitting(node, a, b))
+
+    def elementwise(self, node: ast.AST, name: str, a: Value, b: Value) -> Value:
+        """Arithmetic or comparison with at least one array; kinds must already agree."""
+        a, b = self.same_kind(node, name, a, b)
+        kind = a.type.kind
+        if name == "div" and kind == "int":
+            raise self.wrong(node, "/ on an int array", "write to_float(a) / b, or // for whole numbers")
+        if name == "pow" and kind == "int":
+            raise self.wrong(node, "** on an int array", "multiply, or write to_float(a) ** b")
+        if kind == "bool" and name not in ("eq", "ne"):
+            raise self.wrong(node, "arithmetic on a Bool array", "write to_int(a) or to_float(a)")
+        return self.emit(node, name, *self.fitting(node, a, b))
+
+    def same_kind(self, node: ast.AST, name: str, a: Value, b: Value) -> tuple[Value, Value]:
+        """Both operands of one kind: scalars follow the array; a Bool array follows the other array."""
+        if not a.type.is_array:
+            return self.follow(node, a, b), b
+        if not b.type.is_array:
+            return a, self.follow(node, b, a)
+        if a.type.kind == b.type.kind:
+            return a, b
+        for x, y in ((a, b), (b, a)):
+            if x.type.kind == "bool" and name in ("mul", "add", "sub"):
+                made = self.emit(node, f"to_{y.type.kind}", x)
+                return (made, y) if x is a else (y, made)
+        raise self.wrong(
+            node, f"{a.type} meets {b.type}", "write to_float(a) or to_int(a) so that both are of one kind"
+        )
+
+    def follow(self, node: ast.AST, scalar: Value, array: Value) -> Value:
+        """A scalar operand of an array op, of the array's kind."""
+        if scalar.type.kind == array.type.kind:
+            return scalar
+        if array.type.kind == "bool":
+            raise self.wrong(node, f"a Bool array meets {scalar.type}", "write to_int(a) or to_float(a) first")
+        made = self.convert(node, self.number(node, scalar), Type(array.type.kind))
+        if made is None:
+            raise self.wrong(node, "an Int array meets a float", "write to_float(a) so that both are float")
+        return made
+
+    def fitting(self, node: ast.AST, *values: Value) -> tuple[Value, ...]:
+        """Shapes broadcast, or an error that shows them."""
+        shapes = [v.type.shape for v in values if v.type.shape is not None]
+        width = max((len(s) for s in shapes), default=0)
+        for axis in range(1, width + 1):
+            sides = {s[-axis] for s in shapes if len(s) >= axis} - {1}
+            if len(sides) > 1:
+                shown = " and ".join(str(list(s)) for s in shapes)
+                raise self.wrong(
+                    node, f"shapes {shown} do not fit together", "reshape, slice, or add an axis: a[:, None]"
+                )
+        return values
+
+    def on_unaryop(self, node: ast.UnaryOp) -> Bound:
+        value = self.evaluate(node.operand)
+        if isinstance(node.op, ast.Not):
+            return self.emit(node, "not", self.truth(node.operand, value))
+        if isinstance(node.op, ast.Invert):
+            if value.type.kind != "bool" or not value.type.is_array:
+                raise self.wrong(node, f"~ on {value.type}", "~ inverts a Bool array; write `not` for a condition")
+            return self.emit(node, "not", value)
+        if value.type.is_array and value.type.kind == "bool":
+            raise self.wrong(node, "arithmetic on a Bool array", "write to_int(a) or to_float(a)")
+        value = self.number(node, value)
+        return self.emit(node, "neg", value) if isinstance(node.op, ast.USub) else value
+
+    # --- conditions ------------------------------------------------------------------------------
+
+    def on_compare(self, node: ast.Compare) -> Bound:
+        values = [self.evaluate(node.left)]
+
+        def link(i: int) -> Value:
+            values.append(self.evaluate(node.comparators[i]))
+            made = self.compare(node, node.ops[i], values[i], values[i + 1])
+            if i + 1 == len(node.ops):
+                return made
+            return self.choose(node, self.truth(node, made), lambda: link(i + 1), lambda: self.builder.const(False))
+
+        return link(0)
+
+    def compare(self, node: ast.Compare, operator: ast.cmpop, a: Value, b: Value) -> Value:
+        name = _COMPARE.get(type(operator))
+        if name is None:
+            raise self.wrong(node, "this comparison is not part of the language", "use == != < <= > >=")
+        if a.type.is_array or b.type.is_array:
+            if len(node.ops) > 1:
+                raise self.wrong(node, "a chained comparison of arrays", "write (low <= a) & (a <= high)")
+            return self.elementwise(node, name, a, b)
+        a, b = self.number(node, a), self.number(node, b)
+        if a.type != b.type:
+            a, b = self.as_float(node, a), self.as_float(node, b)
+        return self.emit(node, name, a, b)
+
+    def choose(self, node: ast.AST, condition: Value, then: Callable[[], Bound], other: Callable[[], Bound]) -> Value:
+        """The value of one of two expressions; only the chosen one is evaluated."""
+        name = f"${len(self.state.locals)}"
+
+        def side(make: Callable[[], Bound]) -> Callable[[], None]:
+            def run() -> None:
+                self.state.locals[name] = self.value(node, make())
+
+            return run
+
+        self.branch(node, condition, side(then), side(other))
+        found = self.state.locals.pop(name)
+        if isinstance(found, Broken) and found.why:
+            raise self.wrong(node, "the two sides are of different types", "give both sides one type")
+        return self.value(node, found)
+
+    def on_ifexp(self, node: ast.IfExp) -> Bound:
+        condition = self.truth(node.test, self.evaluate(node.test))
+        return self.choose(node, condition, lambda: self.expression(node.body), lambda: self.expression(node.orelse))
+
+    def on_boolop(self, node: ast.BoolOp) -> Bound:
+        is_and = isinstance(node.op, ast.And)
+
+        def operand(i: int) -> Value:
+            value = self.evaluate(node.values[i])
+            if value.type != BOOL:
+                raise self.not_bool(node, node.values[i], value)
+            if i + 1 == len(node.values):
+                return value
+            rest, done = (lambda: operand(i + 1)), (lambda: self.builder.const(not is_and))
+            return self.choose(node, value, rest, done) if is_and else self.choose(node, value, done, rest)
+
+        return operand(0)
+
+    def not_bool(self, node: ast.BoolOp, item: ast.expr, value: Value) -> Wrong:
+        word = "and" if isinstance(node.op, ast.And) else "or"
+        if value.type.is_array:
+            instead = f"write `{'&' if word == 'and' else '|'}` on Bool arrays, any_of(a) for a condition"
+        else:
+            instead = "compare: `x != 0`; for a default write `x if x != 0 else default`"
+        return self.wrong(item, f"`{word}` joins conditions, this is {value.type}", instead)
+
+    def on_subscript(self, node: ast.Subscript) -> Bound:
+        raise NotImplementedError
+
+    def on_call(self, node: ast.Call) -> Bound:
+        raise NotImplementedError
+
+
+def part_names(schema: SceneSchema) -> list[str]:
+    """Names of the scene's things, grids and gauges."""
+    return [*(t.name for t in schema.things), *(g.name for g in schema.grids), *(g.name for g in schema.gauges)]

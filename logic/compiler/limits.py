@@ -1,0 +1,80 @@
+"""Budgets of a compilation: every way a text can grow has a limit, and reaching it is a diagnostic.
+
+Knows: the limits and a meter that counts against them. Does not know: what is counted.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+SOURCE_CHARS = 200_000
+NESTING = 60  # levels of the syntax tree
+AST_NODES = 60_000
+INT_DIGITS = 20
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Counts are deterministic; `seconds` is only a backstop."""
+
+    nodes: int = 30_000  # ops emitted, abandoned attempts included
+    calls: int = 4_000  # inlined calls outside tables
+    depth: int = 24  # helpers calling helpers
+    unrolled: int = 4_000  # iterations of loops that had to be unrolled outside tables
+    table_ns: float = 1.0e9  # estimated cost of all compile-time evaluation
+    array_elements: int = 4_000_000  # any one array
+    table_bytes: int = 48_000_000  # all constants a policy ends up holding
+    live_bytes: int = 8_000_000  # arrays of one step, all together
+    step_ns: float = 2.0e7  # estimated worst cost of one decision
+    seconds: float = 20.0
+
+
+class OverBudget(Exception):
+    """A budget is spent; the text says which and what to do."""
+
+
+class Meter:
+    """Counts against Limits; raises OverBudget."""
+
+    def __init__(self, limits: Limits) -> None:
+        self.limits = limits
+        self.nodes = self.calls = self.unrolled = 0
+        self.ns = 0.0
+        self.until = time.monotonic() + limits.seconds
+
+    def node(self) -> None:
+        """One op emitted."""
+        self.nodes += 1
+        if self.nodes > self.limits.nodes:
+            raise OverBudget(f"the program has more than {self.limits.nodes} operations after inlining")
+        if self.nodes % 256 == 0:
+            self.tick()
+
+    def call(self) -> None:
+        """One helper inlined outside a table."""
+        self.calls += 1
+        if self.calls > self.limits.calls:
+            raise OverBudget(f"more than {self.limits.calls} helper calls after inlining; call helpers fewer times")
+
+    def iteration(self) -> None:
+        """One iteration unrolled outside a table."""
+        self.unrolled += 1
+        if self.unrolled > self.limits.unrolled:
+            raise OverBudget(f"more than {self.limits.unrolled} unrolled iterations; compute a table at module level")
+
+    def spend(self, ns: float) -> None:
+        """Compile-time evaluation that is about to cost `ns`."""
+        self.ns += ns
+        if self.ns > self.limits.table_ns:
+            raise OverBudget("the constants and tables take too long to compute; make them smaller")
+
+    def array(self, elements: int) -> None:
+        """An array of so many elements is about to be made at compile time."""
+        if elements > self.limits.array_elements:
+            raise OverBudget(f"an array of {elements} elements; the limit is {self.limits.array_elements}")
+
+    def tick(self) -> None:
+        """The backstop."""
+        if time.monotonic() > self.until:
+            raise OverBudget(f"compilation took longer than {self.limits.seconds:g} s")

@@ -1,0 +1,298 @@
+"""One op as one Python expression, and the names such expressions use.
+
+Knows: the text of every pure op and of every input. Does not know: statements, which value has a variable.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from logic import language
+from logic.compiler.ir import INT_LIMIT, Op, Value
+from logic.compiler.ranges import within
+from logic.errors import PolicyFault
+
+Text = Callable[[Value], str]
+TUPLE_MOST = 20_000  # constant tables up to this long are Python tuples where single elements are read
+
+
+def bad_int(value: int) -> int:
+    """An integer beyond 2**53."""
+    raise PolicyFault("an integer beyond 2**53")
+
+
+def bad_index(index: int, length: int) -> Any:
+    """An index out of range."""
+    raise PolicyFault(f"index {index} lies outside 0 .. {length - 1}")
+
+
+def bad_action(action: int) -> None:
+    """An action the task does not have."""
+    raise PolicyFault(f"invalid action {action}")
+
+
+def gather(a: np.ndarray, index: np.ndarray) -> np.ndarray:
+    """language.take with an index array; numpy itself refuses an index that is too large."""
+    if index.size and int(index.min()) < 0:
+        raise PolicyFault(f"take: an index lies outside 0 .. {a.shape[0] - 1}")
+    return a.take(index, 0)
+
+
+def first_largest(a: np.ndarray) -> int:
+    """Flat index of the first largest; NaN, which numpy would choose, is a fault."""
+    i = int(a.argmax())
+    if a.item(i) != a.item(i):
+        raise PolicyFault("a choice among values that hold NaN")
+    return i
+
+
+def first_smallest(a: np.ndarray) -> int:
+    """Flat index of the first smallest; NaN is a fault."""
+    i = int(a.argmin())
+    if a.item(i) != a.item(i):
+        raise PolicyFault("a choice among values that hold NaN")
+    return i
+
+
+def not_nan(value: float) -> float:
+    """The value, unless it is NaN."""
+    if value != value:
+        raise PolicyFault("a choice among values that hold NaN")
+    return value
+
+
+NAMES: dict[str, Any] = {
+    "abs": abs, "int": int, "bool": bool, "round": round, "range": range,
+    "pow_": math.pow, "sqrt": math.sqrt, "sin": math.sin, "cos": math.cos, "exp": math.exp, "log": math.log,
+    "atan2": math.atan2, "hypot": math.hypot, "floor": math.floor, "ceil": math.ceil,
+    "bad_int": bad_int, "bad_index": bad_index, "bad_action": bad_action, "gather": gather, "not_nan": not_nan,
+    "first_largest": first_largest, "first_smallest": first_smallest, "sign": language.sign, "clip": language.clip,
+    "absolute": np.absolute, "np_sign": np.sign, "minimum": np.minimum, "maximum": np.maximum, "np_floor": np.floor,
+    "np_exp": np.exp, "where": np.where, "full": np.full, "array": np.array, "concatenate": np.concatenate,
+    "count_nonzero": np.count_nonzero, "bincount": np.bincount, "put": language.put, "shift_push": language.shift_push,
+    "scatter_add": language.scatter_add, "top_k": language.top_k, "to_int32": language.to_int,
+    "max_over": language.max_over, "argmax_over": language.argmax_over, "errstate": np.errstate,
+    "B": np.bool_, "I": np.int32, "F": np.float32,
+}  # fmt: skip
+
+_INFIX = {
+    "add": "+", "sub": "-", "mul": "*", "div": "/", "floordiv": "//", "mod": "%", "lt": "<", "le": "<=", "gt": ">",
+    "ge": ">=", "eq": "==", "ne": "!=", "and": "&", "or": "|", "matmul": "@",
+}  # fmt: skip
+_CALLS = {
+    "sqrt": "sqrt", "sin": "sin", "cos": "cos", "exp": "exp", "log": "log", "atan2": "atan2", "hypot": "hypot",
+    "floor_of": "np_floor", "exp_of": "np_exp", "where": "where", "minimum": "minimum", "maximum": "maximum",
+    "put": "put", "shift_push": "shift_push",
+}  # fmt: skip
+_LETTER = {"bool": "B", "int": "I", "float": "F"}
+_SUFFIX = {"total": ".sum().item()", "largest": ".max().item()", "smallest": ".min().item()"}
+
+
+class PythonOps:
+    """Expressions. `text(value)` gives an operand; `fresh()` a variable for `:=`; `constant(key, obj)` a global."""
+
+    def __init__(self, text: Text, fresh: Callable[[], str], constant: Callable[[Any, Any], str]) -> None:
+        self.text, self.fresh, self.constant = text, fresh, constant
+
+    def expression(self, op: Op) -> str:
+        """The op as an expression that can stand anywhere."""
+        name = op.name
+        special: Callable[[Op], str] | None = getattr(self, "op_" + name, None)
+        if special is not None:
+            return special(op)
+        if name in _INFIX:
+            a, b = self.operands(op)
+            return f"({a} {_INFIX[name]} {b})"
+        if name in _CALLS:
+            return f"{_CALLS[name]}({', '.join(self.text(a) for a in op.args)})"
+        if name in _SUFFIX:
+            made = self.text(op.args[0]) + _SUFFIX[name]
+            is_choice = name != "total" and op.args[0].type.kind == "float"
+            return f"not_nan({made})" if is_choice else made
+        raise NotImplementedError(name)
+
+    def operands(self, op: Op) -> tuple[str, str]:
+        """Both operands; Python itself turns an int into a float beside a float."""
+        a, b = op.args
+        bare = [v.op is not None and v.op.name == "to_float" and not v.type.is_array for v in (a, b)]
+        inner = [self.text(v.op.args[0]) if n and v.op else self.text(v) for v, n in zip((a, b), bare, strict=True)]
+        both_fine = op.name == "div" or op.name in ("lt", "le", "gt", "ge", "eq", "ne")
+        if a.type.is_array or b.type.is_array or all(bare) and not both_fine:
+            return self.text(a), self.text(b)
+        return inner[0], inner[1]
+
+    def kept(self, value: Value) -> tuple[str, str]:
+        """(first use, later uses) of an operand that an expression names twice."""
+        text = self.text(value)
+        if text.isidentifier() or value.const is not None:
+            return text, text
+        name = self.fresh()
+        return f"({name} := {text})", name
+
+    def ranged(self, op: Op, text: str) -> str:
+        """An int kept within the language's integers."""
+        name = self.fresh()
+        return f"({name} if {-INT_LIMIT} <= ({name} := {text}) <= {INT_LIMIT} else bad_int({name}))"
+
+    # --- scalars ---------------------------------------------------------------------------------
+
+    def op_pow(self, op: Op) -> str:
+        a, b = (self.text(v) for v in op.args)
+        return f"({a} ** {b})" if op.result.type.is_array else f"pow_({a}, {b})"
+
+    def op_neg(self, op: Op) -> str:
+        return f"(-{self.text(op.args[0])})"
+
+    def op_not(self, op: Op) -> str:
+        return f"({'~' if op.result.type.is_array else 'not '}{self.text(op.args[0])})"
+
+    def op_abs(self, op: Op) -> str:
+        return f"{'absolute' if op.result.type.is_array else 'abs'}({self.text(op.args[0])})"
+
+    def op_sign(self, op: Op) -> str:
+        return f"{'np_sign' if op.result.type.is_array else 'sign'}({self.text(op.args[0])})"
+
+    def op_min(self, op: Op) -> str:
+        (b1, b2), (a1, a2) = self.kept(op.args[1]), self.kept(op.args[0])
+        return f"({b2} if {b1} < {a1} else {a2})"
+
+    def op_max(self, op: Op) -> str:
+        (b1, b2), (a1, a2) = self.kept(op.args[1]), self.kept(op.args[0])
+        return f"({b2} if {b1} > {a1} else {a2})"
+
+    def op_clip(self, op: Op) -> str:
+        low, high = self.text(op.args[1]), self.text(op.args[2])
+        if not all(t.isidentifier() or v.const is not None for t, v in ((low, op.args[1]), (high, op.args[2]))):
+            return f"clip({self.text(op.args[0])}, {low}, {high})"
+        first, later = self.kept(op.args[0])
+        return f"({low} if {first} < {low} else {high} if {later} > {high} else {later})"
+
+    def op_bound(self, op: Op) -> str:
+        return self.ranged(op, self.text(op.args[0]))
+
+    def op_to_float(self, op: Op) -> str:
+        text = self.text(op.args[0])
+        return f"{text}.astype(F)" if op.result.type.is_array else f"({text} + 0.0)"
+
+    def op_to_int(self, op: Op) -> str:
+        value, text = op.args[0], self.text(op.args[0])
+        if op.result.type.is_array:
+            return f"{text}.astype(I)" if value.type.kind == "bool" else f"to_int32({text})"
+        if value.type.kind == "bool":
+            return f"({text} + 0)"
+        return self.rounded(op, f"int({text})")
+
+    def rounded(self, op: Op, text: str) -> str:
+        """A float made int: within range by proof or by check (NaN and infinity raise by themselves)."""
+        return text if within(op.args[0], -INT_LIMIT, INT_LIMIT) else self.ranged(op, text)
+
+    def op_floor(self, op: Op) -> str:
+        return self.rounded(op, f"floor({self.text(op.args[0])})")
+
+    def op_ceil(self, op: Op) -> str:
+        return self.rounded(op, f"ceil({self.text(op.args[0])})")
+
+    def op_round(self, op: Op) -> str:
+        return self.rounded(op, f"round({self.text(op.args[0])})")
+
+    # --- inputs ----------------------------------------------------------------------------------
+
+    def op_memory(self, op: Op) -> str:
+        return f"memory.{op.attrs['field']}"
+
+    def op_thing(self, op: Op) -> str:
+        thing, field, count = op.attrs["thing"], op.attrs["field"], op.attrs["count"]
+        if op.args:
+            return f"scene.{thing}[{self.checked(op.args[0], count)}].{field}"
+        return f"scene.{thing}.{field}" if count == 1 else f"scene.{thing}[{op.attrs['slot']}].{field}"
+
+    def op_grid(self, op: Op) -> str:
+        return f"scene.{op.attrs['name']}"
+
+    op_gauge = op_grid
+
+    # --- arrays ----------------------------------------------------------------------------------
+
+    def checked(self, index: Value, length: int) -> str:
+        """An index that cannot be out of range."""
+        if within(index, 0, length - 1):
+            return self.text(index)
+        first, later = self.kept(index)
+        return f"({later} if 0 <= {first} < {length} else bad_index({later}, {length}))"
+
+    def op_element(self, op: Op) -> str:
+        array, *index = op.args
+        shape = array.type.shape or ()
+        at = ", ".join(self.checked(i, n) for i, n in zip(index, shape, strict=True))
+        if array.const is not None and len(shape) == 1 and shape[0] <= TUPLE_MOST:
+            return f"{self.constant(('tuple', id(array.const)), tuple(array.const.tolist()))}[{at}]"
+        return f"{self.text(array)}.item({at})"
+
+    def op_pick(self, op: Op) -> str:
+        array, index = op.args
+        axis = op.attrs["axis"]
+        return f"{self.text(array)}[{':, ' * axis}{self.checked(index, (array.type.shape or ())[axis])}]"
+
+    def op_slice(self, op: Op) -> str:
+        shape = op.args[0].type.shape or ()
+        parts = [":" if b == (0, n) else f"{b[0]}:{b[1]}" for b, n in zip(op.attrs["bounds"], shape, strict=True)]
+        return f"{self.text(op.args[0])}[{', '.join(parts)}]"
+
+    def op_reshape(self, op: Op) -> str:
+        return f"{self.text(op.args[0])}.reshape({op.attrs['shape']})"
+
+    def op_gather(self, op: Op) -> str:
+        array, index = (self.text(a) for a in op.args)
+        return f"{array}.take({index}, 0)" if op.attrs["safe"] else f"gather({array}, {index})"
+
+    def op_concat(self, op: Op) -> str:
+        return f"concatenate(({', '.join(self.text(a) for a in op.args)},))"
+
+    def op_full(self, op: Op) -> str:
+        return f"full({op.attrs['shape']}, {self.text(op.args[0])}, {_LETTER[op.attrs['kind']]})"
+
+    def op_stack(self, op: Op) -> str:
+        made = f"array(({', '.join(self.text(a) for a in op.args)},), {_LETTER[op.attrs['kind']]})"
+        return made if len(op.attrs["shape"]) == 1 else f"{made}.reshape({op.attrs['shape']})"
+
+    def op_scatter_add(self, op: Op) -> str:
+        index, values = (self.text(a) for a in op.args)
+        if op.attrs["safe"]:
+            return f"bincount({index}, {values}, {op.attrs['length']}).astype(F)"
+        return f"scatter_add({index}, {values}, {op.attrs['length']})"
+
+    def op_top_k(self, op: Op) -> str:
+        return f"top_k({self.text(op.args[0])}, {op.attrs['k']})"
+
+    def op_argmax(self, op: Op) -> str:
+        text = self.text(op.args[0])
+        return f"int({text}.argmax())" if op.attrs["safe"] else f"first_largest({text})"
+
+    def op_argmin(self, op: Op) -> str:
+        text = self.text(op.args[0])
+        return f"int({text}.argmin())" if op.attrs["safe"] else f"first_smallest({text})"
+
+    def op_count(self, op: Op) -> str:
+        return f"int(count_nonzero({self.text(op.args[0])}))"
+
+    def op_any_of(self, op: Op) -> str:
+        return f"bool({self.text(op.args[0])}.any())"
+
+    def op_all_of(self, op: Op) -> str:
+        return f"bool({self.text(op.args[0])}.all())"
+
+    def op_sum_over(self, op: Op) -> str:
+        return f"{self.text(op.args[0])}.sum({op.attrs['axis']}, dtype={_LETTER[op.result.type.kind]})"
+
+    def op_max_over(self, op: Op) -> str:
+        return f"max_over({self.text(op.args[0])}, {op.attrs['axis']})"
+
+    def op_argmax_over(self, op: Op) -> str:
+        return f"argmax_over({self.text(op.args[0])}, {op.attrs['axis']})"
+
+    def op_min_over(self, op: Op) -> str:
+        return f"{self.text(op.args[0])}.min({op.attrs['axis']})"

@@ -1,0 +1,79 @@
+"""Tables: module constants computed by helpers with loops, lowered to IR and run by the interpreter.
+
+Knows: when that pays, how it falls back. Does not know: what the helpers mean. A table whose loops change the
+shape of what they carry cannot be lowered as a loop; folding (modules.py) then walks it iteration by iteration.
+"""
+
+from __future__ import annotations
+
+import ast
+
+from logic.compiler.bound import Bound, Pack, Scope, State, Wrong
+from logic.compiler.effects import find_function
+from logic.compiler.interpreter import Interpreter, IrFault
+from logic.compiler.ir import Block, Value
+from logic.compiler.limits import Limits, Meter, OverBudget
+from logic.compiler.loops import Lowering
+
+_TRIAL = Limits(nodes=6_000, calls=1_500, unrolled=600)
+
+
+def reaches_loop(node: ast.expr, scope: Scope, seen: set[tuple[str, str]] | None = None) -> bool:
+    """Does the expression call a helper that loops, directly or through others?"""
+    seen = set() if seen is None else seen
+    for call in ast.walk(node):
+        target = (
+            find_function(call.func.id, scope)
+            if isinstance(call, ast.Call) and isinstance(call.func, ast.Name)
+            else None
+        )
+        if target is None or (target[0].file, target[1].name) in seen:
+            continue
+        seen.add((target[0].file, target[1].name))
+        body = target[1].body
+        if any(isinstance(n, ast.For) for statement in body for n in ast.walk(statement)):
+            return True
+        if any(reaches_loop(statement, target[0], seen) for statement in body):  # type: ignore[arg-type]
+            return True
+    return False
+
+
+def tabulate(low: Lowering, node: ast.expr) -> Bound | None:
+    """The constant, by way of IR; None when that does not work and folding must try (and report)."""
+    block = Block()
+    outer = low.tabling, low.state, low.meter, low.builder.block, low.builder.scopes
+    trial = Meter(_TRIAL)
+    low.tabling, low.state, low.meter, low.builder.meter = False, State(), trial, trial
+    low.builder.block, low.builder.scopes = block, [{}]
+    try:
+        with low.reporter.attempt() as said:
+            found: Bound | None = low.expression(node)
+    except (Wrong, OverBudget):
+        found = None
+    finally:
+        low.tabling, low.state, low.meter, low.builder.block, low.builder.scopes = outer
+        low.builder.meter = low.meter
+    return None if found is None or said else _run(low, block, found, node)
+
+
+def _run(low: Lowering, block: Block, found: Bound, node: ast.expr) -> Bound:
+    machine = Interpreter(low.meter)
+    try:
+        machine.run(block)
+    except IrFault as e:
+        where = (e.op.line or node.lineno, 1)
+        low.reporter.say(
+            e.op.file or low.frame.scope.file,
+            where,
+            f"this is always a fault: {e}",
+            "guard it, or change the constants",
+            "table",
+        )
+        raise Wrong() from None
+    return _constants(low, machine, found)
+
+
+def _constants(low: Lowering, machine: Interpreter, found: Bound) -> Bound:
+    if isinstance(found, Pack):
+        return Pack(tuple(_constants(low, machine, item) for item in found.items))
+    return low.builder.const(machine.get(found)) if isinstance(found, Value) else found
