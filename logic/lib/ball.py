@@ -37,6 +37,19 @@ def frames_until(gap, v):
     return math.ceil(gap / v)
 
 
+def passing(x, y, vx, vy, frames, low, high, top, bottom):
+    """(opens, places) Float[frames]: chance that the ball is between heights `top` and `bottom` in each coming frame,
+    its height known to half a pixel, and where it is then across."""
+    opens = zeros(frames)
+    places = zeros(frames)
+    for f in range(frames):
+        x, vx = fly(x, vx, 1, low, high)
+        y = y + vy
+        opens = put(opens, f, clip(min(y - top + 0.5, bottom - y), 0.0, 1.0))
+        places = put(places, f, x)
+    return opens, places
+
+
 def track(seen, at_x, at_y, x, y, vx, vy, from_x, from_y, age, lost, frames, low, high, legal_x, legal_y, near):
     """Follow a ball from one observation to the next: (x, y, vx, vy, from_x, from_y, age, lost).
 

@@ -95,6 +95,12 @@ def keep_best(knob, shown, last, weight, size):
     return knob, shown, last, weight / total(weight)
 
 
+def one_guess(knob, shown, last, size):
+    """Belief of `size` guesses that is certain of the first: (knob, shown, last, weight)."""
+    same = zeros_int(size)
+    return same + knob, same + shown, same + last, to_float(arange(size) == 0)
+
+
 def restart(observed, targets, size):
     """Belief of `size` resting or moving guesses around an observed position (px of `shown`), after losing track."""
     away = abs_of(to_float(targets) - observed)

@@ -35,9 +35,9 @@ def branch(values, times):
 def play(knob, shown, last, asked, late, won, free, opens, balls, hit, gain, moves, targets, fresh, low, high):
     """One agent step in every branch: (knob, shown, last, won, free).
 
-    `opens` Float[F]: chance that the ball can be met in each frame, at `balls` Float[F] px; `hit`, `gain` Float[2 * R + 1]:
-    chance of contact, and that times its worth, where ball minus shown paddle is -R .. R px; `won`: gains so far,
-    `free`: chance that the ball has not been met yet. The rest as in `knob.advance`.
+    `opens` Float[F]: chance that the ball can be met in each frame, at `balls` Float[F] px; `hit`, `gain`
+    Float[2 * R + 1]: chance of contact, and that times its worth, where ball minus shown paddle is -R .. R px;
+    `won`: gains so far, `free`: chance that the ball has not been met yet. The rest as in `knob.advance`.
     """
     far = len(hit) // 2
     for f in range(len(opens)):
@@ -50,7 +50,32 @@ def play(knob, shown, last, asked, late, won, free, opens, balls, hit, gain, mov
     return knob, shown, where(late == len(opens), last, asked), won, free
 
 
+def two_steps(knob, shown, last, opens, balls, hit, gain, moves, targets, fresh, low, high):
+    """Two agent steps from each of K guesses: (knob, shown, last, won, free), each [(3 * ways) ** 2 * K].
+
+    `opens`, `balls` Float[2 * F] for the frames of both steps; the rest as in `play`.
+    """
+    frames = len(opens) // 2
+    ways = frames + 1
+    many = 3 * ways * len(knob)
+    knob, shown, last, won, free = play(
+        branch(knob, 3 * ways), branch(shown, 3 * ways), branch(last, 3 * ways),
+        branch_asked(ways, len(knob)), branch_late(ways, len(knob)), zeros(many), ones(many),
+        opens[0:frames], balls[0:frames], hit, gain, moves, targets, fresh, low, high,
+    )  # fmt: skip
+    return play(
+        branch(knob, 3 * ways), branch(shown, 3 * ways), branch(last, 3 * ways),
+        branch_asked(ways, many), branch_late(ways, many), branch(won, 3 * ways), branch(free, 3 * ways),
+        opens[frames : 2 * frames], balls[frames : 2 * frames], hit, gain, moves, targets, fresh, low, high,
+    )  # fmt: skip
+
+
 def after_step(values, odds):
     """Float[3, n]: value of each move asked for, from the values Float[3 * ways * n] of a step's branches."""
     ways = len(take(odds, 0))
     return matmul(odds, reshape(values, ways, len(values) // ways))
+
+
+def best_asked(values):
+    """Float[n]: the best of the three moves, from Float[3, n]."""
+    return maximum(take(values, 0), maximum(take(values, 1), take(values, 2)))

@@ -6,9 +6,9 @@ where the ball arrives (the goal), so that one table serves every landing point.
 Does not know: any game's walls, ball or scoring. The ends of the paddle's range are ignored, which only makes it
 more careful there.
 
-State: target minus goal (OFFSETS bins of 1 px), target minus displayed (`lag` bins of 1 px on each side of 0,
-12 where the display is refreshed every frame, 24 where every second), move executed last. Moves are 0 stay, 1 towards larger positions, 2 towards smaller ones. Values run over rows
-`3 * last + asked` and columns of states.
+State: target minus goal (OFFSETS bins of 1 px), target minus displayed (`lag` bins of 1 px on each side of 0: 12
+where the display is refreshed every frame, 24 where every second), move executed last. Moves are 0 stay, 1 towards
+larger positions, 2 towards smaller ones. Values run over rows `3 * last + asked` and columns of states.
 """
 
 PITCH = 6  # px the target moves per executed frame (measured: 6, 6, 6, 6, 6, 6, 4; mean 5.74)
