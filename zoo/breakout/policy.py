@@ -86,8 +86,7 @@ REACH = 38.0  # px; beyond it there is only one way to go
 AWAY = 0.00001  # per px and frame: prefer to be there early, but never at the price of a hit
 PATIENCE = 6  # returns without a brick before a loop is suspected
 DOUBT_AIM = 12  # ... before the aim is doubted
-GIVE_UP = 60  # ... before a spare ball is given up for a fresh one
-BALLS = 5
+GIVE_UP = 60  # ... before one of the five balls is given up for a fresh one
 SLACK = 4.0 + 3.0 * FRAMESKIP  # px of tolerance while waiting: a sticky step overshoots by up to three frames
 
 
@@ -377,7 +376,7 @@ def act(scene, memory):
     if not follow_ball(scene, memory):
         return serve(memory), "serve"
     memory.serving = False
-    if memory.dry >= GIVE_UP and memory.balls < BALLS:
+    if memory.dry >= GIVE_UP and memory.balls < 5:
         out = LEFTMOST if memory.x > 80.0 else RIGHTMOST
         return as_action(memory, travel(memory, out, SLACK)), "give up a ball: no brick for long"
     x, frames = landing(scene, memory)
