@@ -34,7 +34,7 @@ def export(net: Detector, path: str | Path, provenance: dict[str, Any], check: n
     schema = net.layout.schema
     helper_metadata = {
         "triune.format": str(FORMAT),
-        "triune.schema": json.dumps(schema.to_config(), sort_keys=True),
+        "triune.schema": json.dumps(schema.to_config()),
         "triune.fingerprint": schema.fingerprint,
         "triune.versions": json.dumps(
             {"torch": torch.__version__, "onnx": onnx.__version__, "onnxruntime": onnxruntime.__version__}

@@ -151,8 +151,8 @@ class SceneSchema:
 
     @property
     def fingerprint(self) -> str:
-        """sha256 of the canonical form; weights, stores and bundles carry it."""
-        return hashlib.sha256(json.dumps(self.to_config(), sort_keys=True).encode()).hexdigest()
+        """sha256 of the canonical form; weights, stores and bundles carry it. Order of things is part of it."""
+        return hashlib.sha256(json.dumps(self.to_config()).encode()).hexdigest()
 
     def slot(self, thing: str, index: int = 0) -> slice:
         """Where slot `index` of `thing` stands in the flat vector."""
@@ -191,13 +191,17 @@ class SceneSchema:
         return Scene(parts)
 
     def to_config(self) -> dict[str, Any]:
-        """The `[scene]` table this schema came from, in canonical form (JSON-able)."""
+        """The `[scene]` table this schema came from, in canonical form (JSON-able).
+
+        Keys are sorted, things, grids and gauges stand in declared order, which is that of the flat vector: write it
+        as JSON without sorting.
+        """
 
         def table(items: tuple[Any, ...]) -> dict[str, Any]:
-            return {i.name: {k: v for k, v in asdict(i).items() if k != "name"} for i in items}
+            return {i.name: {k: v for k, v in sorted(asdict(i).items()) if k != "name"} for i in items}
 
-        config = {"format": SCHEMA_FORMAT, "crop": self.crop, "window": self.window}
-        config |= {"things": table(self.things), "grids": table(self.grids), "gauges": table(self.gauges)}
+        config = {"crop": self.crop, "format": SCHEMA_FORMAT, "gauges": table(self.gauges), "grids": table(self.grids)}
+        config |= {"things": table(self.things), "window": self.window}
         canonical: dict[str, Any] = json.loads(json.dumps(config))
         return canonical
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from typing import Any
 
 import numpy as np
@@ -56,6 +57,9 @@ def test_wrong_vector_length_is_an_error() -> None:
 def test_config_round_trip_and_fingerprint() -> None:
     again = SceneSchema.from_config(SCHEMA.to_config())
     assert again == SCHEMA and again.fingerprint == SCHEMA.fingerprint
+    swapped = {**CONFIG, "things": dict(reversed(CONFIG["things"].items()))}
+    assert SceneSchema.from_config(swapped).fingerprint != SCHEMA.fingerprint, "order is layout"
+    assert SceneSchema.from_config(json.loads(json.dumps(SCHEMA.to_config()))).names == SCHEMA.names
     other = copy.deepcopy(CONFIG)
     other["things"]["ball"]["size"] = [3, 4]
     assert SceneSchema.from_config(other).fingerprint != SCHEMA.fingerprint
