@@ -36,6 +36,7 @@ class PythonCode:
         self.names: dict[Value, str] = {}
         self.inlined: dict[Value, str] = {}
         self.known: dict[Value, bool] = {}
+        self.risky: set[Value] = set()  # values whose text may fault
         self.serial = 0
         self.ops = PythonOps(self.text, self.fresh, self.constant)
         self.uses: Counter[Value] = Counter()
@@ -78,6 +79,13 @@ class PythonCode:
                 return False
             at = self.parents[at][1]
         return True
+
+    def is_risky(self, op: Op) -> bool:
+        """May evaluating the op's text fault, by itself or by what has been written into it?"""
+        risky = ops.can_fault(op) or any(a in self.risky and a in self.inlined for a in op.args)
+        if risky:
+            self.risky.update(op.results)
+        return risky
 
     # --- operands --------------------------------------------------------------------------------
 
@@ -132,7 +140,7 @@ class PythonCode:
         """A pure op: kept for its one use, or a variable."""
         value = op.result
         text = self.ops.expression(op)
-        if len(text) < LONGEST and self.may_inline(value, block, ops.can_fault(op)):
+        if len(text) < LONGEST and self.may_inline(value, block, self.is_risky(op)):
             self.inlined[value] = text
         elif op.name == "memory" and not self.uses[value]:
             return
@@ -147,7 +155,7 @@ class PythonCode:
         if text is None:
             return False
         value = op.result
-        if len(text) < LONGEST and self.may_inline(value, block, ops.can_fault(op)):
+        if len(text) < LONGEST and self.may_inline(value, block, self.is_risky(op)):
             self.inlined[value] = text
         else:
             self.names[value] = self.fresh()
@@ -304,12 +312,13 @@ class PythonCode:
         for name, new in zip(self.graph.fields, results[head:], strict=True):
             if not is_load(new, name):
                 stores.append((name, self.text(new)))
-        answer = ", ".join(self.atom(self.text(r), bool(stores)) for r in results[:head])
-        if not within(action, 0, self.graph.n_actions - 1):
-            self.line(f"if not 0 <= {self.text(action)} < {self.graph.n_actions}: bad_action({self.text(action)})")
+        unsure = not within(action, 0, self.graph.n_actions - 1)
+        atoms = [self.atom(self.text(r), bool(stores) or unsure) for r in results[:head]]
+        if unsure:
+            self.line(f"if not 0 <= {atoms[0]} < {self.graph.n_actions}: bad_action({atoms[0]})")
         for name, text in [(n, self.atom(t, len(stores) > 1)) for n, t in stores]:
             self.line(f"memory.{name} = {text}")
-        self.line(f"return {answer}")
+        self.line(f"return {', '.join(atoms)}")
         return True
 
     def atom(self, text: str, needed: bool) -> str:
