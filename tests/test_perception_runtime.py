@@ -116,3 +116,12 @@ def test_a_window_takes_the_maximum_of_the_last_frames_and_reset_forgets():
 def test_play_needs_neither_torch_nor_onnx():
     code = "import sys, perception.runtime, perception.tracker; assert not {'torch', 'onnx'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).resolve().parent.parent)
+
+
+def test_the_order_of_things_survives_the_file():
+    things = {"zebra": {}, "ant": {"size": [9, 9]}}
+    schema = SceneSchema.from_config({**CONFIG, "things": things})
+    assert Eyes.parse(weights(schema), schema).schema.names == schema.names
+    with pytest.raises(PerceptionError, match="another scene schema"):
+        turned = SceneSchema.from_config({**CONFIG, "things": dict(reversed(things.items()))})
+        Eyes.parse(weights(schema), turned)

@@ -69,6 +69,7 @@ def test_it_learns_things_crowds_grids_and_gauges(tmp_path):
     assert metrics["gauges"]["air"]["error_mean"] < 0.5
     assert metrics["torch_onnx_gap"] < 0.02
     eyes = Eyes.load(tmp_path / "eyes.onnx", SCHEMA)
+    assert eyes.schema.names == SCHEMA.names, "the order of things survives the file"
     assert eyes.provenance["metrics"]["things"] == metrics["things"]
     assert eyes.provenance["samples"] == toy().fingerprint() and eyes.provenance["steps"] == 700
     assert [p.name for p in tmp_path.iterdir()] == ["eyes.onnx"], "no sidecar, no checkpoint left"
