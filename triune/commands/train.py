@@ -10,7 +10,7 @@ from triune.commands import collect, common
 from triune.console import Console
 from triune.errors import TriuneError
 
-STEPS = 3000
+STEPS = 3500
 SECONDS_A_STEP = 0.12  # on one core of 2024; only turns --minutes into a number of steps
 
 
