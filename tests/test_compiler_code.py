@@ -161,6 +161,13 @@ def test_compiled_rules_overrule_in_the_controller() -> None:
     assert batch.actions.tolist() == [3, 1] and batch.memory["steps"].tolist() == [1, 1]
 
 
+def test_a_rule_may_be_named_like_anything_in_the_generated_code() -> None:
+    for name in ("gather", "T0", "v1", "step", "bad_int", "errstate"):
+        text = f'def {name}(scene, memory, action):\n    """R"""\n    return take(arange(4), 3 - action)\n'
+        rules = compile_safety(text, SCHEMA, CONSTANTS)
+        assert rules.namespace[name](None, rules.start(), 1) == 2
+
+
 def task(name: str, frameskip: int, sticky: float) -> tuple[SceneSchema, dict[str, Any], list[str]]:
     config = tomllib.loads((ZOO / name / "system.toml").read_text())
     actions = config["env"]["actions"]

@@ -23,7 +23,7 @@ from logic.compiler.limits import Limits, Meter, OverBudget
 from logic.compiler.loops import Lowering
 from logic.compiler.lower import POLICY_PARAMETERS, RULE_PARAMETERS, lower
 from logic.compiler.modules import Library, Loader, action_names, predefined_values
-from logic.compiler.python_code import to_python
+from logic.compiler.python_code import ENTRY, to_python
 from logic.compiler.text import guarded_stack
 from logic.errors import LogicError
 from logic.runner import Module, Program, shipped_library
@@ -205,7 +205,7 @@ def _function(graph: Graph) -> tuple[Callable[..., Any], str]:
     """The generated function and its text."""
     text, names = to_python(graph)
     exec(compile(text, f"<compiled {graph.name}>", "exec"), names)  # noqa: S102 - text generated from the IR, not the source
-    made: Callable[..., Any] = names[graph.name]
+    made: Callable[..., Any] = names[ENTRY]
     return made, text
 
 

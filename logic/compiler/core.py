@@ -181,6 +181,8 @@ class _Join:
             return self.values(a, b, wanted)
         if isinstance(a, Broken) or isinstance(b, Broken):
             return a if isinstance(a, Broken) else b
+        if isinstance(a, Pack) and isinstance(b, Pack):
+            return self.answers(a, b) or Broken()
         return a if a == b else Broken(f"{name!r} is not the same kind of thing on both paths", "use two names")
 
     def answers(self, a: Bound | None, b: Bound | None) -> Bound | None:

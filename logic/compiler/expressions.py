@@ -334,11 +334,18 @@ class Expressions(Core):
 
     def choose(self, node: ast.AST, condition: Value, then: Callable[[], Bound], other: Callable[[], Bound]) -> Value:
         """The value of one of two expressions; only the chosen one is evaluated."""
+        return self.value(node, self.choose_any(node, condition, then, other))
+
+    def choose_any(
+        self, node: ast.AST, condition: Value, then: Callable[[], Bound], other: Callable[[], Bound]
+    ) -> Bound:
+        """The same where tuples may be chosen between, too."""
         name = f"${len(self.state.locals)}"
 
         def side(make: Callable[[], Bound]) -> Callable[[], None]:
             def run() -> None:
-                self.state.locals[name] = self.value(node, make())
+                made = make()
+                self.state.locals[name] = made if isinstance(made, Pack) else self.value(node, made)
 
             return run
 
@@ -346,11 +353,13 @@ class Expressions(Core):
         found = self.state.locals.pop(name)
         if isinstance(found, Broken) and found.why:
             raise self.wrong(node, "the two sides are of different types", "give both sides one type")
-        return self.value(node, found)
+        return found
 
     def on_ifexp(self, node: ast.IfExp) -> Bound:
         condition = self.truth(node.test, self.evaluate(node.test))
-        return self.choose(node, condition, lambda: self.expression(node.body), lambda: self.expression(node.orelse))
+        return self.choose_any(
+            node, condition, lambda: self.expression(node.body), lambda: self.expression(node.orelse)
+        )
 
     def on_boolop(self, node: ast.BoolOp) -> Bound:
         is_and = isinstance(node.op, ast.And)

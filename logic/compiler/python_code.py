@@ -18,6 +18,7 @@ from logic.compiler.limits import OverBudget
 from logic.compiler.python_ops import NAMES, PythonOps
 from logic.compiler.ranges import within
 
+ENTRY = "step"  # not the policy's own name for it, which might hide one of NAMES
 DEEPEST = 90  # Python's own limit on indentation is 100
 LONGEST = 400  # characters of an expression before it gets a variable
 _VARIABLE = re.compile(r"\bv\d+\b")
@@ -339,7 +340,7 @@ class PythonCode:
             self.line('with errstate(divide="raise", invalid="raise"):')
             self.depth += 1
         self.tail(self.graph.body, self.answer, list(self.graph.body.results))
-        return "\n".join([f"def {self.graph.name}(scene, memory{params}):", *self.lines, ""])
+        return "\n".join([f"def {ENTRY}(scene, memory{params}):", *self.lines, ""])
 
 
 def is_load(value: Value, field: str) -> bool:
