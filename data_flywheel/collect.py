@@ -112,14 +112,15 @@ def _open(spec: SystemSpec, teacher: Teacher, folder: Path, frames: int, resume:
         raise DataError(f"{folder} has {len(there.numbers())} shards already; resume, or name another folder")
     for name in ("task", "fingerprint", "teacher", "triune", "shards"):
         _same(folder, name, getattr(there.manifest, name), getattr(wanted, name))
-    for name in ("plan", "policy"):
-        _same(folder, name, there.manifest.extra.get(name), wanted.extra[name])
+    _same(folder, "plan", there.manifest.extra.get("plan"), wanted.extra["plan"])
+    if len(there.numbers()) < wanted.shards:  # a finished set is what it is; half a set must not mix two policies
+        _same(folder, "policy", there.manifest.extra.get("policy"), digest)
     return there
 
 
 def _same(folder: Path, name: str, there: object, wanted: object) -> None:
     if there != wanted:
-        raise DataError(f"{folder} was collected with another {name} ({there!r}, now {wanted!r}); name another folder")
+        raise DataError(f"{folder} was collected with another {name} ({there!r}, now {wanted!r}); remove it or name another folder")
 
 
 def _version() -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -217,3 +218,16 @@ def test_the_observer_delivers_the_teachers_scene() -> None:
         scene = teacher.schema.read(env.observed.copy())
     assert scene.player.seen and scene.player.x == 142 and scene.player.w == 4
     assert callable(observer("pong"))
+
+
+def test_another_policy_stops_half_a_set_but_not_a_finished_one(collected: Path, task: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "set"
+    shutil.copytree(collected, folder)
+    manifest = folder / "manifest.json"
+    record = json.loads(manifest.read_text())
+    record["extra"]["policy"] = "another"
+    manifest.write_text(json.dumps(record))
+    assert collect(task, folder, FRAMES, workers=1).made == 0
+    Dataset(folder).path(0).unlink()
+    with pytest.raises(DataError, match="another policy .* remove it or name another folder"):
+        collect(task, folder, FRAMES, workers=1)
