@@ -38,6 +38,7 @@ class BatchOps:
 
     def __init__(self, n: int, vectors: Array, memory: Mapping[str, Array], get: Callable[[Value], Any]) -> None:
         self.n, self.vectors, self.memory, self.get = n, vectors, memory, get
+        self.columns = np.ascontiguousarray(vectors.T)  # [size, N]: one field of all scenes lies together
         self.active = np.ones(n, bool)
         self.fault = np.zeros(n, bool)
         self.rows = np.arange(n)
@@ -231,7 +232,7 @@ class BatchOps:
         if op.args:
             column = self.vectors[self.rows, offset + op.attrs["step"] * self.at(op.args[0], op.attrs["count"])]
         else:
-            column = self.vectors[:, offset]
+            column = self.columns[offset]
         return column > 0.5 if op.result.type.kind == "bool" else column.astype(np.float64)
 
     def op_grid(self, op: Op) -> Array:
@@ -239,7 +240,7 @@ class BatchOps:
         return self.vectors[:, offset : offset + size].reshape(self.n, *(op.result.type.shape or ())) > 0.5
 
     def op_gauge(self, op: Op) -> Array:
-        return self.vectors[:, op.attrs["offset"]].astype(np.float64)
+        return self.columns[op.attrs["offset"]].astype(np.float64)
 
     # --- moving elements -------------------------------------------------------------------------
 

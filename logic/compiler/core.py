@@ -33,6 +33,7 @@ class Core:
         self.frame = Frame(Scope("policy"), None)
         self.stack: list[tuple[str, str]] = []
         self.tabling = False
+        self.shortcut: Callable[..., Bound | None] | None = None  # a faster way to a helper's answer while tabling
         self.entry = ""  # "policy" or "rule" while `act` or a rule is lowered
         self.answers: dict[object, tuple[Bound, object]] = {}  # of helpers called with constants while tabling
 

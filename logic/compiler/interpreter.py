@@ -28,6 +28,7 @@ class Interpreter:
     def __init__(self, meter: Meter, given: dict[Value, Any] | None = None) -> None:
         self.meter = meter
         self.values: dict[Value, Any] = dict(given or {})
+        self.costs: dict[Op, float] = {}  # types are fixed, so each op's cost is worked out once
 
     def get(self, value: Value) -> Any:
         """What a value is now."""
@@ -43,7 +44,9 @@ class Interpreter:
             elif op.name == "for":
                 self.loop(op)
             elif op.name not in ops.INPUTS:  # inputs are given
-                self.meter.spend(ops.cost(op) + 2500.0)
+                if op not in self.costs:
+                    self.costs[op] = ops.cost(op) + 2500.0
+                self.meter.spend(self.costs[op])
                 values[op.results[0]] = self.pure(op)
         return [self.get(r) for r in block.results]
 

@@ -17,7 +17,7 @@ from logic.compiler.diagnostics import Abort, did_you_mean
 from logic.compiler.ir import BOOL, FLOAT, INT, Field, Type, Value
 from logic.compiler.loops import Lowering
 from logic.compiler.structure import LIBRARY, Structure, valid_name
-from logic.compiler.tables import reaches_loop, tabulate
+from logic.compiler.tables import Shortcuts, reaches_loop, tabulate
 from logic.compiler.text import parse
 from logic.compiler.words import ARITY, OTHER_WORDS
 from logic.errors import LogicError
@@ -34,6 +34,7 @@ class Loader:
 
     def __init__(self, low: Lowering, library: Library) -> None:
         self.low, self.library = low, library
+        self.shortcuts = low.shortcut = Shortcuts(low)
         self.reporter = low.reporter
         self.sources: dict[str, str] = {}
         self.modules: dict[str, Scope | None] = {}
@@ -162,8 +163,9 @@ class Loader:
         try:
             if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id == "tunable":
                 return self.tunable(scope, call, name)
-            found = tabulate(self.low, call) if reaches_loop(call, scope) else None
+            found = tabulate(self.low, lambda: self.low.expression(call), call) if reaches_loop(call, scope) else None
             if found is None:
+                self.shortcuts.failed(call, scope)
                 found = self.low.expression(call)
             if isinstance(found, Value) and found.const is None:
                 raise self.low.wrong(node, f"{name} is not a constant", "compute it from numbers and other constants")

@@ -7,6 +7,7 @@ shape of what they carry cannot be lowered as a loop; folding (modules.py) then 
 from __future__ import annotations
 
 import ast
+from collections.abc import Callable
 
 from logic.compiler.bound import Bound, Pack, Scope, State, Wrong
 from logic.compiler.effects import find_function
@@ -15,7 +16,7 @@ from logic.compiler.ir import Block, Value
 from logic.compiler.limits import Limits, Meter, OverBudget
 from logic.compiler.loops import Lowering
 
-_TRIAL = Limits(nodes=6_000, calls=1_500, unrolled=600)
+_TRIAL = Limits(nodes=2_000, calls=500, unrolled=150)  # beyond it folding is no slower
 
 
 def reaches_loop(node: ast.expr, scope: Scope, seen: set[tuple[str, str]] | None = None) -> bool:
@@ -38,8 +39,36 @@ def reaches_loop(node: ast.expr, scope: Scope, seen: set[tuple[str, str]] | None
     return False
 
 
-def tabulate(low: Lowering, node: ast.expr) -> Bound | None:
-    """The constant, by way of IR; None when that does not work and folding must try (and report)."""
+class Shortcuts:
+    """Helpers with loops of their own that a folded table calls: each call by way of IR, unless that has failed."""
+
+    def __init__(self, low: Lowering) -> None:
+        self.low = low
+        self.loops: dict[tuple[str, str], bool] = {}
+
+    def failed(self, call: ast.expr, scope: Scope) -> None:
+        """A table's own call did not work this way: do not try it again one level down."""
+        if isinstance(call, ast.Call) and isinstance(call.func, ast.Name):
+            target = find_function(call.func.id, scope)
+            if target is not None:
+                self.loops[target[0].file, target[1].name] = False
+
+    def __call__(
+        self, node: ast.Call, scope: Scope, function: ast.FunctionDef, given: dict[str, Bound]
+    ) -> Bound | None:
+        """The helper's answer, or None."""
+        key = (scope.file, function.name)
+        if key not in self.loops:
+            self.loops[key] = any(isinstance(n, ast.For) for n in ast.walk(function))
+        if not self.loops[key]:
+            return None
+        found = tabulate(self.low, lambda: self.low.run_inline(node, scope, function, given), node)
+        self.loops[key] = found is not None
+        return found
+
+
+def tabulate(low: Lowering, make: Callable[[], Bound], node: ast.expr) -> Bound | None:
+    """The constant that `make` lowers, by way of IR; None when folding must try instead (and report)."""
     block = Block()
     outer = low.tabling, low.state, low.meter, low.builder.block, low.builder.scopes
     trial = Meter(_TRIAL)
@@ -47,7 +76,7 @@ def tabulate(low: Lowering, node: ast.expr) -> Bound | None:
     low.builder.block, low.builder.scopes = block, [{}]
     try:
         with low.reporter.attempt() as said:
-            found: Bound | None = low.expression(node)
+            found: Bound | None = make()
     except (Wrong, OverBudget):
         found = None
     finally:
