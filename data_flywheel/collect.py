@@ -120,7 +120,8 @@ def _open(spec: SystemSpec, teacher: Teacher, folder: Path, frames: int, resume:
 
 def _same(folder: Path, name: str, there: object, wanted: object) -> None:
     if there != wanted:
-        raise DataError(f"{folder} was collected with another {name} ({there!r}, now {wanted!r}); remove it or name another folder")
+        what = f"another {name} ({there!r}, now {wanted!r})"
+        raise DataError(f"{folder} was collected with {what}; remove it or name another folder")
 
 
 def _version() -> str:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -223,10 +223,8 @@ def test_the_observer_delivers_the_teachers_scene() -> None:
 def test_another_policy_stops_half_a_set_but_not_a_finished_one(collected: Path, task: Path, tmp_path: Path) -> None:
     folder = tmp_path / "set"
     shutil.copytree(collected, folder)
-    manifest = folder / "manifest.json"
-    record = json.loads(manifest.read_text())
-    record["extra"]["policy"] = "another"
-    manifest.write_text(json.dumps(record))
+    manifest = Dataset(folder).manifest
+    Dataset.create(folder, replace(manifest, extra={**manifest.extra, "policy": "another"}))
     assert collect(task, folder, FRAMES, workers=1).made == 0
     Dataset(folder).path(0).unlink()
     with pytest.raises(DataError, match="another policy .* remove it or name another folder"):
