@@ -30,6 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--report", nargs="?", const="", metavar="HTML", help="write report.html (default: into the run)"
     )
+    parser.add_argument("--card", action="store_true", help="enter the figures into the task's score card")
     parser.add_argument(
         "--steps", type=common.positive, metavar="N", help="cut episodes short: a quick look, not a score"
     )
@@ -46,6 +47,10 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     show(result, console)
     payload = result.to_dict()
     del payload["episodes"]
+    if args.card:
+        from triune.card import record
+
+        console.say(f"card       {record(system, result, args.steps)}")
     if args.report is not None:
         from triune.report import write_report
 

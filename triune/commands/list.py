@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
-from pathlib import Path
 from typing import Any
 
 from triune.console import Console, table
@@ -16,18 +14,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """No arguments."""
 
 
-def score_card(folder: Path) -> dict[str, Any]:
-    """`scores.json` of a task: protocol -> figures; empty when there is none."""
-    try:
-        card: dict[str, Any] = json.loads((folder / "scores.json").read_text())
-    except (OSError, ValueError):
-        return {}
-    return card
-
-
 def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     """Payload: `tasks`, each with name, title, environment, parts, protocols' figures."""
     from envs.spec import load_spec, task_names
+    from triune.card import read_scores
 
     tasks: list[dict[str, Any]] = []
     for name in task_names():
@@ -36,7 +26,7 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
         tasks.append(
             {"name": name, "title": spec.title, "env": spec.env.id, "protocol": spec.env.protocol,
              "actions": list(spec.env.actions), "folder": str(spec.folder), "parts": parts,
-             "scores": score_card(spec.folder)}
+             "scores": read_scores(spec.folder)}
         )  # fmt: skip
     rows = [[t["name"], t["env"], _missing(t["parts"]), _figures(t["scores"])] for t in tasks]
     console.say(table(rows, ["task", "environment", "parts", "mean score [95 % interval], from pixels"]))
