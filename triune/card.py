@@ -23,8 +23,8 @@ SCORES, CARD = "scores.json", "README.md"
 ORDER = ("seed", "seed-sticky", "classic", "sticky")
 HEAD = """# {title}
 
-Written by `triune eval {task} --card`; do not edit by hand. Scores are game scores, means over gate seeds with a 95 % bootstrap
-interval. "Perfect sight" is the same policy on the teacher's exact scenes: the difference is the price of seeing.
+Written by `triune eval {task} --card`; do not edit by hand. Scores are game scores, means over gate seeds with a 95 %
+bootstrap interval. "Perfect sight" is the same policy on the teacher's exact scenes: the difference is the price of seeing.
 
 | protocol | from pixels | worst seed | perfect sight | worst seed | n | command |
 |---|---|---|---|---|---|---|
@@ -61,11 +61,12 @@ def record(system: System, result: Result, steps_limit: int | None) -> Path:
 def _figures(system: System, result: Result) -> dict[str, Any]:
     seeds = f"{result.seeds[0]}:{result.seeds[-1] + 1}"
     eyes = " --eyes teacher" if result.eyes == "teacher" else ""
+    command = f"triune eval {result.task} --protocol {result.protocol} --seeds {seeds}{eyes}"
     return {
         "mean": result.mean, "ci95": result.ci95, "iqm": result.iqm, "worst_decile": result.worst_decile,
         "worst": min(result.scores), "n": len(result.scores), "scores": result.scores, "frames": result.frames,
         "interventions": result.interventions, "faults": result.faults, "hashes": system.hashes(),
-        "triune": __version__, "command": f"triune eval {result.task} --protocol {result.protocol} --seeds {seeds}{eyes}",
+        "triune": __version__, "command": command,
     }  # fmt: skip
 
 
