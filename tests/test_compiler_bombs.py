@@ -50,6 +50,9 @@ BOMBS = {
     "nested shape changes": shapes(3),
     "many statements": policy("\n".join(f"x{i} = scene.ball.x + {i}.0" for i in range(2_000))),
     "too many statements": policy("\n".join(f"x{i} = scene.ball.x + {i}.0" for i in range(40_000))),
+    "unknown names": policy(
+        "\n".join(f"x{i} = unknown{i}" for i in range(3_000)), "\n".join(f"KNOWN{i} = {i}" for i in range(3_000))
+    ),
     "wide product": policy("a = zeros(4000, 1) + zeros(1, 4000)"),
     "bad loops": policy(
         "for i in range(60):\n    for j in range(60):\n        for k in range(60):\n            x = nope"

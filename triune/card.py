@@ -24,7 +24,8 @@ ORDER = ("seed", "seed-sticky", "classic", "sticky")
 HEAD = """# {title}
 
 Written by `triune eval {task} --card`; do not edit by hand. Scores are game scores, means over gate seeds with a 95 %
-bootstrap interval. "Perfect sight" is the same policy on the teacher's exact scenes: the difference is the price of seeing.
+bootstrap interval. "Perfect sight" is the same policy on the teacher's exact scenes: the difference is the price of
+seeing.
 
 | protocol | from pixels | worst seed | perfect sight | worst seed | n | command |
 |---|---|---|---|---|---|---|

@@ -81,6 +81,9 @@ class _Compilation:
             graphs = [(f, lower(self.low, scope, f)) for f in entries]
             if not self.reporter.found:
                 return scope, graphs
+        if not self.reporter.found:  # given up in the middle of an attempt, whose errors are not kept
+            self.reporter.said = 0
+            self.reporter.say(name, self.place(), "too many errors", "correct the first ones in the file", "budget")
         return None
 
     def act(self, scope: Scope) -> list[ast.FunctionDef]:

@@ -13,6 +13,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 MOST = 200  # after so many the rest is noise
+GIVE_UP = 1000  # errors said, repeated ones included, after which compilation stops
+CANDIDATES = 500  # names looked at for a suggestion
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,7 @@ class Reporter:
         self.found: list[Diagnostic] = []
         self.lines: dict[str, list[str]] = {}
         self.calls: list[str] = []
+        self.said = 0
 
     def add_source(self, file: str, text: str) -> None:
         """Remember a text so that diagnostics can quote its lines."""
@@ -54,6 +57,9 @@ class Reporter:
 
     def say(self, file: str, node: ast.AST | tuple[int, int], message: str, instead: str = "", what: str = "") -> None:
         """Report one error at a node or at (line, column from 1)."""
+        self.said += 1
+        if self.said > GIVE_UP:
+            raise Abort("too many errors")
         line, column = place(node)
         lines = self.lines.get(file, [])
         text = lines[line - 1].strip()[:200] if 0 < line <= len(lines) else ""
@@ -99,7 +105,7 @@ def place(node: ast.AST | tuple[int, int]) -> tuple[int, int]:
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """`did you mean 'x'?` or nothing."""
-    close = difflib.get_close_matches(name, sorted(known), 1)
+    close = difflib.get_close_matches(name[:64], sorted(known)[:CANDIDATES], 1)
     return f"did you mean {close[0]!r}?" if close else ""
 
 

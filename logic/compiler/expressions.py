@@ -108,8 +108,8 @@ class Expressions(Core):
         return self.builder.const(value)
 
     def reason(self, node: ast.Constant, text: str) -> Value:
-        if len(text) > 200:
-            raise self.wrong(node, "a reason of more than 200 characters", "shorten it")
+        if len(text) > 200 or not text.isprintable():
+            raise self.wrong(node, "a reason is at most 200 printable characters", "shorten it, or write plain text")
         if text not in self.reasons:
             self.reasons.append(text)
         lines = self.reason_lines.setdefault(text, [])
