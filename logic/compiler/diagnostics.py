@@ -13,8 +13,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 MOST = 200  # after so many the rest is noise
-GIVE_UP = 1000  # errors said, repeated ones included, after which compilation stops
-CANDIDATES = 500  # names looked at for a suggestion
+GIVE_UP = 300  # errors said, repeated ones included, after which compilation stops
+CANDIDATES = 120  # names looked at for a suggestion
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,8 @@ def place(node: ast.AST | tuple[int, int]) -> tuple[int, int]:
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """`did you mean 'x'?` or nothing."""
-    close = difflib.get_close_matches(name[:64], sorted(known)[:CANDIDATES], 1)
+    near = sorted(known, key=lambda k: (abs(len(k) - len(name)), k))[:CANDIDATES]
+    close = difflib.get_close_matches(name[:64], near, 1)
     return f"did you mean {close[0]!r}?" if close else ""
 
 
