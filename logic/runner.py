@@ -8,6 +8,7 @@ the same `Program`; until then text of unknown origin must not come here (see `t
 from __future__ import annotations
 
 import ast
+import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -102,14 +103,24 @@ def _link(node: ast.ImportFrom, namespace: dict[str, Any], sources: dict[str, st
         namespace[alias.name] = part.namespace[alias.name]
 
 
+class _NoInPlace(ast.NodeTransformer):
+    """`a += b` as `a = a + b`: arrays are values, and numpy would change a table or a snapshot in place."""
+
+    def visit_AugAssign(self, node: ast.AugAssign) -> ast.Assign:
+        read = copy.deepcopy(node.target)
+        read.ctx = ast.Load()
+        return ast.copy_location(ast.Assign([node.target], ast.BinOp(read, node.op, node.value)), node)
+
+
 def _run(tree: ast.Module, name: str, namespace: dict[str, Any]) -> dict[str, Any]:
     """Execute constants and functions in order; evaluate Memory's defaults after them."""
     fields: dict[str, Any] = {}
     body: list[ast.stmt] = [n for n in tree.body if isinstance(n, (ast.FunctionDef, ast.Assign))]
     # Tables are computed by helpers that may stand below them.
     body.sort(key=lambda n: isinstance(n, ast.Assign))
+    plain = ast.fix_missing_locations(_NoInPlace().visit(ast.Module(body, [])))
     try:
-        exec(compile(ast.Module(body, []), name, "exec"), namespace)  # noqa: S102 - trusted text only, see above
+        exec(compile(plain, name, "exec"), namespace)  # noqa: S102 - trusted text only, see above
         for node in tree.body:
             for item in node.body if isinstance(node, ast.ClassDef) else ():
                 if isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name) and item.value is not None:

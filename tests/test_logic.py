@@ -57,6 +57,15 @@ def test_policy_runs_with_memory_tables_and_reasons() -> None:
     assert c.memory.n == 0 and c.memory.trail.tolist() == [0.0, 0.0, 0.0]
 
 
+def test_augmented_assignment_never_writes_into_a_table_or_a_snapshot() -> None:
+    c = controller(
+        POLICY.replace("    if scene", "    t = TABLE\n    t += 1\n    memory.trail += 1.0\n    if scene", 1)
+    )
+    c.decide(scene(1.0))
+    assert c.program.module.namespace["TABLE"].tolist() == [0, 1, 4, 9]
+    assert c.memory.trail.tolist() == [1.0, 1.0, 2.0] and c.program.start().trail.tolist() == [0.0, 0.0, 0.0]
+
+
 FAULTS = {
     "division": "x = 1.0 / (scene.ball.x - 3.0)",
     "index": "x = take(TABLE, 9)",
