@@ -76,7 +76,13 @@ def test_interrupted_eval_keeps_what_is_done_and_resumes(tmp_path: Path) -> None
     words = ["eval", "pong", "--eyes", "teacher", "--seeds", "0:40", "--steps", "400", "--workers", "1", "--out", "r"]
     env = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(
-        [sys.executable, "-m", "triune", *words], cwd=tmp_path, env=env, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-m", "triune", *words],
+        cwd=tmp_path,
+        env=env,
+        stderr=subprocess.PIPE,
+        text=True,
+        # a shell's background job starts with Ctrl-C ignored, and so would the tests it runs
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     while not list(tmp_path.glob("r/episodes/*.npz")) and process.poll() is None:
         time.sleep(0.05)
