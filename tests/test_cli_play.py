@@ -146,3 +146,9 @@ def test_python_interface(task: str) -> None:
             break
     result = system.evaluate(protocol="classic", seeds=range(2), eyes="teacher", limit=25)
     assert result.steps == 50 and len(result.scores) == 2 and result.ci95 is not None
+
+
+def test_bench_speed_compares_both_emulators_with_the_stack(tmp_path: Path) -> None:
+    found = payload("bench", "speed", "pong", "--rounds", "2", "--json", cwd=tmp_path)
+    assert 0 < found["stack_fps"] < found["emulator_fps"]
+    assert 0 < found["ratio"] < 1 and set(found["microseconds"]) >= {"emulator", "transfer", "eyes", "tracker"}

@@ -48,9 +48,10 @@ def _speed(system: System, args: argparse.Namespace, console: Console) -> dict[s
 
     found = speed(system, args.rounds, progress=lambda done, total: console.progress(done, total, "alternating blocks"))
     console.say(f"{system.name}, {found['protocol']}, frameskip 1, core {found['core']}")
-    console.say(f"bare emulator  {found['emulator_fps']:.0f} frames/s")
+    blind = f"{found['blind_fps']:.0f} if nobody fetches them"
+    console.say(f"bare emulator  {found['emulator_fps']:.0f} frames/s ({blind})")
     console.say(f"pixel stack    {found['stack_fps']:.0f} frames/s")
-    console.say(f"ratio          {found['ratio']:.3f}")
+    console.say(f"ratio          {found['ratio']:.3f} ({found['ratio_blind']:.3f})")
     console.say(table([[k, f"{v:.1f}"] for k, v in found["microseconds"].items()], ["part", "us a frame, median"], {1}))
     return found
 
