@@ -75,9 +75,14 @@ def _page(system: System, card: dict[str, Any]) -> str:
     rows = []
     for protocol in sorted(card, key=lambda p: ORDER.index(p) if p in ORDER else len(ORDER)):
         seen, exact = card[protocol], card[protocol].get("teacher", {})
-        cells = [f"`{protocol}`", *_pair(seen), *_pair(exact), str((seen if "n" in seen else exact)["n"])]
+        cells = [f"`{protocol}`", *_pair(seen), *_pair(exact), _seeds(seen, exact)]
         rows.append("| " + " | ".join([*cells, f"`{(seen if 'command' in seen else exact)['command']}`"]) + " |")
     return HEAD.format(title=system.spec.title, task=system.name) + "\n".join(rows) + "\n"
+
+
+def _seeds(seen: dict[str, Any], exact: dict[str, Any]) -> str:
+    """How many seeds: one number, or pixels / perfect sight where they differ."""
+    return " / ".join(dict.fromkeys(str(f["n"]) for f in (seen, exact) if "n" in f))
 
 
 def _pair(figures: dict[str, Any]) -> tuple[str, str]:
