@@ -34,7 +34,9 @@ class Core:
         self.stack: list[tuple[str, str]] = []
         self.tabling = False
         self.shortcut: Callable[..., Bound | None] | None = None  # a faster way to a helper's answer while tabling
+        self.maths: Callable[[], Scope] | None = None  # what `math.sin` and its kin stand for
         self.entry = ""  # "policy" or "rule" while `act` or a rule is lowered
+        self.probing = False  # leave probes (probes.py) for who traces a step
         self.answers: dict[object, tuple[Bound, object]] = {}  # of helpers called with constants while tabling
 
     # --- reporting -------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from logic.compiler.core import Core
 from logic.compiler.diagnostics import did_you_mean
 from logic.compiler.hints import METHODS, WORDS
 from logic.compiler.ir import BOOL, FLOAT, INT, Type, Value
+from logic.compiler.probes import probe
 from logic.compiler.ranges import within
 from perception.scene import SLOT, SLOT_FIELDS, SceneSchema
 
@@ -357,6 +358,7 @@ class Expressions(Core):
 
     def on_ifexp(self, node: ast.IfExp) -> Bound:
         condition = self.truth(node.test, self.evaluate(node.test))
+        probe(self, node, "ternary", node.test, condition)
         return self.choose_any(
             node, condition, lambda: self.expression(node.body), lambda: self.expression(node.orelse)
         )

@@ -29,6 +29,7 @@ class Interpreter:
         self.meter = meter
         self.values: dict[Value, Any] = dict(given or {})
         self.costs: dict[Op, float] = {}  # types are fixed, so each op's cost is worked out once
+        self.rounds: list[int] = []  # of the loops that are running, outermost first
 
     def get(self, value: Value) -> Any:
         """What a value is now."""
@@ -43,24 +44,37 @@ class Interpreter:
                 values.update(zip(op.results, found, strict=True))
             elif op.name == "for":
                 self.loop(op)
-            elif op.name not in ops.INPUTS:  # inputs are given
+            elif op.name in ops.INPUTS:
+                self.load(op)
+            elif op.name == ops.PROBE:
+                self.probed(op)
+            else:
                 if op not in self.costs:
                     self.costs[op] = ops.cost(op) + 2500.0
                 self.meter.spend(self.costs[op])
                 values[op.results[0]] = self.pure(op)
         return [self.get(r) for r in block.results]
 
+    def load(self, op: Op) -> None:
+        """An input: given from the start, unless a subclass fetches it."""
+
+    def probed(self, op: Op) -> None:
+        """Something worth telling was passed; a subclass tells it."""
+
     def loop(self, op: Op) -> None:
         body = op.blocks[0]
         index, *params = body.params
         carried = [self.get(a) for a in op.args]
+        self.rounds.append(0)
         for i in range(op.attrs["start"], op.attrs["stop"], op.attrs["step"]):
             self.meter.spend(3000.0)
+            self.rounds[-1] = i
             self.values[index] = i
             self.values.update(zip(params, carried, strict=True))
             stop, *carried = self.run(body)
             if stop:
                 break
+        self.rounds.pop()
         self.values.update(zip(op.results, carried, strict=True))
 
     def pure(self, op: Op) -> Any:

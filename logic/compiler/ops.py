@@ -142,12 +142,15 @@ SPECS: dict[str, Spec] = {
 # Array arithmetic faults where scalars cannot: inf - inf, 0 * inf.
 _INVALID = {"add", "sub", "mul"}
 INPUTS = ("memory", "thing", "grid", "gauge")
+PROBE = "probe"  # probes.py: no result, kept wherever it stands
 
 
 def can_fault(op: Op) -> bool:
     """May this op, run on operands of its types, be a fault? (`if` and `for`: may something inside?)"""
     if op.blocks:
         return any(can_fault(inner) for block in op.blocks for inner in block.ops)
+    if op.name == PROBE:
+        return True
     if op.name in INPUTS:
         return bool(op.args) and not op.attrs.get("safe")
     if op.name in _INVALID:
@@ -163,6 +166,8 @@ def cost(op: Op) -> float:
     arrays = any(v.type.is_array for v in (*op.args, *op.results))
     if op.name in INPUTS:
         return 30.0
+    if op.name == PROBE:
+        return 0.0
     if op.name == "matmul":
         a, b = (v.type.shape or () for v in op.args)
         biggest = op.args[0].type.size * (b[1] if len(b) > 1 else 1) if len(a) > 1 else op.args[1].type.size

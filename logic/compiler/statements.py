@@ -13,6 +13,7 @@ from logic.compiler.diagnostics import did_you_mean
 from logic.compiler.effects import always_exits, assigned_names, find_function, may_exit
 from logic.compiler.hints import METHODS, WORDS
 from logic.compiler.ir import INT, INT_LIMIT, REASON, Type, Value
+from logic.compiler.probes import probe
 from logic.compiler.ranges import within
 from logic.compiler.words import ARITY
 
@@ -163,6 +164,7 @@ class Statements(Words):
         """`if`; statements after one that leaves on a side run on the other side. True: `rest` is done."""
         try:
             condition = self.truth(node.test, self.evaluate(node.test))
+            probe(self, node, "if", node.test, condition)
         except Wrong:
             condition = Value(self.builder.const(True).type)  # unknown: look at both sides for more errors
         then, other, done = node.body, node.orelse, False
@@ -181,6 +183,7 @@ class Statements(Words):
             raise self.wrong(node, f"`{found.name}` cannot be returned", "return numbers or arrays")
         if len(self.stack) == 1 and self.entry:
             self.check_answer(node, found)
+        probe(self, node, "return", node.value, found)
         self.state.answer = found
         self.state.skip = self.state.stop = self.state.returned = TRUE
 
