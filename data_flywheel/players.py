@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from data_flywheel.teachers import Teacher
 from envs.protocol import Protocol
 from envs.spec import SystemSpec
-from logic.controller import Controller
+from logic.compiler import CompiledProgram, compile_program
 from logic.errors import LogicError
-from logic.runner import load_policy
+from perception.scene import SceneSchema
 
 # (ram, scene vector) -> action
 Player = Callable[[NDArray[np.uint8], NDArray[np.float32]], int]
@@ -24,7 +24,7 @@ Player = Callable[[NDArray[np.uint8], NDArray[np.float32]], int]
 def available(spec: SystemSpec) -> tuple[str, ...]:
     """The players this system has: "policy" only where the folder has one that loads."""
     try:
-        load_policy(spec.folder / "policy.py", spec.env.actions, spec.constants(4, 0.25))
+        _compile(spec, SceneSchema.from_config(spec.scene), 4, 0.25)
     except LogicError:
         return ("random", "scripted")
     return ("random", "scripted", "policy")
@@ -57,14 +57,28 @@ def make_player(
     return play
 
 
+def _compile(spec: SystemSpec, schema: SceneSchema, frameskip: int, sticky: float) -> CompiledProgram:
+    path = spec.folder / "policy.py"
+    try:
+        source = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise LogicError(f"cannot read {path}: {error}") from error
+    actions = {name: i for i, name in enumerate(spec.env.actions)}
+    return compile_program(source, schema, {**spec.constants(frameskip, sticky), **actions}, name=path.name)
+
+
 def _policy(spec: SystemSpec, teacher: Teacher, protocol: Protocol) -> Player:
     """The folder's policy on the teacher's scenes, without safety rules: collecting may be reckless."""
-    path = spec.folder / "policy.py"
-    constants = spec.constants(protocol.frameskip, protocol.sticky)
     try:
-        program = load_policy(path, spec.env.actions, constants)
+        program = _compile(spec, teacher.schema, protocol.frameskip, protocol.sticky)
     except LogicError as error:
-        raise LogicError(f"cannot collect with {path}: {error}") from error
-    # The decision must not depend on how fast this machine is.
-    controller = Controller(program, None, teacher.schema, spec.env.actions, spec.env.fallback, clock=lambda: 0)
-    return lambda ram, vector: controller.decide(teacher.schema.read(vector)).action
+        raise LogicError(f"cannot collect with {spec.folder / 'policy.py'}: {error}") from error
+    memory, fallback = program.start(), spec.env.actions.index(spec.env.fallback)
+
+    def decide(ram: NDArray[np.uint8], vector: NDArray[np.float32]) -> int:
+        try:
+            return program.act(teacher.schema.read(vector), memory)[0]
+        except Exception:  # a fault: generated code leaves memory as it was
+            return fallback
+
+    return decide

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from logic.compiler import CompiledProgram, Diagnostic, check_source, compile_program
+from logic.compiled import Logic
+from logic.compiler import CompiledModule, CompiledProgram, Diagnostic, check_source, compile_program
+from logic.controller import Controller
+from logic.program import Program
+from logic.tracker import compile_tracker
 from perception.scene import SceneSchema
 
 ACTIONS = ("NOOP", "FIRE", "RIGHT", "LEFT")
@@ -46,6 +50,14 @@ def check(source: str | bytes, **kwargs: object) -> list[Diagnostic]:
 def build(source: str) -> CompiledProgram:
     """The compiled policy."""
     return compile_program(source, SCHEMA, CONSTANTS)
+
+
+def controller(
+    program: Program, *modules: CompiledModule, schema: SceneSchema = SCHEMA, n_actions: int = len(ACTIONS)
+) -> Controller:
+    """A controller over a program of any origin and compiled rules, without the built-in rule; the fallback is 0."""
+    actions = tuple(f"A{i}" for i in range(n_actions))
+    return Controller(Logic(schema, actions, 0, program, modules, compile_tracker(schema)))  # type: ignore[arg-type]
 
 
 def random_vectors(n: int, seed: int) -> np.ndarray:

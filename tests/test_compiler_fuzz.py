@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from compiler_fuzz import Maker
 from compiler_kit import ACTIONS, CONSTANTS, SCHEMA, build, random_vectors
+from plain_runner import load_program
 
 from logic.compiler import CompileError
 from logic.compiler.batched import step_batch
-from logic.runner import Program, load_program
+from logic.program import Program
 
 SCENES = 30
 REFUSED = ("always a fault", "lies outside", "is not one of")  # constant parts that can only fail

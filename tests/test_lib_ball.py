@@ -6,8 +6,9 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from plain_runner import load_module
 
-from logic.runner import load_module, shipped_library
+from logic.program import shipped_library
 
 LOW, HIGH = 8.0, 152.0
 ACROSS = np.array([0.5, 1.0, 1.5, 2.0], np.float32)

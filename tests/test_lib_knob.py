@@ -6,8 +6,9 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from plain_runner import load_module
 
-from logic.runner import load_module, shipped_library
+from logic.program import shipped_library
 
 
 @pytest.fixture(scope="module")

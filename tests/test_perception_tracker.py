@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from perception.scene import SceneSchema
-from perception.tracker import COAST, Tracker
+from logic.tracker import COAST, Tracker
 
 SCHEMA = SceneSchema.from_config(
     {

@@ -8,14 +8,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from plain_runner import load_module, load_policy
 
 from data_flywheel.teachers import load_teacher
 from envs.atari import AtariCore
 from envs.protocol import get_protocol
 from envs.spec import load_spec
-from logic.controller import Controller
-from logic.runner import Module, Program, load_module, load_policy
+from logic.program import Module, Program
 from perception.scene import Scene, SceneSchema
+from triune.system import load
 
 SPEC = load_spec("pong")
 SCHEMA = SceneSchema.from_config(SPEC.scene)
@@ -96,8 +97,7 @@ def test_worth_knows_what_beats_the_opponent() -> None:
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_policy_wins_points(protocol: str) -> None:
-    rules = safety(protocol)
-    controller = Controller(policy(protocol), rules, SCHEMA, SPEC.env.actions, SPEC.env.fallback)
+    controller = load("pong").controller(protocol)
     core = started(protocol, 7)
     played = 0
     while played < 3 and not core.done:

@@ -13,7 +13,7 @@ from envs.boundary import PixelEnv
 from envs.protocol import PROTOCOLS
 from envs.spec import ZOO, load_spec, task_names
 from logic.controller import Controller
-from perception.tracker import Tracker
+from logic.tracker import Tracker
 from triune.system import load
 
 TASKS = task_names()

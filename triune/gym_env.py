@@ -18,8 +18,8 @@ import numpy as np
 from gymnasium import spaces
 
 from envs.atari import AtariCore
+from logic.tracker import Tracker
 from perception.scene import SLOT, SceneSchema, ThingSpec
-from perception.tracker import Tracker
 from triune.errors import UsageError, nearest
 from triune.gym_register import register_all
 from triune.system import System, load
@@ -59,6 +59,7 @@ class SceneEnv(gymnasium.Env[dict[str, np.ndarray], np.int64]):  # type: ignore[
         if kind == "cnn":
             eyes = system.eyes()
             return eyes.see, eyes.reset
+        system.check_teacher()
         from data_flywheel.teachers import load_teacher
 
         teacher = load_teacher(system.folder)

@@ -1,25 +1,24 @@
 """The one place where policy and safety text becomes something that acts.
 
-Knows: which texts are shipped (and so trusted) and how a controller is built for a protocol. Does not know how text is
-run (`logic.runner` does; a compiler can take its place here), frames or scores.
+Knows: which texts ship with Triune and how a controller is built for a protocol. Text of any origin is compiled, never
+run. Does not know how it is compiled, frames or scores.
 """
 
 from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 
 from envs.protocol import Protocol
 from envs.spec import ZOO, SystemSpec
+from logic.compiled import Logic, compile_logic
 from logic.controller import Controller
-from logic.runner import Library, load_module, load_program, shipped_library
+from logic.program import Library, shipped_library
 from perception.scene import SceneSchema
 from triune.errors import TriuneError
-
-TRUST_HELP = "pass --trust (Python: trust=True) if you have read it"
 
 
 @dataclass(frozen=True)
@@ -59,22 +58,35 @@ def shipped() -> frozenset[str]:
     return frozenset(sha256(p.read_bytes()) for p in texts)
 
 
-def check_trust(texts: Texts, where: str, trust: bool) -> None:
-    """Text still runs inside this process, so a stranger's is refused unless somebody vouches for it."""
-    unknown = [t for t in (texts.policy, texts.safety) if t and sha256(t) not in shipped()]
-    if unknown and not trust:
-        raise TriuneError(
-            f"{where}: its policy is not one that ships with Triune and would run unconfined; {TRUST_HELP}"
-        )
+def constants_of(spec: SystemSpec, protocol: Protocol) -> dict[str, float]:
+    """What a policy sees as compile-time constants under a protocol, action names included."""
+    actions = {name: i for i, name in enumerate(spec.env.actions)}
+    return {**spec.constants(protocol.frameskip, protocol.sticky), **actions}
+
+
+def build_logic(
+    spec: SystemSpec, schema: SceneSchema, texts: Texts, protocol: Protocol, library: Library = shipped_library
+) -> Logic:
+    """The compiled logic of one protocol; CompileError lists every violation with its line. The last few are kept."""
+    constants = tuple(constants_of(spec, protocol).items())
+    lost_after = spec.safety.get("lost_after")
+    return _compiled(schema, texts, constants, spec.env.actions, spec.env.fallback, lost_after, library)
+
+
+@lru_cache(maxsize=8)
+def _compiled(
+    schema: SceneSchema, texts: Texts, constants: tuple[tuple[str, float], ...], actions: tuple[str, ...],
+    fallback: str, lost_after: int | None, library: Library,
+) -> Logic:  # fmt: skip
+    known: Mapping[str, float] = dict(constants)
+    extra = {} if lost_after is None else {"lost_after": lost_after}
+    return compile_logic(schema, texts.policy, texts.safety, known, actions, fallback, library=library, **extra)
 
 
 def build_controller(
     spec: SystemSpec, schema: SceneSchema, texts: Texts, protocol: Protocol, library: Library = shipped_library,
     clock: Callable[[], int] = time.thread_time_ns,
 ) -> Controller:  # fmt: skip
-    """The controller of one protocol; LogicError lists every violation with its line."""
-    actions = {name: i for i, name in enumerate(spec.env.actions)}
-    constants = {**spec.constants(protocol.frameskip, protocol.sticky), **actions}
-    program = load_program(texts.policy, constants, library, name="policy.py")
-    safety = load_module(texts.safety, "safety.py", constants, library) if texts.safety else None
-    return Controller(program, safety, schema, spec.env.actions, spec.env.fallback, **spec.safety, clock=clock)
+    """A controller with fresh memory for one protocol."""
+    deadline = {k: v for k, v in spec.safety.items() if k == "deadline_ms"}
+    return Controller(build_logic(spec, schema, texts, protocol, library), **deadline, clock=clock)

@@ -17,8 +17,8 @@ import numpy as np
 from data_flywheel.episode import Episode, EpisodeRecorder
 from envs.boundary import Observer, PixelEnv, Sheet
 from logic.controller import DEADLINE, Decision
+from logic.tracker import Tracker
 from perception.scene import Scene
-from perception.tracker import Tracker
 from triune import __version__
 from triune.system import check_eyes
 
@@ -58,6 +58,8 @@ class Rollout:
         canary: bool = False,
     ) -> None:  # fmt: skip
         check_eyes(eyes)
+        if eyes == "teacher":
+            system.check_teacher()
         self.system, self.shift, self.kind = system, shift, eyes
         self.protocol = system.protocol(protocol)
         self.schema, self.tracker = system.schema, Tracker(system.schema)

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 from envs.protocol import Protocol, get_protocol
 from envs.spec import ZOO, SystemSpec, find_line, load_spec
+from logic.compiled import Logic
 from logic.controller import Controller
 from perception.scene import SceneError, SceneSchema
 from triune.errors import TriuneError, UsageError, nearest
-from triune.policies import Texts, build_controller, check_trust, read_texts, sha256
+from triune.policies import Texts, build_controller, build_logic, read_texts, sha256
 
 if TYPE_CHECKING:
     from triune.evaluate import Result
@@ -39,10 +40,8 @@ class System:
 
     @cached_property
     def texts(self) -> Texts:
-        """Policy and safety text; TriuneError when missing or not trusted."""
-        texts = read_texts(self.spec)
-        check_trust(texts, str(self.folder), self.trust)
-        return texts
+        """Policy and safety text; TriuneError when missing."""
+        return read_texts(self.spec)
 
     @property
     def eyes_path(self) -> Path:
@@ -53,9 +52,21 @@ class System:
         """The protocol called `name`, or the task's own."""
         return get_protocol(name or self.spec.env.protocol)
 
+    def logic(self, protocol: str | None = None) -> Logic:
+        """Tracker, policy and rules, compiled for a protocol; CompileError lists what is wrong."""
+        return build_logic(self.spec, self.schema, self.texts, self.protocol(protocol))
+
     def controller(self, protocol: str | None = None) -> Controller:
         """Policy and safety for a protocol, with fresh memory."""
         return build_controller(self.spec, self.schema, self.texts, self.protocol(protocol))
+
+    def check_teacher(self) -> None:
+        """A teacher is ordinary Python: a stranger's is not run unless somebody vouches for it."""
+        if not self.trust:
+            raise TriuneError(
+                f"{self.folder / 'teacher.py'} is ordinary Python of unknown origin; "
+                "pass --trust (Python: trust=True) if you have read it"
+            )
 
     def eyes(self, kind: str = "cnn") -> Any:
         """Something with `reset()` and `see(frame) -> float32[size]`. The teacher's lives behind the wall: rollout."""
@@ -104,5 +115,5 @@ def check_eyes(kind: str) -> None:
 
 
 def load(task: str | Path, trust: bool = False) -> System:
-    """The system of a zoo task or a folder. `trust`: run policy text that does not ship with Triune."""
+    """The system of a zoo task or a folder. `trust`: its teacher.py, ordinary Python, may run when asked for."""
     return System(load_spec(task), trust)

@@ -10,7 +10,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -26,7 +26,7 @@ from logic.compiler.modules import Library, Loader, action_names, predefined_val
 from logic.compiler.python_code import ENTRY, to_python
 from logic.compiler.text import guarded_stack
 from logic.errors import LogicError
-from logic.runner import Module, Program, shipped_library
+from logic.program import Module, Program, shipped_library
 from perception.scene import SceneSchema
 
 _PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9_]*\Z")
@@ -202,6 +202,20 @@ def compile_safety(
                 {g.name: g for _, g in graphs}, {k: text for k, (_, text) in made.items()},
             )  # fmt: skip
     raise work.answer()
+
+
+def probed_graphs(
+    source: str | bytes, schema: SceneSchema, constants: Mapping[str, Any], library: Library = shipped_library,
+    name: str = "policy", rules: bool = False,
+) -> dict[str, Graph]:  # fmt: skip
+    """Graphs of the same text with probes (probes.py), for logic.trace alone: `act`, or each rule by its name."""
+    normal = Limits()
+    work = _Compilation(schema, constants, library, replace(normal, nodes=4 * normal.nodes))
+    work.low.probing = True
+    done = work.run(source, name, rules)
+    if done is None:
+        raise work.answer()
+    return {graph.name: graph for _, graph in done[1]}
 
 
 def _function(graph: Graph) -> tuple[Callable[..., Any], str]:

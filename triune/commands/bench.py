@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "what", help="speed: pixel stack beside the bare emulator; shift: score kept; perception: errors"
     )
     parser.add_argument("task", nargs="?", default="breakout", help="default breakout")
-    parser.add_argument("--trust", action="store_true", help="run policy text that does not ship with Triune")
+    parser.add_argument("--trust", action="store_true", help="a teacher.py of unknown origin may run")
     parser.add_argument("--seeds", default="0:5", metavar="A:B", help="for shift (default 0:5)")
     parser.add_argument("--protocol", metavar="P", help="for shift (default: the task's)")
     parser.add_argument("--shifts", metavar="S,S", help="for shift (default: all)")

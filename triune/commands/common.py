@@ -22,7 +22,7 @@ def add_task(parser: argparse.ArgumentParser, trust: bool = True) -> None:
     """The task, by name or folder."""
     parser.add_argument("task", help="a name from `triune list`, or a folder with a system.toml")
     if trust:
-        parser.add_argument("--trust", action="store_true", help="run policy text that does not ship with Triune")
+        parser.add_argument("--trust", action="store_true", help="a teacher.py of unknown origin may run")
 
 
 def add_conditions(parser: argparse.ArgumentParser) -> None:
