@@ -10,6 +10,8 @@ reaches a choice (argmax, top_k, to_int ...) and an index out of range are fault
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -306,14 +308,31 @@ PRIMITIVES = (
     tunable,
 )  # fmt: skip
 
-MATH = SimpleNamespace(
-    **{n: getattr(math, n) for n in ("sqrt", "sin", "cos", "atan2", "floor", "ceil", "exp", "log", "hypot", "pi")}
-)
-
 PYTHON = {
     "abs": abs, "min": min, "max": max, "int": int, "float": float, "bool": bool, "round": round, "len": len,
     "range": range, "True": True, "False": False,
 }  # fmt: skip
+
+
+PORTABLE = {
+    "sin": 1, "cos": 1, "tan": 1, "asin": 1, "acos": 1, "atan": 1, "atan2": 2, "exp": 1, "log": 1, "hypot": 2,
+}  # fmt: skip
+PORTABLE_TEXT = Path(__file__).parent / "lib" / "maths.py"
+
+
+def _portable() -> dict[str, Callable[..., float]]:
+    """Functions of `math` that C libraries round differently: the text that the compiler inlines, run as it is."""
+    exact = SimpleNamespace(sqrt=math.sqrt, pi=math.pi)
+    names: dict[str, Any] = {**PYTHON, **{f.__name__: f for f in PRIMITIVES}, "math": exact}
+    exec(compile(PORTABLE_TEXT.read_text(encoding="utf-8"), "lib/maths.py", "exec"), names)  # noqa: S102 - ships with us
+
+    def on_floats(run: Callable[..., float]) -> Callable[..., float]:
+        return lambda *values: run(*map(float, values))
+
+    return {name: on_floats(names[name]) for name in PORTABLE}
+
+
+MATH = SimpleNamespace(sqrt=math.sqrt, floor=math.floor, ceil=math.ceil, pi=math.pi, **_portable())
 
 
 def vocabulary() -> dict[str, Any]:

@@ -25,11 +25,6 @@ _COMPARE = {"lt", "le", "gt", "ge", "eq", "ne"}
 _UNARY: dict[str, Callable[[Any], Any]] = {
     "neg": np.negative, "abs": np.absolute, "not": np.logical_not, "floor_of": np.floor, "exp_of": np.exp,
 }  # fmt: skip
-# Element by element in the C library, since numpy's own versions differ in the last bit.
-_LIBM: dict[str, Callable[..., float]] = {
-    "sin": math.sin, "cos": math.cos, "exp": math.exp, "log": math.log, "atan2": math.atan2, "hypot": math.hypot,
-    "sqrt": math.sqrt, "pow": math.pow,
-}  # fmt: skip
 _ROUND: dict[str, Callable[[Array], Array]] = {"floor": np.floor, "ceil": np.ceil, "round": np.rint, "to_int": np.trunc}
 
 
@@ -49,8 +44,6 @@ class BatchOps:
         special: Callable[[Op], Array] | None = getattr(self, "op_" + name, None)
         if special is not None:
             return special(op)
-        if name in _LIBM and not op.result.type.is_array:
-            return self.each(_LIBM[name], op)
         if name in _ROUND and not op.result.type.is_array:
             return self.rounded(op)
         if name in _INFIX:
@@ -156,6 +149,11 @@ class BatchOps:
         made = np.power(a, b if op.args[1].const is None else op.args[1].const)
         self.bad((np.isnan(made) & ~np.isnan(a) & ~np.isnan(b)) | ((a == 0) & (b < 0)))
         return np.asarray(made)
+
+    def op_sqrt(self, op: Op) -> Array:
+        value = self.scalars(op.args[0])
+        self.bad(value < 0.0)
+        return np.sqrt(value)
 
     def each(self, f: Callable[..., float], op: Op) -> Array:
         """A function of the C library, item by item, for those whose path this is."""

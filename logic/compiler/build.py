@@ -19,8 +19,7 @@ _KINDS = {"b": "bool", "i": "int", "f": "float"}
 _COMPARE = {"lt", "le", "gt", "ge", "eq", "ne"}
 _SCALAR_INT = {"argmax", "argmin", "count", "floor", "ceil", "round"}
 _SCALAR_BOOL = {"any_of", "all_of"}
-_SCALAR_FLOAT = {"sqrt", "sin", "cos", "exp", "log", "atan2", "hypot"}
-_SAME = {"neg", "abs", "sign", "bound", "not", "floor_of", "exp_of", "put", "shift_push"}
+_SAME = {"neg", "abs", "sign", "sqrt", "bound", "not", "floor_of", "exp_of", "put", "shift_push"}
 _ROOM = 2**62  # intermediate ints stay in 64 bits
 
 
@@ -44,8 +43,6 @@ def result_type(name: str, args: tuple[Value, ...], attrs: dict[str, Any]) -> Ty
         return INT
     if name in _SCALAR_BOOL:
         return BOOL
-    if name in _SCALAR_FLOAT:
-        return FLOAT
     if name in ("element", "largest", "smallest"):
         return Type(first.kind)
     if name == "total":
@@ -134,7 +131,7 @@ class Builder:
         kind = result_type(name, args, attrs)
         if known:
             return self.fold(name, args, attrs, kind)
-        key = (name, tuple(_identity(a) for a in args), tuple(sorted(attrs.items())))
+        key = (name, tuple(identity(a) for a in args), tuple(sorted(attrs.items())))
         for scope in self.scopes:
             if key in scope:
                 return scope[key]
@@ -203,7 +200,7 @@ class Builder:
         return self.const(np.zeros(type.shape or (), ops.DTYPE[type.kind]))
 
 
-def _identity(value: Value) -> Any:
+def identity(value: Value) -> Any:
     """Equal scalars are one; everything else is itself. repr tells 0.0 from -0.0 and True from 1."""
     if value.const is not None and not value.type.is_array:
         return value.type.kind, repr(value.const)

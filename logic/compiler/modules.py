@@ -7,26 +7,31 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable, Mapping
+from functools import cache
 
 import numpy as np
 
 from logic.compiler.array_words import Words
 from logic.compiler.bound import POISON, Bound, Frame, Scope, State, Wrong
 from logic.compiler.build import type_of
-from logic.compiler.diagnostics import Abort, did_you_mean
+from logic.compiler.diagnostics import Abort, Reporter, did_you_mean
 from logic.compiler.ir import BOOL, FLOAT, INT, Field, Type, Value
+from logic.compiler.limits import Limits, Meter
 from logic.compiler.loops import Lowering
 from logic.compiler.structure import LIBRARY, Structure, valid_name
 from logic.compiler.tables import Shortcuts, reaches_loop, tabulate
 from logic.compiler.text import parse
 from logic.compiler.words import ARITY, OTHER_WORDS
 from logic.errors import LogicError
+from logic.language import PORTABLE_TEXT
+from perception.scene import SceneSchema
 
 Library = Callable[[str], str]
 _SCALARS = {"bool": BOOL, "int": INT, "float": FLOAT}
 _ARRAYS = {"Float": "float", "Int": "int", "Bool": "bool"}
 PROTOCOL = ("FRAMESKIP", "STICKY", "HEIGHT", "WIDTH")
 MOST_FIELDS = 200
+_NOTHING: dict[str, str] = {}  # lib/maths imports nothing
 
 
 class Loader:
@@ -35,6 +40,7 @@ class Loader:
     def __init__(self, low: Lowering, library: Library) -> None:
         self.low, self.library = low, library
         self.shortcuts = low.shortcut = Shortcuts(low)
+        low.maths = maths_scope
         self.reporter = low.reporter
         self.sources: dict[str, str] = {}
         self.modules: dict[str, Scope | None] = {}
@@ -212,6 +218,17 @@ class Loader:
         if made is None or made.const is None:
             raise self.low.wrong(item, f"the default is {value.type}, the field is {wanted}", "make them equal")
         return Field(type_of(made.const), made.const)
+
+
+@cache
+def maths_scope() -> Scope:
+    """lib/maths as it ships, whatever library the policy comes with; worked out once, since it holds only constants."""
+    reporter = Reporter()
+    low = Lowering(SceneSchema((0, 0, 1, 1), (), (), ()), reporter, Meter(Limits()), 1)
+    scope, _ = Loader(low, _NOTHING.__getitem__).load(PORTABLE_TEXT.read_text(encoding="utf-8"), "lib/maths", {})
+    if reporter.found:
+        raise RuntimeError(str(reporter.found[0]))
+    return scope
 
 
 def action_names(constants: Mapping[str, object]) -> dict[str, int]:

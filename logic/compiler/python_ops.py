@@ -94,8 +94,8 @@ _INFIX = {
     "ge": ">=", "eq": "==", "ne": "!=", "and": "&", "or": "|", "matmul": "@",
 }  # fmt: skip
 _CALLS = {
-    "sqrt": "sqrt", "floor_of": "np_floor", "exp_of": "np_exp", "where": "where", "minimum": "minimum", "maximum": "maximum",
-    "put": "put", "shift_push": "shift_push",
+    "sqrt": "sqrt", "floor_of": "np_floor", "exp_of": "np_exp", "where": "where", "minimum": "minimum",
+    "maximum": "maximum", "put": "put", "shift_push": "shift_push",
 }  # fmt: skip
 _LETTER = {"bool": "B", "int": "I", "float": "F"}
 _SUFFIX = {"total": ".sum().item()", "largest": ".max().item()", "smallest": ".min().item()"}

@@ -9,6 +9,7 @@ import ast
 
 from logic.compiler.array_words import Words
 from logic.compiler.bound import FALSE, MATH, POISON, TRUE, Bound, Broken, Frame, Pack, Scope, Special, State, Wrong
+from logic.compiler.build import identity
 from logic.compiler.diagnostics import did_you_mean
 from logic.compiler.effects import always_exits, assigned_names, find_function, may_exit
 from logic.compiler.hints import METHODS, WORDS
@@ -303,6 +304,20 @@ class Statements(Words):
             )
             return POISON
         return ended.answer
+
+    def portable(self, node: ast.Call, name: str, values: list[Value]) -> Value:
+        """A function of lib/maths, inlined once for equal arguments."""
+        key = ("math." + name, *(identity(v) for v in values))
+        for known in self.builder.scopes:
+            if key in known:
+                return known[key]
+        scope = self.maths()  # type: ignore[misc]
+        function = scope.functions[name]
+        given: dict[str, Bound] = {p.arg: v for p, v in zip(function.args.args, values, strict=True)}
+        self.meter.call()
+        made = self.value(node, self.run_inline(node, scope, function, given))
+        self.builder.scopes[-1][key] = made
+        return made
 
     def argument(self, node: ast.expr, parameter: str) -> Bound:
         """What is passed; scene and memory only to parameters of that name, and nothing else to those."""

@@ -9,10 +9,12 @@ import ast
 from collections.abc import Callable
 
 from logic.compiler.bound import Bound, Pack, Things
+from logic.compiler.core import FOLDING_FAULTS
 from logic.compiler.ir import FLOAT, INT, Value
 from logic.compiler.subscripts import Subscripts
+from logic.language import MATH, PORTABLE
 
-_MATH = {"sqrt": 1, "sin": 1, "cos": 1, "exp": 1, "log": 1, "atan2": 2, "hypot": 2}
+_MATH = {"sqrt": 1, **PORTABLE}
 _ANY = 99
 # word -> (fewest, most) arguments
 ARITY: dict[str, tuple[int, int]] = {
@@ -54,7 +56,20 @@ class ScalarWords(Subscripts):
             raise self.wrong(node, f"math.{name} is not part of the language", f"there are: {known}")
         if len(node.args) != _MATH[name]:
             raise self.wrong(node, f"math.{name} takes {_MATH[name]} arguments", "see docs/language.md")
-        return self.emit(node, name, *(self.as_float(a, self.scalar(a)) for a in node.args))
+        values = [self.as_float(a, self.scalar(a)) for a in node.args]
+        if name not in PORTABLE:
+            return self.emit(node, name, *values)
+        if any(v.const is None for v in values):
+            return self.portable(node, name, values)
+        self.meter.spend(10_000.0)
+        try:
+            return self.builder.const(getattr(MATH, name)(*(v.const for v in values)))
+        except FOLDING_FAULTS as e:
+            raise self.wrong(node, f"this is always a fault: {e}", "guard it, or change the constants") from None
+
+    def portable(self, node: ast.Call, name: str, values: list[Value]) -> Value:
+        """A function of lib/maths in place of its call (statements.py)."""
+        raise NotImplementedError
 
     # --- insisting on a kind ---------------------------------------------------------------------
 
