@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 from compiler_kit import CONSTANTS, SCHEMA, build, controller, policy, random_vectors
-from plain_runner import load_program
 
+from benchmarks.plain_runner import load_program
 from logic.compiler import CompileError, compile_program, compile_safety
 from logic.compiler.batched import start_batch, step_batch
 from logic.compiler.ir import show, walk

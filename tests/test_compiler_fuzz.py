@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from compiler_fuzz import Maker
 from compiler_kit import ACTIONS, CONSTANTS, SCHEMA, build, random_vectors
-from plain_runner import load_program
 
+from benchmarks.plain_runner import load_program
 from logic.compiler import CompileError
 from logic.compiler.batched import step_batch
 from logic.program import Program

@@ -6,8 +6,8 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from plain_runner import load_module
 
+from benchmarks.plain_runner import load_module
 from logic.program import shipped_library
 
 LOW, HIGH = 8.0, 152.0

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from plain_runner import load_module, load_policy
 
+from benchmarks.plain_runner import load_module, load_policy
 from data_flywheel.teachers import load_teacher
 from envs.atari import AtariCore
 from envs.protocol import get_protocol

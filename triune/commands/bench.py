@@ -1,4 +1,4 @@
-"""`triune bench speed | shift | perception`: measurements that README figures come from."""
+"""`triune bench speed | shift | perception | language`: measurements that README figures come from."""
 
 from __future__ import annotations
 
@@ -12,16 +12,18 @@ from triune.errors import UsageError, nearest
 if TYPE_CHECKING:
     from triune.system import System
 
-KINDS = ("speed", "shift", "perception")
+KINDS = ("speed", "shift", "perception", "language")
 LOWEST = {"ALE/Pong-v5": -21.0}  # the score of doing nothing, where it is not 0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What to measure, on which task."""
     parser.add_argument(
-        "what", help="speed: pixel stack beside the bare emulator; shift: score kept; perception: errors"
+        "what",
+        help="speed: pixel stack beside the bare emulator; shift: score kept; perception: errors; "
+        "language: the compiler's back ends beside plain Python",
     )
-    parser.add_argument("task", nargs="?", default="breakout", help="default breakout")
+    parser.add_argument("task", nargs="?", help="default breakout (language: the whole zoo)")
     parser.add_argument("--trust", action="store_true", help="a teacher.py of unknown origin may run")
     parser.add_argument("--seeds", default="0:5", metavar="A:B", help="for shift (default 0:5)")
     parser.add_argument("--protocol", metavar="P", help="for shift (default: the task's)")
@@ -31,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--steps", type=common.positive, metavar="N", help="for shift: cut episodes short (a quick look)"
     )
-    parser.add_argument("--rounds", type=common.positive, default=12, metavar="N", help="for speed (default 12)")
+    parser.add_argument("--rounds", type=common.positive, metavar="N", help="blocks (speed 12, language 7)")
     parser.add_argument("--data", metavar="FOLDER", help="for perception (default runs/data/TASK)")
 
 
@@ -39,6 +41,9 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     """Payload: the measurement."""
     if args.what not in KINDS:
         raise UsageError(f"unknown benchmark {args.what!r}; {nearest(args.what, KINDS)}")
+    if args.what == "language":
+        return _language(args, console)
+    args.task = args.task or "breakout"
     system = common.load_system(args)
     return {"speed": _speed, "shift": _shift, "perception": _perception}[args.what](system, args, console)
 
@@ -46,7 +51,8 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
 def _speed(system: System, args: argparse.Namespace, console: Console) -> dict[str, Any]:
     from triune.bench_speed import speed
 
-    found = speed(system, args.rounds, progress=lambda done, total: console.progress(done, total, "alternating blocks"))
+    rounds = args.rounds or 12
+    found = speed(system, rounds, progress=lambda done, total: console.progress(done, total, "alternating blocks"))
     console.say(f"{system.name}, {found['protocol']}, frameskip 1, core {found['core']}")
     blind = f"{found['blind_fps']:.0f} if nobody fetches them"
     console.say(f"bare emulator  {found['emulator_fps']:.0f} frames/s ({blind})")
@@ -54,6 +60,19 @@ def _speed(system: System, args: argparse.Namespace, console: Console) -> dict[s
     console.say(f"ratio          {found['ratio']:.3f} ({found['ratio_blind']:.3f})")
     console.say(table([[k, f"{v:.1f}"] for k, v in found["microseconds"].items()], ["part", "us a frame, median"], {1}))
     return found
+
+
+def _language(args: argparse.Namespace, console: Console) -> dict[str, Any]:
+    from envs.spec import task_names
+    from triune.bench_language import measure
+    from triune.system import load
+
+    figures = []
+    for figure in measure([load(t) for t in ([args.task] if args.task else task_names())], rounds=args.rounds or 7):
+        budget = "" if figure.budget is None else f"{'ok' if figure.ok else 'OVER'} (at most {figure.budget:g})"
+        console.say(f"{figure.task:<10}{figure.name:<40}{figure.value:>10.3f} {figure.unit:<18}{budget}")
+        figures.append({**figure._asdict(), "ok": figure.ok})
+    return {"figures": figures, "ok": all(f["ok"] for f in figures)}
 
 
 def _shift(system: System, args: argparse.Namespace, console: Console) -> dict[str, Any]:
