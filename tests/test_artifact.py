@@ -169,7 +169,8 @@ FORGERIES: dict[str, Callable[[dict[str, Any]], Any]] = {
     "a reason twice": lambda h: h["reasons"].append(h["reasons"][0]),
     "a reason that is a number": lambda h: h["reasons"].append([1, []]),
     "lines that are none": lambda h: h["reasons"].append(["x", ["y"]]),
-    "a very long reason": lambda h: h["reasons"].append(["x" * 10_001, []]),
+    "a very long reason": lambda h: h["reasons"].append(["x" * 1_001, []]),
+    "a reason that moves the cursor": lambda h: h["reasons"].append(["\x1b[2J", []]),
 }
 
 

@@ -28,7 +28,7 @@ MAGIC, VERSION = b"TRIA", 1
 HEAD = struct.Struct("<4sII32s")
 LARGEST = 96 << 20  # bytes of an artifact: the compiler's 48 MB of tables twice over
 HEADER_MOST = 16 << 20
-TEXT_MOST = 10_000  # characters of a reason or a title
+TEXT_MOST = 1_000  # characters of a reason or a title
 MODULES_MOST, FUNCTIONS_MOST, REASONS_MOST = 8, 200, 65_534
 
 
@@ -156,8 +156,8 @@ def _values(pairs: Any, packed: Packed) -> dict[str, Any]:
 
 
 def _short(text: Any) -> str:
-    if not isinstance(text, str) or len(text) > TEXT_MOST:
-        raise ValueError(f"a name or a reason of more than {TEXT_MOST} characters, or none at all")
+    if not isinstance(text, str) or len(text) > TEXT_MOST or not text.isprintable():
+        raise ValueError(f"names and reasons are at most {TEXT_MOST} printable characters")
     return text
 
 

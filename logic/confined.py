@@ -1,0 +1,109 @@
+"""Play a stranger's compiled policy: `Controller`'s interface, with a hardened worker of its own for every episode.
+
+Knows: what runs in the worker and what stays here, what a step is when the worker has ended. Does not know: text,
+frames, scores.
+
+In the worker: the policy, and safety rules whose text is a stranger's too. Here: everything else. Rules that ship with
+Triune and the built-in one run on what comes back, so that code which got out of the language could still only choose
+among the task's actions, under these rules. What the worker sends is checked; nothing of it is run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Self
+
+from logic.compiled import Rule, rules_of
+from logic.compiler import CompiledModule
+from logic.compiler.artifact import read
+from logic.confined_step import ACTIONS_MOST, FAULTED, REPLY, Checker, make_step, request
+from logic.controller import FAULT, Decision
+from logic.errors import LogicError
+from logic.isolation import Kind, Limits, Outcome, Stopped, Worker
+from perception.scene import Scene, SceneSchema
+
+# An episode. A decision takes 20 ms at worst by the compiler's estimate; the wall clock only ends what hangs.
+LIMITS = Limits(start_s=60.0, wall_s=10.0, life_s=24 * 3600.0, cpu_s=3600, memory_mib=256)
+
+
+class ConfinedController:
+    """A policy from `compile_confined` and the rules that are run here, for one episode at a time.
+
+    `reset` starts a worker, `decide` asks it. When it ends early, `outcome` says how, and every remaining step of the
+    episode is the fallback action with the outcome as its fault (rules that are run here still have the last word).
+    `rules`: modules compiled from text that is trusted, in order of running. IsolationError from `reset` when
+    `require_isolation` is set and a layer is missing.
+    """
+
+    def __init__(
+        self, artifact: bytes, schema: SceneSchema, actions: Sequence[str], fallback: str,
+        rules: Sequence[CompiledModule] = (), limits: Limits = LIMITS, require_isolation: bool = False,
+    ) -> None:  # fmt: skip
+        if len(actions) > ACTIONS_MOST:
+            raise LogicError(f"at most {ACTIONS_MOST} actions can be run in isolation, the task has {len(actions)}")
+        made = read(artifact)
+        at = list(actions).index(fallback)
+        self.fallback, self.titles, self._reasons = at, made.titles, tuple(made.reasons)
+        self._checker = Checker(len(actions), len(self._reasons), len(self.titles), at)
+        self._modules = tuple(rules)
+        self._rules = [(i, rule) for i, module in enumerate(rules) for rule in rules_of(module)]
+        self.outcome: Outcome | None = None
+        self._worker = Worker(
+            lambda: make_step(artifact, schema, at), 4 * schema.size, REPLY.size, limits, require_isolation
+        )
+
+    @property
+    def rules(self) -> tuple[Rule, ...]:
+        """The rules that are run here, in order; `titles` names those in the worker, which come first."""
+        return tuple(rule for _, rule in self._rules)
+
+    def reset(self) -> None:
+        """Forget the episode: another worker, fresh memory."""
+        self.outcome = None
+        self._memories = [module.start() for module in self._modules]
+        try:
+            self._worker.start()
+        except Stopped as stopped:
+            self.outcome = stopped.outcome
+
+    def decide(self, scene: Scene) -> Decision:
+        """The action for this scene. Never raises on a policy's account."""
+        action, reason, proposed, overruled, fault = self._ask(scene)
+        for i, rule in self._rules:
+            try:
+                ruled = rule.function(scene, self._memories[i], action)
+            except Exception as error:
+                ruled, fault = self.fallback, fault or f"{rule.title}: {type(error).__name__}: {error}"
+            if ruled != action:
+                overruled = (*overruled, rule.title)
+                action = ruled
+        return Decision(action, reason, proposed, overruled, fault)
+
+    def _ask(self, scene: Scene) -> Decision:
+        """The worker's part of a decision."""
+        if self.outcome is None:
+            try:
+                answer = self._checker.check(self._worker.step(request(scene.vector)))
+                if answer is not None:
+                    reason = FAULT if answer.reason == FAULTED else self._reasons[answer.reason]
+                    names = self._names(answer.overruled) if answer.overruled else ()
+                    return Decision(answer.action, reason, answer.proposed, names, answer.fault)
+                self._worker.close()
+                self.outcome = Outcome(Kind.PROTOCOL, detail="a reply that no compiled policy gives")
+            except Stopped as stopped:
+                self.outcome = stopped.outcome
+        return Decision(self.fallback, FAULT, self.fallback, (), f"isolated policy: {self.outcome}")
+
+    def _names(self, bits: int) -> tuple[str, ...]:
+        return tuple(title for i, title in enumerate(self.titles) if bits >> i & 1)
+
+    def close(self) -> None:
+        """End the worker. Safe to call twice; `reset` starts another."""
+        self._worker.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.close()
