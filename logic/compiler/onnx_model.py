@@ -14,7 +14,9 @@ import onnx
 
 from logic.compiler.ir import Graph
 from logic.compiler.layout import MemoryLayout
-from logic.compiler.onnx_nodes import Nodes, dtype_of, onnx_type
+from logic.compiler.onnx_flow import Flow
+from logic.compiler.onnx_nodes import Nodes, Signature, dtype_of, onnx_type
+from logic.compiler.ranges import within
 
 __all__ = ["Emitted", "Nodes", "emit", "logic_model", "pack_memory", "unpack_memory"]
 
@@ -34,7 +36,45 @@ def emit(
 ) -> Emitted:
     """One step of a policy or rule. `scene` float32[size]; `memory`: a tensor of the field's own type for each field;
     `action` int64[1] for a rule. On a fault: action = fallback, reason = -1, memory as it was, fault true."""
-    raise NotImplementedError("the ONNX back end is being written")
+    flow = Flow(graph, nodes, scene, memory, action)
+    flow.block(graph.body)
+    e, n = flow.emitter, nodes
+    found = [e.get(r) for r in graph.body.results]
+    head = 2 if graph.has_reason else 1
+    if not within(graph.body.results[0], 0, graph.n_actions - 1):
+        kept = n.op("Clip", found[0], n.const(0, np.int64), n.const(graph.n_actions - 1, np.int64))
+        e.checks.require(n.op("Equal", found[0], kept))
+    held = e.checks.holds()
+    reason = found[1] if head == 2 else n.const([-1], np.int64)
+    new = dict(zip(graph.fields, found[head:], strict=True))
+    if held is None:
+        return Emitted(found[0], reason, new, n.const([False]))
+    action = n.op("Where", held, found[0], n.const([fallback], np.int64))
+    if head == 2:
+        reason = n.op("Where", held, reason, n.const([-1], np.int64))
+    return Emitted(action, reason, _kept(graph, n, held, memory, new), n.op("Not", held))
+
+
+def _kept(graph: Graph, n: Nodes, held: str, old: Mapping[str, str], new: Mapping[str, str]) -> dict[str, str]:
+    """Memory after the step: the new fields if every rule held."""
+    made = dict(new)
+    for group in MemoryLayout.of(graph.fields).groups():
+        changed = [f for f in group if new[f] != old[f]]
+        types = {f: graph.fields[f].type for f in changed}
+        if any(t.is_array for t in types.values()):
+            for field, type in types.items():
+                made[field] = _choice(n, held, new[field], old[field], type.kind)
+        elif changed:
+            both = [n.concat([side[f] for f in changed]) for side in (new, old)]
+            chosen = _choice(n, held, both[0], both[1], types[changed[0]].kind)
+            made.update(zip(changed, n.split(chosen, [1] * len(changed)), strict=True))
+    return made
+
+
+def _choice(n: Nodes, held: str, new: str, old: str, kind: str) -> str:
+    if kind != "bool":
+        return n.op("Where", held, new, old)
+    return n.op("Or", n.op("And", held, new), n.op("And", n.op("Not", held), old))
 
 
 def unpack_memory(nodes: Nodes, layout: MemoryLayout, name: str) -> dict[str, str]:
@@ -77,7 +117,7 @@ def logic_model(graph: Graph, schema_size: int, fallback: int) -> onnx.ModelProt
     """A model of one policy or rule: scene float32[schema_size], memory float64[M][, action int64[1]] ->
     action, reason int64[1], next_memory float64[M], fault bool[1]."""
     nodes, layout = Nodes(), MemoryLayout.of(graph.fields)
-    inputs = [("scene", np.float32, (schema_size,)), ("memory", np.float64, (layout.size,))]
+    inputs: list[Signature] = [("scene", np.float32, (schema_size,)), ("memory", np.float64, (layout.size,))]
     if not graph.has_reason:
         inputs.append(("action", np.int64, (1,)))
     made = emit(

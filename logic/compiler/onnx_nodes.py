@@ -36,6 +36,7 @@ class Nodes:
         self._known: dict[Any, str] = {}
         self._held: dict[int, tuple[Any, str]] = {}
         self._made: dict[Any, list[str]] = {}
+        self._whole: dict[tuple[str, ...], str] = {}
         self._serial = 0
 
     def inner(self) -> Nodes:
@@ -96,21 +97,36 @@ class Nodes:
         """Give a tensor a name of its own, as an output of the model must have."""
         self.nodes.append(helper.make_node("Identity", [tensor], [name]))
 
+    def copy(self, tensor: str) -> str:
+        """The same tensor as this graph's own: an output of a subgraph must be made inside it."""
+        name = self.fresh("copy")
+        self.nodes.append(helper.make_node("Identity", [tensor], [name]))
+        return name
+
+    def own(self) -> set[str]:
+        """Names of everything made in this very graph."""
+        return {name for node in self.nodes for name in node.output}
+
     def split(self, tensor: str, sizes: Sequence[int]) -> list[str]:
         """A vector cut into parts."""
         if len(sizes) == 1:
             return [tensor]
-        return self.ops("Split", tensor, self.ints(*sizes), outputs=len(sizes), axis=0)
+        parts = self.ops("Split", tensor, self.ints(*sizes), outputs=len(sizes), axis=0)
+        self.root._whole[tuple(parts)] = tensor
+        return parts
 
     def concat(self, parts: Sequence[str]) -> str:
-        """Vectors joined."""
+        """Vectors joined; all parts of one split are what was split."""
+        if tuple(parts) in self.root._whole:
+            return self.root._whole[tuple(parts)]
         return parts[0] if len(parts) == 1 else self.op("Concat", *parts, axis=0)
 
     def graph(self, name: str, inputs: Iterable[Signature], outputs: Iterable[Signature]) -> onnx.GraphProto:
-        """The graph itself; the root's holds all constants."""
-        return helper.make_graph(
-            self.nodes, name, [_signature(*s) for s in inputs], [_signature(*s) for s in outputs], self.constants
-        )
+        """The graph itself, without what nothing needs; the root's holds all constants."""
+        results = [_signature(*s) for s in outputs]
+        kept, used = live(self.nodes, [r.name for r in results])
+        constants = [c for c in self.constants if c.name in used]
+        return helper.make_graph(kept, name, [_signature(*s) for s in inputs], results, constants)
 
     def model(self, name: str, inputs: Iterable[Signature], outputs: Iterable[Signature]) -> onnx.ModelProto:
         """The root graph as a checked model."""
@@ -118,6 +134,26 @@ class Nodes:
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
         onnx.checker.check_model(model)
         return model
+
+
+def live(nodes: list[onnx.NodeProto], results: Iterable[str]) -> tuple[list[onnx.NodeProto], set[str]]:
+    """(nodes that the results need, every name used)."""
+    used, kept = set(results), []
+    for node in reversed(nodes):
+        if used.intersection(node.output):
+            used.update(_needs(node))
+            kept.append(node)
+    return kept[::-1], used
+
+
+def _needs(node: onnx.NodeProto) -> set[str]:
+    found = set(node.input)
+    for attribute in node.attribute:
+        if attribute.HasField("g"):
+            found.update(r.name for r in attribute.g.output)
+            for inner in attribute.g.node:
+                found |= _needs(inner)
+    return found
 
 
 def dtype_of(type: Type) -> Any:

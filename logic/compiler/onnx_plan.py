@@ -1,0 +1,130 @@
+"""Where the ops of a graph are best emitted: later, inside the one branch that needs them; and which `if`s are worth
+a real branch, which loops a real loop.
+
+Knows: blocks, uses, rough costs in onnxruntime. Does not know: nodes.
+"""
+
+from __future__ import annotations
+
+from logic.compiler import ops
+from logic.compiler.ir import INT, Block, Graph, Op, Value
+from logic.compiler.ranges import within
+
+# Microseconds of onnxruntime, one thread.
+NODE, CHOICE, BRANCH = 0.45, 1.3, 2.3
+_NODES = {
+    "floordiv": 4.0, "mod": 3.0, "pow": 6.0, "sign": 3.0, "min": 2.0, "max": 2.0, "clip": 3.0, "bound": 2.0, "ne": 2.0,
+    "floor": 4.0, "ceil": 4.0, "round": 4.0, "to_int": 3.0, "element": 3.0, "div": 3.0, "memory": 0.0, "thing": 0.0,
+    "gauge": 0.0, "sqrt": 4.0, "exp": 6.0, "log": 4.0,
+}  # fmt: skip
+_UNROLLED = 24.0  # microseconds of a loop's body times iterations
+
+
+class Plan:
+    """`home[op]`: the block in which an op that cannot fault is emitted when first needed; absent: where it stands."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.home: dict[Op, Block] = {}
+        self._parent: dict[Block, tuple[Op, Block]] = {}
+        self._uses: dict[Value, list[Block]] = {}
+        self._visit(graph.body)
+
+    def _use(self, values: list[Value], block: Block) -> None:
+        for value in values:
+            if value.const is None:
+                self._uses.setdefault(value, []).append(block)
+
+    def _visit(self, block: Block) -> None:
+        """Last op first, so that all uses of a result are known."""
+        self._use(block.results, block)
+        for op in reversed(block.ops):
+            place = self._place(op, block)
+            if place is not block:
+                self.home[op] = place
+            for inner in op.blocks:
+                self._parent[inner] = op, place
+            for inner in op.blocks:
+                self._visit(inner)
+            self._use(op.args, place)
+
+    def _place(self, op: Op, block: Block) -> Block:
+        if ops.can_fault(op) or _narrows(op):
+            return block
+        common: list[Block] | None = None
+        for result in op.results:
+            for use in self._uses.get(result, []):
+                path = self._path(use, block)
+                common = path if common is None else [a for a, b in zip(common, path, strict=False) if a is b]
+        return common[-1] if common else block
+
+    def _path(self, block: Block, top: Block) -> list[Block]:
+        """Blocks from `top` down to `block`, ending before a loop's body."""
+        found = [block]
+        while block is not top:
+            op, block = self._parent[block]
+            if op.name == "for":
+                found = []
+            found.append(block)
+        return found[::-1]
+
+
+def _narrows(op: Op) -> bool:
+    """Does an int array meet an int that may not fit its elements?"""
+    if not any(v.type.is_array and v.type.kind == "int" for v in op.args):
+        return False
+    return any(v.type == INT and not within(v, -(2**31), 2**31 - 1) for v in op.args)
+
+
+def scalar_only(block: Block) -> bool:
+    """Nothing but scalar ops, and `if`s of nothing but them."""
+    return all(
+        op.name != "for"
+        and not any(v.type.is_array for v in op.results)
+        and (op.name == "element" or not any(a.type.is_array for a in op.args))
+        and all(scalar_only(inner) for inner in op.blocks)
+        for op in block.ops
+    )
+
+
+def estimate(block: Block) -> float:
+    """Microseconds of a block of scalar ops."""
+    spent = 0.0
+    for op in block.ops:
+        if op.name == "if":
+            spent += min(chosen_cost(op), branch_cost(op))
+        else:
+            spent += NODE * _NODES.get(op.name, 1.0)
+    return spent
+
+
+def chosen_cost(op: Op) -> float:
+    """An `if` as both sides and a choice of each result."""
+    sides = sum(estimate(block) for block in op.blocks)
+    faults = sum(2 * NODE for block in op.blocks if any(ops.can_fault(inner) for inner in block.ops))
+    return sides + faults + sum(2 * NODE if r.type.kind == "bool" else CHOICE for r in op.results)
+
+
+def branch_cost(op: Op) -> float:
+    """An `if` as a branch: the sides are taken to be equally likely."""
+    spent = BRANCH
+    for block in op.blocks:
+        own = {r for inner in block.ops for r in inner.results}
+        faults = NODE if any(ops.can_fault(inner) for inner in block.ops) else 0.0
+        spent += (estimate(block) + NODE * sum(r not in own for r in block.results) + faults) / 2
+    return spent
+
+
+def is_choice(op: Op) -> bool:
+    """Is an `if` cheaper without a branch?"""
+    small = all(r.type.size <= 256 for r in op.results)
+    return small and all(scalar_only(block) for block in op.blocks) and chosen_cost(op) <= branch_cost(op)
+
+
+def is_unrolled(op: Op) -> bool:
+    """Is a `for` cheaper written out? Only where no iteration can leave early."""
+    count = len(range(op.attrs["start"], op.attrs["stop"], op.attrs["step"]))
+    body = op.blocks[0]
+    if count <= 1:
+        return True
+    stays = body.results[0].const is False
+    return stays and count <= 8 and scalar_only(body) and count * estimate(body) <= _UNROLLED
