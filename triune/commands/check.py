@@ -1,44 +1,85 @@
-"""`triune check`: is this task folder sound? Text that is not trusted is only read, never run."""
+"""`triune check`: is this task folder, or this one text, sound? Text of any origin is compiled, never executed.
+
+Knows: the order of the checks and how they are shown. Does not know how text is compiled (triune.checked_text).
+"""
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from triune.commands import common
-from triune.console import Console
-from triune.errors import one_line
+from triune.console import Console, table
+from triune.errors import TriuneError, UsageError, one_line
 
 if TYPE_CHECKING:
+    from logic.locks import FloorLock, ScenesLock
+    from triune.checked_text import Checked
     from triune.system import System
+
+MOST_SHOWN = 3  # broken decisions of one lock
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The task."""
-    common.add_task(parser)
+    """The task, or a text and the task it is for."""
+    parser.add_argument("task", help="a name from `triune list`, a folder with a system.toml, or one policy: FILE.py")
+    parser.add_argument("--task", dest="of", metavar="TASK", help="with FILE.py: the task whose scene it sees")
+    parser.add_argument("--safety", action="store_true", help="with FILE.py: it holds safety rules, not a policy")
+    parser.add_argument("--trust", action="store_true", help="a floor may use a teacher.py of unknown origin")
+    parser.add_argument("--floors", action="store_true", help="play the score floors too (a whole episode each)")
 
 
 def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
-    """Payload: `checks` (name, ok, detail) and `ok`; exit code 1 when something fails."""
+    """Payload: `ok`, `checks` (name, ok, detail), `diagnostics`, `figures`, `tunables`, `rules`, `locks`; exit code 1
+    when something fails."""
+    if args.task.endswith(".py") and not Path(args.task).is_dir():
+        return _file(args, console)
+    if args.of or args.safety:
+        raise UsageError("--task and --safety go with a single text: triune check FILE.py --task TASK")
     system = common.load_system(args)
-    checks: list[dict[str, Any]] = [{"name": "system.toml", "ok": True, "detail": str(system.folder / "system.toml")}]
-    for name, check in CHECKS.items():
-        checks.append(_result(name, check, system))
-        if name == "policy" and system.trust:
-            checks += [
-                _result(f"compile {p}", _protocol(p), system) for p in ("seed", "seed-sticky", "classic", "sticky")
-            ]
-    for c in checks:
-        console.say(f"{'ok  ' if c['ok'] else 'FAIL'}  {c['name']:<20} {c['detail']}")
-    good = all(c["ok"] for c in checks)
-    console.say("" if good else f"\n{sum(not c['ok'] for c in checks)} failed")
-    return {"task": system.name, "ok": good, "checks": checks, "exit_code": 0 if good else 1}
+    checks = [_record("system.toml", lambda: str(system.folder / "system.toml"))]
+    checks += [_record(name, lambda check=check: check(system)) for name, check in PARTS.items()]  # type: ignore[misc]
+    texts = _texts(system, checks)
+    found = _locks(system, all(t.ok for t in texts) and bool(texts), args.floors, console)
+    payload = _payload(texts, checks, found) | {"task": system.name, "rules": _rules(system, texts)}
+    _show(payload, texts, console)
+    return payload
 
 
-def _result(name: str, check: Callable[[System], str], system: System) -> dict[str, Any]:
+def _file(args: argparse.Namespace, console: Console) -> dict[str, Any]:
+    """One text against a task's scene."""
+    from triune.checked_text import check_text
+
+    if not args.of:
+        raise UsageError(f"whose scene does {args.task} see? name it: triune check {args.task} --task breakout")
+    path = Path(args.task)
+    system = common.load_system(argparse.Namespace(task=args.of))
+    checked = check_text(_read(path), path.name, args.safety or path.name == "safety.py", system.spec, system.schema)
+    checks = [_text_check("safety" if checked.rules else "policy", checked)]
+    payload = _payload([checked], checks, []) | {"task": system.name, "file": str(path)}
+    _show(payload, [checked], console)
+    return payload
+
+
+def _payload(texts: list[Checked], checks: list[dict[str, Any]], locks: list[dict[str, Any]]) -> dict[str, Any]:
+    from triune.checked_text import figures, tunables
+
+    good = all(c["ok"] for c in checks) and all(k["ok"] is not False for k in locks)
+    return {
+        "ok": good, "checks": checks, "diagnostics": [d for t in texts for d in t.records()],
+        "figures": [f for t in texts for f in figures(t)], "tunables": [u for t in texts for u in tunables(t)],
+        "locks": locks, "exit_code": 0 if good else 1,
+    }  # fmt: skip
+
+
+# --- parts ----------------------------------------------------------------------------------------
+
+
+def _record(name: str, check: Callable[[], str]) -> dict[str, Any]:
     try:
-        return {"name": name, "ok": True, "detail": check(system)}
+        return {"name": name, "ok": True, "detail": check()}
     except Exception as error:
         line = one_line(error)
         if line is None:
@@ -68,55 +109,149 @@ def _eyes(system: System) -> str:
     return f"{system.eyes_path.stat().st_size // 1024} kB, {len(vector)} values a frame"
 
 
-def _policy(system: System) -> str:
-    """The language check, without running anything."""
-    from logic import subset
-    from logic.errors import LogicError
-    from logic.language import vocabulary
-    from triune.policies import read_texts
-
-    spec, texts = system.spec, read_texts(system.spec)
-    known = {*vocabulary(), *spec.constants(1, 0.0), *spec.env.actions}
-    for name, text in (("policy.py", texts.policy), ("safety.py", texts.safety)):
-        tree = subset.parse(text, name)
-        found = [tree] if isinstance(tree, subset.Diagnostic) else subset.check(tree, known)
-        if found:
-            raise LogicError("; ".join(f"{name}, {d}" for d in found))
-    lines = texts.policy.count("\n")
-    return f"{lines} lines in the language" + ("" if system.trust else "; not loaded: text of unknown origin (--trust)")
+PARTS: dict[str, Callable[[Any], str]] = {"schema": _schema, "rom": _rom, "eyes": _eyes}
 
 
-def _safety(system: System) -> str:
-    import ast
+def _texts(system: System, checks: list[dict[str, Any]]) -> list[Checked]:
+    """Policy and safety compiled; their lines are added to the checks."""
+    from triune.checked_text import check_text
 
-    from triune.policies import read_texts
-
-    tree = ast.parse(read_texts(system.spec).safety)
-    rules = [
-        (ast.get_docstring(n) or n.name).split("\n")[0].rstrip(".")
-        for n in tree.body
-        if isinstance(n, ast.FunctionDef) and len(n.args.args) == 3 and n.args.args[2].arg == "action"
-    ]
-    lost = ", ".join(t.name for t in system.schema.things if t.required) or "nothing required"
-    return f"{'; '.join(rules) or 'no rules of its own'} (built in: {lost})"
-
-
-def _protocol(name: str) -> Callable[[System], str]:
-    """Load policy and safety for a protocol and decide once on an empty scene."""
-
-    def check(system: System) -> str:
-        controller = system.controller(name)
-        controller.reset()
-        decision = controller.decide(system.schema.read(system.schema.empty()))
-        if decision.fault:
-            from logic.errors import LogicError
-
-            raise LogicError(f"policy.py faults on an empty scene: {decision.fault}")
-        return f"loads; on an empty scene {system.spec.env.actions[decision.action]}, {decision.reason!r}"
-
-    return check
+    made = []
+    for name, rules in (("policy", False), ("safety", True)):
+        path = system.folder / f"{name}.py"
+        if rules and not path.is_file():
+            continue  # a task may do with what is built in
+        try:
+            text = _read(path)
+        except TriuneError as error:
+            checks.append({"name": name, "ok": False, "detail": str(error)})
+            continue
+        made.append(check_text(text, path.name, rules, system.spec, system.schema))
+        checks.append(_text_check(name, made[-1]))
+    return made
 
 
-CHECKS: dict[str, Callable[[System], str]] = {
-    "schema": _schema, "rom": _rom, "eyes": _eyes, "policy": _policy, "safety": _safety,
-}  # fmt: skip
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        what = (
+            "write `def act(scene, memory):` there (see zoo/pong)" if path.name == "policy.py" else "is the path right?"
+        )
+        raise TriuneError(f"there is no {path}; {what}") from None
+
+
+def _text_check(name: str, checked: Checked) -> dict[str, Any]:
+    if checked.ok:
+        lines = checked.text.count(b"\n")
+        detail = f"{lines} lines, compiles for {', '.join(checked.made)}"
+        return {"name": name, "ok": True, "detail": detail}
+    first = next(iter(checked.found))
+    more = f" and {len(checked.found) - 1} more" if len(checked.found) > 1 else ""
+    return {"name": name, "ok": False, "detail": f"{first.file}, line {first.line}: {first.message}{more}"}
+
+
+def _rules(system: System, texts: list[Checked]) -> list[str]:
+    """Names of all rules in the order of running."""
+    from logic.compiled import LOST, rules_of
+    from logic.compiler import CompiledModule
+
+    made = [m for t in texts if t.rules for m in list(t.made.values())[:1] if isinstance(m, CompiledModule)]
+    return [*(rule.title for module in made for rule in rules_of(module)), LOST]
+
+
+# --- locks ----------------------------------------------------------------------------------------
+
+
+def _locks(system: System, compiles: bool, floors: bool, console: Console) -> list[dict[str, Any]]:
+    """One record a lock: what it holds, `ok` (None: not checked), `detail`, `differences`."""
+    from logic import locks
+
+    return [_lock(system, path, compiles, floors, console) for path in locks.files(system.folder)]
+
+
+def _lock(system: System, path: Path, compiles: bool, floors: bool, console: Console) -> dict[str, Any]:
+    from logic import locks
+    from triune.commands.lock import describe
+
+    record: dict[str, Any] = {"name": path.stem, "ok": False, "differences": []}
+    try:
+        lock = locks.read(path, system.schema)
+        record |= describe(lock)
+        if lock.task != system.name:
+            return record | {"detail": f"made for {lock.task}, not for {system.name}; remove it"}
+        if not compiles:
+            return record | {"ok": None, "detail": "not checked: the logic does not compile"}
+        if isinstance(lock, locks.ScenesLock):
+            return record | _check_scenes(system, lock)
+        if not floors:
+            return record | {"ok": None, "detail": "not played; --floors does"}
+        console.log(f"playing seed {lock.seed} for {lock.name}")
+        return record | _check_floor(system, lock)
+    except Exception as error:
+        line = one_line(error)
+        if line is None:
+            raise
+        return record | {"detail": line}
+
+
+def _check_scenes(system: System, lock: ScenesLock) -> dict[str, Any]:
+    from logic.locks import check_scenes
+
+    wrong = check_scenes(lock, system.controller(lock.protocol))
+    if not wrong:
+        return {"ok": True, "detail": f"{len(lock.actions)} decisions as before"}
+    shown = "; ".join(map(str, wrong[:MOST_SHOWN]))
+    detail = (
+        f"{len(wrong)} of {len(lock.actions)} decisions changed: {shown}{' ...' if len(wrong) > MOST_SHOWN else ''}"
+    )
+    return {"ok": False, "detail": detail, "differences": [d.as_dict() for d in wrong]}
+
+
+def _check_floor(system: System, lock: FloorLock) -> dict[str, Any]:
+    result = system.evaluate(lock.protocol, [lock.seed], lock.shift, lock.eyes)
+    score = result.scores[0]
+    good = score >= lock.floor
+    detail = f"scored {score}, the floor is {lock.floor}" + ("" if good else f" (it was {lock.scored})")
+    return {"ok": good, "detail": detail, "score": score}
+
+
+# --- for people -----------------------------------------------------------------------------------
+
+
+def _show(payload: dict[str, Any], texts: list[Checked], console: Console) -> None:
+    from triune.checked_text import render
+
+    for c in payload["checks"]:
+        console.say(f"{'ok  ' if c['ok'] else 'FAIL'}  {c['name']:<12} {c['detail']}")
+    for k in payload["locks"]:
+        state = {True: "ok  ", False: "FAIL", None: "-   "}[k["ok"]]
+        console.say(f"{state}  {'lock':<12} {k['name']}: {k['detail']}{f'  ({_note(k)})' if k.get('note') else ''}")
+    if payload["figures"]:
+        console.say()
+        console.say(_figures(payload["figures"]))
+    for u in payload["tunables"]:
+        console.say(f"tunable  {u['name']} = {u['default']:g} within {u['low']:g} .. {u['high']:g}  ({u['file']})")
+    for rule in payload.get("rules", ()):
+        console.say(f"rule     {rule}")
+    for line in ["", *render(texts)] if payload["diagnostics"] else ():
+        console.say(line)
+    failed = sum(not c["ok"] for c in payload["checks"]) + sum(k["ok"] is False for k in payload["locks"])
+    if failed:
+        console.say(f"{failed} check{'s' if failed > 1 else ''} failed")
+
+
+def _note(lock: dict[str, Any]) -> str:
+    from triune.checked_text import printable
+
+    return printable(lock["note"])
+
+
+def _figures(found: list[dict[str, Any]]) -> str:
+    rows = [
+        [f["file"], f["protocol"], str(f["ops"]), f"{f['worst_us']:.0f}", str(f["code_lines"]),
+         f"{f['memory_fields']} ({f['memory_values']})", f"{f['table_bytes'] / 1024:.0f}", f"{f['compile_s']:.2f}"]
+        for f in found
+    ]  # fmt: skip
+    header = ["", "protocol", "ops", "worst µs", "code lines", "memory (values)", "tables kB", "compile s"]
+    return table(rows, header, set(range(2, 8)))
