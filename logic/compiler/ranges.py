@@ -78,9 +78,11 @@ def _clip(args: list[Bounds]) -> Bounds:
 
 def _floordiv(args: list[Bounds]) -> Bounds:
     (a, b), (c, d) = args
-    return (
-        (a // d if a >= 0 else a // c, b // c if b >= 0 else b // d) if c and c > 0 and None not in (a, b) else UNKNOWN
-    )
+    if c is None or c <= 0 or None in (a, b):
+        return UNKNOWN
+    far = -1 if d is None else b // d  # a divisor without an upper bound brings everything to 0 or -1
+    near = 0 if d is None else a // d
+    return (near if a >= 0 else a // c), (b // c if b >= 0 else far)
 
 
 def _mod(args: list[Bounds]) -> Bounds:
