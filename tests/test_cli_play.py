@@ -101,20 +101,11 @@ def test_interrupted_eval_keeps_what_is_done_and_resumes(tmp_path: Path) -> None
 
 def test_a_changed_policy_is_not_mixed_into_a_run(tmp_path: Path) -> None:
     copy_task(tmp_path / "mine")
-    words = ("eval", "mine", *QUICK, "--trust", "--seeds", "0:1", "--steps", "30", "--out", "r")
+    words = ("eval", "mine", *QUICK, "--seeds", "0:1", "--steps", "30", "--out", "r")
     payload(*words, cwd=tmp_path)
     policy = tmp_path / "mine" / "policy.py"
     policy.write_text(policy.read_text() + "\n")
     assert "another policy" in payload(*words, cwd=tmp_path, code=1)["error"]
-
-
-def test_a_strangers_policy_is_refused_unless_vouched_for(tmp_path: Path) -> None:
-    copy_task(tmp_path / "mine")
-    policy = tmp_path / "mine" / "policy.py"
-    policy.write_text(policy.read_text() + "\n# mine\n")
-    refused = payload("play", "mine", *QUICK, "--steps", "5", cwd=tmp_path, code=1)
-    assert "--trust" in refused["error"]
-    assert payload("play", "mine", *QUICK, "--steps", "5", "--trust", cwd=tmp_path)["steps"] == 5
 
 
 def test_check_reports_a_violation_with_its_line_without_running_it(tmp_path: Path) -> None:
