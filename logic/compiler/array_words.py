@@ -24,17 +24,16 @@ class Words(ScalarWords):
             if index.type.kind != "int":
                 raise self.wrong(args[1], f"an index array is of ints, this is {index.type}", "write to_int(a)")
             return self.emit(node, "gather", array, index, safe=within(index, 0, n - 1))
-        at = self.position(args[1], n)
+        at = self.position(args[1], index, n)
         if len(array.type.shape or ()) == 1:
             return self.emit(node, "element", array, at, safe=within(at, 0, n - 1))
         return self.pick(node, array, at, 0)
 
-    def position(self, node: ast.expr, length: int) -> Value:
+    def position(self, node: ast.expr, value: Value, length: int) -> Value:
         """An index of take and put: these do not count from the end."""
-        value = self.evaluate(node)
         if value.type == INT and value.const is not None and value.const < 0:
             raise self.wrong(node, f"index {value.const} lies outside 0 .. {length - 1}", "stay inside the array")
-        return self.index(node, length)
+        return self.as_index(node, value, length)
 
     def word_reshape(self, node: ast.Call, args: Nodes) -> Value:
         array, shape = self.array_of(args[0]), self.shape_of(args[1:])
@@ -67,7 +66,8 @@ class Words(ScalarWords):
     def word_put(self, node: ast.Call, args: Nodes) -> Value:
         array = self.array_of(args[0])
         n = (array.type.shape or (0,))[0]
-        at, value = self.position(args[1], n), self.inserted(args[2], array, self.evaluate(args[2]))
+        at = self.position(args[1], self.evaluate(args[1]), n)
+        value = self.inserted(args[2], array, self.evaluate(args[2]))
         return self.emit(node, "put", array, at, value, safe=self.fits(array, value) and within(at, 0, n - 1))
 
     def word_shift_push(self, node: ast.Call, args: Nodes) -> Value:

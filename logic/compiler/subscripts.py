@@ -49,7 +49,11 @@ class Subscripts(Expressions):
 
     def index(self, node: ast.expr, length: int) -> Value:
         """A scalar int index. A negative constant counts from the end; a constant out of range is an error."""
-        value = self.number(node, self.evaluate(node))
+        return self.as_index(node, self.evaluate(node), length)
+
+    def as_index(self, node: ast.expr, value: Value, length: int) -> Value:
+        """The same for what is evaluated already: evaluating twice would run a helper's changes to memory twice."""
+        value = self.number(node, value)
         if value.type.is_array:
             raise self.wrong(node, "indexing by an array", "write take(a, index)")
         if value.type != INT:
