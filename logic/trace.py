@@ -35,7 +35,6 @@ class Mark:
 
     file: str
     line: int
-    end: int
     kind: str
     outcome: Any
     values: dict[str, Any]
@@ -43,6 +42,7 @@ class Mark:
     depth: int
     settled: bool = False
     rounds: tuple[int, ...] = ()
+    span: tuple[int, int, int, int] = (0, 0, 0, 0)  # of the condition or the answer, as in `ast`
 
     @property
     def in_library(self) -> bool:
@@ -95,12 +95,15 @@ class Tracer:
                 parts.append(part)
         return tuple(parts)
 
-    def line(self, file: str, number: int) -> str:
-        """One line of the text that was compiled, "" when there is no such line."""
+    def text(self, mark: Mark) -> str:
+        """The condition, or what is returned, as it is written; white space made single."""
+        line, column, end_line, end_column = mark.span
         for module in (self.logic.policy.module, *self.logic.modules):
-            lines = module.sources.get(file, "").split("\n")
-            if 0 < number <= len(lines) and file in module.sources:
-                return lines[number - 1]
+            if mark.file in module.sources:
+                lines = module.sources[mark.file].encode().split(b"\n")[line - 1 : end_line]
+                lines[-1] = lines[-1][:end_column]
+                lines[0] = lines[0][column:]
+                return " ".join(b" ".join(lines).decode().split())
         return ""
 
 
@@ -164,12 +167,12 @@ class _Machine(Interpreter):
         if len(self.marks) >= MOST_MARKS:
             return
         a, n = op.attrs, op.attrs["answers"]
-        values = {name: self.get(v) for name, v in zip(a["names"], op.args[n:], strict=True)}
+        values = {name: self.answer(v) for name, v in zip(a["names"], op.args[n:], strict=True)}
         told = [self.answer(v) for v in op.args[:n]]
         settled = n > 0 and all(v.const is not None for v in op.args[:n])
         outcome = told if a["kind"] == "return" else told[0]
-        place = op.file, op.line, a["end"], a["kind"]
-        self.marks.append(Mark(*place, outcome, values, a["function"], a["depth"], settled, tuple(self.rounds)))
+        place, inside = (op.file, op.line, a["kind"]), (a["function"], a["depth"])
+        self.marks.append(Mark(*place, outcome, values, *inside, settled, tuple(self.rounds), a["span"]))
 
     def answer(self, value: Value) -> Any:
         found = self.get(value)

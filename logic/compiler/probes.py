@@ -5,7 +5,7 @@ Knows: which names stand in a condition or an answer, and what they are worth th
 A `probe` op has no result and is never dropped, so what it names stays alive and blocks without effect stay in the
 graph; logic.trace runs such a graph. Graphs for play have no probes. Attributes: `kind` (if, ternary, return),
 `answers` (how many arguments come first: the condition, or what is returned), `names` of the remaining arguments,
-`column`, `end` (last line), `function`, `depth` of calls.
+`span` of that expression (as in `ast`: line, column, end line, end column), `function`, `depth` of calls.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import ast
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from logic.compiler.bound import MEMORY, SCENE, Bound, Pack
+from logic.compiler.bound import MEMORY, SCENE, Bound, Pack, Thing
 from logic.compiler.ir import Op, Value
 from logic.compiler.ranges import within
 from perception.scene import SLOT_FIELDS
@@ -29,8 +29,9 @@ def probe(low: Expressions, node: ast.AST, kind: str, shown: ast.expr, found: Bo
         return
     answers = [a for a in (found.items if isinstance(found, Pack) else (found,)) if isinstance(a, Value)]
     named = dict(_named(low, shown))
-    at = {"kind": kind, "answers": len(answers), "names": tuple(named), "column": getattr(node, "col_offset", 0) + 1}
-    at |= {"end": getattr(shown, "end_lineno", 0), "function": low.stack[-1][1], "depth": len(low.stack) - 1}
+    span = shown.lineno, shown.col_offset, shown.end_lineno, shown.end_col_offset
+    at = {"kind": kind, "answers": len(answers), "names": tuple(named), "span": span}
+    at |= {"function": low.stack[-1][1], "depth": len(low.stack) - 1}
     line, file = getattr(node, "lineno", 0), low.frame.scope.file
     low.builder.block.ops.append(Op("probe", [*answers, *named.values()], at, [], [], line, file))
 
@@ -67,6 +68,8 @@ def _field(low: Expressions, node: ast.Attribute) -> Value | None:
         bound = low.state.locals.get(owner.id)
         if bound is MEMORY:
             return low.state.memory.get(node.attr)
+        if isinstance(bound, Thing) and bound.at is None and node.attr in SLOT_FIELDS:
+            return low.evaluate(node)
         gauge = bound is SCENE and any(g.name == node.attr for g in low.schema.gauges)
         return low.evaluate(node) if gauge else None
     if node.attr in SLOT_FIELDS and _slot(low, owner):

@@ -1,4 +1,7 @@
-"""`triune explain`: why the system did what it did at one step of a recorded episode."""
+"""`triune explain`: why the system did what it did at one step of a recorded episode.
+
+Knows: finding the step, what the record itself says. Does not know: which conditions held (triune.step_trace).
+"""
 
 from __future__ import annotations
 
@@ -22,10 +25,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     common.add_task(parser)
     parser.add_argument("--episode", metavar="E", help="an episode file, or a seed of the newest run of this task")
     parser.add_argument("--step", type=int, metavar="N", help="default: the step before the first life or point lost")
+    parser.add_argument("--full", action="store_true", help="conditions inside library functions too")
 
 
 def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
-    """Payload: `scene` (flat), `decision`, `source` lines, `overruled_by`, `neighbours`."""
+    """Payload: `scene` (flat), `decision`, `source` lines, `neighbours`, `trace` (None and `trace_error` when the
+    policy does not compile)."""
     system = common.load_system(args)
     episode, where = find_episode(system, args.episode)
     if len(episode) and episode.scenes.shape[1] != system.schema.size:
@@ -33,10 +38,22 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     step = worst_step(episode) if args.step is None else args.step
     if not 0 <= step < len(episode):
         raise UsageError(f"step {step} is outside this episode: 0 to {len(episode) - 1}")
-    payload = explain(system, episode, step)
+    payload = explain(system, episode, step) | _trace(system, episode, step, args.full)
     payload["episode"] = where
     _show(payload, console)
     return payload
+
+
+def _trace(system: System, episode: Episode, step: int, full: bool) -> dict[str, Any]:
+    """The trace, or why there is none: the rest is worth showing all the same."""
+    from logic.errors import LogicError
+    from triune.step_trace import trace_step
+
+    try:
+        return {"trace": trace_step(system, episode, step, full), "trace_error": None}
+    except LogicError as error:
+        first = str(error).split("\n")[0]
+        return {"trace": None, "trace_error": f"{first} (see `triune check {system.name}`)"}
 
 
 def find_episode(system: System, wanted: str | None) -> tuple[Episode, str]:
@@ -103,18 +120,15 @@ def _neighbour(system: System, episode: Episode, i: int) -> dict[str, Any]:
 
 
 def source_lines(system: System, reason: str) -> list[dict[str, Any]]:
-    """Where policy.py gives this reason: line numbers and text. Reads, never runs."""
-    import ast
+    """Where policy.py gives this reason: line numbers and text; nothing when it does not compile."""
+    from logic.errors import LogicError
 
-    from logic.runner import reason_lines
-    from triune.policies import read_texts
-
-    text = read_texts(system.spec).policy
-    functions = tuple(n for n in ast.parse(text).body if isinstance(n, ast.FunctionDef))
-    lines = text.splitlines()
-    return [
-        {"file": "policy.py", "line": n, "text": lines[n - 1].strip()} for n in reason_lines(functions).get(reason, [])
-    ]
+    try:
+        numbers = system.logic().policy.reasons.get(reason, [])
+    except LogicError:
+        return []
+    lines = system.texts.policy.split("\n")
+    return [{"file": "policy.py", "line": n, "text": lines[n - 1].strip()} for n in numbers]
 
 
 def _show(p: dict[str, Any], console: Console) -> None:
@@ -141,14 +155,24 @@ def _show(p: dict[str, Any], console: Console) -> None:
     console.say(f"reason     {d['reason']}")
     for line in p["source"]:
         console.say(f"           {line['file']}:{line['line']}: {line['text']}")
-    if p["source_changed"]:
-        console.say("           (policy.py has changed since this was recorded)")
     console.say(f"overruled  {d['overruled_by'] or 'by nobody'}" + (f"   fault: {d['fault']}" if d["fault"] else ""))
     console.say()
     things = list(p["neighbours"][0]["things"])
     console.say(
         table([_row(n, things, p["step"]) for n in p["neighbours"]], ["", "step", "action", "score", *things, "reason"])
     )
+    console.say()
+    _show_trace(p, console)
+
+
+def _show_trace(p: dict[str, Any], console: Console) -> None:
+    from triune.step_trace import lines_of
+
+    if p["trace"] is None:
+        console.say(f"no trace: {p['trace_error']}")
+        return
+    for line in lines_of(p["trace"], p["source_changed"]):
+        console.say(line)
 
 
 def _row(n: dict[str, Any], things: list[str], step: int) -> list[str]:
