@@ -29,7 +29,8 @@ COMMANDS = {
     "discover": "which RAM bytes draw which pixels",
     "collect": "record labelled frames for training",
     "train": "train the eyes and put them into the task folder",
-    "export": "one deployable file: eyes, schema, policy, safety",
+    "export": "one deployable file that runs by itself: eyes, tracker, policy, safety rules",
+    "migrate": "bring a bundle of an older format up to date",
     "run": "run such a file on the game, a video or a camera",
     "bench": "speed, visual shifts, perception",
 }

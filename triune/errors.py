@@ -11,9 +11,12 @@ from collections.abc import Iterable
 EXIT_DONE, EXIT_FAILED, EXIT_USAGE = 0, 1, 2
 
 # By name, so that explaining an error never imports the layer it came from.
-_EXPECTED = {"EnvError", "PerceptionError", "SceneError", "LogicError", "PolicyFault", "DataError", "TriuneError"}
+_EXPECTED = {
+    "EnvError", "PerceptionError", "SceneError", "LogicError", "PolicyFault", "DataError", "TriuneError",
+    "IsolationError",
+}  # fmt: skip
 _EXTRAS = {
-    "torch": "train", "onnx": "train", "onnxscript": "train", "openai": "supervisor", "pydantic": "supervisor",
+    "torch": "train", "onnx": "export", "onnxscript": "train", "openai": "supervisor", "pydantic": "supervisor",
     "mujoco": "mujoco",
 }  # fmt: skip
 _CORE = {"numpy", "onnxruntime", "gymnasium", "ale_py", "cv2"}

@@ -23,7 +23,12 @@ CORE = {
     "ale_py": "ale-py",
     "cv2": "opencv-python",
 }
-EXTRAS = {"train": ("torch", "onnx", "onnxscript"), "supervisor": ("openai", "pydantic"), "mujoco": ("mujoco",)}
+EXTRAS = {
+    "train": ("torch", "onnx", "onnxscript"),
+    "export": ("onnx",),
+    "supervisor": ("openai", "pydantic"),
+    "mujoco": ("mujoco",),
+}
 MARKS = {"ok": "ok  ", "note": "note", "problem": "FIX "}
 Finding = dict[str, str]
 

@@ -19,13 +19,18 @@ if TYPE_CHECKING:
 
     from triune.runtime import Bundle
 
+FITS = ("letterbox", "stretch")
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Bundle, source, what to do with the actions."""
     parser.add_argument("bundle", help="a file made by `triune export`")
     parser.add_argument("--source", default="env", metavar="S", help="env (default), a video file, or a camera number")
     parser.add_argument("--shadow", action="store_true", help="decide and log, but let the fallback action play")
-    parser.add_argument("--trust", action="store_true", help="run policy text that does not ship with Triune")
+    parser.add_argument("--fit", choices=FITS, metavar="HOW", help="frames of another size: letterbox or stretch them")
+    parser.add_argument(
+        "--deadline", type=float, metavar="MS", help="real time a step may take (default: the bundle's)"
+    )
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="episode, with --source env")
     parser.add_argument("--steps", type=common.positive, metavar="N", help="stop after N steps")
     parser.add_argument("--log", metavar="FILE", help="write every decision as a line of JSON")
@@ -35,8 +40,8 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     """Payload: steps, milliseconds a step, reasons, interventions; the score with --source env."""
     from triune.runtime import Bundle
 
-    bot = Bundle.load(args.bundle, args.trust)
     common.parse_seeds(str(args.seed))
+    bot = Bundle.load(args.bundle, args.deadline)
     console.log(f"{bot.task}, made for {bot.protocol.name}, on {args.source}{' (shadow)' if args.shadow else ''}")
     log = open(common.out_file(args.log), "w", encoding="utf-8") if args.log else None  # noqa: SIM115 - closed below
     try:
@@ -103,10 +108,32 @@ def _frames(bot: Bundle, args: argparse.Namespace, log: TextIO | None) -> dict[s
     for i, frame in enumerate(_capture(args.source)):
         if i == args.steps:
             break
-        pilot.decide(frame)
+        pilot.decide(fitted(frame, bot.frame_shape, args.fit, args.source))
     if not pilot.times:
         raise TriuneError(f"no frame could be read from {args.source}; is it a video that OpenCV decodes (mp4, avi)?")
     return pilot.summary()
+
+
+def fitted(frame: np.ndarray, shape: tuple[int, ...], how: str | None, source: str) -> np.ndarray:
+    """The frame in the size that the eyes were trained on."""
+    if frame.shape == shape:
+        return frame
+    (height, width, _), (high, wide, _) = shape, frame.shape
+    if how is None:
+        raise TriuneError(
+            f"{source} gives frames of {wide}x{high}, the eyes read {width}x{height}; add --fit letterbox (keeps the "
+            "proportions, black borders) or --fit stretch"
+        )
+    import cv2
+    import numpy as np
+
+    scale = min(height / high, width / wide)
+    h, w = (height, width) if how == "stretch" else (max(1, round(high * scale)), max(1, round(wide * scale)))
+    picture = cv2.resize(frame, (w, h), interpolation=cv2.INTER_AREA if h * w < high * wide else cv2.INTER_LINEAR)
+    out = np.zeros(shape, np.uint8)
+    top, left = (height - h) // 2, (width - w) // 2
+    out[top : top + h, left : left + w] = picture
+    return out
 
 
 def _capture(source: str) -> Iterator[np.ndarray]:
