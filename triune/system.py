@@ -17,9 +17,11 @@ from logic.compiled import Logic
 from logic.controller import Controller
 from perception.scene import SceneError, SceneSchema
 from triune.errors import TriuneError, UsageError, nearest
+from triune.isolate import build_confined, choose
 from triune.policies import Texts, build_controller, build_logic, read_texts, sha256
 
 if TYPE_CHECKING:
+    from logic.locks import Lock
     from triune.evaluate import Result
     from triune.rollout import Step
 
@@ -29,7 +31,10 @@ EYES = ("cnn", "teacher", "colour")
 class System:
     """One task's folder. Attributes: `spec`, `schema`, `folder`, `name`; `texts` (policy and safety) load on use."""
 
-    def __init__(self, spec: SystemSpec, trust: bool = False) -> None:
+    def __init__(
+        self, spec: SystemSpec, trust: bool = False, isolate: bool | None = None, require_isolation: bool = False
+    ) -> None:
+        self.isolate, self.require_isolation = isolate, require_isolation or spec.require_isolation
         self.spec, self.folder, self.name = spec, spec.folder, spec.name
         self.trust = trust or ZOO in spec.folder.resolve().parents
         try:
@@ -52,13 +57,27 @@ class System:
         """The protocol called `name`, or the task's own."""
         return get_protocol(name or self.spec.env.protocol)
 
+    @cached_property
+    def isolated(self) -> bool:
+        """Whether the policy runs in isolated workers: as asked, else when it does not ship with Triune."""
+        return choose(self.texts, self.isolate, self.require_isolation)
+
     def logic(self, protocol: str | None = None) -> Logic:
         """Tracker, policy and rules, compiled for a protocol; CompileError lists what is wrong."""
         return build_logic(self.spec, self.schema, self.texts, self.protocol(protocol))
 
     def controller(self, protocol: str | None = None) -> Controller:
-        """Policy and safety for a protocol, with fresh memory."""
+        """Policy and safety for a protocol, with fresh memory. Close it: isolated, it has a worker."""
+        if self.isolated:
+            protocol_ = self.protocol(protocol)
+            return build_confined(self.spec, self.schema, self.texts, protocol_, self.require_isolation)
         return build_controller(self.spec, self.schema, self.texts, self.protocol(protocol))
+
+    def locks(self) -> tuple[Lock, ...]:
+        """What must not change, as kept by `triune lock`; LogicError names a file that is damaged."""
+        from logic import locks
+
+        return tuple(locks.read(path, self.schema) for path in locks.files(self.folder))
 
     def check_teacher(self) -> None:
         """A teacher is ordinary Python: a stranger's is not run unless somebody vouches for it."""
@@ -114,6 +133,10 @@ def check_eyes(kind: str) -> None:
         raise UsageError(f"unknown eyes {kind!r}; {nearest(kind, EYES)}")
 
 
-def load(task: str | Path, trust: bool = False) -> System:
-    """The system of a zoo task or a folder. `trust`: its teacher.py, ordinary Python, may run when asked for."""
-    return System(load_spec(task), trust)
+def load(task: str | Path, trust: bool = False, isolate: bool | None = None, require_isolation: bool = False) -> System:
+    """The system of a zoo task or a folder. `trust`: its teacher.py, ordinary Python, may run when asked for.
+
+    `isolate`: run the policy in hardened workers (None: when it does not ship with Triune and the machine can);
+    `require_isolation`: refuse to run it any other way.
+    """
+    return System(load_spec(task), trust, isolate, require_isolation)
