@@ -7,7 +7,7 @@ TASK ?= breakout
 export OMP_NUM_THREADS ?= 1
 
 # CI runs the second half by itself, under a time limit.
-.PHONY: play test test-all test-all-tiers train lint clean
+.PHONY: play web test test-all test-all-tiers train lint clean
 
 play: $(VENV)/.ready
 	$(VENV)/bin/triune play $(TASK) --video runs/play/$(TASK).webp --report runs/play/$(TASK).html
@@ -15,6 +15,18 @@ play: $(VENV)/.ready
 $(VENV)/.ready: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -e .
+	touch $@
+
+# A page in which the task's bundle plays a recorded game, served on this machine. Needs npm.
+web: $(VENV)/.export web/node_modules/.ready
+	$(VENV)/bin/triune web $(TASK) --serve
+
+$(VENV)/.export: $(VENV)/.ready
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -e ".[export]"
+	touch $@
+
+web/node_modules/.ready: web/package-lock.json
+	cd web && npm ci
 	touch $@
 
 test: $(TEST)/.ready

@@ -3,17 +3,32 @@
 from __future__ import annotations
 
 import gzip
+import json
 import threading
 import urllib.request
 from pathlib import Path
 
 import numpy as np
 import pytest
+from cli_kit import triune as run_triune
 
+from triune import web
 from triune.errors import TriuneError
 from triune.web_data import decode, encode
 from triune.web_server import server
 
+STEPS = 40
+POLICY = """
+class Memory:
+    tick: int = 0
+    x: float = 0.1
+
+
+def act(scene, memory):
+    memory.tick = (memory.tick * 7 - 3) % 1009
+    memory.x = math.sqrt(abs(memory.x - scene.paddle.x)) / (memory.tick % 5)  # every now and then a fault
+    return (RIGHT, "far") if memory.x > 3.0 else (LEFT, "near")
+"""
 RNG = np.random.default_rng(3)
 ARRAYS = {
     "frames": RNG.integers(0, 9, (5, 7, 3), dtype=np.uint8),
@@ -78,3 +93,91 @@ def test_the_server_names_types_that_browsers_insist_on(tmp_path: Path) -> None:
 def test_a_port_in_use_is_an_error_that_names_the_fix(tmp_path: Path) -> None:
     with server(tmp_path) as running, pytest.raises(TriuneError, match="--serve 0"):
         server(tmp_path, running.server_port)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Written by the command line, as by a user."""
+    pytest.importorskip("onnx", reason="exporting a bundle needs the onnx package")
+    home = tmp_path_factory.mktemp("web")
+    (home / "small.py").write_text(POLICY)
+    words = ("web", "breakout", "--out", str(home / "site"), "--seed", "7", "--steps", str(STEPS))
+    done = run_triune(*words, "--policy", str(home / "small.py"), "--json")
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout)
+    assert said["task"] == "breakout" and said["steps"] == STEPS and said["folder"] == str(home / "site")
+    assert set(said["files"]) == {str(p.relative_to(home / "site")) for p in (home / "site").rglob("*") if p.is_file()}
+    return home / "site"
+
+
+def test_the_folder_is_complete(folder: Path) -> None:
+    site = json.loads((folder / "site.json").read_text())
+    named = [site["bundle"], site["episode"], *(c[key] for c in site["checks"] for key in ("model", "cases"))]
+    assert all((folder / name).stat().st_size > 500 for name in named)
+    assert [c["name"] for c in site["checks"]] == ["policy", "small"]
+    page = (folder / "index.html").read_text()
+    assert all((folder / name).is_file() for name in ("page.js", "style.css")) and 'src="page.js"' in page
+    for script in folder.glob("*.js"):  # every module that is imported is there, and nothing comes from elsewhere
+        for line in script.read_text().splitlines():
+            if line.startswith("import ") and '"' in line:
+                assert (folder / line.split('"')[1]).is_file(), line
+    assert all("://" not in (folder / name).read_text() for name in ("index.html", "style.css"))
+    assert (site["onnxruntime_web"] is None) != (folder / "ort" / "ort-wasm-simd-threaded.wasm").is_file()
+
+
+def test_the_recording_is_native_play_frame_by_frame(folder: Path) -> None:
+    import triune
+
+    header, found = decode((folder / "episode.bin.gz").read_bytes(), web.EPISODE)
+    assert header["steps"] == STEPS and header["protocol"]["name"] == "sticky" and header["recorded"]["seed"] == 7
+    for t, step in zip(range(STEPS), triune.load("breakout").play(seed=7), strict=False):
+        assert np.array_equal(found["palette"][found["frames"][t]], step.frame)
+        assert np.array_equal(found["scene"][t], step.scene.vector)
+        assert found["action"][t] == step.decision.action and found["proposed"][t] == step.decision.proposed
+        assert header["reasons"][found["reason"][t]] == step.decision.reason
+        named = tuple(rule for rule, on in zip(header["rules"], found["interventions"][t], strict=True) if on)
+        assert named == step.decision.overruled_by and bool(found["fault"][t]) == bool(step.decision.fault)
+
+
+def test_logic_cases_are_answers_that_the_model_gives_too(folder: Path) -> None:
+    """What the page does in the browser, here with native ONNX Runtime."""
+    import onnxruntime
+
+    header, cases = decode((folder / "logic-small.bin.gz").read_bytes(), web.CASES)
+    session = onnxruntime.InferenceSession((folder / "logic-small.onnx").read_bytes())
+    assert header["steps"] == STEPS and cases["memory"].shape == (STEPS + 1, 2)
+    assert 0 < cases["fault"].sum() < STEPS and {field[0] for field in header["fields"]} == {"tick", "x"}
+    for t in range(STEPS):
+        feeds = {"scene": cases["scene"][t], "memory": cases["memory"][t]}
+        answer = dict(zip([o.name for o in session.get_outputs()], session.run(None, feeds), strict=True))
+        assert int(answer["action"][0]) == cases["action"][t] and int(answer["reason"][0]) == cases["reason"][t]
+        assert bool(answer["fault"][0]) == bool(cases["fault"][t])
+        assert answer["next_memory"].tobytes() == cases["memory"][t + 1].tobytes()
+
+
+def test_what_cannot_be_done_is_said_before_anything_is_played(tmp_path: Path) -> None:
+    for words, said in (
+        (("breakuot",), "did you mean 'breakout'"), (("breakout", "--protocol", "stiky"), "sticky"),
+        (("breakout", "--policy", "nowhere.py"), "no policy at nowhere.py"), (("breakout", "--seed", "-3"), "seeds"),
+    ):  # fmt: skip
+        done = run_triune("web", *words, cwd=tmp_path)
+        assert done.returncode == 2 and said in done.stderr, done.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_runtime_is_copied_where_npm_has_put_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(web, "RUNTIME", tmp_path / "module")
+    (tmp_path / "site").mkdir()
+    assert web.copy_runtime(tmp_path / "site") is None and not (tmp_path / "site" / "ort").exists()
+    (tmp_path / "module" / "dist").mkdir(parents=True)
+    for name in web.RUNTIME_FILES:
+        (tmp_path / "module" / name).write_text('{"version": "9.8.7"}')
+    assert web.copy_runtime(tmp_path / "site") == "9.8.7"
+    assert (tmp_path / "site" / "ort" / "ort.wasm.bundle.min.mjs").is_file()
+
+
+def test_the_pinned_version_is_locked() -> None:
+    pinned = json.loads((web.PAGE / "package.json").read_text())["dependencies"]["onnxruntime-web"]
+    locked = json.loads((web.PAGE / "package-lock.json").read_text())["packages"]
+    assert locked["node_modules/onnxruntime-web"]["version"] == pinned and pinned[0].isdigit()
+    assert all("resolved" not in entry for entry in locked.values()), "names of package hosts are not kept"

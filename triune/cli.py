@@ -32,6 +32,7 @@ COMMANDS = {
     "export": "one deployable file that runs by itself: eyes, tracker, policy, safety rules",
     "migrate": "bring a bundle of an older format up to date",
     "run": "run such a file on the game, a video or a camera",
+    "web": "a page in which such a file plays a recorded game, in any browser",
     "bench": "speed, visual shifts, perception",
 }
 EPILOG = """A task is a name from `triune list` or a folder. Every command takes --json.

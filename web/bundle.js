@@ -102,13 +102,17 @@ export function startMemory(manifest) {
   return memory;
 }
 
-/** [{file, line, text}] where the bundle's texts give this reason. */
-export function sourceOf(parts, reason) {
+/** [{file, line, around: [[number, text]...]}] where the bundle's texts give this reason, with lines before and after. */
+export function sourceOf(parts, reason, context) {
   const found = [];
-  for (const file of Object.keys(parts).sort((a, b) => (b === "policy.py") - (a === "policy.py")))
-    if (file.endsWith(".py"))
-      parts[file].split("\n").forEach((line, i) => {
-        if (line.includes(`"${reason}"`)) found.push({ file, line: i + 1, text: line.trim() });
-      });
+  for (const file of Object.keys(parts).filter((name) => name.endsWith(".py"))) {
+    const lines = parts[file].split("\n");
+    lines.forEach((text, i) => {
+      if (!text.includes(`"${reason}"`)) return;
+      const first = Math.max(0, i - context);
+      const around = lines.slice(first, i + context + 1).map((line, k) => [first + k + 1, line]);
+      found.push({ file, line: i + 1, around });
+    });
+  }
   return found;
 }

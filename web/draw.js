@@ -3,7 +3,7 @@
 // Knows: canvases and colours. Does not know: where steps come from, what is pressed.
 
 const THINGS = ["#ffd640", "#5ec8ff", "#ff78c8", "#82f082", "#ffa05a", "#c0a0ff"];
-const REASONS = ["#3b82f6", "#10a37f", "#f59e0b", "#a855f7", "#ec4899", "#65a30d", "#06b6d4", "#b07d48"];
+const REASONS = ["#3b82f6", "#10a37f", "#8b5cf6", "#ec4899", "#06b6d4", "#84a91d", "#b07d48", "#64748b"];
 const AHEAD = 12; // emulated frames that a velocity arrow looks ahead
 const STILL = 0.3; // px a step, below which no arrow is drawn
 const FORGOTTEN = 0.02; // `sure` of a thing that is no longer predicted
@@ -140,7 +140,9 @@ export function drawTimeline(canvas, steps, shown, at, colourOf) {
   const ratio = fit(canvas);
   const g = canvas.getContext("2d");
   const { width, height } = canvas;
-  const band = height - 22 * ratio;
+  let marked = false;
+  for (let t = 0; t < steps && !marked; t++) marked = at(t).overruled || at(t).faults || !at(t).same;
+  const band = marked ? height - 22 * ratio : height;
   const x = (t) => (t / steps) * width;
   g.fillStyle = css("--line");
   g.fillRect(0, 0, width, height);

@@ -5,7 +5,8 @@
 import { sourceOf } from "./bundle.js";
 import { slotOf } from "./draw.js";
 
-const SOURCES = 2; // lines of the policy shown for a reason
+const CONTEXT = 2; // lines of the policy shown before and after the one that gives a reason
+const OWNERS = ["policy", "safety", "lost", "tracker"]; // whose memory is shown first
 const LISTED = 5; // differences from native play that are listed
 
 export const $ = (id) => document.getElementById(id);
@@ -24,6 +25,7 @@ export function el(tag, attributes = {}, ...children) {
 
 const cells = (tag, values) => values.map((value) => el(tag, typeof value === "string" ? { class: "n" } : {}, value));
 const dot = (colour) => el("span", { class: "dot", colour });
+const oneDigit = (v) => (Math.abs(v) < 0.05 ? 0 : v).toFixed(1);
 const percent = (n, of) => (of ? `${(Math.floor((1000 * n) / of) / 10).toFixed(n === of ? 0 : 1)} %` : "–");
 
 /** Action keys, reason, overruling rules, the policy's lines that give this reason. */
@@ -44,11 +46,24 @@ export function showDecision(player, step, native, colourOf) {
   const faults = step.faults.length ? `fault in ${step.faults.join(", ")}` : "";
   $("overruled").textContent = [faults, rules].filter(Boolean).join(" · ");
   $("overruled").classList.toggle("fault", step.faults.length > 0);
-  const lines = sourceOf(player.bundle.parts, step.reason).slice(0, SOURCES);
-  $("source").replaceChildren(
-    ...lines.map(({ file, line, text }) => el("li", { title: text }, el("code", {}, `${file}:${line}  ${text}`))),
-  );
+  showSource(player.bundle.parts, step.reason);
   $("score").textContent = native.score === undefined ? "" : `score ${native.score} as recorded`;
+}
+
+/** The policy's own words around this reason; nothing is done when they are there already. */
+function showSource(parts, reason) {
+  const place = $("source");
+  if (place.dataset.reason === reason) return;
+  place.dataset.reason = reason;
+  const [first, ...others] = sourceOf(parts, reason, CONTEXT);
+  if (!first) return place.replaceChildren();
+  const also = others.length ? `, also line ${others.map(({ line }) => line).join(", ")}` : "";
+  const wide = String(first.line + CONTEXT).length;
+  const indent = Math.min(...first.around.filter(([, text]) => text.trim()).map(([, text]) => text.search(/\S/)));
+  const lines = first.around.map(([n, text]) =>
+    el(n === first.line ? "mark" : "span", {}, `${String(n).padStart(wide)}  ${text.slice(indent)}`),
+  );
+  place.replaceChildren(el("span", {}, `${first.file}, line ${first.line}${also}`), ...lines);
 }
 
 /** Every thing with place, velocity and certainty; grids and gauges counted. */
@@ -59,7 +74,7 @@ export function showThings(layout, scene) {
       const slot = slotOf(scene, start);
       const label = `${name}${starts.length > 1 ? ` ${i}` : ""}${slot.seen ? "" : slot.there ? " (predicted)" : ""}`;
       const numbers = slot.there
-        ? [slot.x, slot.y, slot.vx, slot.vy].map((v) => v.toFixed(1)).concat(slot.sure.toFixed(2))
+        ? [slot.x, slot.y, slot.vx, slot.vy].map(oneDigit).concat(slot.sure.toFixed(2))
         : ["–", "–", "–", "–", "unseen"];
       return el("tr", { class: slot.seen ? "" : "coasting" }, el("td", {}, dot(colour), label), ...cells("td", numbers));
     }),
@@ -76,15 +91,17 @@ export function showThings(layout, scene) {
 /** The fields that this step changed, by the part that owns them. */
 export function showMemory(player, step) {
   $("memory-count").textContent = `${step.changes.length} of ${player.fields.length} fields changed`;
-  let owner = null;
-  const rows = [];
-  for (const [field, before, after] of step.changes) {
-    const split = field.lastIndexOf(".");
-    const [group, name] = [field.slice(0, Math.max(0, split)), field.slice(split + 1)];
-    if (group && group !== owner) rows.push(el("tr", { class: "group" }, el("th", { colspan: 2 }, group)));
-    owner = group;
-    rows.push(el("tr", {}, el("th", {}, name), el("td", {}, `${before}  →  ${after}`)));
+  const groups = new Map();
+  for (const [field, ...values] of step.changes) {
+    const dot = field.indexOf(".");
+    const owner = field.slice(0, Math.max(0, dot));
+    groups.set(owner, [...(groups.get(owner) ?? []), [field.slice(dot + 1), ...values]]);
   }
+  const rank = (owner) => (OWNERS.includes(owner) ? OWNERS.indexOf(owner) : OWNERS.length);
+  const rows = [...groups].sort(([a], [b]) => rank(a) - rank(b)).flatMap(([owner, fields]) => [
+    el("tr", { class: "group" }, el("th", { colspan: 2 }, owner)),
+    ...fields.map(([name, before, after]) => el("tr", {}, el("th", {}, name), el("td", {}, `${before}  →  ${after}`))),
+  ]);
   $("memory").replaceChildren(...rows);
 }
 

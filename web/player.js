@@ -152,6 +152,6 @@ function changes(fields, before, after) {
 function words(memory, start, stop, kind) {
   return Array.from(memory.subarray(start, stop), (value) => {
     if (kind === "bool") return value ? "yes" : "no";
-    return Number.isInteger(value) ? String(value) : value.toPrecision(5).replace(/\.?0+$/, "");
+    return Number.isInteger(value) ? String(value) : value.toPrecision(4);
   }).join("  ");
 }
