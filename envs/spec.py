@@ -48,6 +48,7 @@ class SystemSpec:
     budget: dict[str, float] = field(default_factory=dict)
     colours: dict[str, Any] = field(default_factory=dict)
     text: str = ""
+    require_isolation: bool = False
 
     def constants(self, frameskip: int, sticky: float) -> dict[str, float]:
         """The compile-time constants a policy sees under a protocol."""
@@ -99,6 +100,7 @@ def parse_spec(text: str, path: Path) -> SystemSpec:
         env=_env(reader),
         scene=reader.get((), "scene", dict),
         safety=_safety(reader),
+        require_isolation=_require_isolation(reader),
         budget=config.get("budget", {}),
         colours=config.get("colours", {}),
         text=text,
@@ -127,12 +129,20 @@ def _env(reader: _Reader) -> EnvSpec:
 def _safety(reader: _Reader) -> dict[str, Any]:
     if "safety" not in reader.config:
         return {}
-    reader.only(("safety",), "lost_after", "deadline_ms")
+    reader.only(("safety",), "lost_after", "deadline_ms", "require_isolation")
     lost_after = reader.get(("safety",), "lost_after", int, 8)
     deadline_ms = reader.get(("safety",), "deadline_ms", (int, float), 100)
     if lost_after < 1 or deadline_ms <= 0:
         reader.fail(("safety",), "lost_after and deadline_ms are positive")
     return {"lost_after": lost_after, "deadline_ms": float(deadline_ms)}
+
+
+def _require_isolation(reader: _Reader) -> bool:
+    """Whether this task may only be played where policies run in complete isolation."""
+    value = reader.config.get("safety", {}).get("require_isolation", False)
+    if not isinstance(value, bool):
+        reader.fail(("safety", "require_isolation"), f"require_isolation is true or false, got {value!r}")
+    return bool(value)
 
 
 def _nearest(name: str, choices: list[str]) -> str:

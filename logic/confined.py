@@ -12,28 +12,31 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
-from logic.compiled import Rule, rules_of
-from logic.compiler import CompiledModule
+from logic.compiled import Logic
+from logic.compiler import CompiledModule, CompiledProgram
 from logic.compiler.artifact import read
 from logic.confined_step import ACTIONS_MOST, FAULTED, REPLY, Checker, make_step, request
-from logic.controller import FAULT, Decision
+from logic.controller import FAULT, Controller, Decision
 from logic.errors import LogicError
 from logic.isolation import Kind, Limits, Outcome, Stopped, Worker
+from logic.program import Module
+from logic.tracker import compile_tracker
 from perception.scene import Scene, SceneSchema
 
 # An episode. A decision takes 20 ms at worst by the compiler's estimate; the wall clock only ends what hangs.
 LIMITS = Limits(start_s=60.0, wall_s=10.0, life_s=24 * 3600.0, cpu_s=3600, memory_mib=256)
 
 
-class ConfinedController:
+class ConfinedController(Controller):
     """A policy from `compile_confined` and the rules that are run here, for one episode at a time.
 
     `reset` starts a worker, `decide` asks it. When it ends early, `outcome` says how, and every remaining step of the
     episode is the fallback action with the outcome as its fault (rules that are run here still have the last word).
-    `rules`: modules compiled from text that is trusted, in order of running. IsolationError from `reset` when
-    `require_isolation` is set and a layer is missing.
+    `rules`: modules compiled from text that is trusted, in order of running; `titles` names the rules in the worker,
+    which come before them. IsolationError from `reset` when `require_isolation` is set and a layer is missing.
+    There is no deadline for a decision but `limits`.
     """
 
     def __init__(
@@ -42,26 +45,22 @@ class ConfinedController:
     ) -> None:  # fmt: skip
         if len(actions) > ACTIONS_MOST:
             raise LogicError(f"at most {ACTIONS_MOST} actions can be run in isolation, the task has {len(actions)}")
-        made = read(artifact)
-        at = list(actions).index(fallback)
-        self.fallback, self.titles, self._reasons = at, made.titles, tuple(made.reasons)
+        made, at = read(artifact), list(actions).index(fallback)
+        program = CompiledProgram(
+            Module("policy.py", {}, (), {}, {}), _elsewhere, {reason: list(n) for reason, n in made.reasons.items()}
+        )
+        super().__init__(Logic(schema, tuple(actions), at, program, tuple(rules), compile_tracker(schema)))
+        self.titles, self._reasons = made.titles, tuple(made.reasons)
         self._checker = Checker(len(actions), len(self._reasons), len(self.titles), at)
-        self._modules = tuple(rules)
-        self._rules = [(i, rule) for i, module in enumerate(rules) for rule in rules_of(module)]
         self.outcome: Outcome | None = None
         self._worker = Worker(
             lambda: make_step(artifact, schema, at), 4 * schema.size, REPLY.size, limits, require_isolation
         )
 
-    @property
-    def rules(self) -> tuple[Rule, ...]:
-        """The rules that are run here, in order; `titles` names those in the worker, which come first."""
-        return tuple(rule for _, rule in self._rules)
-
     def reset(self) -> None:
         """Forget the episode: another worker, fresh memory."""
+        super().reset()
         self.outcome = None
-        self._memories = [module.start() for module in self._modules]
         try:
             self._worker.start()
         except Stopped as stopped:
@@ -71,10 +70,8 @@ class ConfinedController:
         """The action for this scene. Never raises on a policy's account."""
         action, reason, proposed, overruled, fault = self._ask(scene)
         for i, rule in self._rules:
-            try:
-                ruled = rule.function(scene, self._memories[i], action)
-            except Exception as error:
-                ruled, fault = self.fallback, fault or f"{rule.title}: {type(error).__name__}: {error}"
+            ruled, why = self._apply(rule, self.rule_memories[i], scene, action)
+            fault = fault or why
             if ruled != action:
                 overruled = (*overruled, rule.title)
                 action = ruled
@@ -107,3 +104,8 @@ class ConfinedController:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         self.close()
+
+
+def _elsewhere(scene: Any, memory: Any) -> tuple[int, str]:
+    """What stands for the policy here."""
+    raise LogicError("this policy runs in an isolated worker: ask the controller")

@@ -16,6 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from logic.compiler.artifact import thaw
+from logic.confined_scene import reader
 from logic.isolation import OutOfFuel
 from logic.program import Memory
 from perception.scene import SceneSchema
@@ -23,6 +24,7 @@ from perception.scene import SceneSchema
 FAULT_MOST = 160  # bytes of the text of a fault
 REPLY = Struct(f"<BBhQB{FAULT_MOST}s")
 RULES_MOST, ACTIONS_MOST, REASONS_MOST = 64, 255, 32_767
+_FLOAT = np.dtype("<f4")
 FAULTED = -1  # the reason of a step on which the policy faulted
 Step = Callable[[bytes], bytes]
 
@@ -39,7 +41,7 @@ class Answer(NamedTuple):
 
 def request(vector: np.ndarray) -> bytes:
     """A scene vector, float32[size], as the worker reads it."""
-    return vector.astype(np.float32, copy=False).tobytes()
+    return vector.tobytes() if vector.dtype == _FLOAT else vector.astype(_FLOAT).tobytes()
 
 
 def make_step(data: bytes, schema: SceneSchema, fallback: int) -> Step:
@@ -50,10 +52,11 @@ def make_step(data: bytes, schema: SceneSchema, fallback: int) -> Step:
     numbers = {reason: i for i, reason in enumerate(made.reasons)}
     parts = [(part, Memory(part.fields)) for part in made.modules]
     rules = [(f.title, f.step, kept) for part, kept in parts for f in part.functions]
-    read, as_vector, pack = schema.read, np.frombuffer, REPLY.pack
+    read = reader(schema, [f.code for part in (made.policy, *made.modules) for f in part.functions])
+    pack = REPLY.pack
 
     def step(data: bytes) -> bytes:
-        scene = read(as_vector(data, np.float32))
+        scene = read(data)
         fault, overruled = "", 0
         try:
             proposed, text = act(scene, memory)  # type: ignore[misc]

@@ -42,7 +42,7 @@ class Controller:
         self.logic, self.program, self.fallback = logic, logic.policy, logic.fallback
         self._rules = [(i, rule) for i, module in enumerate(logic.modules) for rule in rules_of(module)]
         self.deadline_ns, self.clock = int(deadline_ms * 1e6), clock
-        self.reset()
+        Controller.reset(self)  # one that starts more at a reset does not start it here
 
     @property
     def rules(self) -> tuple[Rule, ...]:
@@ -53,6 +53,9 @@ class Controller:
         """Forget the episode: fresh memory for the policy and for each module of rules."""
         self.memory = self.program.start()
         self.rule_memories = [module.start() for module in self.logic.modules]
+
+    def close(self) -> None:
+        """Nothing runs outside this process."""
 
     def decide(self, scene: Scene) -> Decision:
         """The action for this scene. Never raises on a policy's account: a fault becomes the fallback action."""

@@ -51,6 +51,7 @@ class Result:
     unfinished: list[int] = field(default_factory=list)
     episodes: list[Record] = field(default_factory=list)
     run: str | None = None
+    isolated: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -94,6 +95,7 @@ def summarise(request: dict[str, Any], records: Sequence[Record], seconds: float
         faults=sum(r["faults"] for r in records), fault_texts=total("fault_texts"),
         deadline_misses=sum(r["deadline_misses"] for r in records),
         unfinished=[r["seed"] for r in records if not r["finished"]], episodes=list(records),
+        isolated=bool(request.get("isolate")),
     )  # type: ignore[arg-type]  # fmt: skip
 
 
@@ -104,6 +106,7 @@ def make_request(
     return {
         "task": system.name, "folder": str(system.folder.resolve()), "protocol": system.protocol(protocol).name,
         "shift": shift, "eyes": eyes, "seeds": [int(s) for s in seeds], "limit": limit, "trust": system.trust,
+        "isolate": system.isolated, "require_isolation": system.require_isolation,
     }  # fmt: skip
 
 

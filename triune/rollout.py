@@ -76,10 +76,10 @@ class Rollout:
         """Play the episode of `seed`. Stop early by closing the iterator."""
         see, update, read = self.eyes.see, self.tracker.update, self.schema.read
         decide, env = self.controller.decide, self.env
+        self.controller.reset()  # first: an isolated worker starts here and must not inherit a frame
         frame = env.reset(seed)
         self.eyes.reset()
         self.tracker.reset()
-        self.controller.reset()
         index = 0
         while not env.done:
             scene = read(update(see(frame)))
@@ -115,7 +115,8 @@ class Rollout:
         }  # fmt: skip
 
     def close(self) -> None:
-        """End the emulator."""
+        """End the emulator, and the worker of an isolated policy."""
+        self.controller.close()
         self.env.close()
 
     def __enter__(self) -> Self:

@@ -34,6 +34,7 @@ def main() -> int:
 
 
 def _work(job: dict[str, object], answers: TextIO) -> None:
+    from triune.isolate import silence
     from triune.pool import play_one
     from triune.rollout import Rollout
     from triune.system import load
@@ -41,7 +42,8 @@ def _work(job: dict[str, object], answers: TextIO) -> None:
     keep = Path(str(job["keep"])) if job["keep"] else None
     limit = job["limit"] if isinstance(job["limit"], int) else None
     shift = str(job["shift"]) if job["shift"] else None
-    system = load(str(job["folder"]), bool(job["trust"]))
+    silence()  # the process that started this one has said what there is to say
+    system = load(str(job["folder"]), bool(job["trust"]), bool(job["isolate"]), bool(job["require_isolation"]))
     with Rollout(system, str(job["protocol"]), shift, str(job["eyes"])) as rollout:
         for line in sys.stdin:
             print(json.dumps(play_one(rollout, int(line), limit, keep)), file=answers, flush=True)

@@ -25,6 +25,17 @@ def add_task(parser: argparse.ArgumentParser, trust: bool = True) -> None:
         parser.add_argument("--trust", action="store_true", help="a teacher.py of unknown origin may run")
 
 
+def add_isolation(parser: argparse.ArgumentParser) -> None:
+    """Where the policy runs."""
+    parser.add_argument(
+        "--isolate", action=argparse.BooleanOptionalAction, default=None,
+        help="run the policy in hardened workers (default: when it does not ship with Triune)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--require-isolation", action="store_true", help="refuse to run where a layer of isolation is missing"
+    )
+
+
 def add_conditions(parser: argparse.ArgumentParser) -> None:
     """Protocol, shift and eyes."""
     parser.add_argument("--protocol", metavar="P", help="seed, seed-sticky, classic or sticky (default: the task's)")
@@ -38,7 +49,8 @@ def load_system(args: argparse.Namespace) -> System:
     from triune.system import load
 
     try:
-        return load(args.task, getattr(args, "trust", False))
+        isolate, required = getattr(args, "isolate", None), getattr(args, "require_isolation", False)
+        return load(args.task, getattr(args, "trust", False), isolate, required)
     except EnvError as error:
         if str(error).startswith("unknown task"):
             raise UsageError(str(error)) from None
