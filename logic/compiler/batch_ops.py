@@ -129,10 +129,12 @@ class BatchOps:
         """// and %: floor, sign of the divisor."""
         a, b = self.pair(op)
         if not op.result.type.is_array or op.result.type.kind == "int":
-            self.bad(np.asarray(b == 0) & (np.asarray(a) == a))
+            self.bad(np.asarray(b == 0))
             return np.asarray(run(a, np.where(b == 0, np.ones_like(b), b)))
         made = run(a, b)
         zero = (b == 0) & np.isfinite(a)
+        if run is np.floor_divide:  # a quotient that overflows: numpy takes inf - inf on its way
+            zero |= (b != 0) & np.isinf(made)
         self.bad(zero | (np.isnan(made) & ~np.isnan(a) & ~np.isnan(b)))
         return np.asarray(made)
 
@@ -218,6 +220,8 @@ class BatchOps:
         rank = max(len(v.type.shape or ()) for v in op.args)
         kind = op.result.type.kind
         condition = self.operand(op.args[0], "bool", rank)
+        if kind == "int":  # numpy lets an int that does not fit wrap here
+            return np.where(condition, *(self.compared(v, rank) for v in op.args[1:])).astype(np.int32)
         return np.where(condition, self.operand(op.args[1], kind, rank), self.operand(op.args[2], kind, rank))
 
     # --- inputs ----------------------------------------------------------------------------------

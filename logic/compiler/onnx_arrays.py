@@ -128,7 +128,8 @@ class ArrayOps:
         made = n.op("Where", n.op("Equal", way, zero), n.op("Mul", plain, zero), low)
         made = n.op("Where", n.op("Equal", b, zero), plain, made)
         self.not_zero(op, True)
-        self.e.checks.require(self.explained(op, made), op.result.type.shape or ())
+        overflow = n.op("Not", n.op("IsInf", way))  # numpy takes inf - inf on its way
+        self.e.checks.require(n.op("And", overflow, self.explained(op, made)), op.result.type.shape or ())
         return made
 
     def whole_division(self, op: Op, rest_only: bool) -> str:
@@ -154,6 +155,9 @@ class ArrayOps:
     def op_pow(self, op: Op) -> str:
         n, (a, b), zero = self.e.n, self.pair(op), self.e.n.const([0.0], np.float32)
         made = n.op("Pow", a, b)
+        if not op.args[1].type.is_array:  # numpy takes the square root instead, for which -inf is a fault
+            root = n.op("And", n.op("Equal", b, n.const([0.5], np.float32)), n.op("Less", a, zero))
+            self.e.checks.require(n.op("Not", root), op.result.type.shape or ())
         self.e.checks.require(self.explained(op, made), op.result.type.shape or ())
         wrong = n.op("And", n.op("Equal", a, zero), n.op("Less", b, zero))
         self.e.checks.require(n.op("Not", wrong), op.result.type.shape or ())
@@ -164,7 +168,7 @@ class ArrayOps:
     def op_where(self, op: Op) -> str:
         n, kind = self.e.n, op.result.type.kind
         c = self.e.get(op.args[0])
-        a, b = (self.e.operand(v, kind) for v in op.args[1:])
+        a, b = (self.e.cast(v, kind) for v in op.args[1:])  # numpy lets an int that does not fit wrap here
         if kind != "bool":
             return n.op("Where", c, a, b)
         return n.op("Or", n.op("And", c, a), n.op("And", n.op("Not", c), b))

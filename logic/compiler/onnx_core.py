@@ -81,6 +81,14 @@ class Emitter:
         shape = value.type.shape or ()
         return self.get(value) if len(shape) == 1 else self.n.op("Reshape", self.get(value), self.n.ints(-1))
 
+    def select(self, condition: str, a: str, b: str, arrays: bool = False) -> str:
+        """`a if condition else b`. onnxruntime's Where is slower for scalars and loses the sign of zero."""
+        n, known = self.n, self.n.root.values
+        if arrays:
+            return n.op("Where", condition, a, b)
+        pair = n.const(np.concatenate([known[b], known[a]])) if a in known and b in known else n.concat([b, a])
+        return n.op("Gather", pair, n.op("Cast", condition, to=INT64), axis=0)
+
     # --- the scene -------------------------------------------------------------------------------
 
     def look(self, graph: Graph) -> None:

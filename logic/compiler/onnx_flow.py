@@ -6,11 +6,12 @@ Knows: scopes, predicates, what subgraphs hand out. Does not know: single ops (o
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from logic.compiler import ops
-from logic.compiler.ir import Block, Graph, Op, Type, Value
+from logic.compiler.ir import BOOL, Block, Graph, Op, Type, Value
 from logic.compiler.onnx_arrays import ArrayOps
 from logic.compiler.onnx_core import Emitter
 from logic.compiler.onnx_faults import Checks
@@ -18,6 +19,8 @@ from logic.compiler.onnx_moves import MoveOps
 from logic.compiler.onnx_nodes import Nodes, Signature, dtype_of
 from logic.compiler.onnx_plan import Plan, is_choice, is_unrolled
 from logic.compiler.onnx_scalars import ScalarOps
+
+Form = tuple[Any, tuple[int, ...]]  # numpy type and shape of a tensor
 
 
 class Flow:
@@ -99,7 +102,7 @@ class Flow:
         if e.get(a) == e.get(b):
             return e.get(a)
         if a.type.kind != "bool":
-            return n.op("Where", condition, e.get(a), e.get(b))
+            return e.select(condition, e.get(a), e.get(b), a.type.is_array)
         if a.type.is_array or (a.const is None and b.const is None):
             return n.op("Or", n.op("And", condition, e.get(a)), n.op("And", n.op("Not", condition), e.get(b)))
         if a.const is True:
@@ -122,15 +125,15 @@ class Flow:
             holds.append(e.checks.holds())
             scopes.append(e.n)
             e.n, e.checks = outer
-        types = [r.type for r in op.results]
+        forms = [form_of(r.type) for r in op.results]
         if any(h is not None for h in holds):
-            types.append(Type("bool"))
+            forms.append(form_of(BOOL))
             for out, held in zip(outs, holds, strict=True):
                 out.append(held if held is not None else e.n.const([True]))
-        if not types:
+        if not forms:
             return
-        sides = [_close(n, out, types) for n, out in zip(scopes, outs, strict=True)]
-        made = e.n.ops("If", condition, outputs=len(types), then_branch=sides[0], else_branch=sides[1])
+        sides = [close(n, out, forms) for n, out in zip(scopes, outs, strict=True)]
+        made = e.n.ops("If", condition, outputs=len(forms), then_branch=sides[0], else_branch=sides[1])
         e.values.update(zip(op.results, made, strict=False))
         if len(made) > len(op.results):
             e.checks.require(made[-1])
@@ -163,9 +166,9 @@ class Flow:
         start, stop, step = (op.attrs[k] for k in ("start", "stop", "step"))
         steps = range(start, stop, step)
         carried = [e.get(a) for a in op.args]
-        types = [a.type for a in op.args]
+        forms = [form_of(a.type) for a in op.args]
         outer = self.open()
-        n, names = e.n, [e.n.fresh(k) for k in ("turn", "going", *["carried"] * len(types))]
+        n, names = e.n, [e.n.fresh(k) for k in ("turn", "going", *["carried"] * len(forms))]
         self.number_turns(op, names[0])
         e.solid[body.params[0]] = min(steps), max(steps)
         e.values.update(zip(body.params[1:], names[2:], strict=True))
@@ -176,12 +179,12 @@ class Flow:
         if held is not None:
             names.append(n.fresh("held"))
             outs.append(n.op("And", names[-1], held))
-            types.append(Type("bool"))
+            forms.append(form_of(BOOL))
         e.n, e.checks = outer
         if held is not None:
             carried.append(e.n.const([True]))
-        graph = _close(n, [n.op("Reshape", going, n.ints()), *outs], [Type("bool", ()), *types], names)
-        made = e.n.ops("Loop", e.n.const(len(steps), np.int64), "", *carried, outputs=len(types), body=graph)
+        graph = close(n, [n.op("Reshape", going, n.ints()), *outs], [(np.bool_, ()), *forms], names)
+        made = e.n.ops("Loop", e.n.const(len(steps), np.int64), "", *carried, outputs=len(forms), body=graph)
         e.values.update(zip(op.results, made, strict=False))
         if held is not None:
             e.checks.require(made[-1])
@@ -198,16 +201,21 @@ class Flow:
         self.emitter.values[op.blocks[0].params[0]] = value
 
 
-def _close(n: Nodes, outs: Sequence[str], types: Sequence[Type], inputs: Sequence[str] = ()) -> object:
+def form_of(type: Type, scalars: int = 1) -> Form:
+    """The form of a value, or of several scalars as one vector."""
+    return dtype_of(type), (scalars,) if type.shape is None else type.shape
+
+
+def close(n: Nodes, outs: Sequence[str], forms: Sequence[Form], inputs: Sequence[str] = ()) -> object:
     """The subgraph: every output made inside it and only once; a body's inputs are turn, going and what is carried."""
     own, given = n.own(), set()
     results: list[Signature] = []
-    for out, type in zip(outs, types, strict=True):
+    for out, (kind, shape) in zip(outs, forms, strict=True):
         name = out if out in own and out not in given else n.copy(out)
         given.add(name)
-        results.append((name, dtype_of(type), (1,) if type.shape is None else type.shape))
+        results.append((name, kind, shape))
     if not inputs:
         return n.graph(n.fresh("branch"), [], results)
     shapes: list[Signature] = [(inputs[0], np.int64, ()), (inputs[1], np.bool_, ())]
-    shapes += [(i, kind, shape) for i, (_, kind, shape) in zip(inputs[2:], results[1:], strict=True)]
+    shapes += [(i, kind, shape) for i, (kind, shape) in zip(inputs[2:], forms[1:], strict=True)]
     return n.graph(n.fresh("body"), shapes, results)

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 import onnx
 
-from logic.compiler.ir import Graph
+from logic.compiler.ir import INT, Graph
 from logic.compiler.layout import MemoryLayout
-from logic.compiler.onnx_flow import Flow
+from logic.compiler.onnx_flow import Flow, close, form_of
 from logic.compiler.onnx_nodes import Nodes, Signature, dtype_of, onnx_type
 from logic.compiler.ranges import within
 
@@ -49,32 +49,27 @@ def emit(
     new = dict(zip(graph.fields, found[head:], strict=True))
     if held is None:
         return Emitted(found[0], reason, new, n.const([False]))
-    action = n.op("Where", held, found[0], n.const([fallback], np.int64))
-    if head == 2:
-        reason = n.op("Where", held, reason, n.const([-1], np.int64))
-    return Emitted(action, reason, _kept(graph, n, held, memory, new), n.op("Not", held))
+    return _settle(graph, n, held, Emitted(found[0], reason, new, ""), fallback, memory)
 
 
-def _kept(graph: Graph, n: Nodes, held: str, old: Mapping[str, str], new: Mapping[str, str]) -> dict[str, str]:
-    """Memory after the step: the new fields if every rule held."""
-    made = dict(new)
+def _settle(graph: Graph, n: Nodes, held: str, new: Emitted, fallback: int, old: Mapping[str, str]) -> Emitted:
+    """What the step came to if every rule held, else the fallback. A branch: Where would lose the sign of zero."""
+    groups: list[list[str]] = []
     for group in MemoryLayout.of(graph.fields).groups():
-        changed = [f for f in group if new[f] != old[f]]
-        types = {f: graph.fields[f].type for f in changed}
-        if any(t.is_array for t in types.values()):
-            for field, type in types.items():
-                made[field] = _choice(n, held, new[field], old[field], type.kind)
-        elif changed:
-            both = [n.concat([side[f] for f in changed]) for side in (new, old)]
-            chosen = _choice(n, held, both[0], both[1], types[changed[0]].kind)
-            made.update(zip(changed, n.split(chosen, [1] * len(changed)), strict=True))
-    return made
-
-
-def _choice(n: Nodes, held: str, new: str, old: str, kind: str) -> str:
-    if kind != "bool":
-        return n.op("Where", held, new, old)
-    return n.op("Or", n.op("And", held, new), n.op("And", n.op("Not", held), old))
+        changed = [f for f in group if new.memory[f] != old[f]]
+        groups += [[f] for f in changed] if graph.fields[group[0]].type.is_array else [changed] if changed else []
+    good, bad = n.inner(), n.inner()
+    lone = [form_of(INT)] * (2 if graph.has_reason else 1)
+    yes, no = [new.action, new.reason][: len(lone)], [n.const([k], np.int64) for k in (fallback, -1)][: len(lone)]
+    yes += [good.concat([new.memory[f] for f in group]) for group in groups]
+    no += [bad.concat([old[f] for f in group]) for group in groups]
+    forms = lone + [form_of(graph.fields[group[0]].type, len(group)) for group in groups]
+    sides = close(good, yes, forms), close(bad, no, forms)
+    made = n.ops("If", held, outputs=len(forms), then_branch=sides[0], else_branch=sides[1])
+    memory = dict(new.memory)
+    for group, tensor in zip(groups, made[len(lone) :], strict=True):
+        memory.update(zip(group, n.split(tensor, [1] * len(group)), strict=True))
+    return Emitted(made[0], made[1] if graph.has_reason else new.reason, memory, n.op("Not", held))
 
 
 def unpack_memory(nodes: Nodes, layout: MemoryLayout, name: str) -> dict[str, str]:

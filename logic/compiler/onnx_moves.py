@@ -159,9 +159,11 @@ class MoveOps:
 
     def op_top_k(self, op: Op) -> str:
         self.no_nan(op)
-        n = self.e.n
-        found = n.ops("TopK", self.ordered(self.e.get(op.args[0]), op.args[0].type.kind), n.ints(op.attrs["k"]),
-                      outputs=2, axis=0)  # fmt: skip
+        n, value = self.e.n, op.args[0]
+        tensor, whole = self.e.get(value), value.type.kind == "int"
+        if whole:  # as numpy sorts: by the negative, which is itself for the least int
+            tensor = n.op("Neg", tensor)
+        found = n.ops("TopK", tensor, n.ints(op.attrs["k"]), outputs=2, axis=0, largest=int(not whole))
         return n.op("Cast", found[1], to=INT32)
 
     def op_argmax(self, op: Op) -> str:
@@ -235,6 +237,9 @@ class MoveOps:
         tensor = self.e.get(value)
         if value.type.kind == "bool":
             tensor = n.op("Cast", tensor, to=INT32)
+        if value.type.kind == "int":  # onnxruntime's sum of int32 does not wrap as numpy's does
+            wide = n.op("ReduceSum", n.op("Cast", tensor, to=INT64), n.ints(axis), keepdims=0)
+            return n.op("Cast", wide, to=INT32)
         made = n.op("ReduceSum", tensor, n.ints(axis), keepdims=0)
         if value.type.kind == "float":
             self.sums_explained(op, made)

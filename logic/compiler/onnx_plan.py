@@ -11,7 +11,7 @@ from logic.compiler.ir import INT, Block, Graph, Op, Value
 from logic.compiler.ranges import within
 
 # Microseconds of onnxruntime, one thread.
-NODE, CHOICE, BRANCH = 0.45, 1.3, 2.3
+NODE, CHOICE, BRANCH, OUTPUT = 0.45, 0.85, 1.0, 0.15
 _NODES = {
     "floordiv": 4.0, "mod": 3.0, "pow": 6.0, "sign": 3.0, "min": 2.0, "max": 2.0, "clip": 3.0, "bound": 2.0, "ne": 2.0,
     "floor": 4.0, "ceil": 4.0, "round": 4.0, "to_int": 3.0, "element": 3.0, "div": 3.0, "memory": 0.0, "thing": 0.0,
@@ -101,12 +101,18 @@ def chosen_cost(op: Op) -> float:
     """An `if` as both sides and a choice of each result."""
     sides = sum(estimate(block) for block in op.blocks)
     faults = sum(2 * NODE for block in op.blocks if any(ops.can_fault(inner) for inner in block.ops))
-    return sides + faults + sum(2 * NODE if r.type.kind == "bool" else CHOICE for r in op.results)
+    return sides + faults + NODE + sum(map(_choice, op.results, *(block.results for block in op.blocks)))
+
+
+def _choice(result: Value, a: Value, b: Value) -> float:
+    """Choosing one result."""
+    known = (a.const is not None) + (b.const is not None)
+    return (2 - known) * NODE if result.type.kind == "bool" else CHOICE if known < 2 else NODE
 
 
 def branch_cost(op: Op) -> float:
     """An `if` as a branch: the sides are taken to be equally likely."""
-    spent = BRANCH
+    spent = BRANCH + OUTPUT * len(op.results)
     for block in op.blocks:
         own = {r for inner in block.ops for r in inner.results}
         faults = NODE if any(ops.can_fault(inner) for inner in block.ops) else 0.0

@@ -54,7 +54,7 @@ class ScalarOps:
 
     def no_minus_zero(self, x: str) -> str:
         n, zero = self.e.n, self.e.n.const([0.0], np.float64)
-        return n.op("Where", n.op("Equal", x, zero), zero, x)
+        return self.e.select(n.op("Equal", x, zero), zero, x)
 
     def op_mul(self, op: Op) -> str:
         """Ints must not wrap: the product in floats tells first."""
@@ -94,7 +94,7 @@ class ScalarOps:
         up = n.op("Greater", n.op("Sub", way, low), n.const([0.5], np.float64))
         low = n.op("Add", low, n.op("Cast", up, to=FLOAT64))
         zero = n.const([0.0], np.float64)
-        return n.op("Where", n.op("Equal", way, zero), n.op("Mul", n.op("Div", a, b), zero), low)
+        return self.e.select(n.op("Equal", way, zero), n.op("Mul", n.op("Div", a, b), zero), low)
 
     def op_mod(self, op: Op) -> str:
         self.not_zero(op.args[1])
@@ -103,10 +103,10 @@ class ScalarOps:
         n, divisor = self.e.n, op.args[1]
         rest, wrong = self.float_rest(op)
         b = self.e.get(divisor)
-        made = n.op("Abs", n.op("Where", wrong, n.op("Add", rest, b), rest))  # the sign is the divisor's, zero's too
+        made = n.op("Abs", self.e.select(wrong, n.op("Add", rest, b), rest))  # the sign is the divisor's, zero's too
         if divisor.const is not None:
             return made if divisor.const > 0 else n.op("Neg", made)
-        return n.op("Where", n.op("Less", b, n.const([0.0], np.float64)), n.op("Neg", made), made)
+        return self.e.select(n.op("Less", b, n.const([0.0], np.float64)), n.op("Neg", made), made)
 
     def float_rest(self, op: Op) -> tuple[str, str]:
         """(C's fmod, whether its sign is not the divisor's)."""
@@ -160,7 +160,7 @@ class ScalarOps:
         made = n.op("Sign", x)
         if op.result.type.kind == "int":
             return made
-        return n.op("Where", n.op("Equal", x, x), made, n.const([0.0], np.float64))
+        return self.e.select(n.op("Equal", x, x), made, n.const([0.0], np.float64))
 
     def op_ne(self, op: Op) -> str:
         return self.e.n.op("Not", self.e.n.op("Equal", *self.args(op)))
@@ -178,7 +178,7 @@ class ScalarOps:
         a, b = self.args(op)
         if op.result.type.kind == "int" or _plain(op.args[1]):
             return self.e.n.op(direct, a, b)
-        return self.e.n.op("Where", self.e.n.op(beats, b, a), b, a)
+        return self.e.select(self.e.n.op(beats, b, a), b, a)
 
     def op_clip(self, op: Op) -> str:
         n, (x, low, high) = self.e.n, self.args(op)
@@ -189,8 +189,8 @@ class ScalarOps:
                 return n.op("Clip", x, n.const(v0, np.int64), n.const(v1, np.int64))
             if v0 and v1:
                 return n.op("Min", n.op("Max", x, low), high)
-        inner = n.op("Where", n.op("Greater", x, high), high, x)
-        return n.op("Where", n.op("Less", x, low), low, inner)
+        inner = self.e.select(n.op("Greater", x, high), high, x)
+        return self.e.select(n.op("Less", x, low), low, inner)
 
     # --- kinds of numbers ------------------------------------------------------------------------
 
