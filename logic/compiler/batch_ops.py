@@ -129,8 +129,9 @@ class BatchOps:
         """// and %: floor, sign of the divisor."""
         a, b = self.pair(op)
         if not op.result.type.is_array or op.result.type.kind == "int":
-            self.bad(np.asarray(b == 0))
-            return np.asarray(run(a, np.where(b == 0, np.ones_like(b), b)))
+            made = np.asarray(run(a, np.where(b == 0, np.ones_like(b), b)))
+            self.bad(np.broadcast_to(b == 0, made.shape))
+            return made
         made = run(a, b)
         zero = (b == 0) & np.isfinite(a)
         if run is np.floor_divide:  # a quotient that overflows: numpy takes inf - inf on its way
