@@ -67,7 +67,7 @@ class Eyes:
         """Native frame uint8[H, W, 3] -> Scene vector float32[size]."""
         if self.schema.window == 1:
             return self.look(frame)
-        self._past.append(frame)
+        self._past.append(np.array(frame))  # the caller's may be a view that the next step overwrites
         if len(self._past) > self.schema.window:
             del self._past[0]
         return self.look(np.maximum.reduce(self._past))
