@@ -19,6 +19,11 @@ class Pack:
     """A tuple: a helper's several results, a module constant such as `(1, 2, 3)`, operands of `array`."""
 
     items: tuple[Bound, ...]
+    leaves: int = field(default=0, compare=False)  # single values in it, however deep
+
+    def __post_init__(self) -> None:
+        found = sum(item.leaves if isinstance(item, Pack) else 1 for item in self.items)
+        object.__setattr__(self, "leaves", found)
 
 
 @dataclass(frozen=True)

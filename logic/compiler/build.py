@@ -155,7 +155,7 @@ class Builder:
 
     def fold_scalars(self, name: str, args: tuple[Value, ...]) -> Value:
         """The common case of tables, made short."""
-        self.meter.spend(500.0)
+        self.meter.spend(1500.0)
         value = ops.SPECS[name].run(_NO_ATTRS, *[a.const for a in args])
         if type(value) is int and not -INT_LIMIT <= value <= INT_LIMIT:
             ops.bounded(value)
@@ -169,7 +169,8 @@ class Builder:
         if name == "matmul":
             biggest *= max(args[1].type.shape or (1,))
         spec = ops.SPECS[name]
-        self.meter.spend((2000.0 if arrays else 500.0) + spec.ns * biggest)
+        self.meter.spend(ops.fold_cost(name, biggest, arrays))
+        self.meter.make(kind.size)
         value = spec.run(attrs, *(a.const for a in args))
         if kind.is_array:
             value = np.asarray(value)

@@ -14,7 +14,8 @@ from typing import Any
 
 MOST = 200  # after so many the rest is noise
 GIVE_UP = 300  # errors said, repeated ones included, after which compilation stops
-CANDIDATES = 120  # names looked at for a suggestion
+CANDIDATES = 60  # names looked at for a suggestion
+MOST_SUGGESTED = 40  # errors said, after which no more suggestions are looked for
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,8 @@ def place(node: ast.AST | tuple[int, int]) -> tuple[int, int]:
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """`did you mean 'x'?` or nothing."""
-    near = sorted(known, key=lambda k: (abs(len(k) - len(name)), k))[:CANDIDATES]
+    length = len(name)
+    near = sorted((k for k in known if abs(len(k) - length) <= 3), key=lambda k: (abs(len(k) - length), k))[:CANDIDATES]
     close = difflib.get_close_matches(name[:64], near, 1)
     return f"did you mean {close[0]!r}?" if close else ""
 

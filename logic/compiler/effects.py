@@ -6,41 +6,87 @@ Knows: statements. Does not know: values, types. Every answer errs on the side o
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from typing import NamedTuple
 
 from logic.compiler.bound import Scope
 
 
-def assigned_names(body: list[ast.stmt]) -> frozenset[str]:
-    """Every local name that the statements assign (worked out once per node)."""
+class Facts(NamedTuple):
+    """What statements hold: local names and attributes they assign, names they call, do they loop."""
+
+    names: frozenset[str]
+    fields: frozenset[str]
+    calls: frozenset[str]
+    loops: bool
+
+
+_EMPTY = Facts(frozenset(), frozenset(), frozenset(), False)
+
+
+def facts(body: Sequence[ast.AST]) -> Facts:
+    """Read off the trees once; the first node remembers."""
     if not body:
-        return frozenset()
-    known: dict[int, frozenset[str]] | None = getattr(body[0], "_assigned", None)
+        return _EMPTY
+    known: dict[int, Facts] | None = getattr(body[0], "_facts", None)
     if known is None:
-        known = body[0]._assigned = {}  # type: ignore[attr-defined]
+        known = body[0]._facts = {}  # type: ignore[attr-defined]
     if len(body) not in known:
-        known[len(body)] = _assigned(body)
+        known[len(body)] = _facts(body)
     return known[len(body)]
 
 
-def _assigned(body: list[ast.stmt]) -> frozenset[str]:
-    nodes = (node for statement in body for node in ast.walk(statement))
-    return frozenset(n.id for n in nodes if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store))
+def _facts(body: Sequence[ast.AST]) -> Facts:
+    names, fields, calls, loops = set(), set(), set(), False
+    work = list(body)
+    while work:
+        node = work.pop()
+        kind = type(node)
+        if kind is ast.Name:
+            if isinstance(node.ctx, ast.Store):  # type: ignore[attr-defined]
+                names.add(node.id)  # type: ignore[attr-defined]
+            continue
+        if kind is ast.Constant:
+            continue
+        if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
+            fields.add(node.attr)
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            calls.add(node.func.id)
+        elif kind is ast.For:
+            loops = True
+        work.extend(ast.iter_child_nodes(node))
+    return Facts(frozenset(names), frozenset(fields), frozenset(calls), loops)
 
 
-def stored_fields(body: Iterable[ast.stmt], scope: Scope, seen: set[tuple[str, str]] | None = None) -> set[str]:
+def assigned_names(body: Sequence[ast.stmt]) -> frozenset[str]:
+    """Every local name that the statements assign."""
+    return facts(body).names
+
+
+def stored_fields(body: Sequence[ast.stmt], scope: Scope, seen: set[tuple[str, str]] | None = None) -> set[str]:
     """Every memory field that the statements, or helpers they call, assign."""
     seen = set() if seen is None else seen
-    found: set[str] = set()
-    for node in (n for statement in body for n in ast.walk(statement)):
-        if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
-            found.add(node.attr)
-        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
-            target = find_function(node.func.id, scope)
-            if target is not None and (target[0].file, target[1].name) not in seen:
-                seen.add((target[0].file, target[1].name))
-                found |= stored_fields(target[1].body, target[0], seen)
+    here = facts(body)
+    found = set(here.fields)
+    for name in here.calls:
+        target = find_function(name, scope)
+        if target is not None and (target[0].file, target[1].name) not in seen:
+            seen.add((target[0].file, target[1].name))
+            found |= stored_fields(target[1].body, target[0], seen)
     return found
+
+
+def reaches_loop(body: Sequence[ast.AST], scope: Scope, seen: set[tuple[str, str]] | None = None) -> bool:
+    """Do the nodes call a helper that loops, directly or through others?"""
+    seen = set() if seen is None else seen
+    for name in facts(body).calls:
+        target = find_function(name, scope)
+        if target is None or (target[0].file, target[1].name) in seen:
+            continue
+        seen.add((target[0].file, target[1].name))
+        if facts(target[1].body).loops or reaches_loop(target[1].body, target[0], seen):
+            return True
+    return False
 
 
 def find_function(name: str, scope: Scope) -> tuple[Scope, ast.FunctionDef] | None:

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import ast
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from logic.compiler.bound import MATH, MEMORY, POISON, SCENE, Bound, Broken, Pack, Thing, Things, Wrong
 from logic.compiler.core import Core
-from logic.compiler.diagnostics import did_you_mean
+from logic.compiler.diagnostics import MOST_SUGGESTED, did_you_mean
 from logic.compiler.hints import METHODS, WORDS
 from logic.compiler.ir import BOOL, FLOAT, INT, Type, Value
 from logic.compiler.probes import probe
@@ -31,6 +31,7 @@ _HANDLERS: dict[type[ast.AST], str] = {
                  ast.Subscript, ast.Call)
 }  # fmt: skip
 MOST_POWER = 16
+MOST_ITEMS = 20_000  # in a tuple
 
 
 class Expressions(Core):
@@ -39,7 +40,7 @@ class Expressions(Core):
     def expression(self, node: ast.expr) -> Bound:
         """What the node stands for; Wrong after reporting when nothing."""
         if self.tabling:
-            self.meter.spend(2000.0)
+            self.meter.spend(3000.0)
         kind = type(node)
         if kind is ast.Constant:
             return self.on_constant(node)  # type: ignore[arg-type]
@@ -82,15 +83,12 @@ class Expressions(Core):
             return self.wrong(node, f"{name!r} is a function, not a value", f"call it: {name}(...)")
         if name in ("scene", "memory"):
             return self.wrong(node, f"there is no {name} here", f"pass {name} to the helper as a parameter")
-        known = {
-            *self.state.locals,
-            *self.frame.names,
-            *scope.constants,
-            *scope.predefined,
-            *scope.functions,
-            *self.words(),
-        }
-        return self.wrong(node, f"unknown name {name!r}", WORDS.get(name) or did_you_mean(name, known))
+        known = (self.state.locals, self.frame.names, scope.constants, scope.predefined, scope.functions, self.words())
+        return self.wrong(node, f"unknown name {name!r}", WORDS.get(name) or self.near(name, *known))
+
+    def near(self, name: str, *known: Iterable[str]) -> str:
+        """`did you mean ...?`, unless there are so many errors that suggestions are noise."""
+        return did_you_mean(name, {k for some in known for k in some}) if self.reporter.said < MOST_SUGGESTED else ""
 
     def words(self) -> frozenset[str]:
         """Callable words of the language (filled by words.py)."""
@@ -119,7 +117,14 @@ class Expressions(Core):
         return self.builder.reason(self.reasons.index(text))
 
     def on_tuple(self, node: ast.Tuple) -> Bound:
-        return Pack(tuple(self.expression(item) for item in node.elts))
+        return self.pack(node, tuple(self.expression(item) for item in node.elts))
+
+    def pack(self, node: ast.AST, items: tuple[Bound, ...]) -> Pack:
+        """A tuple of bounded size."""
+        made = Pack(items)
+        if made.leaves > MOST_ITEMS:
+            raise self.wrong(node, f"a tuple of more than {MOST_ITEMS} values", "make an array: zeros(n), arange(n)")
+        return made
 
     # --- scene and memory ------------------------------------------------------------------------
 
@@ -185,9 +190,7 @@ class Expressions(Core):
 
     def memory_field(self, node: ast.Attribute) -> Value:
         if node.attr not in self.state.memory:
-            hint = (
-                did_you_mean(node.attr, self.state.memory) or f"declare it: `{node.attr}: float = 0.0` in class Memory"
-            )
+            hint = self.near(node.attr, self.state.memory) or f"declare it: `{node.attr}: float = 0.0` in class Memory"
             raise self.wrong(node, f"memory has no field {node.attr!r}", hint)
         return self.state.memory[node.attr]
 
@@ -196,7 +199,7 @@ class Expressions(Core):
     def on_binop(self, node: ast.BinOp) -> Bound:
         left, right = self.expression(node.left), self.expression(node.right)
         if isinstance(left, Pack) and isinstance(right, Pack) and isinstance(node.op, ast.Add):
-            return Pack(left.items + right.items)
+            return self.pack(node, left.items + right.items)
         return self.binary(node, node.op, self.value(node.left, left), self.value(node.right, right))
 
     def binary(self, node: ast.AST, operator: ast.operator, a: Value, b: Value) -> Value:

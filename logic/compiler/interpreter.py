@@ -1,17 +1,21 @@
-"""Runs a block of IR, op by op, paying for every op before it runs: how tables with loops are computed.
+"""Runs a block of IR, op by op, paying for ops before they run: how tables with loops are computed.
 
 Knows: the reference meaning of every op (ops.SPECS) and of `if` and `for`. Does not know: code generation.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from logic.compiler import ops
-from logic.compiler.ir import Block, Op, Value
+from logic.compiler.ir import BOOL, Block, Op, Value
 from logic.compiler.limits import Meter
+
+_NONE = Value(BOOL)
 
 
 class IrFault(Exception):
@@ -22,13 +26,26 @@ class IrFault(Exception):
         self.op = op
 
 
+class Step(NamedTuple):
+    """One op, prepared: `f` of so many `args` (-1: `f(op)` does it all), what it makes, its element type if an array."""
+
+    arity: int
+    f: Callable[..., Any]
+    args: tuple[Value, ...]
+    out: Value
+    wanted: Any
+    op: Op
+
+
 class Interpreter:
     """Holds the values of one run. `given` are values from outside: inputs and parameters."""
 
     def __init__(self, meter: Meter, given: dict[Value, Any] | None = None) -> None:
         self.meter = meter
         self.values: dict[Value, Any] = dict(given or {})
-        self.costs: dict[Op, float] = {}  # types are fixed, so each op's cost is worked out once
+        self.plans: dict[
+            Block, tuple[float, int, list[Step]]
+        ] = {}  # types are fixed: cost and functions are found once
         self.rounds: list[int] = []  # of the loops that are running, outermost first
 
     def get(self, value: Value) -> Any:
@@ -36,24 +53,50 @@ class Interpreter:
         return self.values[value] if value.const is None else value.const
 
     def run(self, block: Block) -> list[Any]:
-        """The block's results."""
+        """The block's results; its pure ops are paid for before the first runs."""
+        if block not in self.plans:
+            self.plans[block] = self.plan(block)
+        cost, made, steps = self.plans[block]
+        self.meter.spend(cost)
+        self.meter.make(made)
         values = self.values
+        for arity, f, args, out, wanted, op in steps:
+            if arity < 0:
+                f(op)
+                continue
+            try:
+                if arity == 2:
+                    value = f(values[args[0]], values[args[1]])
+                else:
+                    value = f(*[values[a] for a in args])
+            except Exception as e:  # whatever it is, it happened at this op
+                raise IrFault(op, e) from None
+            if wanted is not None and (type(value) is not np.ndarray or value.dtype != wanted):
+                value = np.asarray(value).astype(wanted)
+            values[out] = value
+        return [values[r] if r.const is None else r.const for r in block.results]
+
+    def plan(self, block: Block) -> tuple[float, int, list[Step]]:
+        """What the block's pure ops cost and make together, and its ops prepared; constants take place in `values`."""
+        special = {"if": self.branch, "for": self.loop, ops.PROBE: self.probed, **dict.fromkeys(ops.INPUTS, self.load)}
+        cost, elements, steps = 0.0, 0, []
         for op in block.ops:
-            if op.name == "if":
-                found = self.run(op.blocks[0 if self.get(op.args[0]) else 1])
-                values.update(zip(op.results, found, strict=True))
-            elif op.name == "for":
-                self.loop(op)
-            elif op.name in ops.INPUTS:
-                self.load(op)
-            elif op.name == ops.PROBE:
-                self.probed(op)
-            else:
-                if op not in self.costs:
-                    self.costs[op] = ops.cost(op) + 2500.0
-                self.meter.spend(self.costs[op])
-                values[op.results[0]] = self.pure(op)
-        return [self.get(r) for r in block.results]
+            self.values.update((a, a.const) for a in op.args if a.const is not None)
+            if op.name in special:
+                steps.append(Step(-1, special[op.name], (), _NONE, None, op))
+                continue
+            size = op.results[0].type.size
+            elements += size
+            cost += ops.cost(op) + 1500.0 + (6.0 * size if size > ops.LARGE else 0.0)
+            spec, made = ops.SPECS[op.name], op.results[0]
+            f = spec.plain or partial(spec.run, op.attrs)
+            wanted = None if made.type.shape is None else np.dtype(ops.DTYPE[made.type.kind])
+            steps.append(Step(len(op.args), f, tuple(op.args), made, wanted, op))
+        return cost, elements, steps
+
+    def branch(self, op: Op) -> None:
+        found = self.run(op.blocks[0 if self.values[op.args[0]] else 1])
+        self.values.update(zip(op.results, found, strict=True))
 
     def load(self, op: Op) -> None:
         """An input: given from the start, unless a subclass fetches it."""
@@ -76,14 +119,3 @@ class Interpreter:
                 break
         self.rounds.pop()
         self.values.update(zip(op.results, carried, strict=True))
-
-    def pure(self, op: Op) -> Any:
-        """One pure op, in the language's types."""
-        try:
-            value = ops.SPECS[op.name].run(op.attrs, *[self.get(a) for a in op.args])
-        except Exception as e:  # whatever it is, it happened at this op
-            raise IrFault(op, e) from None
-        if op.results[0].type.shape is not None:
-            wanted = ops.DTYPE[op.results[0].type.kind]
-            return np.asarray(value) if getattr(value, "dtype", None) == wanted else np.asarray(value).astype(wanted)
-        return value

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 SOURCE_CHARS = 200_000
 NESTING = 60  # levels of the syntax tree
-AST_NODES = 60_000
+AST_NODES = 30_000
 INT_DIGITS = 20
 
 
@@ -18,16 +18,17 @@ INT_DIGITS = 20
 class Limits:
     """Counts are deterministic; `seconds` is only a backstop."""
 
-    nodes: int = 30_000  # ops emitted, abandoned attempts included
+    nodes: int = 12_000  # ops emitted, abandoned attempts included
     calls: int = 4_000  # inlined calls outside tables
     depth: int = 24  # helpers calling helpers
-    unrolled: int = 4_000  # iterations of loops that had to be unrolled outside tables
-    table_ns: float = 1.0e9  # estimated cost of all compile-time evaluation
+    unrolled: int = 2_000  # iterations of loops that had to be unrolled outside tables
+    table_ns: float = 7.0e8  # estimated cost of all compile-time evaluation
+    table_elements: int = 600_000_000  # made by it, one after the other
     array_elements: int = 4_000_000  # any one array
     table_bytes: int = 48_000_000  # all constants a policy ends up holding
     live_bytes: int = 8_000_000  # arrays of one step, all together
     step_ns: float = 2.0e7  # estimated worst cost of one decision
-    seconds: float = 20.0
+    seconds: float = 10.0
 
 
 class OverBudget(Exception):
@@ -39,7 +40,7 @@ class Meter:
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
-        self.nodes = self.calls = self.unrolled = 0
+        self.nodes = self.calls = self.unrolled = self.elements = self.held = 0
         self.ns = 0.0
         self.until = time.monotonic() + limits.seconds
 
@@ -73,6 +74,18 @@ class Meter:
         """An array of so many elements is about to be made at compile time."""
         if elements > self.limits.array_elements:
             raise OverBudget(f"an array of {elements} elements; the limit is {self.limits.array_elements}")
+
+    def make(self, elements: int) -> None:
+        """Array elements that are about to be made at compile time; they may all have to be kept."""
+        self.elements += elements
+        if self.elements > self.limits.table_elements:
+            raise OverBudget(f"more than {self.limits.table_elements} elements in constants; make tables smaller")
+
+    def hold(self, size: int) -> None:
+        """Bytes that a module constant or a default of Memory keeps."""
+        self.held += size
+        if self.held > self.limits.table_bytes:
+            raise OverBudget(f"constants of more than {self.limits.table_bytes} bytes; make tables smaller")
 
     def tick(self) -> None:
         """The backstop."""

@@ -104,7 +104,7 @@ class Lowering(Statements):
     def unrolled(self, node: ast.For, steps: range, bind: Bind, first: int) -> None:
         """Iterations one after the other; a break that depends on the scene nests the rest."""
         for k in range(first, len(steps)):
-            self.meter.spend(1000.0) if self.tabling else self.meter.iteration()
+            self.meter.spend(15_000.0) if self.tabling else self.meter.iteration()
             bind(self.builder.const(steps[k]))
             self.block(node.body)
             stop = self.state.stop

@@ -12,14 +12,15 @@ from functools import cache
 import numpy as np
 
 from logic.compiler.array_words import Words
-from logic.compiler.bound import POISON, Bound, Frame, Scope, State, Wrong
+from logic.compiler.bound import POISON, Bound, Frame, Pack, Scope, State, Wrong
 from logic.compiler.build import type_of
 from logic.compiler.diagnostics import Abort, Reporter, did_you_mean
+from logic.compiler.effects import reaches_loop
 from logic.compiler.ir import BOOL, FLOAT, INT, Field, Type, Value
 from logic.compiler.limits import Limits, Meter
 from logic.compiler.loops import Lowering
 from logic.compiler.structure import LIBRARY, Structure, valid_name
-from logic.compiler.tables import Shortcuts, reaches_loop, tabulate
+from logic.compiler.tables import Shortcuts, tabulate
 from logic.compiler.text import parse
 from logic.compiler.words import ARITY, OTHER_WORDS
 from logic.errors import LogicError
@@ -169,12 +170,13 @@ class Loader:
         try:
             if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id == "tunable":
                 return self.tunable(scope, call, name)
-            found = tabulate(self.low, lambda: self.low.expression(call), call) if reaches_loop(call, scope) else None
+            found = tabulate(self.low, lambda: self.low.expression(call), call) if reaches_loop([call], scope) else None
             if found is None:
                 self.shortcuts.failed(call, scope)
                 found = self.low.expression(call)
             if isinstance(found, Value) and found.const is None:
                 raise self.low.wrong(node, f"{name} is not a constant", "compute it from numbers and other constants")
+            self.low.meter.hold(_bytes(found))
             return found
         except Wrong:
             return POISON
@@ -217,7 +219,14 @@ class Loader:
         made = self.low.convert(node, value, wanted)
         if made is None or made.const is None:
             raise self.low.wrong(item, f"the default is {value.type}, the field is {wanted}", "make them equal")
+        self.low.meter.hold(_bytes(made))
         return Field(type_of(made.const), made.const)
+
+
+def _bytes(bound: Bound) -> int:
+    if isinstance(bound, Pack):
+        return sum(map(_bytes, bound.items))
+    return bound.const.nbytes if isinstance(bound, Value) and isinstance(bound.const, np.ndarray) else 0
 
 
 @cache

@@ -23,11 +23,13 @@ Attrs = Mapping[str, Any]
 
 
 class Spec(NamedTuple):
-    """`run(attrs, *args)`; `faults`: may it raise on some operands of the right type; `ns` per element."""
+    """`run(attrs, *args)`; `faults`: may it raise on some operands of the right type; `ns` per element; `plain`: the
+    same without attributes, where it has none."""
 
     run: Callable[..., Any]
     faults: bool = False
     ns: float = 0.3
+    plain: Callable[..., Any] | None = None
 
 
 def bounded(value: int) -> int:
@@ -91,7 +93,7 @@ def whole(value: Any) -> int:
 
 
 def _plain(f: Callable[..., Any], faults: bool = False, ns: float = 0.3) -> Spec:
-    return Spec(lambda attrs, *args: f(*args), faults, ns)
+    return Spec(lambda attrs, *args: f(*args), faults, ns, f)
 
 
 def _axis(f: Callable[..., Any], faults: bool = False, ns: float = 1.0) -> Spec:
@@ -101,7 +103,7 @@ def _axis(f: Callable[..., Any], faults: bool = False, ns: float = 1.0) -> Spec:
 SPECS: dict[str, Spec] = {
     "add": _plain(operator.add), "sub": _plain(operator.sub), "mul": _plain(operator.mul),
     "div": _plain(operator.truediv, True, 0.5), "floordiv": _plain(operator.floordiv, True, 3.0),
-    "mod": _plain(operator.mod, True, 5.0), "pow": _plain(power, True, 10.0),
+    "mod": _plain(operator.mod, True, 12.0), "pow": _plain(power, True, 10.0),
     "neg": _plain(operator.neg), "abs": _plain(abs), "sign": _plain(language.sign),
     "lt": _plain(operator.lt), "le": _plain(operator.le), "gt": _plain(operator.gt), "ge": _plain(operator.ge),
     "eq": _plain(operator.eq), "ne": _plain(operator.ne),
@@ -139,14 +141,22 @@ SPECS: dict[str, Spec] = {
 
 # Array arithmetic faults where scalars cannot: inf - inf, 0 * inf.
 _INVALID = {"add", "sub", "mul"}
+LARGE = 2**20  # elements beyond which memory is new from the system
 INPUTS = ("memory", "thing", "grid", "gauge")
 PROBE = "probe"  # probes.py: no result, kept wherever it stands
 
 
-def can_fault(op: Op) -> bool:
-    """May this op, run on operands of its types, be a fault? (`if` and `for`: may something inside?)"""
+def can_fault(op: Op, known: dict[Op, bool] | None = None) -> bool:
+    """May this op, run on operands of its types, be a fault? (`if` and `for`: may something inside?)
+
+    `known` remembers answers about ops with blocks, for a caller that asks at every level.
+    """
     if op.blocks:
-        return any(can_fault(inner) for block in op.blocks for inner in block.ops)
+        if known is None:
+            return any(can_fault(inner) for block in op.blocks for inner in block.ops)
+        if op not in known:
+            known[op] = any(can_fault(inner, known) for block in op.blocks for inner in block.ops)
+        return known[op]
     if op.name == PROBE:
         return True
     if op.name in INPUTS:
@@ -156,6 +166,12 @@ def can_fault(op: Op) -> bool:
     if op.attrs.get("safe"):
         return False
     return SPECS[op.name].faults
+
+
+def fold_cost(name: str, elements: int, arrays: bool) -> float:
+    """Estimated nanoseconds of one op on constants; fresh memory of large arrays costs more than what is done to it."""
+    spent = SPECS[name].ns * elements + (6.0 * elements if elements > LARGE else 0.0)
+    return (9000.0 if arrays else 1500.0) + spent
 
 
 def cost(op: Op) -> float:

@@ -64,11 +64,11 @@ def _replace(block: Block, known: dict[Value, Value]) -> None:
 
 def _sweep(graph: Graph) -> bool:
     """Remove ops that neither fault nor are used, and results of `if` and `for` that nobody reads."""
-    used = _used(graph)
-    return _sweep_block(graph.body, used)
+    known: dict[Op, bool] = {}
+    return _sweep_block(graph.body, _used(graph, known), known)
 
 
-def _used(graph: Graph) -> set[Value]:
+def _used(graph: Graph, known: dict[Op, bool]) -> set[Value]:
     """Values that an observable thing depends on: results of the graph, faults, conditions of what faults."""
     used: set[Value] = set()
     work: list[Value] = list(graph.body.results)
@@ -76,7 +76,7 @@ def _used(graph: Graph) -> set[Value]:
     for op in walk(graph.body):
         if op.name == "for":
             owners.update((p, op) for p in op.blocks[0].params)
-        if ops.can_fault(op):
+        if ops.can_fault(op, known):
             work.extend(op.args if not op.blocks else op.args[:1] if op.name == "if" else op.blocks[0].results[:1])
     while work:
         value = work.pop()
@@ -100,15 +100,15 @@ def _needs(value: Value, op: Op | None) -> list[Value]:
     return [body.results[0], *((op.args[at], body.results[at + 1]) if at >= 0 else ())]
 
 
-def _sweep_block(block: Block, used: set[Value]) -> bool:
+def _sweep_block(block: Block, used: set[Value], known: dict[Op, bool]) -> bool:
     changed = False
     kept = []
     for op in block.ops:
         for inner in op.blocks:
-            changed |= _sweep_block(inner, used)
+            changed |= _sweep_block(inner, used, known)
         if op.blocks:
             changed |= _trim(op, used)
-        if ops.can_fault(op) or any(r in used for r in op.results):
+        if ops.can_fault(op, known) or any(r in used for r in op.results):
             kept.append(op)
         else:
             changed = True

@@ -37,6 +37,7 @@ class PythonCode:
         self.names: dict[Value, str] = {}
         self.inlined: dict[Value, str] = {}
         self.known: dict[Value, bool] = {}
+        self.statements: set[Op] = set()  # `if` ops that are no expression
         self.risky: set[Value] = set()  # values whose text may fault
         self.serial = 0
         self.ops = PythonOps(self.text, self.fresh, self.constant)
@@ -164,8 +165,15 @@ class PythonCode:
         return True
 
     def conditional(self, op: Op) -> str | None:
-        if len(op.results) != 1:
+        if len(op.results) != 1 or op in self.statements:
             return None
+        text = self.chosen(op)
+        if text is None:
+            self.statements.add(op)
+        return text
+
+    def chosen(self, op: Op) -> str | None:
+        """Both sides as expressions, joined by the shortest form there is."""
         sides = [self.side(block) for block in op.blocks]
         if sides[0] is None or sides[1] is None or len(sides[0]) + len(sides[1]) > LONGEST:
             return None

@@ -67,7 +67,7 @@ class Statements(Words):
     def statement(self, node: ast.stmt) -> None:
         """One statement; an error in it is reported and poisons what it would have assigned."""
         if self.tabling:
-            self.meter.spend(1000.0)
+            self.meter.spend(3000.0)
         try:
             if isinstance(node, ast.Assign):
                 self.assign(node.targets[0], self.expression(node.value))
@@ -232,10 +232,10 @@ class Statements(Words):
             return self.wrong(node, "range stands only in `for i in range(CONST):`", "use arange(n) for an array")
         if name == "tunable":
             return self.wrong(node, "tunable stands only at module level", "write `NAME = tunable(default, low, high)`")
-        known = {*self.frame.scope.functions, *self.frame.scope.imported, *ARITY}
         if name in self.frame.scope.constants or name in self.frame.scope.predefined:
             return self.wrong(node, f"{name!r} is not a function", "remove the brackets")
-        return self.wrong(node, f"unknown function {name!r}", WORDS.get(name) or did_you_mean(name, known))
+        instead = WORDS.get(name) or self.near(name, self.frame.scope.functions, self.frame.scope.imported, ARITY)
+        return self.wrong(node, f"unknown function {name!r}", instead)
 
     def method_call(self, node: ast.Call, func: ast.Attribute) -> Bound:
         if isinstance(func.value, ast.Name) and func.value.id == "math" and self.expression(func.value) is MATH:
@@ -315,7 +315,11 @@ class Statements(Words):
         function = scope.functions[name]
         given: dict[str, Bound] = {p.arg: v for p, v in zip(function.args.args, values, strict=True)}
         self.meter.call()
-        made = self.value(node, self.run_inline(node, scope, function, given))
+        probing, self.probing = self.probing, False
+        try:
+            made = self.value(node, self.run_inline(node, scope, function, given))
+        finally:
+            self.probing = probing
         self.builder.scopes[-1][key] = made
         return made
 

@@ -10,33 +10,13 @@ import ast
 from collections.abc import Callable
 
 from logic.compiler.bound import Bound, Pack, Scope, State, Wrong
-from logic.compiler.effects import find_function
+from logic.compiler.effects import facts, find_function
 from logic.compiler.interpreter import Interpreter, IrFault
 from logic.compiler.ir import Block, Value
 from logic.compiler.limits import Limits, Meter, OverBudget
 from logic.compiler.loops import Lowering
 
 _TRIAL = Limits(nodes=2_000, calls=500, unrolled=150)  # beyond it folding is no slower
-
-
-def reaches_loop(node: ast.expr, scope: Scope, seen: set[tuple[str, str]] | None = None) -> bool:
-    """Does the expression call a helper that loops, directly or through others?"""
-    seen = set() if seen is None else seen
-    for call in ast.walk(node):
-        target = (
-            find_function(call.func.id, scope)
-            if isinstance(call, ast.Call) and isinstance(call.func, ast.Name)
-            else None
-        )
-        if target is None or (target[0].file, target[1].name) in seen:
-            continue
-        seen.add((target[0].file, target[1].name))
-        body = target[1].body
-        if any(isinstance(n, ast.For) for statement in body for n in ast.walk(statement)):
-            return True
-        if any(reaches_loop(statement, target[0], seen) for statement in body):  # type: ignore[arg-type]
-            return True
-    return False
 
 
 class Shortcuts:
@@ -59,7 +39,7 @@ class Shortcuts:
         """The helper's answer, or None."""
         key = (scope.file, function.name)
         if key not in self.loops:
-            self.loops[key] = any(isinstance(n, ast.For) for n in ast.walk(function))
+            self.loops[key] = facts(function.body).loops
         if not self.loops[key]:
             return None
         found = tabulate(self.low, lambda: self.low.run_inline(node, scope, function, given), node)
