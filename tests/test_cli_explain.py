@@ -93,7 +93,7 @@ def test_conditions_memory_and_rules_of_a_step(
         (13, "if", "not scene.ball.seen", False),
         (18, "if", "abs(memory.gap) < NEAR or soon", False),
         (20, "ternary", "memory.gap > 0.0", True),
-        (20, "return", '(LEFT, "down") if memory.gap > 0.0 else (RIGHT, "up")', [3, "down"]),
+        (20, "return", '(LEFT, "down") if memory.gap > 0.0 else (RIGHT, "up")', ["LEFT", "down"]),
     ]
     assert policy["conditions"][1]["values"] == {"memory.gap": pytest.approx(y - 100.0), "NEAR": 4.0, "soon": False}
     assert [m["field"] for m in policy["memory"]] == ["seen", "gap"]

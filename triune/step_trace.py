@@ -66,13 +66,15 @@ def _part(part: PartTrace, tracer: Tracer, names: tuple[str, ...], full: bool) -
         "title": part.title, "file": part.file, "from": None if part.came_in is None else names[part.came_in],
         "action": names[part.action], "reason": part.reason or None, "overruled": part.overruled,
         "fault": part.fault or None,
-        "conditions": [_mark(m, tracer) for m in part.marks if full or not m.in_library],
+        "conditions": [_mark(m, tracer, names) for m in part.marks if full or not m.in_library],
         "memory": [{"field": name, **change(old, new)} for name, (old, new) in part.changed.items()],
     }  # fmt: skip
 
 
-def _mark(m: Mark, tracer: Tracer) -> dict[str, Any]:
+def _mark(m: Mark, tracer: Tracer, names: tuple[str, ...]) -> dict[str, Any]:
     outcome = [brief(v) for v in m.outcome] if m.kind == "return" else bool(m.outcome)
+    if isinstance(outcome, list) and m.depth == 0 and 0 <= outcome[0] < len(names):
+        outcome[0] = names[outcome[0]]  # what `act` or a rule returns first is an action
     return {
         "file": m.file, "line": m.line, "kind": m.kind, "text": tracer.text(m), "outcome": outcome,
         "values": {name: brief(v) for name, v in m.values.items()}, "function": m.function, "depth": m.depth,
