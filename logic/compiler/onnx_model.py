@@ -109,14 +109,19 @@ def pack_memory(nodes: Nodes, layout: MemoryLayout, tensors: Mapping[str, str]) 
 
 
 def logic_model(graph: Graph, schema_size: int, fallback: int) -> onnx.ModelProto:
-    """A model of one policy or rule: scene float32[schema_size], memory float64[M][, action int64[1]] ->
-    action, reason int64[1], next_memory float64[M], fault bool[1]."""
+    """A model of one policy or rule: scene float32[schema_size], memory float64[M] and, for a rule, the action it sees
+    as proposed int64[1] -> action, reason int64[1], next_memory float64[M], fault bool[1]."""
     nodes, layout = Nodes(), MemoryLayout.of(graph.fields)
     inputs: list[Signature] = [("scene", np.float32, (schema_size,)), ("memory", np.float64, (layout.size,))]
     if not graph.has_reason:
-        inputs.append(("action", np.int64, (1,)))
+        inputs.append(("proposed", np.int64, (1,)))
     made = emit(
-        graph, nodes, "scene", unpack_memory(nodes, layout, "memory"), None if graph.has_reason else "action", fallback
+        graph,
+        nodes,
+        "scene",
+        unpack_memory(nodes, layout, "memory"),
+        None if graph.has_reason else "proposed",
+        fallback,
     )
     found = {
         "action": made.action, "reason": made.reason, "next_memory": pack_memory(nodes, layout, made.memory),

@@ -15,7 +15,7 @@ NODE, CHOICE, BRANCH, OUTPUT = 0.45, 0.85, 1.0, 0.15
 _NODES = {
     "floordiv": 4.0, "mod": 3.0, "pow": 6.0, "sign": 3.0, "min": 2.0, "max": 2.0, "clip": 3.0, "bound": 2.0, "ne": 2.0,
     "floor": 4.0, "ceil": 4.0, "round": 4.0, "to_int": 3.0, "element": 3.0, "div": 3.0, "memory": 0.0, "thing": 0.0,
-    "gauge": 0.0, "sqrt": 4.0, "exp": 6.0, "log": 4.0,
+    "gauge": 0.0, "sqrt": 4.0,
 }  # fmt: skip
 _UNROLLED = 24.0  # microseconds of a loop's body times iterations
 

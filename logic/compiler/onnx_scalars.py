@@ -17,9 +17,8 @@ _DIRECT = {
     "add": "Add", "sub": "Sub", "mul": "Mul", "neg": "Neg", "abs": "Abs", "not": "Not", "and": "And", "or": "Or",
     "lt": "Less", "le": "LessOrEqual", "gt": "Greater", "ge": "GreaterOrEqual", "eq": "Equal",
 }  # fmt: skip
+_ROOM = 2**62  # ints that no `bound` has seen yet stay within it
 _ROUND = {"floor": "Floor", "ceil": "Ceil", "round": "Round"}
-_WHOLE = 2.0**52  # floats from here on are whole numbers
-_NO_DOUBLE = ("sin", "cos", "atan2", "hypot")
 
 
 class ScalarOps:
@@ -33,6 +32,8 @@ class ScalarOps:
         special = getattr(self, "op_" + op.name, None)
         if special is not None:
             return str(special(op))
+        if op.name not in _DIRECT:
+            raise NotImplementedError(f"line {op.line}: the ONNX back end has no op {op.name!r}")
         return self.e.n.op(_DIRECT[op.name], *self.args(op))
 
     def args(self, op: Op) -> list[str]:
@@ -60,7 +61,7 @@ class ScalarOps:
         """Ints must not wrap: the product in floats tells first."""
         a, b = op.args
         n, made = self.e.n, self.e.n.op("Mul", *self.args(op))
-        if op.result.type.kind == "int" and not _product_fits(a, b):
+        if op.result.type.kind == "int" and not _product_fits(op.result, a, b):
             size = n.op("Abs", n.op("Mul", *(n.op("Cast", t, to=FLOAT64) for t in self.args(op))))
             self.e.checks.require(n.op("LessOrEqual", size, n.const([2.0**62], np.float64)))
         return made
@@ -130,7 +131,7 @@ class ScalarOps:
             y = n.op("Max", y, n.const([1], np.int64))
         elif divisor.const is None:
             y = n.op("Add", y, n.op("Cast", n.op("Equal", y, self.e.number(b, 0)), to=INT64))
-            x = n.op("Clip", x, n.const(-INT_LIMIT, np.int64), n.const(INT_LIMIT, np.int64))
+            x = n.op("Clip", x, n.const(-_ROOM, np.int64), n.const(_ROOM, np.int64))
         least = self.e.sure(a)[0]
         if not rest_only and least is not None and least >= 0 and (divisor.const or low or 0) > 0:
             return n.op("Div", x, y)
@@ -231,25 +232,6 @@ class ScalarOps:
         self.e.checks.require(n.op("Not", n.op("Less", x, n.const([0.0], np.float64))))
         return n.op("Sqrt", x)
 
-    def op_exp(self, op: Op) -> str:
-        """A finite operand must not overflow."""
-        n, x = self.e.n, self.e.get(op.args[0])
-        made = n.op("Exp", x)
-        self.e.checks.require(n.op("Or", self.finite(made), n.op("Not", self.finite(x))))
-        return made
-
-    def op_log(self, op: Op) -> str:
-        n, x = self.e.n, self.e.get(op.args[0])
-        self.e.checks.require(n.op("Not", n.op("LessOrEqual", x, n.const([0.0], np.float64))))
-        return n.op("Log", x)
-
-    def missing(self, op: Op) -> str:
-        raise NotImplementedError(
-            f"line {op.line}: ONNX has no math.{op.name} in double precision; write it with + - * / and math.sqrt"
-        )
-
-    op_sin = op_cos = op_atan2 = op_hypot = missing
-
 
 def _is_zero(value: Value, sign: float) -> bool:
     """Is it the constant 0.0 (sign 1.0) or -0.0?"""
@@ -262,8 +244,7 @@ def _plain(value: Value) -> bool:
     return value.const is not None and value.const == value.const and value.const != 0
 
 
-def _product_fits(a: Value, b: Value) -> bool:
-    """Operands lie within 2**53; does one constant keep the product in 62 bits?"""
-    return any(v.const is not None and abs(v.const) <= 2**9 for v in (a, b)) or all(
-        within(v, -(2**31), 2**31) for v in (a, b)
-    )
+def _product_fits(made: Value, a: Value, b: Value) -> bool:
+    """Does a product stay within 62 bits?"""
+    small = any(v.const is not None and abs(v.const) <= 2**9 for v in (a, b))
+    return within(made, -_ROOM, _ROOM) or (small and all(within(v, -INT_LIMIT, INT_LIMIT) for v in (a, b)))
