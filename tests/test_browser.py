@@ -31,6 +31,11 @@ BRIGHT = """(() => {
     const { data } = game.getContext("2d").getImageData(0, 0, game.width, game.height);
     return data.reduce((count, value, i) => count + (i % 4 < 3 && value > 60), 0);
 })()"""
+DROP = """fetch("bundle.onnx").then((answer) => answer.blob()).then((blob) => {
+    const dataTransfer = new DataTransfer();
+    dataTransfer.items.add(new File([blob], "dropped.onnx"));
+    document.body.dispatchEvent(new DragEvent("drop", { dataTransfer, bubbles: true }));
+})"""
 SCALAR = """
 class Memory:
     tick: int = 0
@@ -174,5 +179,25 @@ def test_other_files_can_be_loaded_and_bad_ones_are_refused_in_words(
         (tmp_path / name).write_bytes(content)
         chrome.choose("#files", tmp_path / name)
         chrome.wait(f"document.getElementById('error').textContent.includes({json.dumps(words)})")
-    chrome.choose("#files", site / "bundle.onnx", site / "episode.bin.gz")
+    (tmp_path / "again.onnx").write_bytes(data)
+    chrome.choose("#files", tmp_path / "again.onnx", site / "episode.bin.gz")
     chrome.wait("document.getElementById('error').hidden && document.getElementById('step').textContent === '3'")
+    assert "again.onnx" in chrome.value("document.getElementById('facts-table').textContent")
+    chrome.value(DROP)
+    chrome.wait("document.getElementById('facts-table').textContent.includes('dropped.onnx')")
+    assert chrome.errors == []
+
+
+def test_a_folder_without_the_runtime_says_what_to_do(page: tuple[Chrome, str], site: Path, tmp_path: Path) -> None:
+    chrome, _ = page
+    shutil.copytree(site, tmp_path / "site", ignore=shutil.ignore_patterns("ort"))
+    with server(tmp_path / "site") as running:
+        thread = threading.Thread(target=running.serve_forever)
+        thread.start()
+        chrome.open(f"http://127.0.0.1:{running.server_port}/")
+        chrome.wait("globalThis.triune?.state === 'failed'", WAIT)
+        running.shutdown()
+        thread.join()
+    assert "npm install" in chrome.value("document.getElementById('error').textContent")
+    assert any("404" in error for error in chrome.errors)
+    chrome.errors.clear()

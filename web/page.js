@@ -58,11 +58,13 @@ async function begin() {
   if (wrong) return fail(new FileError(wrong), true);
   say("Starting the bundle …");
   const player = await Player.load(state.ort, bundle, episode);
-  await state.player?.session.release();
+  const old = state.player;
   const { manifest } = bundle;
   const [height, width] = manifest.frame;
   const reasons = [...new Set([...manifest.reasons, ...episode.header.reasons])];
   Object.assign(state, { player, shown: 0, reasons, colourOf: reasonColours(reasons), layout: layoutOf(manifest.scene), marks: [] });
+  await state.work.catch(() => {});
+  await old?.session.release();
   $("title").textContent = manifest.title ?? manifest.task;
   $("subtitle").textContent = "The whole system is one file that runs in this page: pixels and memory in, action and memory out.";
   document.title = `${manifest.title ?? manifest.task} – Triune`;
@@ -121,7 +123,7 @@ async function reach(t, busy = () => {}) {
     if (player !== state.player) return false;
     if (performance.now() - drawn > BREATH) {
       busy(player.done);
-      await new Promise(requestAnimationFrame);
+      await new Promise((go) => setTimeout(go)); // not a frame: a hidden page has none
       drawn = performance.now();
     }
   }
@@ -130,8 +132,9 @@ async function reach(t, busy = () => {}) {
 
 /** Show step t, playing up to it first. */
 function seek(t) {
-  const target = Math.max(0, Math.min(state.player.length - 1, t));
+  const target = (state.wanted = Math.max(0, Math.min(state.player.length - 1, t)));
   state.work = state.work.catch(() => {}).then(async () => {
+    if (target !== state.wanted) return; // another step was asked for meanwhile
     if (await reach(target, (done) => render(done - 1))) render(target);
   });
   return state.work.catch((error) => (pause(), fail(error, true)));

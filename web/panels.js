@@ -59,6 +59,7 @@ function showSource(parts, reason) {
   if (!first) return place.replaceChildren();
   const also = others.length ? `, also line ${others.map(({ line }) => line).join(", ")}` : "";
   const wide = String(first.line + CONTEXT).length;
+  while (first.around.at(-1)[1].trim() === "") first.around.pop();
   const indent = Math.min(...first.around.filter(([, text]) => text.trim()).map(([, text]) => text.search(/\S/)));
   const lines = first.around.map(([n, text]) =>
     el(n === first.line ? "mark" : "span", {}, `${String(n).padStart(wide)}  ${text.slice(indent)}`),
@@ -100,7 +101,7 @@ export function showMemory(player, step) {
   const rank = (owner) => (OWNERS.includes(owner) ? OWNERS.indexOf(owner) : OWNERS.length);
   const rows = [...groups].sort(([a], [b]) => rank(a) - rank(b)).flatMap(([owner, fields]) => [
     el("tr", { class: "group" }, el("th", { colspan: 2 }, owner)),
-    ...fields.map(([name, before, after]) => el("tr", {}, el("th", {}, name), el("td", {}, `${before}  →  ${after}`))),
+    ...fields.map(([name, before, after]) => el("tr", {}, el("th", {}, name), el("td", {}, before ? `${before}  →  ${after}` : after))),
   ]);
   $("memory").replaceChildren(...rows);
 }

@@ -144,7 +144,7 @@ function changes(fields, before, after) {
     for (let i = start; i < stop; i++) if (!Object.is(before[i], after[i])) count++;
     if (!count) continue;
     if (stop - start <= SHOWN) found.push([name, words(before, start, stop, kind), words(after, start, stop, kind)]);
-    else found.push([name, `${stop - start} values`, `${count} of them changed`]);
+    else found.push([name, "", `${count} of ${stop - start} values changed`]);
   }
   return found;
 }
