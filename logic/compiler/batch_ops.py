@@ -33,7 +33,6 @@ class BatchOps:
 
     def __init__(self, n: int, vectors: Array, memory: Mapping[str, Array], get: Callable[[Value], Any]) -> None:
         self.n, self.vectors, self.memory, self.get = n, vectors, memory, get
-        self.columns = np.ascontiguousarray(vectors.T)  # [size, N]: one field of all scenes lies together
         self.active = np.ones(n, bool)
         self.fault = np.zeros(n, bool)
         self.rows = np.arange(n)
@@ -54,8 +53,9 @@ class BatchOps:
 
     def bad(self, where: Array) -> None:
         """Items at fault; `where` may have more axes, any of which counts."""
-        where = np.broadcast_to(where, (self.n, *where.shape[1:])) if where.ndim else np.full(self.n, bool(where))
-        self.fault |= self.active & (where.reshape(self.n, -1).any(1) if where.ndim > 1 else where)
+        if where.ndim > 1:
+            where = np.broadcast_to(where, (self.n, *where.shape[1:])).reshape(self.n, -1).any(1)
+        self.fault |= self.active & where
 
     def operand(self, value: Value, kind: str, rank: int) -> Any:
         """An operand of an array op: of the array's element type, its axes aligned after the batch axis."""
@@ -100,6 +100,9 @@ class BatchOps:
 
     def scalars(self, value: Value) -> Array:
         """[N] of a scalar value."""
+        if value.const is None:
+            found: Array = self.get(value)
+            return found
         return np.broadcast_to(np.asarray(self.get(value), SCALAR_DTYPE[value.type.kind]), (self.n,))
 
     # --- element-wise ----------------------------------------------------------------------------
@@ -200,6 +203,8 @@ class BatchOps:
     def op_bound(self, op: Op) -> Array:
         value = self.scalars(op.args[0])
         wide = (value < -INT_LIMIT) | (value > INT_LIMIT)
+        if not wide.any():
+            return value
         self.bad(wide)
         return np.where(wide, 0, value)
 
@@ -235,7 +240,7 @@ class BatchOps:
         if op.args:
             column = self.vectors[self.rows, offset + op.attrs["step"] * self.at(op.args[0], op.attrs["count"])]
         else:
-            column = self.columns[offset]
+            column = self.vectors[:, offset]
         return column > 0.5 if op.result.type.kind == "bool" else column.astype(np.float64)
 
     def op_grid(self, op: Op) -> Array:
@@ -243,7 +248,7 @@ class BatchOps:
         return self.vectors[:, offset : offset + size].reshape(self.n, *(op.result.type.shape or ())) > 0.5
 
     def op_gauge(self, op: Op) -> Array:
-        return self.columns[op.attrs["offset"]].astype(np.float64)
+        return self.vectors[:, op.attrs["offset"]].astype(np.float64)
 
     # --- moving elements -------------------------------------------------------------------------
 

@@ -7,7 +7,8 @@ one item run in the order in which the single program runs them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +19,7 @@ from logic.compiler.ir import Block, Graph, Op, Type, Value
 from logic.compiler.ops import DTYPE
 
 Array = np.ndarray
+SCALAR = {"bool": np.bool_, "int": np.int64, "float": np.float64, "reason": np.int64}
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,18 @@ class _Run:
             return self.values[value]
         return np.broadcast_to(_typed(value.const, value.type), (self.n, *(value.type.shape or ())))
 
+    def loose(self, value: Value) -> Array:
+        """A value as a batch, a constant as it is: numpy repeats it where it meets a batch."""
+        if value.const is None:
+            return self.values[value]
+        return value.const if value.type.is_array else SCALAR[value.type.kind](value.const)
+
     def block(self, block: Block) -> list[Array]:
+        """Run the ops; the results as batches."""
+        self.ops_of(block)
+        return [self.whole(r) for r in block.results]
+
+    def ops_of(self, block: Block) -> None:
         for op in block.ops:
             if op.name == "if":
                 self.branch(op)
@@ -92,42 +105,53 @@ class _Run:
                 self.loop(op)
             else:
                 self.values[op.results[0]] = self.ops.run(op)
-        return [self.whole(r) for r in block.results]
 
-    def masked(self, block: Block, mask: Array) -> list[Array]:
-        """Run a block for some of the environments; only their faults count."""
+    @contextmanager
+    def only(self, mask: Array) -> Iterator[None]:
+        """Inside, only the faults of these environments count."""
         outer, self.ops.active = self.ops.active, mask
         try:
-            return self.block(block)
+            yield
         finally:
             self.ops.active = outer
 
-    def choose(self, mask: Array, a: Array, b: Array) -> Array:
-        return np.where(mask.reshape(self.n, *(1,) * (a.ndim - 1)), a, b)
+    def choose(self, mask: Array, a: Array, b: Array, rank: int) -> Array:
+        return np.where(mask.reshape(self.n, *(1,) * rank) if rank else mask, a, b)
 
     def branch(self, op: Op) -> None:
         condition, active = self.get(op.args[0]), self.ops.active
-        yes, no = active & condition, active & ~condition
-        if not no.any():
-            found = self.masked(op.blocks[0], yes)
-        elif not yes.any():
-            found = self.masked(op.blocks[1], no)
+        masks = (active & condition, active & ~condition)
+        taken = [i for i in (0, 1) if masks[i].any()]
+        for i in taken:
+            with self.only(masks[i]):
+                self.ops_of(op.blocks[i])
+        if len(taken) < 2:  # where nobody is active at all, any values do
+            found = [self.whole(r) if taken else self.nothing(r) for r in op.blocks[(taken or [0])[0]].results]
         else:
-            sides = [self.masked(block, mask) for block, mask in zip(op.blocks, (yes, no), strict=True)]
-            found = [self.choose(condition, a, b) for a, b in zip(*sides, strict=True)]
+            pairs = zip(op.results, op.blocks[0].results, op.blocks[1].results, strict=True)
+            found = [
+                self.choose(condition, self.loose(a), self.loose(b), len(r.type.shape or ())) for r, a, b in pairs
+            ]
         self.values.update(zip(op.results, found, strict=True))
+
+    def nothing(self, value: Value) -> Array:
+        """Zeros in place of a value that no environment needs."""
+        kind = DTYPE[value.type.kind] if value.type.is_array else SCALAR_DTYPE[value.type.kind]
+        return np.zeros((self.n, *(value.type.shape or ())), kind)
 
     def loop(self, op: Op) -> None:
         body = op.blocks[0]
         index, *params = body.params
         carried = [self.whole(a) for a in op.args]
+        ranks = [len(p.type.shape or ()) for p in params]
         going = self.ops.active
         for i in range(op.attrs["start"], op.attrs["stop"], op.attrs["step"]):
             if not going.any():
                 break
             self.values[index] = np.full(self.n, i, np.int64)
             self.values.update(zip(params, carried, strict=True))
-            stop, *ends = self.masked(body, going)
-            carried = [self.choose(going, new, old) for new, old in zip(ends, carried, strict=True)]
+            with self.only(going):
+                stop, *ends = self.block(body)
+            carried = [self.choose(going, *pair) for pair in zip(ends, carried, ranks, strict=True)]
             going = going & ~stop
         self.values.update(zip(op.results, carried, strict=True))
