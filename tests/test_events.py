@@ -59,7 +59,7 @@ def test_a_line_is_what_the_documentation_says(log_path: Path) -> None:
 
 
 def worker(path: Path, *words: object) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "tests.events_kit", str(path), *map(str, words)]
+    command = [sys.executable, "-S", "-m", "tests.events_kit", str(path), *map(str, words)]
     return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
 
 
