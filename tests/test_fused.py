@@ -14,15 +14,16 @@ from cli_kit import ROOT
 from fused_kit import FRAME, SCALAR, Pair, Runner, logic_of, scenes
 
 import triune as front
+from envs.boundary import PixelEnv
 from envs.protocol import PROTOCOLS
 from perception.runtime import Eyes
 from perception.scene import SceneSchema
 from triune.bench_bundle import measure
 from triune.export import export
 from triune.export_check import Reference, differences
-from triune.fuse import fuse
+from triune.fuse import fuse, memory_layout
 from triune.policies import build_logic
-from triune.runtime import Bundle
+from triune.runtime import Bundle, State
 
 TASKS = ("breakout", "pong")
 needs_eyes = pytest.mark.skipif(
@@ -38,24 +39,24 @@ def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     return request.param, path
 
 
-def agreement(
-    task: str,
-    bot: Bundle,
-    protocol: str,
-    seed: int,
-    steps: int,
-) -> tuple[int, int, int, float]:
-    """(steps, equal actions, equal reasons and rules, largest gap of a scene) over an episode of play."""
+def agreement(task: str, bot: Bundle, protocol: str, seed: int, steps: int) -> tuple[int, int, int, float]:
+    """(steps, equal actions, equal reasons and rules, largest gap of a scene) over an episode of play. After another
+    action the bundle goes on from play's memory: it would have been another game."""
+    system = front.load(task)
+    play, layout = Reference(system.logic(protocol), system.eyes()), memory_layout(system.logic(protocol))
     state, n, actions, reasons, gap = bot.start(), 0, 0, 0, 0.0
-    for step in front.load(task).play(seed, protocol):
-        action, state, why = bot.step(step.frame, state)
-        decision = step.decision
-        n += 1
-        actions += action == decision.action
-        reasons += (why.reason, why.overruled_by, why.fault) == (decision.reason, decision.overruled_by, decision.fault)
-        gap = max(gap, float(np.abs(why.scene.vector - step.scene.vector).max()))
-        if n == steps:
-            break
+    with PixelEnv(system.spec.env, system.protocol(protocol)) as env:
+        frame = env.reset(seed)
+        while n < steps and not env.done:
+            action, state, why = bot.step(frame, state)
+            vector, decision = play.step(frame)
+            n, actions = n + 1, actions + (action == decision.action)
+            wanted = decision.reason, decision.overruled_by, bool(decision.fault)
+            reasons += (why.reason, why.overruled_by, bool(why.fault)) == wanted
+            gap = max(gap, float(np.abs(why.scene.vector - vector).max()))
+            if action != decision.action:
+                state = State(layout.pack(play.memory()))
+            frame = env.step(decision.action)
     return n, actions, reasons, gap
 
 

@@ -234,6 +234,26 @@ def test_a_graph_that_decides_otherwise_is_not_written(tmp_path: Path, monkeypat
 
 
 @needs_eyes
+@pytest.mark.parametrize(("odd", "written"), [({60}, True), ({30, 90}, False)])
+def test_one_tie_is_told_from_a_wrong_graph(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, odd: set[int], written: bool
+) -> None:
+    import triune as front
+    from triune import export_check
+    from triune.export import export
+
+    calls = iter(range(1, 1000))
+    monkeypatch.setattr(export_check, "MORE", 120)
+    monkeypatch.setattr(export_check, "differences", lambda *_: "action 1 instead of 2" if next(calls) in odd else "")
+    if written:
+        assert export(front.load("pong"), tmp_path / "pong.onnx")["checked"] == {"game": 120, "made up": 20, "ties": 1}
+    else:
+        with pytest.raises(TriuneError, match="differs from play at step 29: action 1 instead of 2"):
+            export(front.load("pong"), tmp_path / "pong.onnx")
+        assert not list(tmp_path.iterdir())
+
+
+@needs_eyes
 def test_migrate_brings_format_1_up_to_date(exported: Path, tmp_path: Path) -> None:
     contents = bundle.read(exported.read_bytes(), "x")
     parts = {k: v for k, v in contents.parts.items() if k in ("system.toml", "policy.py", "safety.py") or "lib/" in k}
