@@ -95,6 +95,18 @@ def test_a_port_in_use_is_an_error_that_names_the_fix(tmp_path: Path) -> None:
         server(tmp_path, running.server_port)
 
 
+def test_rules_with_commas_in_their_names_stay_whole() -> None:
+    import triune
+
+    system = triune.load("pong")
+    episode, frames, overruled = web.record(system, None, 1, 3)
+    assert overruled == [(), (), ()]
+    told = [("Never this, or that", "lost"), (), ("lost",)]
+    data = web.episode_file(system, episode, frames, told, ["Never this, or that", "other", "lost"])
+    _, found = decode(data, web.EPISODE)
+    assert found["interventions"].tolist() == [[1, 0, 1], [0, 0, 0], [0, 0, 1]]
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Written by the command line, as by a user."""

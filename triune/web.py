@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from data_flywheel.episode import Episode
     from logic.compiler import CompiledProgram
     from perception.scene import SceneSchema
+    from triune.rollout import Step
     from triune.system import System
 
 PAGE = Path(__file__).resolve().parent.parent / "web"
@@ -50,9 +51,9 @@ def write_site(
         raise TriuneError("the page's files (web/) are not installed; run this from a source checkout of Triune")
     folder.mkdir(parents=True, exist_ok=True)
     manifest = export(system, folder / "bundle.onnx", protocol)
-    episode, frames = record(system, protocol, seed, steps)
+    episode, frames, overruled = record(system, protocol, seed, steps)
     rules = system.logic(protocol).rules
-    atomic_write(folder / "episode.bin.gz", episode_file(system, episode, frames, rules))
+    atomic_write(folder / "episode.bin.gz", episode_file(system, episode, frames, overruled, rules))
     programs = {"policy": system.logic(protocol).policy}
     for path in policies:
         text = path.read_text("utf-8")
@@ -75,21 +76,30 @@ def write_site(
     }
 
 
-def record(system: System, protocol: str | None, seed: int, steps: int) -> tuple[Episode, Frames]:
-    """Native play from pixels: what was decided, and the frames that the eyes saw."""
+def record(
+    system: System, protocol: str | None, seed: int, steps: int
+) -> tuple[Episode, Frames, list[tuple[str, ...]]]:
+    """Native play from pixels: what was decided, the frames that the eyes saw, the rules that stepped in."""
     from triune.rollout import Rollout
 
     seen: list[np.ndarray] = []
+    overruled: list[tuple[str, ...]] = []
+
+    def keep(step: Step) -> None:
+        seen.append(step.frame.copy())
+        overruled.append(step.decision.overruled_by)
+
     with Rollout(system, protocol) as rollout:
-        episode = rollout.record(seed, steps, lambda step: seen.append(step.frame.copy()))
-    return episode, Frames.from_rgb(np.stack(seen[: len(episode)]))
+        episode = rollout.record(seed, steps, keep)
+    return episode, Frames.from_rgb(np.stack(seen)), overruled
 
 
-def episode_file(system: System, episode: Episode, frames: Frames, rules: Sequence[str]) -> bytes:
+def episode_file(
+    system: System, episode: Episode, frames: Frames, overruled: Sequence[Sequence[str]], rules: Sequence[str]
+) -> bytes:
     """The recorded game as the page reads it. Deadlines are not rules: the page has none."""
     meta = {k: v for k, v in episode.meta.items() if k in ("seed", "eyes", "weights", "policy", "safety", "triune")}
     reasons = sorted({episode.reason(i) for i in range(len(episode))})
-    overruled = [episode.overruled_by(i).split(",") for i in range(len(episode))]
     header = {
         "task": system.name, "title": system.spec.title, "protocol": asdict(system.protocol(episode.meta["protocol"])),
         "steps": len(episode), "actions": list(system.spec.env.actions), "reasons": reasons, "rules": list(rules),
@@ -100,7 +110,7 @@ def episode_file(system: System, episode: Episode, frames: Frames, rules: Sequen
         "action": episode.actions,
         "proposed": episode.proposed,
         "reason": np.array([reasons.index(episode.reason(i)) for i in range(len(episode))], np.int16),
-        "interventions": np.array([[rule in o for rule in rules] for o in overruled], np.uint8),
+        "interventions": np.array([[rule in names for rule in rules] for names in overruled], np.uint8),
         "fault": np.array([bool(episode.fault(i)) for i in range(len(episode))], np.uint8),
         "scene": episode.scenes,
         "score": episode.scores,
