@@ -10,13 +10,15 @@ import shutil
 import subprocess
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 from chrome_kit import Chrome, find_chromium
+from cli_kit import copy_task
 
-from triune.web import CASES, PAGE, RUNTIME, RUNTIME_FILES, write_site
+from triune.web import CASES, EPISODE, PAGE, RUNTIME, RUNTIME_FILES, write_site
 from triune.web_data import decode
 from triune.web_server import server
 
@@ -71,6 +73,19 @@ def _runtime() -> None:
         pytest.skip(f"npm could not install onnxruntime-web: {done.stderr.strip()[-200:]}")
 
 
+@contextmanager
+def served(folder: Path) -> Iterator[str]:
+    """The folder's address while it is served."""
+    with server(folder) as running:
+        thread = threading.Thread(target=running.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{running.server_port}/"
+        finally:
+            running.shutdown()
+            thread.join()
+
+
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A written folder for Breakout, with a scalar policy to check besides."""
@@ -89,12 +104,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def page(site: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Chrome, str]]:
     """A browser and the address of the served folder."""
-    with server(site) as running, Chrome(tmp_path_factory.mktemp("profile")) as chrome:
-        thread = threading.Thread(target=running.serve_forever)
-        thread.start()
-        yield chrome, f"http://127.0.0.1:{running.server_port}/"
-        running.shutdown()
-        thread.join()
+    with served(site) as url, Chrome(tmp_path_factory.mktemp("profile")) as chrome:
+        yield chrome, url
 
 
 @pytest.fixture(scope="module")
@@ -188,16 +199,34 @@ def test_other_files_can_be_loaded_and_bad_ones_are_refused_in_words(
     assert chrome.errors == []
 
 
+def test_interventions_and_faults_come_out_alike(
+    page: tuple[Chrome, str], outcome: dict[str, Any], tmp_path: Path
+) -> None:
+    """A policy that rules must stop now and then, and that divides by zero, as a bundle of its own."""
+    import triune
+
+    chrome, _ = page
+    copy_task(tmp_path / "task", "breakout")
+    (tmp_path / "task" / "policy.py").write_text(SCALAR)
+    write_site(triune.load(tmp_path / "task"), tmp_path / "site", seed=7, steps=STEPS)
+    _, recorded = decode((tmp_path / "site" / "episode.bin.gz").read_bytes(), EPISODE)
+    steps = len(recorded["action"])  # it may lose all its lives before the last step
+    assert recorded["interventions"].any() and 0 < recorded["fault"].sum() < steps
+    with served(tmp_path / "site") as url:
+        chrome.open(f"{url}?auto=1")
+        chrome.wait("['done', 'failed'].includes(globalThis.triune?.state)", WAIT)
+        found = chrome.value("triune.result")
+    assert found["steps"] == steps
+    assert all(found[kind] >= 0.999 * steps for kind in ("action", "reason", "interventions", "faults")), found
+    assert chrome.errors == []
+
+
 def test_a_folder_without_the_runtime_says_what_to_do(page: tuple[Chrome, str], site: Path, tmp_path: Path) -> None:
     chrome, _ = page
     shutil.copytree(site, tmp_path / "site", ignore=shutil.ignore_patterns("ort"))
-    with server(tmp_path / "site") as running:
-        thread = threading.Thread(target=running.serve_forever)
-        thread.start()
-        chrome.open(f"http://127.0.0.1:{running.server_port}/")
+    with served(tmp_path / "site") as url:
+        chrome.open(url)
         chrome.wait("globalThis.triune?.state === 'failed'", WAIT)
-        running.shutdown()
-        thread.join()
     assert "npm install" in chrome.value("document.getElementById('error').textContent")
     assert any("404" in error for error in chrome.errors)
     chrome.errors.clear()
