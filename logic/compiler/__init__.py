@@ -13,8 +13,9 @@ from logic.compiler.api import (
 )
 from logic.compiler.diagnostics import Diagnostic
 from logic.compiler.limits import Limits
+from logic.compiler.modules import LANGUAGE_FORMAT
 
 __all__ = [
-    "CompileError", "CompiledModule", "CompiledProgram", "Diagnostic", "Limits", "check_safety", "check_source",
-    "compile_program", "compile_safety",
+    "LANGUAGE_FORMAT", "CompileError", "CompiledModule", "CompiledProgram", "Diagnostic", "Limits", "check_safety",
+    "check_source", "compile_program", "compile_safety",
 ]  # fmt: skip

@@ -73,6 +73,8 @@ class Words(ScalarWords):
     def word_shift_push(self, node: ast.Call, args: Nodes) -> Value:
         array = self.array_of(args[0])
         value = self.inserted(args[1], array, self.evaluate(args[1]))
+        if not array.type.size:
+            raise self.wrong(node, f"shift_push into {array.type}", "give it at least one element")
         return self.emit(node, "shift_push", array, value, safe=self.fits(array, value))
 
     def fits(self, array: Value, value: Value) -> bool:
@@ -126,7 +128,10 @@ class Words(ScalarWords):
 
     def over(self, node: ast.Call, args: Nodes, name: str, kinds: str = "int float") -> Value:
         array = self.array_of(args[0], kinds)
-        return self.emit(node, name, array, axis=self.axis_of(args[1], array), safe=array.type.kind != "float")
+        axis = self.axis_of(args[1], array)
+        if name != "sum_over" and not (array.type.shape or ())[axis]:
+            raise self.wrong(node, f"{name} of nothing: {array.type}", "give that axis at least one element")
+        return self.emit(node, name, array, axis=axis, safe=array.type.kind != "float")
 
     def word_sum_over(self, node: ast.Call, args: Nodes) -> Value:
         return self.over(node, args, "sum_over", "bool int float")
@@ -160,5 +165,7 @@ class Words(ScalarWords):
     def word_nearest(self, node: ast.Call, args: Nodes) -> Value:
         values = self.array_of(args[0], "int float", 1)
         target = self.follow(args[1], self.scalar(args[1]), values)
+        if not values.type.size:
+            raise self.wrong(node, "nearest of an empty array", "give it at least one element")
         away = self.emit(node, "abs", self.emit(node, "sub", values, target))
         return self.emit(node, "argmin", away, safe=values.type.kind == "int")

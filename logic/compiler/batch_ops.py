@@ -54,8 +54,8 @@ class BatchOps:
     def bad(self, where: Array) -> None:
         """Items at fault; `where` may have more axes, any of which counts."""
         if where.ndim > 1:
-            where = np.broadcast_to(where, (self.n, *where.shape[1:])).reshape(self.n, -1).any(1)
-        self.fault |= self.active & where
+            where = np.asarray(np.broadcast_to(where, (self.n, *where.shape[1:])).reshape(self.n, -1).any(1))
+        np.logical_or(self.fault, self.active & where, out=self.fault)
 
     def operand(self, value: Value, kind: str, rank: int) -> Any:
         """An operand of an array op: of the array's element type, its axes aligned after the batch axis."""

@@ -95,6 +95,7 @@ class Scope:
     predefined: Mapping[str, Value] = field(default_factory=dict)
     later: dict[str, int] = field(default_factory=dict)  # constants not computed yet, by line
     fields: dict[str, Field] = field(default_factory=dict)
+    modes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # strings of Memory's named modes
     tunables: dict[str, tuple[float, float, float]] = field(default_factory=dict)
 
 

@@ -88,7 +88,8 @@ class Core:
     def number(self, node: ast.AST, value: Value) -> Value:
         """A scalar bool as an int, as in Python; anything else unchanged; a reason is refused."""
         if value.type.kind == "reason":
-            raise self.wrong(node, "a string is only a reason", "use a named int constant for modes: `CHASE = 1`")
+            fix = 'declare `mode: str = "search"` in Memory, or a named int constant: `CHASE = 1`'
+            raise self.wrong(node, "a string is only a reason", fix)
         return self.emit(node, "to_int", value) if value.type == BOOL else value
 
     def truth(self, node: ast.AST, value: Value) -> Value:

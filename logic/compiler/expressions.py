@@ -7,23 +7,21 @@ from __future__ import annotations
 
 import ast
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
-from logic.compiler.bound import MATH, MEMORY, POISON, SCENE, Bound, Broken, Pack, Thing, Things, Wrong
+from logic.compiler import ops
+from logic.compiler.bound import MATH, MEMORY, POISON, SCENE, Bound, Pack, Thing, Things, Wrong
 from logic.compiler.core import Core
 from logic.compiler.diagnostics import MOST_SUGGESTED, did_you_mean
 from logic.compiler.hints import METHODS, WORDS
 from logic.compiler.ir import BOOL, FLOAT, INT, Type, Value
-from logic.compiler.probes import probe
 from logic.compiler.ranges import within
+from logic.errors import PolicyFault
 from perception.scene import SLOT, SLOT_FIELDS, SceneSchema
 
 _BINARY: dict[type[ast.operator], str] = {
     ast.Add: "add", ast.Sub: "sub", ast.Mult: "mul", ast.Div: "div", ast.FloorDiv: "floordiv", ast.Mod: "mod",
     ast.Pow: "pow", ast.BitAnd: "and", ast.BitOr: "or",
-}  # fmt: skip
-_COMPARE: dict[type[ast.cmpop], str] = {
-    ast.Lt: "lt", ast.LtE: "le", ast.Gt: "gt", ast.GtE: "ge", ast.Eq: "eq", ast.NotEq: "ne",
 }  # fmt: skip
 _HANDLERS: dict[type[ast.AST], str] = {
     kind: "on_" + kind.__name__.lower()
@@ -107,8 +105,8 @@ class Expressions(Core):
         return self.builder.const(value)
 
     def reason(self, node: ast.Constant, text: str) -> Value:
-        if len(text) > 200 or not text.isprintable():
-            raise self.wrong(node, "a reason is at most 200 printable characters", "shorten it, or write plain text")
+        if not text.strip() or len(text) > 200 or not text.isprintable():
+            raise self.wrong(node, "a reason is 1 to 200 printable characters", "say in a few words why")
         if text not in self.reasons:
             self.reasons.append(text)
         lines = self.reason_lines.setdefault(text, [])
@@ -228,9 +226,12 @@ class Expressions(Core):
         return made
 
     def int_power(self, node: ast.AST, a: Value, exponent: int) -> Value:
+        if a.const is not None and exponent > MOST_POWER:
+            try:  # beyond 64 only the sign of -1 matters: everything larger is out of range
+                return self.builder.const(ops.bounded(a.const ** min(exponent, 64 + exponent % 2)))
+            except PolicyFault:
+                raise self.wrong(node, "an integer beyond 2**53", "use a float base: 2.0 ** n") from None
         if exponent > MOST_POWER:
-            if a.const in (0, 1):
-                return a
             raise self.wrong(node, f"an int to the power {exponent}", "use a float base: 2.0 ** n")
         made = self.builder.const(1)
         for _ in range(exponent):
@@ -308,91 +309,6 @@ class Expressions(Core):
             raise self.wrong(node, "arithmetic on a Bool array", "write to_int(a) or to_float(a)")
         value = self.number(node, value)
         return self.emit(node, "neg", value) if isinstance(node.op, ast.USub) else value
-
-    # --- conditions ------------------------------------------------------------------------------
-
-    def on_compare(self, node: ast.Compare) -> Bound:
-        values = [self.evaluate(node.left)]
-
-        def link(i: int) -> Value:
-            values.append(self.evaluate(node.comparators[i]))
-            made = self.compare(node, node.ops[i], values[i], values[i + 1])
-            if i + 1 == len(node.ops):
-                return made
-            return self.choose(node, self.truth(node, made), lambda: link(i + 1), lambda: self.builder.const(False))
-
-        return link(0)
-
-    def compare(self, node: ast.Compare, operator: ast.cmpop, a: Value, b: Value) -> Value:
-        name = _COMPARE.get(type(operator))
-        if name is None:
-            raise self.wrong(node, "this comparison is not part of the language", "use == != < <= > >=")
-        if a.type.is_array or b.type.is_array:
-            if len(node.ops) > 1:
-                raise self.wrong(node, "a chained comparison of arrays", "write (low <= a) & (a <= high)")
-            return self.elementwise(node, name, a, b)
-        a, b = self.number(node, a), self.number(node, b)
-        if a.type != b.type:
-            a, b = self.as_float(node, a), self.as_float(node, b)
-        return self.emit(node, name, a, b)
-
-    def choose(self, node: ast.AST, condition: Value, then: Callable[[], Bound], other: Callable[[], Bound]) -> Value:
-        """The value of one of two expressions; only the chosen one is evaluated."""
-        return self.value(node, self.choose_any(node, condition, then, other))
-
-    def choose_any(
-        self, node: ast.AST, condition: Value, then: Callable[[], Bound], other: Callable[[], Bound]
-    ) -> Bound:
-        """The same where tuples may be chosen between, too."""
-        name = f"${len(self.state.locals)}"
-
-        def side(make: Callable[[], Bound]) -> Callable[[], None]:
-            def run() -> None:
-                made = make()
-                self.state.locals[name] = made if isinstance(made, Pack) else self.value(node, made)
-
-            return run
-
-        self.branch(node, condition, side(then), side(other))
-        found = self.state.locals.pop(name)
-        if isinstance(found, Broken) and found.why:
-            raise self.wrong(node, "the two sides are of different types", "give both sides one type")
-        return found
-
-    def on_ifexp(self, node: ast.IfExp) -> Bound:
-        condition = self.truth(node.test, self.evaluate(node.test))
-        probe(self, node, "ternary", node.test, condition)
-        return self.choose_any(
-            node, condition, lambda: self.expression(node.body), lambda: self.expression(node.orelse)
-        )
-
-    def on_boolop(self, node: ast.BoolOp) -> Bound:
-        is_and = isinstance(node.op, ast.And)
-
-        def operand(i: int) -> Value:
-            value = self.evaluate(node.values[i])
-            if value.type != BOOL:
-                raise self.not_bool(node, node.values[i], value)
-            if i + 1 == len(node.values):
-                return value
-            rest, done = (lambda: operand(i + 1)), (lambda: self.builder.const(not is_and))
-            return self.choose(node, value, rest, done) if is_and else self.choose(node, value, done, rest)
-
-        return operand(0)
-
-    def not_bool(self, node: ast.BoolOp, item: ast.expr, value: Value) -> Wrong:
-        word = "and" if isinstance(node.op, ast.And) else "or"
-        if value.type.is_array:
-            instead = f"write `{'&' if word == 'and' else '|'}` on Bool arrays, any_of(a) for a condition"
-        else:
-            instead = "compare: `x != 0`; for a default write `x if x != 0 else default`"
-        return self.wrong(item, f"`{word}` joins conditions, this is {value.type}", instead)
-
-    def on_subscript(self, node: ast.Subscript) -> Bound:
-        raise NotImplementedError
-
-    def on_call(self, node: ast.Call) -> Bound:
-        raise NotImplementedError
 
 
 def part_names(schema: SceneSchema) -> list[str]:

@@ -39,8 +39,16 @@ ALTERNATIVES: dict[type[ast.AST], tuple[str, str]] = {
     ast.FunctionDef: ("a function inside a function", "define helpers at module level"),
     ast.ClassDef: ("a class", "the one class is `class Memory:` at module level"),
     ast.ImportFrom: ("an import inside a function", "import at the top of the file"),
+    ast.FormattedValue: ("a formatted string", "reasons are plain string constants"),
     ast.Slice: ("a slice here", "slice an array: `a[1:3]`"),
 }
+_NEWER = {  # of later Pythons than the oldest that runs this
+    "TypeAlias": ("a type alias", "remove it; types are worked out"),
+    "TemplateStr": ("a template string", "reasons are plain string constants"),
+    "Interpolation": ("a template string", "reasons are plain string constants"),
+    "TryStar": ("an exception handler", "guard the divisor or the index with `if` instead"),
+}
+ALTERNATIVES |= {getattr(ast, name): hint for name, hint in _NEWER.items() if hasattr(ast, name)}
 UNKNOWN_CONSTRUCT = ("this construct", "see docs/language.md for what the language has")
 
 OPERATORS: dict[type[ast.AST], tuple[str, str]] = {

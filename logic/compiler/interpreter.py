@@ -27,7 +27,7 @@ class IrFault(Exception):
 
 
 class Step(NamedTuple):
-    """One op, prepared: `f` of so many `args` (-1: `f(op)` does it all), what it makes, its element type if an array."""
+    """One op, prepared: `f` of so many `args` (-1: `f(op)` does it all), what it makes, its element type if any."""
 
     arity: int
     f: Callable[..., Any]

@@ -94,10 +94,12 @@ class Block:
 
 @dataclass(frozen=True)
 class Field:
-    """One field of Memory: type and default (Python scalar or read-only array)."""
+    """One field of Memory: type and default (Python scalar or read-only array). `modes`: what the numbers 0, 1, 2 ...
+    of a field declared `str` are called in the text."""
 
     type: Type
     default: Any
+    modes: tuple[str, ...] = ()
 
 
 @dataclass(eq=False)

@@ -6,6 +6,7 @@ Knows: module level. Does not know: how functions are lowered (loops.Lowering do
 from __future__ import annotations
 
 import ast
+import math
 from collections.abc import Callable, Mapping
 from functools import cache
 
@@ -19,6 +20,7 @@ from logic.compiler.effects import reaches_loop
 from logic.compiler.ir import BOOL, FLOAT, INT, Field, Type, Value
 from logic.compiler.limits import Limits, Meter
 from logic.compiler.loops import Lowering
+from logic.compiler.modes import Modes
 from logic.compiler.structure import LIBRARY, Structure, valid_name
 from logic.compiler.tables import Shortcuts, tabulate
 from logic.compiler.text import parse
@@ -31,6 +33,8 @@ Library = Callable[[str], str]
 _SCALARS = {"bool": BOOL, "int": INT, "float": FLOAT}
 _ARRAYS = {"Float": "float", "Int": "int", "Bool": "bool"}
 PROTOCOL = ("FRAMESKIP", "STICKY", "HEIGHT", "WIDTH")
+LANGUAGE_FORMAT = 1  # of the policy language: what a text means; a text may say it as `LANGUAGE = 1`
+LAST_READERS: dict[int, str] = {}  # older language -> the last Triune that reads it
 MOST_FIELDS = 200
 _NOTHING: dict[str, str] = {}  # lib/maths imports nothing
 
@@ -50,15 +54,30 @@ class Loader:
         """Parse, check the structure, link imports, compute constants and Memory."""
         tree = parse(text, file, self.reporter)
         self.sources[file] = text
-        before = len(self.reporter.found)
+        self.language(tree, file)
+        modes = Modes(file, self.reporter).run(tree)
         Structure(file, self.reporter).module(tree)
-        scope = Scope(file, predefined=predefined)
+        scope = Scope(file, predefined=predefined, modes=modes)
         self.declare(tree, scope)
         self.link(tree, scope)
         self.names(tree, scope)
-        if len(self.reporter.found) == before:
-            self.compute(tree, scope)
+        self.compute(tree, scope)
         return scope, tree
+
+    def language(self, tree: ast.Module, file: str) -> None:
+        """`LANGUAGE = 1`, where it stands: a text of another version says so once and is not looked at further."""
+        for node in tree.body:
+            names = [t.id for t in node.targets if isinstance(t, ast.Name)] if isinstance(node, ast.Assign) else []
+            if "LANGUAGE" not in names or not isinstance(node, ast.Assign):
+                continue
+            said = node.value.value if isinstance(node.value, ast.Constant) else None
+            if type(said) is not int:
+                raise self.reporter.abort(
+                    file, node, "LANGUAGE is a whole number", f"write LANGUAGE = {LANGUAGE_FORMAT}"
+                )
+            if said != LANGUAGE_FORMAT:
+                message = f"written for language {said}; this Triune reads {LANGUAGE_FORMAT}"
+                raise self.reporter.abort(file, node, message, _reader(said))
 
     def say(self, scope: Scope, node: ast.AST, message: str, instead: str = "") -> None:
         self.reporter.say(scope.file, node, message, instead)
@@ -183,23 +202,23 @@ class Loader:
 
     def tunable(self, scope: Scope, call: ast.Call, name: str) -> Value:
         """`tunable(default, low, high)`, all literal numbers."""
-        values = [self.low.evaluate(a).const for a in call.args]
-        if len(values) != 3 or not all(isinstance(v, (int, float)) for v in values):
-            raise self.low.wrong(call, "tunable takes three numbers", "write tunable(default, low, high)")
-        default, low, high = values
+        values = [self.low.evaluate(a) for a in call.args]
+        if len(values) != 3 or any(v.type not in (INT, FLOAT) or not math.isfinite(v.const) for v in values):
+            raise self.low.wrong(call, "tunable takes three finite numbers", "write tunable(default, low, high)")
+        default, low, high = (v.const for v in values)
         if not low <= default <= high:
             raise self.low.wrong(
                 call, f"tunable({default}, {low}, {high}): the default lies outside its range", "widen it"
             )
         scope.tunables[name] = (float(default), float(low), float(high))
-        return self.low.evaluate(call.args[0])
+        return values[0]
 
     def memory(self, scope: Scope, node: ast.ClassDef) -> None:
         for item in node.body:
             if isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name) and item.value is not None:
                 try:
                     wanted = self.annotation(item.annotation)
-                    scope.fields[item.target.id] = self.default(item, item.value, wanted)
+                    scope.fields[item.target.id] = self.default(scope, item, item.value, wanted)
                 except Wrong:
                     continue
         if len(scope.fields) > MOST_FIELDS:
@@ -214,13 +233,23 @@ class Loader:
             return Type(_ARRAYS[node.value.id], self.low.shape_of(sides))
         raise self.low.wrong(node, "not a type of a field", "types are bool, int, float, Float[n], Int[n], Bool[n]")
 
-    def default(self, item: ast.AnnAssign, node: ast.expr, wanted: Type) -> Field:
+    def default(self, scope: Scope, item: ast.AnnAssign, node: ast.expr, wanted: Type) -> Field:
         value = self.low.evaluate(node)
         made = self.low.convert(node, value, wanted)
         if made is None or made.const is None:
             raise self.low.wrong(item, f"the default is {value.type}, the field is {wanted}", "make them equal")
         self.low.meter.hold(_bytes(made))
-        return Field(type_of(made.const), made.const)
+        name = item.target.id if isinstance(item.target, ast.Name) else ""
+        return Field(type_of(made.const), made.const, scope.modes.get(name, ()))
+
+
+def _reader(language: int) -> str:
+    """Which Triune reads another version of the language."""
+    if language > LANGUAGE_FORMAT:
+        return f"update Triune, or rewrite the text for language {LANGUAGE_FORMAT} (docs/language.md)"
+    if language in LAST_READERS:
+        return f"Triune {LAST_READERS[language]} reads it; or rewrite the text for language {LANGUAGE_FORMAT}"
+    return f"the first language is {min(LAST_READERS, default=LANGUAGE_FORMAT)}: write LANGUAGE = {LANGUAGE_FORMAT}"
 
 
 def _bytes(bound: Bound) -> int:

@@ -1,7 +1,7 @@
 """Collects the nodes and constants of an ONNX graph and of the subgraphs inside it.
 
 Knows: fresh names, equal constants and equal nodes made once, what a subgraph sees of the graphs around it.
-Does not know: the ops of the intermediate form. Constants always lie in the outermost graph, so subgraphs share them.
+Does not know: the ops of the intermediate form. Large constants lie in the outermost graph, where subgraphs share them.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ OPSET = 18
 IR_VERSION = 9
 _WIDE = {"bool": np.bool_, "int": np.int64, "float": np.float64, "reason": np.int64}
 _CONTROL = ("If", "Loop")
-_SMALL = 64  # constants up to this many elements are compared by content, larger ones by identity first
+_SMALL = 64  # elements of a constant that is cheaper to repeat than to share
 Signature = tuple[str, Any, Sequence[int]]  # name, numpy type, shape
 
 
@@ -31,7 +31,7 @@ class Nodes:
         self.outer = outer
         self.root: Nodes = outer.root if outer is not None else self
         self.nodes: list[onnx.NodeProto] = []
-        self.constants: list[onnx.TensorProto] = []  # the root's only
+        self.constants: list[onnx.TensorProto] = []
         self.values: dict[str, np.ndarray] = {}  # of constants, the root's only
         self._known: dict[Any, str] = {}
         self._held: dict[int, tuple[Any, str]] = {}
@@ -49,19 +49,24 @@ class Nodes:
         return f"{hint}_{self.root._serial}"
 
     def const(self, value: Any, kind: Any = None) -> str:
-        """A constant tensor of numpy type `kind`; the same value twice is one tensor."""
+        """A constant tensor of numpy type `kind`; the same value twice in one graph is one tensor.
+
+        Large ones lie in the outermost graph alone. Small ones lie where they are used: what a subgraph sees of the
+        graphs around it is handed in at every run.
+        """
         root = self.root
         held = root._held.get(id(value))
         if held is not None and held[0] is value and (kind is None or root.values[held[1]].dtype == kind):
             return held[1]
         array = np.ascontiguousarray(value, kind).reshape(np.shape(value))
+        place = root if array.size > _SMALL else self
         key = (array.dtype.str, array.shape, array.tobytes())
-        name = root._known.get(key)
+        name = place._known.get(key)
         if name is None:
-            name = root._known[key] = self.fresh("c")
-            root.constants.append(numpy_helper.from_array(array, name))
+            name = place._known[key] = self.fresh("c")
+            place.constants.append(numpy_helper.from_array(array, name))
             root.values[name] = array
-        if array.size > _SMALL:
+        if place is root and array.size > _SMALL:
             root._held[id(value)] = value, name
         return name
 
@@ -122,7 +127,7 @@ class Nodes:
         return parts[0] if len(parts) == 1 else self.op("Concat", *parts, axis=0)
 
     def graph(self, name: str, inputs: Iterable[Signature], outputs: Iterable[Signature]) -> onnx.GraphProto:
-        """The graph itself, without what nothing needs; the root's holds all constants."""
+        """The graph itself, without what nothing needs."""
         results = [_signature(*s) for s in outputs]
         kept, used = live(self.nodes, [r.name for r in results])
         constants = [c for c in self.constants if c.name in used]

@@ -8,13 +8,13 @@ from __future__ import annotations
 import ast
 
 from logic.compiler.bound import Bound, Pack, Thing, Things
-from logic.compiler.expressions import Expressions
+from logic.compiler.conditions import Conditions
 from logic.compiler.ir import INT, Value
 from logic.compiler.ranges import within
 
 
-class Subscripts(Expressions):
-    """Adds subscripts to expressions."""
+class Subscripts(Conditions):
+    """Adds subscripts."""
 
     def on_subscript(self, node: ast.Subscript) -> Bound:
         owner = self.expression(node.value)

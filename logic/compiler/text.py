@@ -14,6 +14,9 @@ from logic.compiler.diagnostics import Abort, Reporter
 from logic.compiler.limits import AST_NODES, INT_DIGITS, NESTING, SOURCE_CHARS
 
 _LONG_NUMBER = re.compile(r"[0-9][0-9_]{400,}")
+# What people do not see, or see as something else than the parser does: control characters, other line ends,
+# reversed writing, lone surrogates.
+_HIDDEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufeff]")
 _START = (1, 1)
 
 
@@ -37,13 +40,18 @@ def parse(text: str | bytes, file: str, reporter: Reporter) -> ast.Module:
 
 def _decode(text: str | bytes, file: str, reporter: Reporter) -> str:
     if isinstance(text, str):
-        return text
+        return plain_lines(text)
     try:
-        return text.decode("utf-8")
+        return plain_lines(text.decode("utf-8"))
     except UnicodeDecodeError as e:
         raise reporter.abort(
             file, _START, f"not UTF-8: {e.reason} at byte {e.start}", "save the file as UTF-8"
         ) from None
+
+
+def plain_lines(text: str) -> str:
+    """The text without a byte order mark, its lines ending as this compiler counts them."""
+    return text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
 
 
 def _characters(source: str, file: str, reporter: Reporter) -> None:
@@ -51,9 +59,10 @@ def _characters(source: str, file: str, reporter: Reporter) -> None:
         message = f"{len(source)} characters; the limit is {SOURCE_CHARS}"
         raise reporter.abort(file, _START, message, "move shared parts to a library module")
     for number, line in enumerate(source.split("\n"), 1):
-        for column, c in enumerate(line, 1):
-            if (ord(c) < 32 and c not in "\t\r\f") or 0xD800 <= ord(c) < 0xE000:
-                raise reporter.abort(file, (number, column), f"character {ord(c):#x} in the text", "remove it")
+        hidden = _HIDDEN.search(line)
+        if hidden:
+            c, column = hidden.group(), hidden.start() + 1
+            raise reporter.abort(file, (number, column), f"character U+{ord(c):04X} in the text", "remove it")
         if len(line) >= 400 and (found := _LONG_NUMBER.search(line)):
             where = (number, found.start() + 1)
             raise reporter.abort(file, where, "a number with hundreds of digits", "numbers stay within 2**53")
