@@ -17,7 +17,7 @@ from typing import Any, Self
 from logic.compiled import Logic
 from logic.compiler import CompiledModule, CompiledProgram
 from logic.compiler.artifact import read
-from logic.confined_step import ACTIONS_MOST, FAULTED, REPLY, Checker, make_step, request
+from logic.confined_step import ACTIONS_MOST, FAULTED, REPLY, Checker, Step, make_step, request
 from logic.controller import FAULT, Controller, Decision
 from logic.errors import LogicError
 from logic.isolation import Kind, Limits, Outcome, Stopped, Worker
@@ -27,6 +27,7 @@ from perception.scene import Scene, SceneSchema
 
 # An episode. A decision takes 20 ms at worst by the compiler's estimate; the wall clock only ends what hangs.
 LIMITS = Limits(start_s=60.0, wall_s=10.0, life_s=24 * 3600.0, cpu_s=3600, memory_mib=256)
+KNOWN_MOST = 10_000  # replies
 
 
 class ConfinedController(Controller):
@@ -56,19 +57,26 @@ class ConfinedController(Controller):
         self._worker = Worker(
             lambda: make_step(artifact, schema, at), 4 * schema.size, REPLY.size, limits, require_isolation
         )
+        self._step: Step = self._worker.step
+        self._known: dict[bytes, Decision] = {}
 
     def reset(self) -> None:
         """Forget the episode: another worker, fresh memory."""
         super().reset()
-        self.outcome = None
+        self.outcome, self._step = None, self._worker.step
         try:
             self._worker.start()
         except Stopped as stopped:
-            self.outcome = stopped.outcome
+            self._end(stopped.outcome)
 
     def decide(self, scene: Scene) -> Decision:
         """The action for this scene. Never raises on a policy's account."""
-        action, reason, proposed, overruled, fault = self._ask(scene)
+        try:
+            reply = self._step(request(scene.vector))
+            asked = self._known.get(reply) or self._asked(reply)
+        except Stopped as stopped:
+            asked = self._end(stopped.outcome)
+        action, reason, proposed, overruled, fault = asked
         for i, rule in self._rules:
             ruled, why = self._apply(rule, self.rule_memories[i], scene, action)
             fault = fault or why
@@ -77,20 +85,28 @@ class ConfinedController(Controller):
                 action = ruled
         return Decision(action, reason, proposed, overruled, fault)
 
-    def _ask(self, scene: Scene) -> Decision:
-        """The worker's part of a decision."""
-        if self.outcome is None:
-            try:
-                answer = self._checker.check(self._worker.step(request(scene.vector)))
-                if answer is not None:
-                    reason = FAULT if answer.reason == FAULTED else self._reasons[answer.reason]
-                    names = self._names(answer.overruled) if answer.overruled else ()
-                    return Decision(answer.action, reason, answer.proposed, names, answer.fault)
-                self._worker.close()
-                self.outcome = Outcome(Kind.PROTOCOL, detail="a reply that no compiled policy gives")
-            except Stopped as stopped:
-                self.outcome = stopped.outcome
-        return Decision(self.fallback, FAULT, self.fallback, (), f"isolated policy: {self.outcome}")
+    def _asked(self, reply: bytes) -> Decision:
+        """What a reply says. Without a fault it is kept: the next like it needs no check."""
+        answer = self._checker.check(reply)
+        if answer is None:
+            self._worker.close()
+            return self._end(Outcome(Kind.PROTOCOL, detail="a reply that no compiled policy gives"))
+        reason = FAULT if answer.reason == FAULTED else self._reasons[answer.reason]
+        names = self._names(answer.overruled)
+        made = Decision(answer.action, reason, answer.proposed, names, answer.fault)
+        if not answer.fault and len(self._known) < KNOWN_MOST:
+            self._known[reply] = made
+        return made
+
+    def _end(self, outcome: Outcome) -> Decision:
+        """From here on the episode is the fallback action."""
+        self.outcome = outcome
+
+        def ended(request: bytes) -> bytes:
+            raise Stopped(outcome)
+
+        self._step = ended
+        return Decision(self.fallback, FAULT, self.fallback, (), f"isolated policy: {outcome}")
 
     def _names(self, bits: int) -> tuple[str, ...]:
         return tuple(title for i, title in enumerate(self.titles) if bits >> i & 1)

@@ -87,18 +87,9 @@ class Checker:
 
     def __init__(self, actions: int, reasons: int, rules: int, fallback: int) -> None:
         self._actions, self._reasons, self._rules, self._fallback = actions, reasons, rules, fallback
-        self._known: dict[bytes, Answer] = {}
 
     def check(self, reply: bytes) -> Answer | None:
         """The answer, or None for one that no compiled policy gives."""
-        found = self._known.get(reply)
-        if found is None:
-            found = self._check(reply)
-            if found is not None and not found.fault and len(self._known) < 10_000:
-                self._known[reply] = found
-        return found
-
-    def _check(self, reply: bytes) -> Answer | None:
         action, proposed, reason, overruled, length, text = REPLY.unpack(reply)
         faulted = reason == FAULTED
         good = (

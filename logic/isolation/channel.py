@@ -13,6 +13,7 @@ import contextlib
 import os
 import select
 import time
+from collections.abc import Callable
 from enum import IntEnum
 from math import ceil
 from struct import Struct
@@ -35,6 +36,7 @@ class Status(IntEnum):
     MALFORMED = 6
 
 
+Exchange = Callable[[bytes, int], "bytes | tuple[Status, bytes]"]  # (request, sequence number)
 _OK, _HEAD = int(Status.OK), HEAD.size
 
 
@@ -98,24 +100,37 @@ class Channel:
         except BrokenPipeError:
             raise Ended from None
 
-    def exchange(self, data: bytes, sequence: int, size: int, deadline: float) -> tuple[Status, bytes]:
-        """A request and the record that answers it: the same as send and receive, short where all goes well."""
-        try:
-            sent = os.write(self._out, data)
-        except BlockingIOError:
-            sent = 0
-        except BrokenPipeError:
-            raise Ended from None
-        if sent < len(data):
-            self.send(data[sent:], deadline)
-        if not self._readable.poll(_milliseconds(deadline)):
-            raise Late
-        got = os.read(self._in, _HEAD + max(size, TEXT) + 1)
-        if len(got) == _HEAD + size and got.startswith(HEAD.pack(MAGIC, VERSION, _OK, sequence, size)):
-            return Status.OK, got[_HEAD:]
-        if not got:
-            raise Ended
-        return self.receive(sequence, max(size, TEXT), deadline, got)
+    def exchanger(self, size: int, allowed: float, last: float) -> Exchange:
+        """A function that sends a request and gives the reply of `size` bytes, or whatever record came instead:
+        the same as send and receive, within `allowed` seconds and before `last`.
+
+        Nothing on the way of a step but system calls takes long, and after each of them caches are cold: hence one
+        function with everything at hand.
+        """
+        write, read, poll, pack, now = os.write, os.read, self._readable.poll, HEAD.pack, time.monotonic
+        out, in_, whole, largest = self._out, self._in, _HEAD + size, max(size, TEXT)
+        most, allowed_ms, careful = _HEAD + largest + 1, ceil(allowed * 1000), last - allowed
+
+        def exchange(data: bytes, sequence: int) -> bytes | tuple[Status, bytes]:
+            began = now()
+            try:
+                sent = write(out, data)
+            except BlockingIOError:
+                sent = 0
+            except BrokenPipeError:
+                raise Ended from None
+            if sent < len(data):
+                self.send(data[sent:], min(began + allowed, last))
+            if not poll(allowed_ms if began < careful else _milliseconds(last)):
+                raise Late
+            got = read(in_, most)
+            if len(got) == whole and got.startswith(pack(MAGIC, VERSION, _OK, sequence, size)):
+                return got[_HEAD:]
+            if not got:
+                raise Ended
+            return self.receive(sequence, largest, min(began + allowed, last), got)
+
+        return exchange
 
     def receive(self, sequence: int, largest: int, deadline: float, begun: bytes = b"") -> tuple[Status, bytes]:
         """The one record of this sequence number, its body at most `largest` bytes; Broken, Ended or Late.

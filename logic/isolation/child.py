@@ -22,7 +22,18 @@ from dataclasses import dataclass, replace
 from importlib.machinery import BuiltinImporter, FrozenImporter
 from typing import TypeVar
 
-from logic.isolation.channel import GO, REPORT, TEXT, Status, read_exactly, write_record
+from logic.isolation.channel import (
+    GO,
+    HEAD,
+    MAGIC,
+    REPORT,
+    TEXT,
+    VERSION,
+    Status,
+    read_exactly,
+    write_all,
+    write_record,
+)
 from logic.isolation.harden import Plan, harden
 from logic.isolation.outcome import OutOfFuel
 
@@ -88,31 +99,60 @@ def serve_steps(factory: Callable[[], Step], request_size: int, reply_size: int)
         made: list[Step] = []
         status, body = attempt(_nothing, lambda: made.append(factory()))
         write_record(writing, status, 1, body)
-        sequence = 1
-        while status is Status.OK and len(request := read_exactly(reading, request_size)) == request_size:
-            sequence = (sequence + 1) & 0xFFFFFFFF
-            status, body = attempt(made[0], request)
-            if status is Status.OK and len(body) != reply_size:
-                status, body = Status.MALFORMED, f"a reply of {len(body)} bytes, {reply_size} agreed".encode()
+        if status is Status.OK:
+            status, body, sequence = _answer(made[0], request_size, reply_size, reading, writing)
             write_record(writing, status, sequence, body)
 
     return serve
+
+
+def _answer(step: Step, request_size: int, reply_size: int, reading: int, writing: int) -> tuple[Status, bytes, int]:
+    """Reply until a step fails or the parent closes: the record to end with. Everything at hand, as in `exchanger`."""
+    read, write, pack, size, ok = os.read, os.write, HEAD.pack, HEAD.size + reply_size, int(Status.OK)
+    sequence = 1
+    while True:
+        request = read(reading, request_size)
+        if len(request) != request_size:
+            request += read_exactly(reading, request_size - len(request)) if request else b""
+            if len(request) != request_size:
+                os._exit(0)
+        sequence = (sequence + 1) & 0xFFFFFFFF
+        try:
+            body = step(request)
+            if type(body) is not bytes or len(body) != reply_size:
+                break
+        except BaseException as error:
+            return *_failure(error), sequence
+        record = pack(MAGIC, VERSION, ok, sequence, reply_size) + body
+        sent = write(writing, record)
+        if sent != size:
+            write_all(writing, record[sent:])
+    if type(body) is not bytes:
+        return *_wrong(body), sequence
+    return Status.MALFORMED, f"a reply of {len(body)} bytes, {reply_size} agreed".encode(), sequence
 
 
 def attempt(function: Callable[[T], bytes], argument: T) -> Answer:
     """The function's reply, or the status and message of what it raised, whatever that is."""
     try:
         reply = function(argument)
-        if type(reply) is bytes:
-            return Status.OK, reply
-        return Status.MALFORMED, f"a reply of type {type(reply).__name__}, bytes agreed".encode(errors="replace")[:TEXT]
-    except OutOfFuel as error:
+        return (Status.OK, reply) if type(reply) is bytes else _wrong(reply)
+    except BaseException as error:
+        return _failure(error)
+
+
+def _wrong(reply: object) -> Answer:
+    return Status.MALFORMED, f"a reply of type {type(reply).__name__}, bytes agreed".encode(errors="replace")[:TEXT]
+
+
+def _failure(error: BaseException) -> Answer:
+    """The status and message of what was raised."""
+    if isinstance(error, OutOfFuel):
         return Status.FUEL, _describe(error)
-    except MemoryError as error:
+    if isinstance(error, MemoryError):
         _RESERVE.clear()
         return Status.MEMORY, _describe(error)
-    except BaseException as error:
-        return Status.FAULT, _describe(error)
+    return Status.FAULT, _describe(error)
 
 
 def _forget_handlers() -> None:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from logic.isolation import blas
-from logic.isolation.channel import GO, REPORT, TEXT, Broken, Channel, Ended, Late, Status
+from logic.isolation.channel import GO, REPORT, TEXT, Broken, Channel, Ended, Exchange, Late, Status
 from logic.isolation.child import Job, live
 from logic.isolation.harden import Plan, missing
 from logic.isolation.outcome import Cause, IsolationError, Kind, Limits, Outcome, Stopped
@@ -74,17 +74,23 @@ class Process:
             )
         self._guarded(lambda channel, deadline: channel.send(GO, deadline))
 
-    def exchange(self, request: bytes, sequence: int, size: int) -> bytes:
-        """A request and its reply of `size` bytes; Stopped with its outcome when the child reports anything else."""
-        if (channel := self._channel) is None:
+    def exchanger(self, size: int) -> Exchange:
+        """The channel's, for requests that each have `wall_s`. What it raises or gives beside a reply is for `stopped`
+        and `refused`."""
+        if self._channel is None:
             raise IsolationError(_ENDED)
-        began = time.monotonic()
-        try:  # not by way of _guarded: this is the hot one
-            status, body = channel.exchange(request, sequence, size, min(began + self._allowed, self._last))
-        except BaseException as error:
-            raise self._failed(error, began) from None
-        if status is not Status.OK or len(body) != size:
-            self._accept(status, body, Status.OK)
+        return self._channel.exchanger(size, self._allowed, self._last)
+
+    def stopped(self, error: BaseException) -> BaseException:
+        """What to raise for an error of an exchange; the child is ended."""
+        if self._channel is None:
+            return IsolationError(_ENDED)
+        return self._failed(error, time.monotonic() - self._allowed)
+
+    def refused(self, status: Status, body: bytes, size: int) -> bytes:
+        """The body of a record that came in pieces, or Stopped for one that is no reply of `size` bytes."""
+        self._accept(status, body, Status.OK)
+        if len(body) != size:
             raise self._stop(Kind.PROTOCOL, None, f"a reply of {len(body)} bytes, {size} agreed")
         return body
 

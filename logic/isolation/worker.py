@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from types import TracebackType
 
+from logic.isolation.channel import Exchange
 from logic.isolation.child import Job, Step, serve_once, serve_steps
 from logic.isolation.outcome import IsolationError, Limits, Outcome, Stopped
 from logic.isolation.process import Process
@@ -68,6 +69,7 @@ class Worker:
         self._shared = tuple(shared)
         self._process: Process | None = None
         self._sequence = 0
+        self._exchange: Exchange | None = None
 
     def start(self) -> None:
         """Fork, harden, make the step function; Stopped when that fails. A running worker is closed first."""
@@ -75,16 +77,26 @@ class Worker:
         self._process = Process(self._job, self._limits, self._require, [_place(m) for m in self._shared])
         self._process.receive(1, 0)
         self._process.started()
-        self._sequence = 1
+        self._sequence, self._exchange = 1, self._process.exchanger(self.reply_size)
 
     def step(self, request: bytes) -> bytes:
         """The reply, reply_size bytes, to a request of request_size bytes."""
         if len(request) != self.request_size:
             raise ValueError(f"a request of {len(request)} bytes, {self.request_size} agreed")
-        if self._process is None:
+        if (process := self._process) is None or (exchange := self._exchange) is None:
             raise IsolationError("the worker is not running: call start() first")
-        self._sequence = (self._sequence + 1) & 0xFFFFFFFF
-        return self._process.exchange(request, self._sequence, self.reply_size)
+        self._sequence = sequence = (self._sequence + 1) & 0xFFFFFFFF
+        try:
+            reply = exchange(request, sequence)
+        except BaseException as error:
+            self._exchange = None
+            raise process.stopped(error) from None
+        if isinstance(reply, bytes):
+            return reply
+        self._exchange = None
+        answer = process.refused(reply[0], reply[1], self.reply_size)
+        self._exchange = exchange
+        return answer
 
     @property
     def layers(self) -> Mapping[str, str]:
@@ -102,7 +114,7 @@ class Worker:
         """End the child. Safe to call twice."""
         if self._process is not None:
             self._process.end()
-            self._process = None
+            self._process = self._exchange = None
 
     def __enter__(self) -> Worker:
         self.start()
