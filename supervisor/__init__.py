@@ -1,1 +1,1 @@
-"""Evidence to better policy. Arrives with a later release; see CHANGELOG.md."""
+"""Evidence to better policy: proposals, the gate that judges them, and the record of every one tried."""

@@ -3,10 +3,11 @@
 Knows: limits, what is reserved and spent, what an unknown amount means, how its events look. Does not know: prices,
 clocks, what is bought. The state follows from the run's events alone.
 
-A reservation is an event `budget.reserved`. It is settled by an event with `"budget": {"settles": id, "amounts": {...}}`
-in its data: of kind `budget.settled`, or of the kind of the result that was paid for, so that result and bill reach
-the log in one piece. What a kill leaves open is settled at the next start: money and tokens count as spent,
-since the call may have gone out; steps and time do not, since that work is done again and then counts.
+A reservation is an event `budget.reserved`. It is settled by an event whose data has
+`"budget": {"settles": id, "amounts": {...}}`: of kind `budget.settled`, or of the kind of the result that was paid
+for, so that result and bill reach the log in one piece. What a kill leaves open is settled at the next start: money
+and tokens count as spent, since the call may have gone out; steps and time do not, since that work is done again and
+then counts.
 """
 
 from __future__ import annotations
@@ -142,7 +143,7 @@ class Budgets:
         return None if limit is None else max(0.0, limit - self.known[which] - self.held(which))
 
     def table(self) -> dict[str, dict[str, Any]]:
-        """JSON-able state, per kind `limit, spent, at_least, unknown, reserved, left`; `spent` is UNKNOWN if a part is."""
+        """JSON-able, per kind `limit, spent, at_least, unknown, reserved, left`; `spent` is UNKNOWN if a part is."""
         return {
             which: {
                 "limit": self.limits[which],

@@ -1,0 +1,148 @@
+"""The rules of the gate, each one a function of paired scores.
+
+Knows levels and pairs. Does not know in which order the rules are asked (`supervisor.gate`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from statistics import NormalDist
+from typing import Any, Literal
+
+import numpy as np
+
+from supervisor import stats
+from supervisor.gate_types import GateConfig, Pair, Stage, Verdict
+
+POWER = 0.95  # what a confirmation block is sized for
+SHRINK = 1.0  # standard errors taken off the gain seen, because it was selected
+
+
+def missing(pairs: Mapping[int, Pair], seeds: Sequence[int]) -> tuple[int, ...]:
+    """Seeds still to be played."""
+    return tuple(s for s in seeds if s not in pairs)
+
+
+def in_order(pairs: Mapping[int, Pair], seeds: Sequence[int]) -> list[Pair]:
+    """The played pairs, in the order of the block."""
+    return [pairs[s] for s in seeds if s in pairs]
+
+
+def parent_finite(pair: Pair) -> bool:
+    """The parent has been played before: a bad score of it is the driver's fault."""
+    return math.isfinite(pair.parent) and math.isfinite(pair.parent_hard)
+
+
+def broken(pairs: Sequence[Pair]) -> str:
+    """What is wrong with the child's scores, or ""."""
+    bad = sum(not p.finite() for p in pairs)
+    return f"{bad} of {len(pairs)} episodes gave no finite score" if bad else ""
+
+
+def over_limits(measured: Mapping[str, float], limits: Mapping[str, float]) -> tuple[str, ...]:
+    """Figures that exceed their limit (NaN exceeds every limit)."""
+    return tuple(
+        f"{name} is {measured[name]:g}, at most {most:g}"
+        for name, most in sorted(limits.items())
+        if not measured[name] <= most
+    )
+
+
+def differences(pairs: Sequence[Pair]) -> list[float]:
+    """Child minus parent, score."""
+    return [p.child - p.parent for p in pairs]
+
+
+def better(pairs: Sequence[Pair], level: float) -> bool:
+    """The lower bound of the mean difference is above zero."""
+    return stats.p_greater(differences(pairs)) <= level
+
+
+def figures(block: str, pairs: Sequence[Pair]) -> dict[str, float]:
+    """What a verdict shows about a block: every figure that a rule has used."""
+    diff = differences(pairs)
+    parent, child = [p.parent for p in pairs], [p.child for p in pairs]
+    found: dict[str, Any] = {
+        "pairs": len(pairs), "parent": np.mean(parent), "child": np.mean(child), "difference": np.mean(diff),
+        "ties": sum(d == 0 for d in diff), "p": stats.p_greater(diff),
+        "low95": stats.lower_bound(diff, 0.05), "high95": stats.upper_bound(diff, 0.05),
+        "parent_worst_decile": stats.worst_decile(parent), "child_worst_decile": stats.worst_decile(child),
+        "parent_hard": np.mean([p.parent_hard for p in pairs]), "child_hard": np.mean([p.child_hard for p in pairs]),
+    }  # fmt: skip
+    return {f"{block}_{name}": float(value) for name, value in found.items() if math.isfinite(value)}
+
+
+def harms(pairs: Sequence[Pair], level: float) -> tuple[str, ...]:
+    """Ways in which the child is worse than the parent although its mean may be better, beyond noise."""
+    parent, child = [p.parent for p in pairs], [p.child for p in pairs]
+    found = []
+    if stats.p_worse_decile(parent, child) <= level:
+        old, new = stats.worst_decile(parent), stats.worst_decile(child)
+        found.append(f"the worst decile falls from {old:g} to {new:g}")
+    if stats.p_greater([p.child_hard - p.parent_hard for p in pairs]) <= level:
+        rates = [float(np.mean(values)) for values in zip(*[(p.parent_hard, p.child_hard) for p in pairs], strict=True)]
+        found.append(f"hard safety rules step in more often: {rates[0]:.3g} to {rates[1]:.3g} per 1000 decisions")
+    return tuple(found)
+
+
+def early_reject(pairs: Sequence[Pair], stage: Stage, config: GateConfig) -> Verdict | None:
+    """Stop a child that is probably worse. Never lets one in, so it costs no level."""
+    p = stats.p_greater([-d for d in differences(pairs)])
+    if p > config.worse_at:
+        return None
+    return Verdict("reject", stage, (f"worse after {len(pairs)} seeds (p {p:.3f})",), figures(stage, pairs))
+
+
+def look(
+    pairs: Sequence[Pair], stage: Stage, i: int, config: GateConfig
+) -> Verdict | Literal["better", "more"]:  # fmt: skip
+    """Judge the selecting block at look `i`."""
+    diff = differences(pairs)
+    numbers = figures("full", pairs)
+    harm = harms(pairs, config.harm_level)
+    if harm:
+        return Verdict("reject", stage, harm, numbers)
+    if better(pairs, config.spend[i]):
+        return "better"
+    p = stats.p_greater(diff)
+    if not any(diff):
+        return Verdict("reject", stage, (f"every one of {len(diff)} seeds gave the same score",), numbers)
+    if p > config.hopeful[i]:
+        return Verdict("reject", stage, (f"not better after {len(diff)} seeds (p {p:.3f})",), numbers)
+    if i + 1 < len(config.looks):
+        return "more"
+    return Verdict("indecisive", stage, (f"promising, but undecided after {len(diff)} seeds (p {p:.3f})",), numbers)
+
+
+def confirm_size(pairs: Sequence[Pair], config: GateConfig) -> int:
+    """Seeds that confirm the gain seen, less SHRINK standard errors, 19 times in 20."""
+    diff = np.asarray(differences(pairs))
+    spread = float(diff.std(ddof=1))
+    mean = float(diff.mean()) - SHRINK * spread / math.sqrt(len(diff))
+    normal = NormalDist()
+    reach = normal.inv_cdf(1 - config.confirm_level) + normal.inv_cdf(POWER)
+    need = math.ceil((reach * spread / mean) ** 2) if mean > 0 else config.confirm_most
+    return min(max(need, config.confirm_least), config.confirm_most)
+
+
+def confirmed(passed: Sequence[Pair], pairs: Sequence[Pair], config: GateConfig) -> Verdict | None:
+    """Judge the fresh block, and the harms over both blocks. None: confirmed."""
+    numbers = {**figures("full", passed), **figures("confirm", pairs)}
+    harm = harms([*passed, *pairs], config.harm_level)
+    if harm:
+        return Verdict("reject", "confirm", harm, numbers)
+    p = stats.p_greater(differences(pairs))
+    if p <= config.confirm_level:
+        return None
+    said = f"not confirmed on {len(pairs)} fresh seeds (p {p:.3f})"
+    return Verdict("indecisive" if p <= 0.5 else "reject", "confirm", (said,), numbers)
+
+
+def not_worse(simple: Sequence[Pair], child: Sequence[Pair], config: GateConfig) -> bool:
+    """A simpler variant is taken when it beats the parent too, does no harm, and loses no notable part of the gain."""
+    if broken(simple) or not better(simple, config.confirm_level) or harms(simple, config.harm_level):
+        return False
+    gain = float(np.mean(differences(child)))
+    against = [s.child - c.child for s, c in zip(simple, child, strict=True)]
+    return not any(against) or stats.lower_bound(against, config.confirm_level) >= -config.slack * gain
