@@ -17,7 +17,7 @@ from triune.export_check import Reference, differences
 from triune.fuse import Fused, fuse
 from triune.policies import Texts, build_logic
 
-SCALAR = (ROOT / "tests/data/breakout_scalar.py").read_text()
+SCALAR = (ROOT / "benchmarks/breakout_scalar.py").read_text()
 FRAME = (210, 160, 3)
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from perception.scene import SceneSchema
 from logic.tracker import COAST, Tracker
+from perception.scene import SceneSchema
 
 SCHEMA = SceneSchema.from_config(
     {
