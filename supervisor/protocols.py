@@ -1,0 +1,145 @@
+"""The types that cross between the loop, those who propose, and those who play. Plain values; no behaviour.
+
+Knows: what a proposer is told and gives back, what an arena can be asked. Does not know who implements them:
+proposers live in supervisor/proposers/, the arena in triune/arena.py, the loop in supervisor/loop.py.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, NamedTuple, Protocol
+
+from data_flywheel.episode import Episode
+from supervisor.budget import Amount
+from supervisor.errors import SupervisorError
+
+
+class Section(NamedTuple):
+    """One titled part of the evidence, in the order in which it is shown."""
+
+    title: str
+    text: str
+
+
+class Image(NamedTuple):
+    """A picture for models that see. `media` is a MIME type, `caption` says what it shows."""
+
+    name: str
+    media: str
+    data: bytes
+    caption: str = ""
+
+
+@dataclass(frozen=True)
+class Request:
+    """All that a proposer is told for one trial. Equal requests have equal keys, whatever the machine or the day."""
+
+    task: str
+    trial: int
+    policy: str  # the incumbent's text, byte for byte
+    sections: tuple[Section, ...] = ()
+    images: tuple[Image, ...] = ()
+
+    @cached_property
+    def canonical(self) -> bytes:
+        """JSON with sorted keys; pictures by their sha256."""
+        images = [[i.name, i.media, i.caption, hashlib.sha256(i.data).hexdigest()] for i in self.images]
+        told = {
+            "format": 1, "task": self.task, "trial": self.trial, "policy": self.policy,
+            "sections": [list(s) for s in self.sections], "images": images,
+        }  # fmt: skip
+        return json.dumps(told, sort_keys=True, ensure_ascii=True, separators=(",", ":")).encode()
+
+    @property
+    def key(self) -> str:
+        """sha256 hex of `canonical`."""
+        return hashlib.sha256(self.canonical).hexdigest()
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What one proposal took. UNKNOWN (supervisor.budget) where nobody told; never 0 instead."""
+
+    tokens: Amount = 0.0
+    usd: Amount = 0.0
+    seconds: float = 0.0
+
+    def amounts(self) -> dict[str, Amount]:
+        """For Reservation.settle."""
+        return {"tokens": self.tokens, "usd": self.usd, "wall_s": self.seconds}
+
+
+@dataclass(frozen=True)
+class Reply:
+    """A proposer's answer as it came: `text` is JSON for supervisor.answer to read. `turns` are the raw exchanges."""
+
+    text: str
+    usage: Usage = Usage()
+    turns: tuple[Mapping[str, Any], ...] = ()
+
+
+class ProposerError(SupervisorError):
+    """No answer could be had (time-out, refused call, a recording without this request). The run goes on or stops."""
+
+    def __init__(self, message: str, usage: Usage | None = None, fatal: bool = False) -> None:
+        super().__init__(message)
+        self.usage, self.fatal = usage or Usage(), fatal  # fatal: the next trial would fail the same way
+
+
+class Proposer(Protocol):
+    """Gives an answer to a request."""
+
+    name: str
+
+    def estimate(self, request: Request) -> Mapping[str, Amount]:
+        """An upper bound of what `propose` will use: any of usd, tokens, wall_s (steps are reserved by the arena)."""
+
+    def propose(self, request: Request) -> Reply:
+        """ProposerError when there is no answer. A malformed answer is not an error here: the gate judges it."""
+
+
+class Score(NamedTuple):
+    """One finished episode. `hard`: interventions of hard safety rules and faults per 1000 decisions."""
+
+    seed: int
+    score: float
+    hard: float
+    frames: int
+    decisions: int
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """What compiling a text in an isolated worker found. `defects` empty: sound."""
+
+    defects: tuple[str, ...] = ()
+    measured: Mapping[str, float] = field(default_factory=dict)  # operations, nodes, latency_ms ...
+    records: tuple[Mapping[str, Any], ...] = ()  # the diagnostics as `triune check --json` gives them
+
+
+class Arena(Protocol):
+    """Plays and examines policy texts of one task under one protocol. Foreign text never runs in this process."""
+
+    frames_per_episode: float  # a cautious guess, for reservations
+
+    def compile(self, text: str) -> Compiled:
+        """Diagnostics and measured figures."""
+
+    def locks(self, text: str) -> Mapping[str, bool]:
+        """Each lock's name and whether the text keeps it (floors included)."""
+
+    def behaviour(self, text: str) -> str:
+        """sha256 hex over the decisions of the text on the recorded scenes."""
+
+    def play(self, text: str, seeds: Sequence[int]) -> Iterator[Score]:
+        """Each episode as it is done, in any order."""
+
+    def record(self, text: str, seeds: Sequence[int]) -> list[Episode]:
+        """Whole episodes of training seeds, for evidence; frames can be had from `frames`."""
+
+    def frames(self, episode: Episode, steps: Sequence[int]) -> list[Any]:
+        """uint8[H, W, 3] of these steps of an episode (played again when they were not kept)."""
