@@ -101,7 +101,7 @@ def test_interrupted_eval_keeps_what_is_done_and_resumes(tmp_path: Path) -> None
 
 def test_a_changed_policy_is_not_mixed_into_a_run(tmp_path: Path) -> None:
     copy_task(tmp_path / "mine")
-    words = ("eval", "mine", *QUICK, "--seeds", "0:1", "--steps", "30", "--out", "r")
+    words = ("eval", "mine", *QUICK, "--trust", "--seeds", "0:1", "--steps", "30", "--out", "r")
     payload(*words, cwd=tmp_path)
     policy = tmp_path / "mine" / "policy.py"
     policy.write_text(policy.read_text() + "\n")
