@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 from cli_kit import ROOT, triune
 
+from logic.isolation import Layer
+
 
 def test_help_and_import_load_nothing_heavy() -> None:
     code = "import sys, triune, triune.cli; triune.cli.build_parser('eval'); print([m for m in sys.modules])"
@@ -100,9 +102,21 @@ def test_doctor_sees_a_shadowed_layer(tmp_path: Path) -> None:
     assert "'problem'" in result.stdout and "logic" in result.stdout and str(tmp_path) in result.stdout
 
 
+def test_doctor_names_the_layers_of_isolation_and_those_that_lack(monkeypatch: pytest.MonkeyPatch) -> None:
+    import logic.isolation
+    from triune.commands.doctor import _isolation
+
+    told = {"rlimits": Layer(True, ""), "user": Layer(True, ""), "seccomp": Layer(False, "the kernel refused")}
+    told |= {"landlock": Layer(True, ""), "namespace": Layer(False, "not asked for")}
+    monkeypatch.setattr(logic.isolation, "layers", lambda: told)
+    found = _isolation()
+    assert found[0]["detail"] == "3 of 5 layers: rlimits, user, landlock"
+    assert [f["detail"] for f in found[1:]] == ["without seccomp (the kernel refused)"] and found[1]["fix"]
+
+
 def test_doctor_and_list_report_as_json() -> None:
     doctor = json.loads(triune("doctor", "--json").stdout)
-    assert {"python", "layers", "packages", "roms"} <= {f["name"] for f in doctor["findings"]}
+    assert {"python", "layers", "packages", "roms", "isolation"} <= {f["name"] for f in doctor["findings"]}
     assert all(f["fix"] for f in doctor["findings"] if f["state"] == "problem")
     tasks = json.loads(triune("list", "--json").stdout)["tasks"]
     assert {"breakout", "pong"} <= {t["name"] for t in tasks}

@@ -39,7 +39,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     """Payload: `findings` (name, state ok|note|problem, detail, fix) and `ok`."""
-    checks: tuple[Callable[[], list[Finding]], ...] = (_python, _layers, _core, _roms, _tasks, _extras, _display, _disk)
+    checks: tuple[Callable[[], list[Finding]], ...] = (
+        _python, _layers, _core, _roms, _tasks, _extras, _isolation, _display, _disk,
+    )  # fmt: skip
     findings: list[Finding] = []
     for check in checks:
         try:
@@ -148,6 +150,18 @@ def _extras() -> list[Finding]:
             )
         )
     return found
+
+
+def _isolation() -> list[Finding]:
+    """The layers that hold a stranger's policy here, found by putting them on."""
+    from logic.isolation import layers
+    from logic.isolation.harden import missing
+
+    reasons = {name: layer.reason for name, layer in layers().items()}
+    active = [name for name, why in reasons.items() if not why]
+    found = [_finding("isolation", "ok", f"{len(active)} of {len(reasons)} layers: {', '.join(active) or 'none'}")]
+    fix = "use Linux 5.13 or later outside a restricted container; until then the compiler alone guards some of this"
+    return found + [_finding("isolation", "note", f"without {lack}", fix) for lack in missing(reasons)]
 
 
 def _display() -> list[Finding]:
