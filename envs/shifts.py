@@ -1,8 +1,8 @@
 """The same game under another light: visual shifts that leave the dynamics alone.
 
-Knows: how to change frames; each shift is seeded per episode, so a run is reproducible to the byte.
-Does not know: what is on the frame. `a+b` applies a, then b. Coordinates keep meaning the unshifted world:
-under `jitter` the camera moves, the things do not.
+Knows: how to change frames; each shift is seeded per episode, so a run is reproducible to the byte. The named looks of
+`envs.looks`, the same in every episode, count as shifts too. Does not know: what is on the frame. `a+b` applies a, then
+b. Coordinates keep meaning the unshifted world: under `jitter` the camera moves, the things do not.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from collections.abc import Callable
 import numpy as np
 
 from envs.errors import EnvError
+from envs.looks import MOVING, STATIC, is_look, make_look
 
 Shift = Callable[[np.ndarray], np.ndarray]
 OCCLUDER = 12  # px, side of the patch that hides a part of the field
@@ -93,9 +94,10 @@ SHIFTS: dict[str, Callable[[np.random.Generator, tuple[int, ...]], Shift]] = {
 def check_shift(name: str | None) -> None:
     """EnvError with the nearest name unless every part of `a+b` is a known shift (or there is none)."""
     for part in name.split("+") if name else ():
-        if part not in SHIFTS:
-            close = difflib.get_close_matches(part, SHIFTS, 1)
-            hint = f"did you mean {close[0]!r}?" if close else f"choose from {', '.join(SHIFTS)}"
+        if part not in SHIFTS and not is_look(part):
+            known = [*SHIFTS, *STATIC, *MOVING]
+            close = difflib.get_close_matches(part, known, 1)
+            hint = f"did you mean {close[0]!r}?" if close else f"choose from {', '.join(known)}"
             raise EnvError(f"unknown shift {part!r}; {hint}")
 
 
@@ -103,7 +105,10 @@ def make_shift(name: str | None, seed: int, shape: tuple[int, ...]) -> Shift:
     """The shift of one episode for frames of `shape` (H, W, 3). It never writes into the frame it is given."""
     check_shift(name)
     parts = name.split("+") if name else []
-    made = [SHIFTS[p](np.random.default_rng([seed, i, len(p)]), shape) for i, p in enumerate(parts)]
+    made = [
+        SHIFTS[p](np.random.default_rng([seed, i, len(p)]), shape) if p in SHIFTS else make_look(p, shape)
+        for i, p in enumerate(parts)
+    ]
 
     def apply(frame: np.ndarray) -> np.ndarray:
         for shift in made:
