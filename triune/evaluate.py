@@ -107,6 +107,7 @@ def make_request(
         "task": system.name, "folder": str(system.folder.resolve()), "protocol": system.protocol(protocol).name,
         "shift": shift, "eyes": eyes, "seeds": [int(s) for s in seeds], "limit": limit, "trust": system.trust,
         "isolate": system.isolated, "require_isolation": system.require_isolation,
+        "policy": str(system.policy_path.resolve()) if system.policy_path != system.folder / "policy.py" else None,
     }  # fmt: skip
 
 

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache, lru_cache
+from pathlib import Path
 
 from envs.protocol import Protocol
 from envs.spec import ZOO, SystemSpec
@@ -39,16 +40,18 @@ def sha256(text: str | bytes) -> str:
     return hashlib.sha256(text.encode() if isinstance(text, str) else text).hexdigest()
 
 
-def read_texts(spec: SystemSpec) -> Texts:
-    """Policy and safety text of a folder; TriuneError when there is no policy."""
-    path = spec.folder / "policy.py"
+def read_texts(spec: SystemSpec, policy: Path | None = None) -> Texts:
+    """Safety text of a folder, and its policy text or that of the file `policy`; TriuneError when there is none."""
+    path = policy or spec.folder / "policy.py"
     if not path.is_file():
+        if policy and policy != spec.folder / "policy.py":
+            raise TriuneError(f"there is no file {policy}; name one with a policy text")
         raise TriuneError(f"{spec.folder} has no policy.py; write `def act(scene, memory):` there (see zoo/pong)")
     safety = spec.folder / "safety.py"
     try:
         return Texts(path.read_text("utf-8"), safety.read_text("utf-8") if safety.is_file() else "")
     except UnicodeDecodeError as error:
-        raise TriuneError(f"{error.reason} in {path.parent}: policy.py and safety.py are UTF-8 text") from None
+        raise TriuneError(f"{error.reason} in {path} or {safety}: policy and safety rules are UTF-8 text") from None
 
 
 @cache

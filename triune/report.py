@@ -44,7 +44,7 @@ def write_report(run: Run, out: Path | None = None, console: Console | None = No
         raise TriuneError(
             f"{run.path} holds no finished episode; continue it: triune eval {request['task']} --resume {run.path}"
         )
-    system = load(request["folder"], bool(request.get("trust")))
+    system = load(request["folder"], bool(request.get("trust")), policy=request.get("policy"))
     result = run.result() or summarise(request, records, sum(r["seconds"] for r in records), 1)
     out = out or run.path / "report.html"
     out.parent.mkdir(parents=True, exist_ok=True)

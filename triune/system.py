@@ -32,9 +32,11 @@ class System:
     """One task's folder. Attributes: `spec`, `schema`, `folder`, `name`; `texts` (policy and safety) load on use."""
 
     def __init__(
-        self, spec: SystemSpec, trust: bool = False, isolate: bool | None = None, require_isolation: bool = False
-    ) -> None:
+        self, spec: SystemSpec, trust: bool = False, isolate: bool | None = None, require_isolation: bool = False,
+        policy: Path | None = None,
+    ) -> None:  # fmt: skip
         self.isolate, self.require_isolation = isolate, require_isolation or spec.require_isolation
+        self.policy_path = policy or spec.folder / "policy.py"
         self.spec, self.folder, self.name = spec, spec.folder, spec.name
         self.trust = trust or ZOO in spec.folder.resolve().parents
         try:
@@ -46,7 +48,7 @@ class System:
     @cached_property
     def texts(self) -> Texts:
         """Policy and safety text; TriuneError when missing."""
-        return read_texts(self.spec)
+        return read_texts(self.spec, self.policy_path)
 
     @property
     def eyes_path(self) -> Path:
@@ -103,8 +105,8 @@ class System:
 
     def hashes(self) -> dict[str, str | None]:
         """sha256 of what decides a score: system.toml, policy, safety, eyes; and the schema's fingerprint."""
-        names = {"system": "system.toml", "policy": "policy.py", "safety": "safety.py", "eyes": "perception.onnx"}
-        found = {k: self.folder / n for k, n in names.items()}
+        names = {"system": "system.toml", "safety": "safety.py", "eyes": "perception.onnx"}
+        found = {k: self.folder / n for k, n in names.items()} | {"policy": self.policy_path}
         hashes: dict[str, str | None] = {k: sha256(p.read_bytes()) if p.is_file() else None for k, p in found.items()}
         return {**hashes, "schema": self.schema.fingerprint}
 
@@ -133,10 +135,13 @@ def check_eyes(kind: str) -> None:
         raise UsageError(f"unknown eyes {kind!r}; {nearest(kind, EYES)}")
 
 
-def load(task: str | Path, trust: bool = False, isolate: bool | None = None, require_isolation: bool = False) -> System:
+def load(
+    task: str | Path, trust: bool = False, isolate: bool | None = None, require_isolation: bool = False,
+    policy: str | Path | None = None,
+) -> System:  # fmt: skip
     """The system of a zoo task or a folder. `trust`: its teacher.py, ordinary Python, may run when asked for.
 
     `isolate`: run the policy in hardened workers (None: when it does not ship with Triune and the machine can);
-    `require_isolation`: refuse to run it any other way.
+    `require_isolation`: refuse to run it any other way. `policy`: a file with another policy text for the task.
     """
-    return System(load_spec(task), trust, isolate, require_isolation)
+    return System(load_spec(task), trust, isolate, require_isolation, Path(policy) if policy else None)

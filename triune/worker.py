@@ -43,7 +43,8 @@ def _work(job: dict[str, object], answers: TextIO) -> None:
     limit = job["limit"] if isinstance(job["limit"], int) else None
     shift = str(job["shift"]) if job["shift"] else None
     silence()  # the process that started this one has said what there is to say
-    system = load(str(job["folder"]), bool(job["trust"]), bool(job["isolate"]), bool(job["require_isolation"]))
+    policy = str(job["policy"]) if job.get("policy") else None
+    system = load(str(job["folder"]), bool(job["trust"]), bool(job["isolate"]), bool(job["require_isolation"]), policy)
     with Rollout(system, str(job["protocol"]), shift, str(job["eyes"])) as rollout:
         for line in sys.stdin:
             print(json.dumps(play_one(rollout, int(line), limit, keep)), file=answers, flush=True)

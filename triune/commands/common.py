@@ -43,6 +43,13 @@ def add_conditions(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--eyes", default="cnn", metavar="E", help="cnn (pixels, default), teacher (exact), colour")
 
 
+def add_policy(parser: argparse.ArgumentParser) -> None:
+    """Another policy text for the task."""
+    parser.add_argument(
+        "--policy", metavar="FILE", help="play this policy text instead of the folder's (isolated unless it ships)"
+    )
+
+
 def load_system(args: argparse.Namespace) -> System:
     """The system a command was asked for; an unknown name is a usage error."""
     from envs.errors import EnvError
@@ -50,7 +57,7 @@ def load_system(args: argparse.Namespace) -> System:
 
     try:
         isolate, required = getattr(args, "isolate", None), getattr(args, "require_isolation", False)
-        return load(args.task, getattr(args, "trust", False), isolate, required)
+        return load(args.task, getattr(args, "trust", False), isolate, required, getattr(args, "policy", None))
     except EnvError as error:
         if str(error).startswith("unknown task"):
             raise UsageError(str(error)) from None

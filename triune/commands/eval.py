@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from triune.commands import common
 from triune.console import Console
+from triune.errors import UsageError
 
 if TYPE_CHECKING:
     from triune.evaluate import Result
@@ -22,6 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     common.add_task(parser)
     common.add_conditions(parser)
     common.add_isolation(parser)
+    common.add_policy(parser)
     parser.add_argument("--seeds", default="100:110", metavar="A:B", help="100:130, 7 or 1,5,9 (default 100:110)")
     parser.add_argument("--workers", type=common.positive, metavar="N", help="worker processes (default: one per core)")
     parser.add_argument("--out", metavar="RUN", help="folder of the run (default: a new one under runs/eval)")
@@ -41,6 +43,8 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     """Payload: the Result, without the lines of the single episodes."""
     from triune.runs import Run
 
+    if args.card and args.policy:
+        raise UsageError("the score card is of the folder's own policy.py; leave --card or --policy out")
     system = common.load_system(args)
     common.check_conditions(args)
     seeds, folder = _what(system, args)
@@ -71,6 +75,8 @@ def _what(system: System, args: argparse.Namespace) -> tuple[list[int], Path]:
         request = old.info["request"]
         args.protocol, args.shift, args.eyes = request["protocol"], request["shift"], request["eyes"]
         args.steps = request["limit"]
+        if request.get("policy") and not args.policy:
+            system.policy_path = Path(request["policy"])
         return request["seeds"], old.path
     protocol = system.protocol(args.protocol).name
     return seeds, Path(args.out) if args.out else new_folder(system.name, protocol, args.shift, args.eyes)

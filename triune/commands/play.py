@@ -23,6 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     common.add_task(parser)
     common.add_conditions(parser)
     common.add_isolation(parser)
+    common.add_policy(parser)
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="default 0")
     parser.add_argument("--video", metavar="FILE", help="write a replay: .webp, or .mp4 for long episodes")
     parser.add_argument("--report", metavar="HTML", help="write a report of this episode")
