@@ -198,9 +198,8 @@ def test_a_damaged_line_costs_only_itself_and_is_named(files: list[Path]) -> Non
 def test_random_damage_never_stops_the_rest(files: list[Path], where: int) -> None:
     rng = random.Random(where)
     original = files[where].read_bytes()
-    kept_elsewhere = {
-        json.loads(x)["frame"]["step"] for i in range(3) if i != where for x in files[i].open() if "at" in x
-    }
+    others = [json.loads(line) for i in range(3) if i != where for line in files[i].open()]
+    kept_elsewhere = {record["frame"]["step"] for record in others if record["kind"] == "label"}
     for _ in range(12):
         data = bytearray(original)
         for _ in range(rng.choice([1, 3, 40])):
@@ -332,9 +331,9 @@ def test_killed_in_the_middle_of_a_write(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_killed_at_every_kind_of_system_call(tmp_path: Path) -> None:
-    cases = [(call, how) for how in ("before", "after", "half") for call in range(1, 12)]
+    cases = [(call, how) for how in ("before", "after", "half") for call in range(1, 15)]
     random.Random(0).shuffle(cases)
-    assert killed_at_calls(tmp_path, cases) >= 3
+    assert killed_at_calls(tmp_path, cases) >= 2
 
 
 def test_several_writers_lose_nothing(tmp_path: Path) -> None:
