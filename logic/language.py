@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from logic.errors import PolicyFault
+from logic.nan_rules import exp_of, floor_of, matmul, scatter_add, sum_over, total
 
 Array = np.ndarray
 _F, _I = np.float32, np.int32
@@ -119,16 +120,6 @@ def sign(value: Any) -> Any:
     return result if isinstance(value, int) else float(result)
 
 
-def floor_of(a: Array) -> Array:
-    """Element-wise floor, still float32 (Floor)."""
-    return np.floor(a)
-
-
-def exp_of(a: Array) -> Array:
-    """Element-wise exponential (Exp)."""
-    return np.exp(a)
-
-
 def abs_of(a: Array) -> Array:
     """Element-wise absolute value (Abs)."""
     return np.abs(a)
@@ -187,13 +178,6 @@ def shift_push(a: Array, value: Any) -> Array:
     return out
 
 
-def scatter_add(index: Array, values: Array, length: int) -> Array:
-    """float32[length], values summed by index (ScatterElements add)."""
-    if index.size and (int(index.min()) < 0 or int(index.max()) >= length):
-        raise PolicyFault(f"scatter_add: an index lies outside 0 .. {length - 1}")
-    return np.bincount(index, values, length).astype(_F)
-
-
 def top_k(values: Array, k: int) -> Array:
     """Indices of the k largest, largest first, ties by lowest index (TopK)."""
     _no_nan(values)
@@ -220,21 +204,16 @@ def argmin(a: Array) -> int:
     return int(a.argmin())
 
 
-def total(a: Array) -> Any:
-    """Sum of all elements, a scalar of the elements' type; of booleans, the count (ReduceSum)."""
-    return a.sum().item()
-
-
 def largest(a: Array) -> Any:
-    """Largest element as a scalar; NaN is a fault (ReduceMax)."""
+    """Largest element as a scalar, zero without a sign; NaN is a fault (ReduceMax)."""
     _no_nan(a)
-    return a.max().item()
+    return a.max().item() + 0
 
 
 def smallest(a: Array) -> Any:
-    """Smallest element as a scalar; NaN is a fault (ReduceMin)."""
+    """Smallest element as a scalar, zero without a sign; NaN is a fault (ReduceMin)."""
     _no_nan(a)
-    return a.min().item()
+    return a.min().item() + 0
 
 
 def count(a: Array) -> int:
@@ -250,11 +229,6 @@ def any_of(a: Array) -> bool:
 def all_of(a: Array) -> bool:
     """Are all elements true (ReduceMin)."""
     return bool(a.all())
-
-
-def sum_over(a: Array, axis: int) -> Array:
-    """Sum along one axis (ReduceSum)."""
-    return a.sum(axis, dtype=a.dtype if a.dtype != bool else _I)
 
 
 def max_over(a: Array, axis: int) -> Array:
@@ -277,11 +251,6 @@ def argmax_over(a: Array, axis: int) -> Array:
     """int32 index of the first largest along one axis (ArgMax)."""
     _no_nan(a)
     return a.argmax(axis).astype(_I)
-
-
-def matmul(a: Array, b: Array) -> Array:
-    """Matrix product (MatMul)."""
-    return a @ b
 
 
 def col_sums(grid: Array) -> Array:

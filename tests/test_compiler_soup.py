@@ -33,8 +33,35 @@ WORDS = (
     *["(", ")", "[", "]", "{", "}", ",", ":", ";", ".", "=", "==", "!=", "<", "<=", ">", ">=", "+", "-"],
     *["*", "/", "//", "%", "**", "&", "|", "~", "^", "<<", ">>", "@", ":=", "->", "+=", "-=", "*=", "\\"],
     *["!", "$", "?", "`", "#", "\n"],
-    "\n    ", "\n        ", "\n", " ", "\t", "\x0c", "\r", "\ufeff", "\u00e9", "\uff43", "\u2028", "\x00", "9" * 30, "((((", "))))",
+    *["\n    ", "\n        ", "\n", " ", "\t", "\x0c", "\r", "\ufeff", "\u00e9", "\uff43", "\u2028", "\x00"],
+    *["9" * 30, "((((", "))))"],
 )  # fmt: skip
+MIXED_BODY = """
+a, b = f(scene, memory)
+for i, e in enumerate(scene.enemy):
+    if e.seen and i != 2:
+        memory.x += e.x
+        break
+memory.trail = shift_push(memory.trail, a if b > T[1] else -a)
+memory.n = X[memory.n % 3]
+"""
+MIXED_MODULE = """
+from logic.lib.ball import fly
+X = g(3)
+T = (1, 2.5, True)
+U = tunable(3.0, 1.0, 8.0)
+
+
+def f(scene, memory):
+    return scene.ball.x, memory.x
+
+
+def g(n):
+    a = zeros_int(n)
+    for i in range(n):
+        a = put(a, i, i * i)
+    return a
+"""
 TOKENS = re.compile(r"\w+|[^\S\n]+|\n *|[^\w\s]")
 
 
@@ -46,15 +73,7 @@ def seeds() -> list[list[str]]:
     texts += [p.read_text("utf-8") for p in sorted((ROOT / "logic" / "lib").glob("[a-z]*.py"))]
     texts += [p.read_text("utf-8") for p in sorted((ROOT / "zoo").glob("*/safety.py"))]
     texts += [Maker(seed).program() for seed in range(24)]
-    texts += [
-        policy(
-            "a, b = f(scene, memory)\nfor i, e in enumerate(scene.enemy):\n    if e.seen and i != 2:\n        memory.x += e.x\n"
-            "        break\nmemory.trail = shift_push(memory.trail, a if b > T[1] else -a)\nmemory.n = X[memory.n % 3]",
-            "from logic.lib.ball import fly\nX = g(3)\nT = (1, 2.5, True)\nU = tunable(3.0, 1.0, 8.0)\n\n\ndef f(scene, memory):\n"
-            "    return scene.ball.x, memory.x\n\n\ndef g(n):\n    a = zeros_int(n)\n    for i in range(n):\n"
-            "        a = put(a, i, i * i)\n    return a",
-        )
-    ]
+    texts += [policy(MIXED_BODY, MIXED_MODULE)]
     return [TOKENS.findall(t) for t in texts]
 
 
@@ -87,23 +106,27 @@ def soup(r: random.Random) -> str:
     return text if r.random() < 0.3 else policy(text.replace("\n", "\n" + r.choice(("", "    "))))
 
 
+LEAVES = (
+    "1", "2.5", "True", "scene.ball.x", "scene.enemy", "scene.bricks", "memory.n", "memory.trail", "memory.ticks",
+    "memory", "scene", "'a'", "(1, 2)", "()", "arange(3)", "zeros(2, 2)", "zeros(0)", "scene.air", "LEFT", "y0",
+    "math.pi", "1e308", "scene.enemy[1]", "memory.on", "(0,)", "zeros(1, 0)", "max",
+)  # fmt: skip
+SIGNS = ("+", "-", "*", "/", "//", "%", "**", "&", "|", "==", "<", ">=", "!=", "and", "or")
+FUNCTIONS = ("sin", "sqrt", "floor", "atan2", "log")
+
+
 def expression(r: random.Random, depth: int) -> str:
     """An expression that parses, mostly of the wrong types."""
     if depth <= 0:
-        return r.choice((
-            "1", "2.5", "True", "scene.ball.x", "scene.enemy", "scene.bricks", "memory.n", "memory.trail", "memory.ticks", "memory",
-            "scene", "'a'", "(1, 2)", "()", "arange(3)", "zeros(2, 2)", "zeros(0)", "scene.air", "LEFT", "y0", "math.pi", "1e308",
-            "scene.enemy[1]", "memory.on", "(0,)", "zeros(1, 0)", "max",
-        ))  # fmt: skip
-    e = [expression(r, depth - r.randint(1, 2)) for _ in range(4)]
+        return r.choice(LEAVES)
+    a, b, c, d = (expression(r, depth - r.randint(1, 2)) for _ in range(4))
     word = r.choice(sorted(ARITY))
     few, most = ARITY[word]
+    call = f"{word}({', '.join((a, b, c, d)[: r.randint(few, min(most, 4))])})"
     return r.choice((
-        f"({e[0]} {r.choice(['+', '-', '*', '/', '//', '%', '**', '&', '|', '==', '<', '>=', '!=', 'and', 'or'])} {e[1]})", f"({e[0]} if {e[1]} else {e[2]})",
-        f"{word}({', '.join(e[: r.randint(few, min(most, 4))])})", f"{word}({', '.join(e[: r.randint(few, min(most, 4))])})",
-        f"{e[0]}[{e[1]}]", f"{e[0]}[{e[1]}, {e[2]}]", f"{e[0]}[:, None]", f"{e[0]}[0:{e[1]}]", f"({e[0]}, {e[1]})", f"(-{e[0]})",
-        f"(not {e[0]})", f"(~{e[0]})", f"math.{r.choice(('sin', 'sqrt', 'floor', 'atan2', 'log'))}({e[0]})", f"({e[0]} < {e[1]} <= {e[2]})",
-        f"h({e[0]})", f"{e[0]}.x", f"{e[0]}.trail",
+        f"({a} {r.choice(SIGNS)} {b})", f"({a} if {b} else {c})", call, call, f"{a}[{b}]", f"{a}[{b}, {c}]",
+        f"{a}[:, None]", f"{a}[0:{b}]", f"({a}, {b})", f"(-{a})", f"(not {a})", f"(~{a})",
+        f"math.{r.choice(FUNCTIONS)}({a})", f"({a} < {b} <= {c})", f"h({a})", f"{a}.x", f"{a}.trail",
     ))  # fmt: skip
 
 
@@ -111,15 +134,18 @@ def ill_typed(r: random.Random) -> str:
     """Statements that parse, with expressions of any kind in any place."""
     lines = ["y0 = 1"]
     for i in range(r.randint(1, 6)):
-        e = expression(r, r.randint(0, 3))
+        e, small = expression(r, r.randint(0, 3)), expression(r, 1)
+        field, word = r.choice(("n", "x", "on", "trail", "ticks", "z")), r.choice(("zip", "enumerate"))
         lines += r.choice((
-            [f"x{i} = {e}"], [f"memory.{r.choice(('n', 'x', 'on', 'trail', 'ticks', 'z'))} = {e}"], [f"y0 += {e}"], [f"a{i}, b{i} = {e}"],
-            [f"if {e}:", f"    y0 = {expression(r, 1)}", "else:", f"    z{i} = {expression(r, 1)}"], [f"for k{i} in {e}:", "    y0 = k" + str(i)],
-            [f"for k{i} in range({r.randint(0, 4)}):", f"    y0 = {e}", f"    if {expression(r, 1)}:", "        break"],
-            [f"for k{i}, m{i} in {r.choice(('zip', 'enumerate'))}({e}, {expression(r, 0)}):", "    pass"], [f"return {e}, 'x'"], [f"return {e}"],
-            [f"memory.x = h({e})"],
+            [f"x{i} = {e}"], [f"memory.{field} = {e}"], [f"y0 += {e}"], [f"a{i}, b{i} = {e}"],
+            [f"if {e}:", f"    y0 = {small}", "else:", f"    z{i} = {expression(r, 1)}"],
+            [f"for k{i} in {e}:", f"    y0 = k{i}"],
+            [f"for k{i} in range({r.randint(0, 4)}):", f"    y0 = {e}", f"    if {small}:", "        break"],
+            [f"for k{i}, m{i} in {word}({e}, {expression(r, 0)}):", "    pass"],
+            [f"return {e}, 'x'"], [f"return {e}"], [f"memory.x = h({e})"],
         ))  # fmt: skip
-    helper = f"def h(a):\n    b = {expression(r, 1).replace('scene', 'a').replace('memory', 'a')}\n    return {r.choice(('a', 'b', '(a, b)'))}"
+    inner = expression(r, 1).replace("scene", "a").replace("memory", "a")
+    helper = f"def h(a):\n    b = {inner}\n    return {r.choice(('a', 'b', '(a, b)'))}"
     return policy("\n".join(lines), f"C = {expression(r, 2)}\n\n\n{helper}" if r.random() < 0.5 else helper)
 
 

@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from logic.compiler.batch_ops import SCALAR_DTYPE, BatchOps
+from logic.compiler.batch_arrays import SCALAR_DTYPE
+from logic.compiler.batch_ops import BatchOps
 from logic.compiler.ir import Block, Graph, Op, Type, Value
 from logic.compiler.ops import DTYPE
 

@@ -89,6 +89,11 @@ class Emitter:
         pair = n.const(np.concatenate([known[b], known[a]])) if a in known and b in known else n.concat([b, a])
         return n.op("Gather", pair, n.op("Cast", condition, to=INT64), axis=0)
 
+    def no_minus_zero(self, x: str) -> str:
+        """A float scalar, zero without a sign."""
+        zero = self.n.const([0.0], np.float64)
+        return self.select(self.n.op("Equal", x, zero), zero, x)
+
     # --- the scene -------------------------------------------------------------------------------
 
     def look(self, graph: Graph) -> None:

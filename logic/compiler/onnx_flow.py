@@ -1,26 +1,25 @@
 """Blocks of the intermediate form as ONNX: which op makes which nodes, `if` as a choice or an If, `for` as a Loop.
 
-Knows: scopes, predicates, what subgraphs hand out. Does not know: single ops (onnx_scalars, onnx_arrays, onnx_moves).
+Knows: scopes, predicates, what subgraphs hand out. Does not know: single ops (onnx_scalars, onnx_arrays, onnx_moves,
+onnx_sums).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping
 
 import numpy as np
 
 from logic.compiler import ops
-from logic.compiler.ir import BOOL, Block, Graph, Op, Type, Value
+from logic.compiler.ir import BOOL, Block, Graph, Op, Value
 from logic.compiler.onnx_arrays import ArrayOps
 from logic.compiler.onnx_core import Emitter
 from logic.compiler.onnx_faults import Checks
 from logic.compiler.onnx_moves import MoveOps
-from logic.compiler.onnx_nodes import Nodes, Signature, dtype_of
+from logic.compiler.onnx_nodes import Nodes, close, form_of
 from logic.compiler.onnx_plan import Plan, is_choice, is_unrolled
 from logic.compiler.onnx_scalars import ScalarOps
-
-Form = tuple[Any, tuple[int, ...]]  # numpy type and shape of a tensor
+from logic.compiler.onnx_sums import SumOps
 
 
 class Flow:
@@ -28,7 +27,7 @@ class Flow:
 
     def __init__(self, graph: Graph, nodes: Nodes, scene: str, memory: Mapping[str, str], action: str | None) -> None:
         self.emitter = e = Emitter(nodes, scene, memory)
-        self.scalars, self.arrays, self.moves = ScalarOps(e), ArrayOps(e), MoveOps(e)
+        self.scalars, self.arrays, self.moves, self.sums = ScalarOps(e), ArrayOps(e), MoveOps(e), SumOps(e)
         self.plan = Plan(graph)
         self.scopes: dict[Block, tuple[Nodes, Checks]] = {}
         self.waiting: dict[Value, Op] = {}
@@ -70,7 +69,9 @@ class Flow:
 
     def single(self, op: Op) -> str:
         """One op that is not control flow."""
-        if hasattr(self.moves, "op_" + op.name):
+        if hasattr(self.sums, "op_" + op.name):
+            made = self.sums.run(op)
+        elif hasattr(self.moves, "op_" + op.name):
             made = self.moves.run(op)
         elif any(v.type.is_array for v in (*op.args, *op.results)):
             made = self.arrays.run(op)
@@ -199,23 +200,3 @@ class Flow:
         if value == turn:
             value = n.op("Reshape", value, n.ints(1))
         self.emitter.values[op.blocks[0].params[0]] = value
-
-
-def form_of(type: Type, scalars: int = 1) -> Form:
-    """The form of a value, or of several scalars as one vector."""
-    return dtype_of(type), (scalars,) if type.shape is None else type.shape
-
-
-def close(n: Nodes, outs: Sequence[str], forms: Sequence[Form], inputs: Sequence[str] = ()) -> object:
-    """The subgraph: every output made inside it and only once; a body's inputs are turn, going and what is carried."""
-    own, given = n.own(), set()
-    results: list[Signature] = []
-    for out, (kind, shape) in zip(outs, forms, strict=True):
-        name = out if out in own and out not in given else n.copy(out)
-        given.add(name)
-        results.append((name, kind, shape))
-    if not inputs:
-        return n.graph(n.fresh("branch"), [], results)
-    shapes: list[Signature] = [(inputs[0], np.int64, ()), (inputs[1], np.bool_, ())]
-    shapes += [(i, kind, shape) for i, (kind, shape) in zip(inputs[2:], forms[1:], strict=True)]
-    return n.graph(n.fresh("body"), shapes, results)

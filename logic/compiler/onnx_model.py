@@ -14,8 +14,8 @@ import onnx
 
 from logic.compiler.ir import INT, Graph
 from logic.compiler.layout import MemoryLayout
-from logic.compiler.onnx_flow import Flow, close, form_of
-from logic.compiler.onnx_nodes import Nodes, Signature, dtype_of, onnx_type
+from logic.compiler.onnx_flow import Flow
+from logic.compiler.onnx_nodes import Nodes, Signature, close, dtype_of, form_of, onnx_type
 from logic.compiler.ranges import within
 
 __all__ = ["Emitted", "Nodes", "emit", "logic_model", "pack_memory", "unpack_memory"]

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from logic.compiler.ir import Op, Value
-from logic.compiler.onnx_core import INT32, INT64, Emitter
+from logic.compiler.onnx_core import INT32, Emitter
 from logic.compiler.onnx_nodes import onnx_type
 from logic.compiler.ops import DTYPE
 
@@ -150,13 +150,6 @@ class MoveOps:
         """Booleans as bytes, which can be compared and counted."""
         return self.e.n.op("Cast", tensor, to=_BYTE) if kind == "bool" else tensor
 
-    def op_scatter_add(self, op: Op) -> str:
-        n, (index, values) = self.e.n, op.args
-        at = self.e.at(index, op.attrs["length"], bool(op.attrs.get("safe")))
-        new = self.e.cast(values, "float")
-        zero = n.const(np.zeros(op.attrs["length"], np.float32))
-        return n.op("ScatterElements", zero, at, new, axis=0, reduction="add")
-
     def op_top_k(self, op: Op) -> str:
         self.no_nan(op)
         n, value = self.e.n, op.args[0]
@@ -184,7 +177,8 @@ class MoveOps:
         value = op.args[0]
         kind = "ReduceMax" if op.name == "largest" else "ReduceMin"
         made = self.e.n.op(kind, self.ordered(self.e.flat(value), value.type.kind), self.e.n.ints(0), keepdims=1)
-        return self.e.n.op("Cast", made, to=_BOOL) if value.type.kind == "bool" else self.e.wide(made, value.type.kind)
+        made = self.e.wide(made, value.type.kind)
+        return self.e.no_minus_zero(made) if value.type.kind == "float" else made
 
     op_smallest = op_largest
 
@@ -211,72 +205,3 @@ class MoveOps:
         return self.shaped(made, shape[:axis] + shape[axis + 1 :])
 
     op_min_over = op_max_over
-
-    # --- sums ------------------------------------------------------------------------------------
-
-    def op_total(self, op: Op) -> str:
-        n, value = self.e.n, op.args[0]
-        flat = self.e.flat(value)
-        if value.type.kind != "float":
-            flat = n.op("Cast", flat, to=INT64)
-        made = n.op("ReduceSum", flat, n.ints(0), keepdims=1)
-        if value.type.kind != "float":
-            return made
-        self.sums_explained(op, made)
-        return self.e.wide(made, "float")
-
-    def op_count(self, op: Op) -> str:
-        """Elements that are not zero."""
-        n, value = self.e.n, op.args[0]
-        flat = self.e.flat(value)
-        true = flat if value.type.kind == "bool" else n.op("Cast", flat, to=_BOOL)
-        return n.op("ReduceSum", n.op("Cast", true, to=INT64), n.ints(0), keepdims=1)
-
-    def op_sum_over(self, op: Op) -> str:
-        n, value, axis = self.e.n, op.args[0], op.attrs["axis"]
-        tensor = self.e.get(value)
-        if value.type.kind == "bool":
-            tensor = n.op("Cast", tensor, to=INT32)
-        if value.type.kind == "int":  # onnxruntime's sum of int32 does not wrap as numpy's does
-            wide = n.op("ReduceSum", n.op("Cast", tensor, to=INT64), n.ints(axis), keepdims=0)
-            return n.op("Cast", wide, to=INT32)
-        made = n.op("ReduceSum", tensor, n.ints(axis), keepdims=0)
-        if value.type.kind == "float":
-            self.sums_explained(op, made)
-        return made
-
-    def sums_explained(self, op: Op, made: str) -> None:
-        """A sum that is NaN must have had NaN in it: inf - inf is a fault."""
-        n, value = self.e.n, op.args[0]
-        low, high = (value.lo, value.hi)
-        if low is not None and high is not None and np.isfinite(low) and np.isfinite(high):
-            return
-        axes, keep = n.ints(0), 1
-        kept: tuple[int, ...] = (1,)
-        nan = n.op("IsNaN", self.e.flat(value) if op.name == "total" else self.e.get(value))
-        if op.name == "sum_over":
-            axes, keep, kept = n.ints(op.attrs["axis"]), 0, op.result.type.shape or ()
-        had = n.op("Cast", n.op("ReduceMax", n.op("Cast", nan, to=_BYTE), axes, keepdims=keep), to=_BOOL)
-        self.e.checks.require(n.op("Or", n.op("Not", n.op("IsNaN", made)), had), kept)
-
-    def op_matmul(self, op: Op) -> str:
-        n, (a, b) = self.e.n, op.args
-        made = n.op("MatMul", self.e.get(a), self.e.get(b))
-        if op.result.type.kind == "float":
-            good = n.op("Not", n.op("IsNaN", self.vector(made, op.result)))
-            bad = self.any_true(good, negate=True)
-            for value in (a, b):
-                if value.const is None or bool(np.isnan(value.const).any()):
-                    bad = n.op("And", bad, n.op("Not", self.any_true(n.op("IsNaN", self.e.flat(value)))))
-            self.e.checks.require(n.op("Not", bad))
-        return made
-
-    def vector(self, tensor: str, value: Value) -> str:
-        return tensor if len(value.type.shape or ()) == 1 else self.shaped(tensor, (-1,))
-
-    def any_true(self, flags: str, negate: bool = False) -> str:
-        """bool[1]: is any element of a bool vector true (negate: false)?"""
-        n = self.e.n
-        number = n.op("Cast", flags, to=_BYTE)
-        made = n.op("Cast", n.op("ReduceMin" if negate else "ReduceMax", number, n.ints(0), keepdims=1), to=_BOOL)
-        return n.op("Not", made) if negate else made

@@ -22,6 +22,7 @@ _WIDE = {"bool": np.bool_, "int": np.int64, "float": np.float64, "reason": np.in
 _CONTROL = ("If", "Loop")
 _SMALL = 64  # elements of a constant that is cheaper to repeat than to share
 Signature = tuple[str, Any, Sequence[int]]  # name, numpy type, shape
+Form = tuple[Any, tuple[int, ...]]  # numpy type and shape of a tensor
 
 
 class Nodes:
@@ -58,7 +59,8 @@ class Nodes:
         held = root._held.get(id(value))
         if held is not None and held[0] is value and (kind is None or root.values[held[1]].dtype == kind):
             return held[1]
-        array = np.ascontiguousarray(value, kind).reshape(np.shape(value))
+        with np.errstate(over="ignore"):  # a number beyond float32 is infinite there
+            array = np.ascontiguousarray(value, kind).reshape(np.shape(value))
         place = root if array.size > _SMALL else self
         key = (array.dtype.str, array.shape, array.tobytes())
         name = place._known.get(key)
@@ -169,6 +171,26 @@ def dtype_of(type: Type) -> Any:
 def onnx_type(kind: Any) -> int:
     """ONNX's number for a numpy type."""
     return int(helper.np_dtype_to_tensor_dtype(np.dtype(kind)))
+
+
+def form_of(type: Type, scalars: int = 1) -> Form:
+    """The form of a value, or of several scalars as one vector."""
+    return dtype_of(type), (scalars,) if type.shape is None else type.shape
+
+
+def close(n: Nodes, outs: Sequence[str], forms: Sequence[Form], inputs: Sequence[str] = ()) -> object:
+    """The subgraph: every output made inside it and only once; a body's inputs are turn, going and what is carried."""
+    own, given = n.own(), set()
+    results: list[Signature] = []
+    for out, (kind, shape) in zip(outs, forms, strict=True):
+        name = out if out in own and out not in given else n.copy(out)
+        given.add(name)
+        results.append((name, kind, shape))
+    if not inputs:
+        return n.graph(n.fresh("branch"), [], results)
+    shapes: list[Signature] = [(inputs[0], np.int64, ()), (inputs[1], np.bool_, ())]
+    shapes += [(i, kind, shape) for i, (kind, shape) in zip(inputs[2:], forms[1:], strict=True)]
+    return n.graph(n.fresh("body"), shapes, results)
 
 
 def _signature(name: str, kind: Any, shape: Sequence[int]) -> onnx.ValueInfoProto:

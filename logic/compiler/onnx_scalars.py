@@ -46,16 +46,12 @@ class ScalarOps:
         a, b = op.args
         for x, zero in ((a, b), (b, a)):
             if _is_zero(zero, 1.0):
-                return self.no_minus_zero(self.e.get(x))
+                return self.e.no_minus_zero(self.e.get(x))
         return self.e.n.op("Add", *self.args(op))
 
     def op_sub(self, op: Op) -> str:
         a, b = op.args
-        return self.no_minus_zero(self.e.get(a)) if _is_zero(b, -1.0) else self.e.n.op("Sub", *self.args(op))
-
-    def no_minus_zero(self, x: str) -> str:
-        n, zero = self.e.n, self.e.n.const([0.0], np.float64)
-        return self.e.select(n.op("Equal", x, zero), zero, x)
+        return self.e.no_minus_zero(self.e.get(a)) if _is_zero(b, -1.0) else self.e.n.op("Sub", *self.args(op))
 
     def op_mul(self, op: Op) -> str:
         """Ints must not wrap: the product in floats tells first."""

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from logic import language
+from logic import language, nan_rules
 from logic.compiler.ir import INT_LIMIT, Op
 from logic.errors import PolicyFault
 
@@ -40,10 +40,23 @@ def bounded(value: int) -> int:
 
 
 def power(a: Any, b: Any) -> Any:
-    """`a ** b` on floats; a negative base with a fractional exponent is a fault, as is overflow."""
-    if isinstance(a, np.ndarray) or isinstance(b, np.ndarray):
-        return a**b
-    return math.pow(a, b)
+    """`a ** b` on floats; a negative base with a fractional exponent is a fault, as is overflow of a scalar."""
+    return nan_rules.power(a, b) if _floats(a, b) else math.pow(a, b)
+
+
+def floordiv(a: Any, b: Any) -> Any:
+    """`a // b`; numpy itself refuses int arrays whose divisor is zero."""
+    return nan_rules.floordiv(a, b) if _floats(a, b) else a // b
+
+
+def mod(a: Any, b: Any) -> Any:
+    """`a % b`."""
+    return nan_rules.mod(a, b) if _floats(a, b) else a % b
+
+
+def _floats(a: Any, b: Any) -> bool:
+    """Is either a float array?"""
+    return any(isinstance(v, np.ndarray) and v.dtype.kind == "f" for v in (a, b))
 
 
 def element(a: np.ndarray, *index: int) -> Any:
@@ -102,8 +115,8 @@ def _axis(f: Callable[..., Any], faults: bool = False, ns: float = 1.0) -> Spec:
 
 SPECS: dict[str, Spec] = {
     "add": _plain(operator.add), "sub": _plain(operator.sub), "mul": _plain(operator.mul),
-    "div": _plain(operator.truediv, True, 0.5), "floordiv": _plain(operator.floordiv, True, 3.0),
-    "mod": _plain(operator.mod, True, 12.0), "pow": _plain(power, True, 10.0),
+    "div": _plain(operator.truediv, True, 0.5), "floordiv": _plain(floordiv, True, 3.0),
+    "mod": _plain(mod, True, 12.0), "pow": _plain(power, True, 10.0),
     "neg": _plain(operator.neg), "abs": _plain(abs), "sign": _plain(language.sign),
     "lt": _plain(operator.lt), "le": _plain(operator.le), "gt": _plain(operator.gt), "ge": _plain(operator.ge),
     "eq": _plain(operator.eq), "ne": _plain(operator.ne),
@@ -117,7 +130,7 @@ SPECS: dict[str, Spec] = {
     "floor": _plain(lambda a: bounded(math.floor(a)), True), "ceil": _plain(lambda a: bounded(math.ceil(a)), True),
     "round": _plain(lambda a: bounded(round(a)), True),
     "sqrt": _plain(math.sqrt, True),
-    "floor_of": _plain(np.floor), "exp_of": _plain(np.exp, ns=1.0),
+    "floor_of": _plain(nan_rules.floor_of), "exp_of": _plain(nan_rules.exp_of, ns=1.0),
     "where": _plain(np.where, ns=1.0),
     "full": Spec(lambda attrs, v: np.full(attrs["shape"], cast(v, attrs["kind"])), True),
     "stack": Spec(lambda attrs, *v: cast(np.array(v), attrs["kind"]).reshape(attrs["shape"]), True, 50.0),
@@ -128,15 +141,15 @@ SPECS: dict[str, Spec] = {
     "gather": _plain(language.take, True, 3.5),
     "concat": _plain(language.concat),
     "put": _plain(language.put, True), "shift_push": _plain(language.shift_push, True),
-    "scatter_add": Spec(lambda attrs, i, v: language.scatter_add(i, v, attrs["length"]), True, 2.5),
+    "scatter_add": Spec(lambda attrs, i, v: nan_rules.scatter_add(i, v, attrs["length"]), True, 2.5),
     "top_k": Spec(lambda attrs, a: language.top_k(a, attrs["k"]), True, 20.0),
     "argmax": _plain(language.argmax, True), "argmin": _plain(language.argmin, True),
-    "total": _plain(language.total, True), "largest": _plain(language.largest, True),
+    "total": _plain(nan_rules.total, True), "largest": _plain(language.largest, True),
     "smallest": _plain(language.smallest, True), "count": _plain(language.count),
     "any_of": _plain(language.any_of), "all_of": _plain(language.all_of),
-    "sum_over": _axis(language.sum_over, True), "max_over": _axis(language.max_over),
+    "sum_over": _axis(nan_rules.sum_over, True), "max_over": _axis(language.max_over),
     "min_over": _axis(language.min_over), "argmax_over": _axis(language.argmax_over, True),
-    "matmul": _plain(language.matmul, True),
+    "matmul": _plain(nan_rules.matmul, True),
 }  # fmt: skip
 
 # Array arithmetic faults where scalars cannot: inf - inf, 0 * inf.
@@ -163,7 +176,7 @@ def can_fault(op: Op, known: dict[Op, bool] | None = None) -> bool:
         return bool(op.args) and not op.attrs.get("safe")
     if op.name in _INVALID:
         return op.result.type.kind == "float" and op.result.type.is_array
-    if op.attrs.get("safe"):
+    if op.attrs.get("safe") and op.name != "scatter_add":  # of which it says that the indices are within
         return False
     return SPECS[op.name].faults
 

@@ -345,7 +345,7 @@ class PythonCode:
             self.names[param] = "action"
         arrays = any(r.type.is_array and r.type.kind != "bool" for op in walk(self.graph.body) for r in op.results)
         if arrays:
-            self.line('with errstate(divide="raise", invalid="raise"):')
+            self.line('with errstate(divide="raise", invalid="raise", over="ignore", under="ignore"):')
             self.depth += 1
         self.tail(self.graph.body, self.answer, list(self.graph.body.results))
         return "\n".join([f"def {ENTRY}(scene, memory{params}):", *self.lines, ""])

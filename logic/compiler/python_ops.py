@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from logic import language
+from logic import language, nan_rules
 from logic.compiler.ir import INT_LIMIT, Op, Value
 from logic.compiler.ranges import within
 from logic.errors import PolicyFault
@@ -81,24 +81,27 @@ NAMES: dict[str, Any] = {
     "pow_": math.pow, "sqrt": math.sqrt, "floor": math.floor, "ceil": math.ceil,
     "bad_int": bad_int, "bad_index": bad_index, "bad_action": bad_action, "gather": gather, "not_nan": not_nan,
     "first_largest": first_largest, "first_smallest": first_smallest, "sign": language.sign, "clip": language.clip,
-    "absolute": np.absolute, "np_sign": np.sign, "minimum": np.minimum, "maximum": np.maximum, "np_floor": np.floor,
-    "np_exp": np.exp, "where": np.where, "full": np.full, "array": np.array, "concatenate": np.concatenate,
-    "count_nonzero": np.count_nonzero, "bincount": np.bincount, "put": language.put, "shift_push": language.shift_push,
-    "scatter_add": language.scatter_add, "top_k": language.top_k, "to_int32": language.to_int,
+    "absolute": np.absolute, "np_sign": np.sign, "minimum": np.minimum, "maximum": np.maximum, "where": np.where,
+    "full": np.full, "array": np.array, "concatenate": np.concatenate, "count_nonzero": np.count_nonzero,
+    "put": language.put, "shift_push": language.shift_push, "top_k": language.top_k, "to_int32": language.to_int,
+    "scatter_add": nan_rules.scatter_add, "scattered": nan_rules.scattered, "total": nan_rules.total,
+    "sum_over": nan_rules.sum_over, "matmul": nan_rules.matmul, "floor_of": nan_rules.floor_of,
+    "exp_of": nan_rules.exp_of, "power": nan_rules.power, "floordiv": nan_rules.floordiv, "mod": nan_rules.mod,
     "max_over": language.max_over, "argmax_over": language.argmax_over, "errstate": np.errstate,
     "B": np.bool_, "I": np.int32, "F": np.float32,
 }  # fmt: skip
 
 _INFIX = {
     "add": "+", "sub": "-", "mul": "*", "div": "/", "floordiv": "//", "mod": "%", "lt": "<", "le": "<=", "gt": ">",
-    "ge": ">=", "eq": "==", "ne": "!=", "and": "&", "or": "|", "matmul": "@",
+    "ge": ">=", "eq": "==", "ne": "!=", "and": "&", "or": "|",
 }  # fmt: skip
 _CALLS = {
-    "sqrt": "sqrt", "floor_of": "np_floor", "exp_of": "np_exp", "where": "where", "minimum": "minimum",
-    "maximum": "maximum", "put": "put", "shift_push": "shift_push",
+    "sqrt": "sqrt", "floor_of": "floor_of", "exp_of": "exp_of", "matmul": "matmul", "where": "where", "put": "put",
+    "minimum": "minimum", "maximum": "maximum", "shift_push": "shift_push",
 }  # fmt: skip
+_CALM = {"floordiv": "floordiv", "mod": "mod"}  # of float arrays: faults by result, not by flag (nan_rules.py)
 _LETTER = {"bool": "B", "int": "I", "float": "F"}
-_SUFFIX = {"total": ".sum().item()", "largest": ".max().item()", "smallest": ".min().item()"}
+_SUFFIX = {"largest": ".max().item()", "smallest": ".min().item()"}
 
 
 class PythonOps:
@@ -113,6 +116,8 @@ class PythonOps:
         special: Callable[[Op], str] | None = getattr(self, "op_" + name, None)
         if special is not None:
             return special(op)
+        if name in _CALM and op.result.type.is_array and op.result.type.kind == "float":
+            return f"{_CALM[name]}({self.text(op.args[0])}, {self.text(op.args[1])})"
         if name in _INFIX:
             a, b = self.operands(op)
             return f"({a} {_INFIX[name]} {b})"
@@ -120,8 +125,7 @@ class PythonOps:
             return f"{_CALLS[name]}({', '.join(self.text(a) for a in op.args)})"
         if name in _SUFFIX:
             made = self.text(op.args[0]) + _SUFFIX[name]
-            is_choice = name != "total" and op.args[0].type.kind == "float"
-            return f"not_nan({made})" if is_choice else made
+            return f"not_nan({made} + 0.0)" if op.args[0].type.kind == "float" else made
         raise NotImplementedError(name)
 
     def operands(self, op: Op) -> tuple[str, str]:
@@ -151,7 +155,7 @@ class PythonOps:
 
     def op_pow(self, op: Op) -> str:
         a, b = (self.text(v) for v in op.args)
-        return f"({a} ** {b})" if op.result.type.is_array else f"pow_({a}, {b})"
+        return f"power({a}, {b})" if op.result.type.is_array else f"pow_({a}, {b})"
 
     def op_neg(self, op: Op) -> str:
         return f"(-{self.text(op.args[0])})"
@@ -270,9 +274,7 @@ class PythonOps:
 
     def op_scatter_add(self, op: Op) -> str:
         index, values = (self.text(a) for a in op.args)
-        if op.attrs["safe"]:
-            return f"bincount({index}, {values}, {op.attrs['length']}).astype(F)"
-        return f"scatter_add({index}, {values}, {op.attrs['length']})"
+        return f"{'scattered' if op.attrs['safe'] else 'scatter_add'}({index}, {values}, {op.attrs['length']})"
 
     def op_top_k(self, op: Op) -> str:
         return f"top_k({self.text(op.args[0])}, {op.attrs['k']})"
@@ -294,8 +296,13 @@ class PythonOps:
     def op_all_of(self, op: Op) -> str:
         return f"bool({self.text(op.args[0])}.all())"
 
+    def op_total(self, op: Op) -> str:
+        text = self.text(op.args[0])
+        return f"total({text})" if op.args[0].type.kind == "float" else f"{text}.sum().item()"
+
     def op_sum_over(self, op: Op) -> str:
-        return f"{self.text(op.args[0])}.sum({op.attrs['axis']}, dtype={_LETTER[op.result.type.kind]})"
+        text, axis = self.text(op.args[0]), op.attrs["axis"]
+        return f"sum_over({text}, {axis})" if op.result.type.kind == "float" else f"{text}.sum({axis}, dtype=I)"
 
     def op_max_over(self, op: Op) -> str:
         return f"max_over({self.text(op.args[0])}, {op.attrs['axis']})"
