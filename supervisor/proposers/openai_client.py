@@ -1,0 +1,156 @@
+"""The proposer behind any OpenAI-compatible server: one question, at most one repair, everything that it took counted.
+
+Knows: turns, limits, costs, what a response says. Does not know: how calls travel (transport.py), what evidence is.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from supervisor.answer import ANSWER_CHARS, Defect, problems, schema
+from supervisor.budget import UNKNOWN, Amount
+from supervisor.instructions import REPAIR_CHARS, messages, repair_text
+from supervisor.prices import Tokens, total
+from supervisor.proposers.calls import Caller, Spent
+from supervisor.proposers.settings import Settings
+from supervisor.proposers.transport import CallError, SdkTransport, Transport
+from supervisor.protocols import ProposerError, Reply, Request, Usage
+
+TURNS = 2
+_FRAME = 64  # tokens around each message, at most
+
+
+class Said(NamedTuple):
+    """The text of a response, and what kept it from being a whole one ('' if nothing did)."""
+
+    text: str
+    problem: str = ""
+
+
+class OpenAIProposer:
+    """`rules`: names of the functions in safety.py, for better messages."""
+
+    name = "openai"
+
+    def __init__(
+        self, settings: Settings, transport: Transport | None = None, rules: frozenset[str] = frozenset(),
+        sleep: Callable[[float], object] = time.sleep, clock: Callable[[], float] = time.monotonic,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:  # fmt: skip
+        self.settings, self.rules, self.clock = settings, rules, clock
+        carrier = transport or SdkTransport(settings.key(), settings.base_url)
+        self._caller = Caller(carrier, settings.attempts, sleep, clock, jitter)
+        self._schema = schema()
+
+    def __repr__(self) -> str:
+        return f"OpenAIProposer({self.settings!r})"
+
+    # --- what it may take ----------------------------------------------------------------------------------------
+
+    def estimate(self, request: Request) -> Mapping[str, Amount]:
+        """At most: a token for each byte, all output used, the repair asked for. Billed retries come on top."""
+        most = self._most(request)
+        price = self.settings.price
+        usd: Amount = UNKNOWN if price is None else price.at_most(most)
+        return {"tokens": float(most.prompt + most.completion), "usd": usd, "wall_s": self.settings.total_s}
+
+    def _most(self, request: Request) -> Tokens:
+        prompt = self._size(request, 1)
+        echoed = self.settings.max_output + REPAIR_CHARS + 2 * _FRAME
+        return Tokens(TURNS * prompt + echoed, TURNS * self.settings.max_output)
+
+    def _size(self, request: Request, bytes_per_token: int) -> int:
+        """Tokens of the question."""
+        told = messages(request)
+        size = sum(len(m["content"].encode(errors="replace")) for m in told) + len(json.dumps(self._schema))
+        images = len(request.images) * self.settings.image_tokens if self.settings.sees else 0
+        return -(-size // bytes_per_token) + images + _FRAME * len(told)
+
+    def describe(self, request: Request) -> dict[str, Any]:
+        """What one proposal is likely to take and takes at most, for people; JSON-able."""
+        likely = Tokens(self._size(request, 4), self.settings.max_output // 4)
+        price = self.settings.price
+        return {
+            "proposer": self.name, "model": self.settings.model, "base_url": self.settings.base_url,
+            "images": len(request.images) if self.settings.sees else 0, "prompt_tokens_likely": likely.prompt,
+            "tokens_likely": likely.prompt + likely.completion,
+            "usd_likely": UNKNOWN if price is None else round(price.at_most(likely), 6),
+            "at_most": dict(self.estimate(request)), "turns_at_most": TURNS,
+        }  # fmt: skip
+
+    # --- proposing -----------------------------------------------------------------------------------------------
+
+    def propose(self, request: Request) -> Reply:
+        """The first answer that can be used, or the second one whatever it is; ProposerError."""
+        began, spent = self.clock(), Spent()
+        talk = messages(request, self.settings.sees)
+        turns: list[dict[str, Any]] = []
+        said = Said("")
+        for turn in range(TURNS):
+            try:
+                said = self._ask(talk, began, spent, turns)
+            except CallError as error:
+                if turn == 0:
+                    raise self._failed(error, self._usage(spent, began)) from None
+                turns.append({"failed": str(error)})  # the first answer is on the table: the gate says why it fails
+                break
+            defects = self._defects(said, request)
+            if not defects:
+                break
+            talk = [*talk, {"role": "assistant", "content": said.text[:ANSWER_CHARS] or "(nothing)"}]
+            talk.append({"role": "user", "content": repair_text(defects)})
+        if not said.text:
+            raise ProposerError(f"the model gave no answer: {said.problem or 'nothing'}", self._usage(spent, began))
+        return Reply(said.text, self._usage(spent, began), tuple(turns))
+
+    def _ask(self, talk: list[dict[str, Any]], began: float, spent: Spent, turns: list[dict[str, Any]]) -> Said:
+        s = self.settings
+        body = {**s.extra, "model": s.model, "messages": talk, s.token_parameter: s.max_output}
+        response = self._caller.ask(body, self._schema, s.timeout_s, began + s.total_s, spent)
+        asked = talk[-1]["content"] if turns else "the request"
+        turns.append({"asked": asked, "form": self._caller.form, "tries": spent.tries, "response": response})
+        return read(response, s.max_output)
+
+    def _defects(self, said: Said, request: Request) -> list[Defect]:
+        found = problems(said.text, request.policy, self.rules)
+        return [Defect("answer", said.problem), *found] if found and said.problem else found
+
+    def _usage(self, spent: Spent, began: float) -> Usage:
+        tokens, usd = total(spent.calls, self.settings.price)
+        return Usage(tokens, usd, round(max(0.0, self.clock() - began), 3))
+
+    def _failed(self, error: CallError, usage: Usage) -> ProposerError:
+        said, fix = str(error), ""
+        if error.status in (401, 403):
+            fix = f"; check the key in {self.settings.key_env}"
+        elif error.status == 404:
+            fix = f"; check model ({self.settings.model}) and base_url"
+        elif error.status == 400 and any(name in said for name in ("max_tokens", "max_completion_tokens")):
+            fix = "; set token_parameter to the name that this server knows"
+        elif said.startswith("no connection"):
+            fix = "; check base_url and that the server runs"
+        unreachable = said.startswith("no connection") and not error.billed
+        return ProposerError(f"the model could not be asked: {said}{fix}", usage, not error.again or unreachable)
+
+
+def read(response: Mapping[str, Any], limit: int) -> Said:
+    """The text of a response's first choice."""
+    choice = response["choices"][0]
+    message = choice["message"]
+    content = message.get("content")
+    if isinstance(content, list):  # some servers answer in parts
+        content = "".join(str(p.get("text") or "") for p in content if isinstance(p, Mapping))
+    text = content if isinstance(content, str) else ""
+    if choice.get("finish_reason") == "length":
+        return Said(text, f"cut off after {limit} tokens, thinking included; write less")
+    if choice.get("finish_reason") == "content_filter":
+        return Said(text, "withheld by the server's filter")
+    if not text and message.get("refusal"):
+        return Said("", f"the model refused: {str(message['refusal'])[:300]}")
+    if not text and (message.get("tool_calls") or message.get("function_call")):
+        return Said("", "a call of a tool instead of an answer; there are no tools")
+    return Said(text, "" if text.strip() else "no text")

@@ -1,0 +1,166 @@
+"""Recorded exchanges, and a proposer that gives them back: the same request, the same answer, offline.
+
+Knows: the file format, keys, what differs between two requests. Does not know: what requests mean, who answered.
+
+A recording is one `.jsonl` file or a folder with one JSON file for each exchange:
+`{format, key, request, proposer, text, usage: {tokens, usd, seconds}, turns}`; a failed one has
+`error: {message, fatal}` in place of text and turns. `request` is the canonical request, `key` its sha256.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from supervisor.budget import Amount
+from supervisor.durable import folder_held, replace_file
+from supervisor.errors import SupervisorError
+from supervisor.protocols import Proposer, ProposerError, Reply, Request, Usage
+
+FORMAT = 1
+Exchange = dict[str, Any]
+
+
+class Recorder:
+    """Asks another proposer and writes down what it answers, failures too, before anyone sees it."""
+
+    def __init__(self, proposer: Proposer, path: Path) -> None:
+        self.proposer, self.path, self.name = proposer, path, proposer.name
+
+    def estimate(self, request: Request) -> Mapping[str, Amount]:
+        """As the other's."""
+        return self.proposer.estimate(request)
+
+    def propose(self, request: Request) -> Reply:
+        """As the other's."""
+        try:
+            reply = self.proposer.propose(request)
+        except ProposerError as error:
+            told = {"message": str(error), "fatal": error.fatal}
+            append(self.path, request, self.name, error.usage, {"error": told})
+            raise
+        append(self.path, request, self.name, reply.usage, {"text": reply.text, "turns": list(reply.turns)})
+        return reply
+
+
+def recording(proposer: Proposer, path: Path) -> Recorder:
+    """`proposer`, recorded into the file or folder at `path`."""
+    return Recorder(proposer, path)
+
+
+def append(path: Path, request: Request, name: str, usage: Usage, outcome: Mapping[str, Any]) -> None:
+    """Add one exchange; a kill leaves the recording without it or with all of it."""
+    used = {"tokens": usage.tokens, "usd": usage.usd, "seconds": usage.seconds}
+    told = json.loads(request.canonical)
+    exchange = {"format": FORMAT, "key": request.key, "request": told, "proposer": name, "usage": used, **outcome}
+    line = json.dumps(exchange, sort_keys=True, ensure_ascii=True) + "\n"
+    if path.suffix != ".jsonl":
+        path.mkdir(parents=True, exist_ok=True)
+        replace_file(path / f"{request.trial:04d}-{request.key[:16]}.json", line.encode())
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with folder_held(path.parent):
+        before = path.read_bytes() if path.exists() else b""
+        replace_file(path, before + line.encode())
+
+
+def exchanges(path: Path) -> list[Exchange]:
+    """All exchanges of a recording, each checked; SupervisorError names the one that is wrong."""
+    if not path.exists():
+        raise SupervisorError(f"{path}: there is no recording; record one with --record {path}")
+    return [_checked(text, where) for where, text in _texts(path)]
+
+
+def _texts(path: Path) -> Iterator[tuple[str, bytes]]:
+    if path.is_dir():
+        for file in sorted(path.glob("*.json")):
+            yield str(file), file.read_bytes()
+    else:
+        for number, line in enumerate(path.read_bytes().split(b"\n"), 1):
+            if line.strip():
+                yield f"{path}, line {number}", line
+
+
+def _checked(text: bytes, where: str) -> Exchange:
+    try:
+        made = json.loads(text)
+        version, key, usage = made["format"], made["key"], Usage(**made["usage"])
+        if version != FORMAT:
+            raise SupervisorError(f"{where}: format {version}, but this program reads {FORMAT}; update Triune")
+        canonical = json.dumps(made["request"], sort_keys=True, ensure_ascii=True, separators=(",", ":"))
+        whole = isinstance(made.get("text"), str) or isinstance(made["error"]["message"], str)
+        whole = whole and made["request"].keys() >= {"task", "trial", "policy", "sections", "images"}
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise SupervisorError(f"{where}: not an exchange ({error!r}); restore the recording") from None
+    if not whole or hashlib.sha256(canonical.encode()).hexdigest() != key:
+        raise SupervisorError(f"{where}: the request was changed after it was recorded; restore the recording")
+    return {**made, "usage": usage}
+
+
+class ReplayProposer:
+    """Gives recorded answers with the usage that they had. Where a request was recorded twice, the last one counts."""
+
+    name = "replay"
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._found = {made["key"]: made for made in exchanges(path)}
+
+    def __len__(self) -> int:
+        return len(self._found)
+
+    def estimate(self, request: Request) -> Mapping[str, Amount]:
+        """What it took then; nothing for a request that is not there."""
+        made = self._found.get(request.key)
+        return made["usage"].amounts() if made else {}
+
+    def propose(self, request: Request) -> Reply:
+        """The recorded answer or failure; a fatal ProposerError for a request that is not there."""
+        made = self._found.get(request.key)
+        if made is None:
+            raise ProposerError(self._miss(request), fatal=True)
+        if "error" in made:
+            raise ProposerError(made["error"]["message"], made["usage"], bool(made["error"]["fatal"]))
+        return Reply(made["text"], made["usage"], tuple(made.get("turns", ())))
+
+    def _miss(self, request: Request) -> str:
+        asked = json.loads(request.canonical)
+        rivals = [(len(found := differences(m["request"], asked)), found, m) for m in self._found.values()]
+        same = [r for r in rivals if r[2]["request"]["trial"] == request.trial]
+        if not same:
+            trials = sorted({m["request"]["trial"] for m in self._found.values()})
+            have = f"it has trials {trials[0]} to {trials[-1]}" if trials else "it is empty"
+            return f"{self.path} has no request of trial {request.trial}; {have}"
+        _, found, nearest = min(same, key=lambda r: r[0])
+        return (
+            f"{self.path} has no such request; the nearest is {nearest['key'][:16]} of trial {request.trial}, which "
+            f"differs in {'; '.join(found[:4])}; replay with the version, task and settings of the recording"
+        )
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """The parts in which two canonical requests differ, each with the first line that does."""
+    found = [f"{name} ({_first(old[name], new[name])})" for name in ("task", "policy") if old[name] != new[name]]
+    before, after = dict(old["sections"]), dict(new["sections"])
+    for title in dict.fromkeys([*before, *after]):
+        if before.get(title) != after.get(title):
+            found.append(f"section {title!r} ({_first(before.get(title), after.get(title))})")
+    if [title for title, _ in old["sections"]] != [title for title, _ in new["sections"]] and not found:
+        found.append("the order of the sections")
+    if old["images"] != new["images"]:
+        names = [a[0] for a, b in zip(old["images"], new["images"], strict=False) if a != b]
+        found.append(f"pictures ({', '.join(names) or 'their number'})")
+    return found or ["nothing that is shown"]
+
+
+def _first(old: str | None, new: str | None) -> str:
+    if old is None or new is None:
+        return "only in the recording" if new is None else "not in the recording"
+    before, after = old.split("\n"), new.split("\n")
+    for number, (a, b) in enumerate(zip(before, after, strict=False), 1):
+        if a != b:
+            return f"line {number}: recorded {a[:60]!r}, now {b[:60]!r}"
+    return f"{len(before)} lines recorded, {len(after)} now"
