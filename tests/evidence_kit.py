@@ -11,7 +11,7 @@ import numpy as np
 from data_flywheel.episode import Episode, EpisodeRecorder
 from envs.protocol import get_protocol
 from perception.scene import SceneSchema
-from supervisor.evidence import Context, LockNote
+from supervisor.evidence import Context, Limits, LockNote
 
 ACTIONS = ("NOOP", "FIRE", "RIGHT", "LEFT")
 SCHEMA = SceneSchema.from_config(
@@ -95,11 +95,12 @@ def frames(episode: Episode, steps: Sequence[int]) -> list[np.ndarray]:
 
 
 def context(*episodes: Episode, **more: Any) -> Context:
-    """Everything there can be, small."""
+    """Everything there can be, small; two frames on a sheet."""
     told: dict[str, Any] = {
         "task": "game", "trial": 1, "policy": NAIVE, "safety": '"""Rules."""\n', "schema": SCHEMA, "actions": ACTIONS,
         "protocol": get_protocol("sticky"), "constants": {"FRAMESKIP": 4, "STICKY": 0.25}, "episodes": episodes,
         "frames": frames, "locks": (LockNote("first-save", "scenes", "under the ball in time"),),
+        "limits": Limits(cells=2),
     }  # fmt: skip
     return Context(**{**told, **more})
 

@@ -19,6 +19,7 @@ from supervisor.evidence.text import quoted
 from supervisor.evidence.windows import WEIGHTS, Window
 
 SMALLEST = 5  # failures in a group that may be split
+FEWEST = 3  # groups below which smaller ones are split too, so that there is more than one thing to look at
 RARE = 0.15  # share of a group below which an answer goes to "other"
 COMMON = 0.8  # share of a group from which on an answer describes it
 OTHER = "other"
@@ -82,9 +83,10 @@ def clusters(windows: Sequence[Window], most: int) -> list[Cluster]:
     kinds = sorted({w.moment.kind for w in windows}, key=list(SEVERITY).index)
     found = [Cluster(k, (), tuple(w for w in windows if w.moment.kind == k)) for k in kinds]
     while len(found) < most:
+        room, smallest = most - len(found) + 1, SMALLEST if len(found) >= FEWEST else 2
         best = max(
             ((gain, -i, -j, feature) for i, c in enumerate(found) for j, feature in enumerate(WEIGHTS)
-             if (gain := _gain(c, feature, most - len(found) + 1)) > 0),
+             if (gain := _gain(c, feature, room, smallest)) > 0),
             default=None,
         )  # fmt: skip
         if best is None:
@@ -105,9 +107,9 @@ def _parts(cluster: Cluster, feature: str) -> dict[str, list[Window]]:
     return dict(sorted(parts.items(), key=lambda item: -len(item[1])))
 
 
-def _gain(cluster: Cluster, feature: str, room: int) -> float:
+def _gain(cluster: Cluster, feature: str, room: int, smallest: int) -> float:
     """How much a split would tell; 0 when it is not allowed. `room`: groups that may take this one's place."""
-    if len(cluster.members) < SMALLEST or feature in dict(cluster.answers):
+    if len(cluster.members) < smallest or feature in dict(cluster.answers):
         return 0.0
     sizes = [len(part) for part in _parts(cluster, feature).values()]
     if not 1 < len(sizes) <= room:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from perception.scene import GridSpec, SceneSchema
 from supervisor.evidence import letters
-from supervisor.evidence.things import Body, body, slots_of
+from supervisor.evidence.things import Body, body, finite, slots_of
 
 Array = NDArray[Any]
 Colour = tuple[int, int, int]
@@ -65,7 +65,7 @@ class Canvas:
 
     def draw(self, vector: Array) -> Array:
         """All that the scene vector says; the picture uint8[h, w, 3]."""
-        vector = np.nan_to_num(vector.astype(np.float64))
+        vector = finite(vector)
         for grid in self.schema.grids:
             self._dots(vector[self.schema.grid(grid.name)].reshape(grid.rows, grid.cols), grid)
         order = [t.name for t in self.schema.things]

@@ -100,7 +100,8 @@ class Findings:
         lines[0] += "".join(f", also {kind}" for kind in w.moment.also) + _extent(w)
         lines.append(f"group: {f.cluster.name}")
         if f.cluster.shared:
-            lines.append(f"most of the group have in common: {'; '.join(f.cluster.shared)}")
+            few = len(f.cluster.members) == 1
+            lines.append(f"{'more' if few else 'most have in common'}: {'; '.join(f.cluster.shared)}")
         if w.meeting and self.cast.own:
             names = f"{w.meeting.slot.name} minus {self.cast.own.name}"
             lines.append(f"nearest at step {w.meeting.step}: {names} = {signed(w.gap[0])},{signed(w.gap[1])} px")

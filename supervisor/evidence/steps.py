@@ -8,10 +8,12 @@ from __future__ import annotations
 from supervisor.evidence.moments import LASTING
 from supervisor.evidence.windows import Window
 
+FEW = 6  # fewer steps than this are spread evenly
+
 
 def table_steps(w: Window, rows: int) -> list[int]:
     """At most `rows` steps to tell: every one just before the anchor, a few after it, the failure; or evenly spread."""
-    if w.moment.kind in LASTING:
+    if w.moment.kind in LASTING or rows < FEW:
         return _spread(w.first, w.last, rows)
     after = _spread(w.anchor, w.last, min(4, rows // 3 + 1))[1:]
     before = rows - len(after)
@@ -24,7 +26,7 @@ def table_steps(w: Window, rows: int) -> list[int]:
 
 def sheet_steps(w: Window, cells: int) -> list[int]:
     """At most `cells` steps to show: closer together towards the anchor, then the failure."""
-    if w.moment.kind in LASTING or cells < 3:
+    if w.moment.kind in LASTING or cells < FEW:
         return _spread(w.first, w.last, cells)
     ahead = cells - (2 if w.last > w.anchor + 1 else 1 if w.last > w.anchor else 0)
     back = w.anchor - w.first

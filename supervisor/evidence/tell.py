@@ -12,6 +12,7 @@ from typing import Any
 from supervisor.durable import replace_file
 from supervisor.errors import SupervisorError
 from supervisor.evidence import png
+from supervisor.evidence.text import word
 from supervisor.protocols import Image, Request
 
 PER_TOKEN = 3.0  # characters; code and tables take more tokens than prose, so that this is a cautious guess
@@ -65,10 +66,10 @@ def write(request: Request, folder: Path) -> list[Path]:
 
 def page(request: Request) -> str:
     """The request as Markdown; every section stands between fences that its text cannot close."""
-    lines = [f"# {request.task}, trial {request.trial}", "", f"key {request.key}", ""]
+    lines = [f"# {word(request.task)}, trial {request.trial}", "", f"key {request.key}", ""]
     for section in request.sections:
         fence = "`" * max(3, 1 + max(map(len, re.findall("`+", section.text)), default=0))
         lines += [f"## {section.title}", "", f"{fence}text", section.text, fence, ""]
     for image in request.images:
-        lines += [f"![{image.caption}]({image.name})", ""]
+        lines += [image.caption, "", f"![{image.name}]({image.name})", ""]
     return "\n".join(lines)

@@ -18,6 +18,7 @@ from perception.scene import SLOT, SceneSchema
 Array = NDArray[Any]
 OFTEN = 0.3  # share of steps from which on a slot counts as normally there
 ANSWERS = 0.1  # share of its movement that the actions explain, from which on a thing is taken for one's own
+LARGE = 1e6
 MOST_STEPS = 20_000  # enough to tell
 FAINT = 0.02  # `sure` below which a thing that is not seen is not there either
 
@@ -51,6 +52,11 @@ def body(vector: Array, slot: Slot) -> Body:
     """The slot in one scene vector."""
     values = vector[slot.at : slot.at + SLOT].tolist()
     return Body(values[0] > 0.5, *values[1:])
+
+
+def finite(scenes: Array) -> Array:
+    """float64 of the same shape in which every value can be reckoned with: NaN is 0, the rest within a million."""
+    return np.clip(np.nan_to_num(scenes.astype(np.float64)), -LARGE, LARGE)
 
 
 def slots_of(schema: SceneSchema) -> list[Slot]:
@@ -112,14 +118,14 @@ def _answers(slot: Slot, episodes: Sequence[Episode]) -> tuple[float, float]:
     moves, actions = [np.zeros((0, 2))], [np.zeros(0, int)]
     left = MOST_STEPS
     for episode in episodes:
-        scenes = episode.scenes[:left].astype(np.float64)
+        scenes = finite(episode.scenes[:left])
         left -= len(scenes)
         if len(scenes) < 2:
             continue
         both = (scenes[1:, slot.at] > 0.5) & (scenes[:-1, slot.at] > 0.5)
         moves.append(np.diff(scenes[:, slot.at + 1 : slot.at + 3], axis=0)[both])
         actions.append(episode.actions[: len(scenes) - 1][both].astype(int))
-    moved, did = np.nan_to_num(np.concatenate(moves)), np.concatenate(actions)
+    moved, did = np.concatenate(moves), np.concatenate(actions)
     whole = ((moved - moved.mean(axis=0)) ** 2).sum(axis=0) if len(moved) else np.zeros(2)
     if not whole.max() > 0.0:
         return 0.0, 0.0
@@ -136,14 +142,14 @@ def apart(scenes: Array, own: Slot, other: Slot) -> Array:
 
     In these units a long thin bat is missed by as much from either side; 1 on both axes is a touch.
     """
-    values = scenes.astype(np.float64)
+    values = finite(scenes)
     mine, its = values[:, own.at : own.at + SLOT], values[:, other.at : other.at + SLOT]
     reach = np.maximum(1.0, (mine[:, 3:5] + its[:, 3:5]) / 2)
     gap = (((its[:, 1:3] - mine[:, 1:3]) / reach) ** 2).sum(axis=1)
     there = np.ones(len(values), bool)
     for slot in (mine, its):
         there &= (slot[:, 0] > 0.5) | (slot[:, 7] > FAINT)
-    return np.where(there & np.isfinite(gap), np.sqrt(np.where(np.isfinite(gap), gap, 0.0)), np.inf)
+    return np.where(there, np.sqrt(gap), np.inf)
 
 
 def side(name: str, other: Body, own_name: str, own: Body, axes: Sequence[int]) -> str:

@@ -65,10 +65,11 @@ def window(moment: Moment, episode: Episode, schema: SceneSchema, who: Cast, nor
     anchor = _anchor(moment, episode, who, span)
     first = moment.first if moment.kind in LASTING else max(0, anchor - span)
     part = slice(first, anchor + 1)
+    looked = part if moment.step - anchor <= span else slice(anchor + 1, moment.step + 1)  # lost for long: that is it
     features = dict.fromkeys(WEIGHTS, "") | {
         "fault": _most(episode.faults[part], episode.fault_table),
         "rule": _most(episode.overruled[part], episode.overruled_table),
-        "sight": _sight(episode.scenes[part], who),
+        "sight": _sight(episode.scenes[looked], who),
         "reason": _most(episode.reasons[part], episode.reason_table),
         "actions": _actions(episode.actions[part]),
         "dry": _dry(int(dry_spells(episode)[moment.step]), normal) if moment.kind != DROUGHT else "",
