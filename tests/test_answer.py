@@ -66,7 +66,7 @@ def test_optional_lists_may_be_left_out_but_not_invented() -> None:
     (answer(data_requests=[WISH] * 9), "data_requests: list should have at most 8 items"),
     (answer(data_requests=[{**WISH, "count": 0}]), "data_requests[0].count: input should be greater"),
     (answer(prediction="a\x1b[31m"), "prediction: the character 0x001b, which does not show; leave it out"),
-    (answer(edit=[REPLACE, {"replace": "safety.py", "code": "x = 1"}]), "edit[1]: 'safety.py': only things in policy.py"),
+    (answer(edit=[REPLACE, {"replace": "safety.py", "code": "x = 1"}]), "edit[1]: 'safety.py': only things"),
     (answer(edit=[REPLACE, REPLACE]), "edit[1]: 'act' is changed twice"),
     (answer(edit=[REPLACE], target="constants"), "edit[0]: replace 'act' is not a new value of a constant"),
     (answer(edit=[], target="logic"), "edit: empty, but target is logic; change something, or answer with target stop"),
@@ -94,12 +94,14 @@ def test_all_defects_are_named_at_once() -> None:
 
 
 @pytest.mark.parametrize(("text", "said"), [
-    ("", "nothing was written"), ("Sure! {}", "begins with 'Sure! {}'"), ("{} thanks", "text after the object: 'thanks'"),
+    ("", "nothing was written"), ("Sure! {}", "begins with 'Sure! {}'"),
+    ("{} thanks", "text after the object: 'thanks'"),
     ('{"a": 1, "a": 2}', "the key 'a' stands twice"), ('{"a": {"b": 1, "b": 1}}', "the key 'b' stands twice"),
     ('{"a": NaN}', "NaN is not JSON"), ('{"a": -Infinity}', "-Infinity is not JSON"), ('{"a": 1e999}', "too large"),
     ('{"a": ' + "9" * 5000 + "}", "too large"), ("[" * 100_000, "nested too deep"), ('{"a": "b', "cut off"),
     ("{", "cut off"), ("[1]", "not an object but [1]"), ('{"a" 1}', "line 1, column 6: Expecting ':'"),
-    ("```json\n{}\n```\n```json\n{}\n```", "more than one fenced block"), ("```json\n{}\n``` bye", "a fence that does not"),
+    ("```json\n{}\n```\n```json\n{}\n```", "more than one fenced block"),
+    ("```json\n{}\n``` bye", "a fence that does not"),
     ("\ufeff{}", "begins with"), ('{"a": "\n"}', "not JSON at line 1"), (" " * 130_000, "write at most 120000"),
 ], ids=range(19))  # fmt: skip
 def test_only_one_strict_object_is_read(text: str, said: str) -> None:

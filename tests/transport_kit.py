@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,7 +15,9 @@ def completion(text: str | None, finish: str = "stop", usage: Any = (100, 20), *
     """A response as servers give it; `usage`: (prompt, completion), None for none, or the field itself."""
     made: dict[str, Any] = {
         "id": "c1", "object": "chat.completion", "created": 1, "model": "m",
-        "choices": [{"index": 0, "finish_reason": finish, "message": {"role": "assistant", "content": text, **message}}],
+        "choices": [
+            {"index": 0, "finish_reason": finish, "message": {"role": "assistant", "content": text, **message}}
+        ],
     }  # fmt: skip
     if usage is not None:
         counts = dict(zip(("prompt_tokens", "completion_tokens"), usage, strict=True)) if len(usage) == 2 else usage
@@ -93,10 +96,8 @@ def http_server(*responses: tuple[int, dict[str, str], list[bytes], bool]) -> It
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
-            try:
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # the client hangs up, as it should
                 http.handle(self)
-            except (BrokenPipeError, ConnectionResetError):
-                pass  # the client has hung up, as it should
 
         def log_message(self, *_: object) -> None:
             pass
