@@ -40,9 +40,13 @@ class Gate:
             return step
         if step.stage == "simplify":  # both blocks are passed; only the wish for less text is open
             return self._accept(evidence, "child", ("not simplified: no budget",))
-        played = rules.in_order(evidence.full, evidence.full_seeds)
-        numbers = rules.figures("full", played) if played else {}
-        return Verdict("probe", step.stage, (f"undecided at {step.stage}: more seeds are needed",), numbers)
+        blocks_ = (("full", evidence.full, evidence.full_seeds), ("confirm", evidence.confirm, evidence.confirm_seeds))
+        numbers: dict[str, float] = {}
+        for block, pairs, seeds in blocks_:
+            played = [p for p in rules.in_order(pairs, seeds) if p.finite()]
+            numbers |= rules.figures(block, played) if played else {}
+        need = "more seeds are needed" if step.seeds or step.count else "that stage has not been run"
+        return Verdict("probe", step.stage, (f"undecided at {step.stage}: {need}",), numbers)
 
     # -- stages without playing
 
@@ -84,13 +88,13 @@ class Gate:
             return Ask("full", count=c.looks[-1])
         for n in sorted({c.screen, (c.screen + c.looks[0]) // 2, *c.looks}):
             stage: Stage = "screen" if n == c.screen else "full" if n <= c.looks[0] else "probe"
-            missing = rules.missing(e.full, e.full_seeds[:n])
-            if missing:
-                return Ask(stage, missing)
             pairs = rules.in_order(e.full, e.full_seeds[:n])
             broken = rules.broken(pairs)
             if broken:
                 return Verdict("invalid", stage, (broken,))
+            missing = rules.missing(e.full, e.full_seeds[:n])
+            if missing:
+                return Ask(stage, missing)
             if n not in c.looks:
                 early = rules.early_reject(pairs, stage, c)
                 if early:
@@ -116,13 +120,13 @@ class Gate:
         count = rules.confirm_size(passed, self.config)
         if len(e.confirm_seeds) < count:
             return Ask("confirm", count=count)
-        missing = rules.missing(e.confirm, e.confirm_seeds[:count])
-        if missing:
-            return Ask("confirm", missing)
         pairs = rules.in_order(e.confirm, e.confirm_seeds[:count])
         broken = rules.broken(pairs)
         if broken:
-            return Verdict("invalid", "confirm", (broken,))
+            return Verdict("invalid", "confirm", (broken,), rules.figures("full", passed))
+        missing = rules.missing(e.confirm, e.confirm_seeds[:count])
+        if missing:
+            return Ask("confirm", missing)
         return rules.confirmed(passed, pairs, self.config)
 
     # -- the wish for less text
@@ -157,6 +161,9 @@ class Gate:
             raise SupervisorError(f"seed {min(both)} is in both blocks of one child; open a fresh block to confirm")
         for seeds in (e.full_seeds, e.confirm_seeds):
             _check_block(seeds)
+        names = [s.name for s in e.simpler or ()]
+        if len(set(names)) != len(names) or {"", "child", "parent"} & set(names):
+            raise SupervisorError(f"simpler variants need names of their own, none of them child or parent: {names}")
         variants: Sequence[Mapping[int, Pair]] = [s.pairs for s in e.simpler or ()]
         for pairs in (e.full, e.confirm, *variants):
             bad = [seed for seed, pair in pairs.items() if not rules.parent_finite(pair)]

@@ -86,6 +86,14 @@ def harms(pairs: Sequence[Pair], level: float) -> tuple[str, ...]:
     return tuple(found)
 
 
+def never_before(pairs: Sequence[Pair]) -> tuple[str, ...]:
+    """A child that makes hard rules step in where its parent never does is unsafe, however rarely it happens."""
+    episodes = sum(p.child_hard > 0 for p in pairs)
+    if not episodes or any(p.parent_hard > 0 for p in pairs):
+        return ()
+    return (f"hard safety rules step in during {episodes} of {len(pairs)} episodes, for the parent in none",)
+
+
 def early_reject(pairs: Sequence[Pair], stage: Stage, config: GateConfig) -> Verdict | None:
     """Stop a child that is probably worse. Never lets one in, so it costs no level."""
     p = stats.p_greater([-d for d in differences(pairs)])
@@ -129,7 +137,8 @@ def confirm_size(pairs: Sequence[Pair], config: GateConfig) -> int:
 def confirmed(passed: Sequence[Pair], pairs: Sequence[Pair], config: GateConfig) -> Verdict | None:
     """Judge the fresh block, and the harms over both blocks. None: confirmed."""
     numbers = {**figures("full", passed), **figures("confirm", pairs)}
-    harm = harms([*passed, *pairs], config.harm_level)
+    both = [*passed, *pairs]
+    harm = harms(both, config.harm_level) or never_before(both)
     if harm:
         return Verdict("reject", "confirm", harm, numbers)
     p = stats.p_greater(differences(pairs))

@@ -6,6 +6,7 @@ Does not know scores or policies; children and parents are names here. Time is p
 Rotation. A parent keeps one block for selecting children for `TENURE` children, so that its own scores are played once
 and used many times; then it gets the next. A confirmation block is fresh: never opened for this child or for its parent
 in any role, as parent or as the child it once was. Among the blocks that may be opened, the least used comes first.
+A parent that has seen all 30 blocks gets back the one it has not seen for the longest time.
 """
 
 from __future__ import annotations
@@ -18,13 +19,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from supervisor.durable import sync_folder
 from supervisor.errors import SupervisorError
 
 TRAIN = range(0, 1000)  # the proposer sees replays of these
 GATE = range(1000, 10_000)  # scores only
 AUDIT = range(10_000, 20_000)  # once per release
 FORBIDDEN = 900_000  # seeds from here on are nobody's
-BLOCK = 100  # gate and audit seeds come in blocks of this many
+BLOCK = 300  # gate seeds come in blocks of this many: what the last look of the gate needs
+AUDIT_BLOCK = 100
 TENURE = 10  # children of one parent that one block selects
 
 Role = Literal["select", "confirm", "audit"]
@@ -35,7 +38,7 @@ def role_of(seed: int) -> str:
     for name, seeds in (("train", TRAIN), ("gate", GATE), ("audit", AUDIT)):
         if seed in seeds:
             return name
-    return "forbidden" if seed >= FORBIDDEN else "free"
+    return "forbidden" if seed >= FORBIDDEN or seed < 0 else "free"
 
 
 def ranges() -> str:
@@ -45,7 +48,7 @@ def ranges() -> str:
 
 @dataclass(frozen=True)
 class Use:
-    """One opening of a block: seeds `first` to `first + BLOCK - 1`."""
+    """One opening of a block, which begins with seed `first`."""
 
     role: Role
     first: int
@@ -56,7 +59,7 @@ class Use:
     @property
     def seeds(self) -> range:
         """The seeds of the block."""
-        return range(self.first, self.first + BLOCK)
+        return range(self.first, self.first + (AUDIT_BLOCK if self.role == "audit" else BLOCK))
 
     def line(self) -> str:
         """One line of the ledger."""
@@ -83,14 +86,16 @@ class SeedLedger:
         ledger = cls(Path(path))
         if not Path(path).exists():
             return ledger
-        text = Path(path).read_text(encoding="utf-8")
-        *lines, ledger.torn = text.split("\n")
+        *lines, torn = Path(path).read_bytes().split(b"\n")
+        ledger.torn = torn.decode("utf-8", "replace")
         for number, line in enumerate(lines, 1):
             ledger.uses.append(_parse(line, f"{path}, line {number}"))
         return ledger
 
     def select(self, child: str, parent: str, at: str = "") -> range:
         """The block that selects `child`: its parent's current one, or the next when that has served its time."""
+        if child == parent:
+            raise SupervisorError(f"{child} cannot be a child of itself; name every policy differently")
         old = self._mine("select", child, parent)
         if old:
             return old.seeds
@@ -98,7 +103,7 @@ class SeedLedger:
         if now and sum(u.first == now[-1].first for u in now) < TENURE:
             first = now[-1].first
         else:
-            first = self._next({u.first for u in self._about(child, parent)})
+            first = self._next(child, parent)
         return self._add(Use("select", first, child, parent, at))
 
     def confirm(self, child: str, parent: str, at: str = "") -> range:
@@ -108,16 +113,16 @@ class SeedLedger:
             return old.seeds
         if not self._mine("select", child, parent):
             raise SupervisorError(f"{child} has no selecting block yet; call select before confirm")
-        return self._add(Use("confirm", self._next({u.first for u in self._about(child, parent)}), child, parent, at))
+        return self._add(Use("confirm", self._next(child, parent), child, parent, at))
 
     def audit(self, release: str, at: str = "") -> range:
         """Open the next audit block for a release; a second opening for the same release is refused."""
         opened = [u for u in self.uses if u.role == "audit"]
         if any(u.child == release for u in opened):
             raise SupervisorError(f"the audit of release {release} has been opened; audit seeds serve one release once")
-        if len(opened) == len(AUDIT) // BLOCK:
+        if len(opened) == len(AUDIT) // AUDIT_BLOCK:
             raise SupervisorError("every audit block has been opened; widen AUDIT in supervisor/seeds.py")
-        return self._add(Use("audit", AUDIT.start + BLOCK * len(opened), release, "", at))
+        return self._add(Use("audit", AUDIT.start + AUDIT_BLOCK * len(opened), release, "", at))
 
     def openings(self) -> dict[str, int]:
         """How often each role has opened a block."""
@@ -130,22 +135,21 @@ class SeedLedger:
         return mine[0] if mine else None
 
     def _about(self, child: str, parent: str) -> Iterator[Use]:
-        """Uses that have told anything about either: as child, or (the parent) as parent."""
-        return (u for u in self.uses if u.role != "audit" and (u.child in (child, parent) or u.parent == parent))
+        """Uses that have told anything about either, as child or as parent."""
+        return (u for u in self.uses if u.role != "audit" and {u.child, u.parent} & {child, parent})
 
-    def _next(self, taken: set[int]) -> int:
-        """The least used block outside `taken`; among those, the one after the block opened last."""
-        firsts = list(range(GATE.start, GATE.stop, BLOCK))
-        counts = Counter(u.first for u in self.uses if u.role != "audit")
-        last = next((u.first for u in reversed(self.uses) if u.role != "audit"), firsts[-1])
-        free = [f for f in firsts if f not in taken] or self._oldest(firsts, taken)
-        return min(free, key=lambda f: (counts[f], (f - last - 1) % len(GATE)))
-
-    def _oldest(self, firsts: list[int], taken: set[int]) -> list[int]:
-        """When a parent has seen every block: the one it saw longest ago, which the child has not seen."""
-        order = {u.first: i for i, u in enumerate(self.uses) if u.role != "audit"}
-        last = self.uses[-1].first if self.uses else -1
-        return [min((f for f in firsts if f != last), key=lambda f: order.get(f, -1))]
+    def _next(self, child: str, parent: str) -> int:
+        """The least used block that is new to both; among those, the one after the block opened last."""
+        uses = [u for u in self.uses if u.role != "audit"]
+        firsts, about = list(GATE[::BLOCK]), list(self._about(child, parent))
+        counts = Counter(u.first for u in uses)
+        last = uses[-1].first if uses else firsts[-1]
+        seen, mine = {u.first for u in about}, {u.first for u in about if child in (u.child, u.parent)}
+        free = [f for f in firsts if f not in seen]
+        if free:
+            return min(free, key=lambda f: (counts[f], (f - last - 1) % len(GATE)))
+        when = {u.first: i for i, u in enumerate(about)}  # all are known: the one opened longest ago, the child's last
+        return min(firsts, key=lambda f: (f in mine, when[f]))
 
     def _add(self, use: Use) -> range:
         if self.path:
@@ -155,13 +159,14 @@ class SeedLedger:
         return use.seeds
 
 
-def _parse(line: str, where: str) -> Use:
+def _parse(line: bytes, where: str) -> Use:
     """A line of the ledger, checked."""
     try:
         data: dict[str, Any] = json.loads(line)
         use = Use(data["role"], data["first"], data["child"], data["parent"], data["at"])
-        pool = AUDIT if use.role == "audit" else GATE
-        good = use.role in ("select", "confirm", "audit") and use.first in pool[::BLOCK]
+        firsts = AUDIT[::AUDIT_BLOCK] if use.role == "audit" else GATE[::BLOCK]
+        names = all(isinstance(v, str) for v in (use.child, use.parent, use.at))
+        good = use.role in ("select", "confirm", "audit") and type(use.first) is int and use.first in firsts and names
     except (ValueError, KeyError, TypeError):
         good = False
     if not good:
@@ -181,3 +186,4 @@ def _append(path: Path, line: str, torn: bool) -> None:
         file.write(line + "\n")
         file.flush()
         os.fsync(file.fileno())
+    sync_folder(path.parent)

@@ -21,32 +21,43 @@ from numpy.typing import ArrayLike, NDArray
 
 Floats = NDArray[np.float64]
 BITS = 12  # 4096 sign patterns: p-values in steps of 0.00025
+MOST = 2 ** (BITS - 1)  # pairs
 SLACK = 1e-9  # relative; sums of the same numbers in another order are equal
 
 
-@lru_cache(maxsize=128)
-def subsets(n: int) -> Floats:
-    """`float64[2^k - 1, n]` of 0 and 1, k = min(n, 12): the nonempty subsets; each member is in half of them."""
+@lru_cache(maxsize=64)
+def subsets(n: int) -> NDArray[np.bool_]:
+    """`bool[2^k - 1, n]`, k = min(n, 12): nonempty subsets of n pairs, a row each; every pair is in half of them.
+
+    Member i of a subset is the parity of word & code i. The codes are the k single bits, then other words of odd
+    weight in the order of a fixed hash: no three codes sum to zero, so any three pairs change sign independently.
+    ValueError beyond MOST pairs.
+    """
+    if n > MOST:
+        raise ValueError(f"at most {MOST} pairs, not {n}")
     k = min(n, BITS)
     words = np.arange(1, 2**k, dtype=np.int64)
     codes = 2 ** np.arange(k, dtype=np.int64)
     if n > k:
-        others = np.setdiff1d(words, codes)
-        if n - k > len(others):
-            raise ValueError(f"at most {len(words)} pairs, not {n}")
-        codes = np.concatenate([codes, np.random.default_rng(n).permutation(others)[: n - k]])
-    both = words[:, None] & codes[None, :]
-    for shift in (8, 4, 2, 1):  # parity of the bits that word and code share
-        both ^= both >> shift
-    table = (both & 1).astype(np.float64)
+        others = words[_odd(words) & (words & (words - 1) != 0)]
+        codes = np.concatenate([codes, others[np.argsort(others * 2654435761 % 2**32)][: n - k]])
+    table = _odd(words[:, None] & codes[None, :])
     table.flags.writeable = False
     return table
+
+
+def _odd(words: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Is the number of set bits odd?"""
+    both = words.copy()
+    for shift in (8, 4, 2, 1):
+        both ^= both >> shift
+    return (both & 1).astype(bool)
 
 
 def subset_means(differences: ArrayLike) -> Floats:
     """Sorted means of the subsets of `differences`."""
     values = np.asarray(differences, np.float64)
-    table = subsets(len(values))
+    table = subsets(len(values)).astype(np.float64)
     return np.sort(table @ values / table.sum(axis=1))
 
 
@@ -103,12 +114,16 @@ def p_worse_decile(parent: Sequence[float], child: Sequence[float]) -> float:
 def _p_worse_decile(parent: tuple[float, ...], child: tuple[float, ...]) -> float:
     old, new = np.asarray(parent, np.float64), np.asarray(child, np.float64)
     seen = worst_decile(old) - worst_decile(new)
-    swap = subsets(len(old)).astype(bool)
     tail = max(1, len(old) // 10)
+    # Whoever plays which score of a pair, the lowest tenth lies at or under this: other pairs cannot matter.
+    most = np.sort(np.maximum(old, new))[tail - 1]
+    low = np.minimum(old, new) <= most
+    old, new = old[low], new[low]
+    swap = subsets(len(old))
 
-    def low(values: Floats) -> Floats:
+    def lowest(values: Floats) -> Floats:
         return np.partition(values, tail - 1, axis=1)[:, :tail].mean(axis=1)
 
-    falls = low(np.where(swap, new, old)) - low(np.where(swap, old, new))
+    falls = lowest(np.where(swap, new, old)) - lowest(np.where(swap, old, new))
     edge = seen - SLACK * max(1.0, float(np.abs(old).max()), float(np.abs(new).max()))
     return (1 + int(np.count_nonzero(falls >= edge))) / (len(falls) + 1)
