@@ -20,6 +20,7 @@ FAULT, LIFE, POINTS, LOW, TIMEOUT, DROUGHT, RULES = (
     "many interventions",
 )  # fmt: skip
 SEVERITY = {FAULT: 4, LIFE: 3, POINTS: 3, LOW: 3, TIMEOUT: 2, DROUGHT: 2, RULES: 1}
+SUDDEN = (LIFE, POINTS)  # kinds that show some steps after their cause
 LASTING = (LOW, TIMEOUT, DROUGHT)  # kinds that have no single moment
 FEW_EPISODES = 4  # below it, nobody can tell which score is low
 FAR_BELOW = 3.0  # standard deviations, estimated from the median absolute deviation

@@ -11,7 +11,7 @@ import numpy as np
 
 from data_flywheel.episode import Episode
 from supervisor.evidence.context import Context
-from supervisor.evidence.moments import LASTING, lost_lives, rewards
+from supervisor.evidence.moments import SUDDEN, lost_lives, rewards
 from supervisor.evidence.steps import table_steps
 from supervisor.evidence.tables import name
 from supervisor.evidence.text import number, quoted, signed, table
@@ -32,7 +32,7 @@ def steps_table(w: Window, e: Episode, context: Context, who: Cast) -> list[str]
     head += [*(f"{g.name} left" for g in grids), *(g.name for g in gauges), "score", *["lives"] * lives, "said"]
     rows, before = [], -1
     for i in steps:
-        mark = "*" if i == w.anchor and w.moment.kind not in LASTING else ""
+        mark = "*" if i == w.anchor and w.moment.kind in SUDDEN else ""
         cells = [f"{i}{mark}", _action(e, i, context.actions)]
         cells += [_thing(e, s, i, size.endswith("w")) for s, size in zip(slots, sizes, strict=True)]
         rows.append([*cells, *_counts(e, i, context), *_score(e, i, lives), _said(e, i, before)])
@@ -93,9 +93,12 @@ def _thing(e: Episode, slot: Slot, step: int, width: bool) -> str:
 
 
 def _said(e: Episode, step: int, before: int) -> str:
-    """The reason where it is new, the rule that changed the action, the fault."""
-    new = before < 0 or e.reasons[step] != e.reasons[before]
-    said = [quoted(e.reason(step), 80)] if new else []
-    said += [f"overruled by {quoted(e.overruled_by(step), 80)}"] if e.overruled[step] else []
-    said += [f"fault {quoted(e.fault(step), 120)}"] if e.faults[step] else []
+    """The reason, the rule that changed the action and the fault, in full where they are new."""
+    said = [] if before >= 0 and e.reasons[step] == e.reasons[before] else [quoted(e.reason(step), 80)]
+    if e.overruled[step]:
+        again = before >= 0 and e.overruled[step] == e.overruled[before]
+        said.append("overruled again" if again else f"overruled by {quoted(e.overruled_by(step), 80)}")
+    if e.faults[step]:
+        again = before >= 0 and e.faults[step] == e.faults[before]
+        said.append("same fault" if again else f"fault {quoted(e.fault(step), 120)}")
     return "; ".join(said)

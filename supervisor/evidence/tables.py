@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from data_flywheel.episode import Episode
-from supervisor.evidence.moments import LIFE, POINTS, rewards
+from supervisor.evidence.moments import SUDDEN, rewards
 from supervisor.evidence.text import number, quoted, table
 from supervisor.evidence.windows import Window
 
@@ -58,7 +58,7 @@ def _around_losses(
     """In how many losses each reason was given before, and at the anchor; how many losses there are."""
     before, last, losses = Counter[str](), Counter[str](), 0
     for w in windows:
-        if w.moment.kind in (LIFE, POINTS):
+        if w.moment.kind in SUDDEN:
             e = episodes[w.moment.episode]
             losses += 1
             before.update({e.reason_table[i] for i in e.reasons[max(0, w.last - span) : w.last].tolist()})

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from data_flywheel.episode import Episode
 from perception.scene import SceneSchema
-from supervisor.evidence.moments import DROUGHT, LASTING, LIFE, POINTS, Moment, Usual, dry_spells
+from supervisor.evidence.moments import DROUGHT, LASTING, SUDDEN, Moment, Usual, dry_spells
 from supervisor.evidence.things import Cast, Slot, apart, body, place, side
 
 Array = NDArray[Any]
@@ -101,7 +101,7 @@ def _meeting(scenes: Array, first: int, last: int, who: Cast, slot: Slot) -> Mee
 
 def _anchor(moment: Moment, episode: Episode, who: Cast, span: int) -> int:
     """The last step before a loss at which all was seen; the step itself for failures of any other kind."""
-    if moment.kind not in (LIFE, POINTS):
+    if moment.kind not in SUDDEN:
         return moment.step
     first = max(0, moment.step - 2 * span)
     seen = np.flatnonzero(who.all_seen(episode.scenes[first : moment.step + 1]))
