@@ -68,7 +68,7 @@ class Http:
 
     def handle(self, handler: BaseHTTPRequestHandler) -> None:
         body = handler.rfile.read(int(handler.headers.get("Content-Length", 0)))
-        self.seen.append((handler.path, dict(handler.headers), json.loads(body)))
+        self.seen.append((handler.path, {k.lower(): v for k, v in handler.headers.items()}, json.loads(body)))
         status, headers, pieces, hang = self.responses.pop(0)
         handler.send_response(status)
         for name, value in headers.items():

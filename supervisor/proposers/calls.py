@@ -33,14 +33,15 @@ class Caller:
     ) -> None:  # fmt: skip
         self.transport, self.attempts = transport, attempts
         self.sleep, self.clock, self.jitter = sleep, clock, jitter
-        self.form = FORMATS[0]
+        self.form, self.works = FORMATS[0], False
 
     def ask(
         self, body: Mapping[str, Any], schema: Mapping[str, Any], timeout: float, until: float, spent: Spent
     ) -> dict[str, Any]:
         """A response with a message in it; CallError. `until`: on the clock, when it must be there."""
         first: CallError | None = None
-        for form in FORMATS[FORMATS.index(self.form) :]:
+        forms = (self.form,) if self.works else FORMATS  # once one has worked, a refusal is about something else
+        for form in forms:
             try:
                 found = self._retried({**body, **response_format(form, schema)}, timeout, until, spent)
             except CallError as error:
@@ -48,7 +49,7 @@ class Caller:
                     raise
                 first = first or error
                 continue
-            self.form = form
+            self.form, self.works = form, True
             return found
         assert first is not None
         raise first  # it is not about the form: the first refusal says what it is about
