@@ -129,12 +129,15 @@ def _env(reader: _Reader) -> EnvSpec:
 def _safety(reader: _Reader) -> dict[str, Any]:
     if "safety" not in reader.config:
         return {}
-    reader.only(("safety",), "lost_after", "deadline_ms", "require_isolation")
+    reader.only(("safety",), "lost_after", "deadline_ms", "require_isolation", "soft")
     lost_after = reader.get(("safety",), "lost_after", int, 8)
     deadline_ms = reader.get(("safety",), "deadline_ms", (int, float), 100)
     if lost_after < 1 or deadline_ms <= 0:
         reader.fail(("safety",), "lost_after and deadline_ms are positive")
-    return {"lost_after": lost_after, "deadline_ms": float(deadline_ms)}
+    soft = reader.get(("safety",), "soft", list, [])
+    if not all(isinstance(title, str) for title in soft):
+        reader.fail(("safety", "soft"), "soft is a list of titles of safety rules, the first lines of their docstrings")
+    return {"lost_after": lost_after, "deadline_ms": float(deadline_ms), "soft": tuple(soft)}
 
 
 def _require_isolation(reader: _Reader) -> bool:

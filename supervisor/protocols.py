@@ -90,6 +90,10 @@ class ProposerError(SupervisorError):
         self.usage, self.fatal = usage or Usage(), fatal  # fatal: the next trial would fail the same way
 
 
+class Waiting(SupervisorError):
+    """The answer is made elsewhere and is not there yet: the run stops, and asks again when it is resumed."""
+
+
 class Proposer(Protocol):
     """Gives an answer to a request."""
 
@@ -124,7 +128,15 @@ class Compiled:
 class Arena(Protocol):
     """Plays and examines policy texts of one task under one protocol. Foreign text never runs in this process."""
 
-    frames_per_episode: float  # a cautious guess, for reservations
+    frames_per_episode: float  # a cautious guess, for reservations, until episodes have been seen
+    floors: int  # score floors among the locks, each an episode to play
+    floor_frames: int  # emulator frames that the last call of `locks` has played
+
+    def watch(self, episodes: Sequence[Episode]) -> None:
+        """Recorded episodes of the parent, on which latency and behaviour are judged from now on."""
+
+    def reload(self) -> None:
+        """Read the locks of the task's folder again."""
 
     def compile(self, text: str) -> Compiled:
         """Diagnostics and measured figures."""
@@ -133,7 +145,14 @@ class Arena(Protocol):
         """Each lock's name and whether the text keeps it (floors included)."""
 
     def behaviour(self, text: str) -> str:
-        """sha256 hex over the decisions of the text on the recorded scenes."""
+        """sha256 hex over the decisions of the text on the scenes of all locks and of the watched episodes."""
+
+    def settled(self, texts: Sequence[str], episode: Episode) -> tuple[Any, int]:
+        """bool[T]: where every text decides what was done in the episode, also when all is seen a little elsewhere; and
+        the fallback action."""
+
+    def lock_text(self, text: str, episode: Episode, steps: range, name: str, note: str) -> str:
+        """The file of a lock on the decisions of `steps`; LogicError when there can be none."""
 
     def play(self, text: str, seeds: Sequence[int]) -> Iterator[Score]:
         """Each episode as it is done, in any order."""

@@ -16,7 +16,7 @@ from logic.compiler import CompiledModule, CompiledProgram, CompileError, Diagno
 from logic.compiler.ir import Graph, walk
 from logic.compiler.passes import table_bytes, worst_ns
 from logic.errors import LogicError
-from logic.program import shipped_library
+from logic.program import Library, shipped_library
 from triune.policies import constants_of
 
 if TYPE_CHECKING:
@@ -48,12 +48,14 @@ class Checked:
         return [d.as_dict() | {"protocols": protocols} for d, protocols in self.found.items()]
 
 
-def check_text(text: bytes, file: str, rules: bool, spec: SystemSpec, schema: SceneSchema) -> Checked:
+def check_text(
+    text: bytes, file: str, rules: bool, spec: SystemSpec, schema: SceneSchema, library: Library = shipped_library
+) -> Checked:  # fmt: skip
     """Compile for every protocol."""
     checked = Checked(file, rules, text)
     for name in PROTOCOLS:
         began = time.perf_counter()
-        made = compile_text(text, file, rules, schema, constants_of(spec, get_protocol(name)))
+        made = compile_text(text, file, rules, schema, constants_of(spec, get_protocol(name)), library)
         if isinstance(made, list):
             for diagnostic in made:
                 checked.found.setdefault(diagnostic, []).append(name)
@@ -64,12 +66,13 @@ def check_text(text: bytes, file: str, rules: bool, spec: SystemSpec, schema: Sc
 
 
 def compile_text(
-    text: bytes, file: str, rules: bool, schema: SceneSchema, constants: Mapping[str, Any]
+    text: bytes, file: str, rules: bool, schema: SceneSchema, constants: Mapping[str, Any],
+    library: Library = shipped_library,
 ) -> Compiled | list[Diagnostic]:
     """The one place where `check` compiles: what was made, or everything that is wrong. Never raises."""
     work = compile_safety if rules else compile_program
     try:
-        return work(text, schema, constants, shipped_library, name=file)
+        return work(text, schema, constants, library, name=file)
     except CompileError as error:
         return error.diagnostics
     except LogicError as error:  # of the task, not of the text: its actions, its names

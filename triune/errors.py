@@ -13,7 +13,7 @@ EXIT_DONE, EXIT_FAILED, EXIT_USAGE = 0, 1, 2
 # By name, so that explaining an error never imports the layer it came from.
 _EXPECTED = {
     "EnvError", "PerceptionError", "SceneError", "LogicError", "PolicyFault", "DataError", "TriuneError",
-    "IsolationError",
+    "IsolationError", "SupervisorError",
 }  # fmt: skip
 _EXTRAS = {
     "torch": "train", "onnx": "export", "onnxscript": "train", "openai": "supervisor", "pydantic": "supervisor",
