@@ -83,7 +83,7 @@ class _Compilation:
                 return scope, graphs
         if not self.reporter.found:  # given up in the middle of an attempt, whose errors are not kept
             self.reporter.said = 0
-            self.reporter.say(name, self.place(), "too many errors", "correct the first ones in the file", "budget")
+            self.tell(name, "too many errors", "correct the first ones in the file")
         return None
 
     def act(self, scope: Scope) -> list[ast.FunctionDef]:
@@ -120,21 +120,24 @@ class _Compilation:
         except Abort:
             pass
         except OverBudget as e:
-            self.reporter.say(name, self.place(), str(e), "", "budget")
+            message, _, instead = str(e).partition("; ")
+            self.tell(name, message, instead)
         except RecursionError:
-            self.reporter.say(
-                name, self.place(), "nested too deep to compile", "split it over helper functions", "budget"
-            )
+            self.tell(name, "nested too deep to compile", "split it over helper functions")
         except MemoryError:
-            self.reporter.say(name, self.place(), "too large to compile", "make constants and tables smaller", "budget")
+            self.tell(name, "too large to compile", "make constants and tables smaller")
         except Exception as e:  # a bug of ours must not become the caller's traceback
             message = f"internal compiler error: {type(e).__name__}: {e}"
-            self.reporter.say(name, self.place(), message, "please report it with this text", "internal")
+            self.tell(name, message, "please report it with this text", "internal")
         finally:
             sys.setrecursionlimit(deep)
 
-    def place(self) -> tuple[int, int]:
-        return max(1, self.low.builder.line), 1
+    def tell(self, name: str, message: str, instead: str, what: str = "budget") -> None:
+        """Report what ended the work where the work was, be it in a library module."""
+        self.reporter.said = 0  # this one is never too many
+        file, node = self.low.here
+        known = file in self.reporter.lines
+        self.reporter.say(file if known else name, node if known else (1, 1), message, instead, what)
 
     def answer(self) -> CompileError:
         return CompileError(self.reporter.sorted())

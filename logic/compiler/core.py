@@ -18,6 +18,7 @@ from logic.compiler.ranges import bounds
 from logic.errors import PolicyFault
 from perception.scene import SceneSchema
 
+STRINGS = 'declare `mode: str = "search"` in Memory, or a named int constant: `CHASE = 1`'
 FOLDING_FAULTS = (PolicyFault, ArithmeticError, ValueError, IndexError, TypeError, MemoryError)
 
 
@@ -37,6 +38,7 @@ class Core:
         self.maths: Callable[[], Scope] | None = None  # what `math.sin` and its kin stand for
         self.entry = ""  # "policy" or "rule" while `act` or a rule is lowered
         self.probing = False  # leave probes (probes.py) for who traces a step
+        self.here: tuple[str, ast.AST] = ("", ast.Module([], []))  # file and node that are being looked at
         self.answers: dict[object, tuple[Bound, object]] = {}  # of helpers called with constants while tabling
 
     # --- reporting -------------------------------------------------------------------------------
@@ -53,6 +55,8 @@ class Core:
     def emit(self, node: ast.AST, name: str, *args: Value, **attrs: Any) -> Value:
         """An op; a constant that always faults is an error here, not at play."""
         self.mark(node)
+        if any(a.type.kind == "reason" for a in args):
+            raise self.wrong(node, "a string is only a reason", STRINGS)
         try:
             return self.builder.emit(name, *args, **attrs)
         except FOLDING_FAULTS as e:
@@ -88,8 +92,7 @@ class Core:
     def number(self, node: ast.AST, value: Value) -> Value:
         """A scalar bool as an int, as in Python; anything else unchanged; a reason is refused."""
         if value.type.kind == "reason":
-            fix = 'declare `mode: str = "search"` in Memory, or a named int constant: `CHASE = 1`'
-            raise self.wrong(node, "a string is only a reason", fix)
+            raise self.wrong(node, "a string is only a reason", STRINGS)
         return self.emit(node, "to_int", value) if value.type == BOOL else value
 
     def truth(self, node: ast.AST, value: Value) -> Value:

@@ -48,6 +48,7 @@ class Reporter:
 
     def __init__(self) -> None:
         self.found: list[Diagnostic] = []
+        self.outer: list[list[Diagnostic]] = []  # found before the attempts under way
         self.lines: dict[str, list[str]] = {}
         self.calls: list[str] = []
         self.said = 0
@@ -61,9 +62,12 @@ class Reporter:
         self.said += 1
         if self.said > GIVE_UP:
             raise Abort("too many errors")
-        line, column = place(node)
         lines = self.lines.get(file, [])
-        text = lines[line - 1].strip()[:200] if 0 < line <= len(lines) else ""
+        line, column = place(node)
+        whole = lines[line - 1] if 0 < line <= len(lines) else ""
+        if isinstance(node, ast.AST) and not whole.isascii():  # syntax trees count bytes
+            column = len(whole.encode()[: column - 1].decode(errors="ignore")) + 1
+        text = whole.strip()[:200]
         construct = what or (construct_of(node) if isinstance(node, ast.AST) else "text")
         if self.calls:
             message = f"{message} (in {' called from '.join(reversed(self.calls[-3:]))})"
@@ -77,16 +81,22 @@ class Reporter:
         self.say(file, node, message, instead)
         return Abort(message)
 
+    @property
+    def anything(self) -> bool:
+        """Has anything been said, in or around the attempts that are under way?"""
+        return bool(self.found) or any(self.outer)
+
     @contextmanager
     def attempt(self) -> Iterator[list[Diagnostic]]:
         """Diagnostics said inside are kept apart: the yielded list holds them afterwards."""
-        outer, self.found = self.found, []
+        self.outer.append(self.found)
+        self.found = []
         kept: list[Diagnostic] = []
         try:
             yield kept
         finally:
             kept.extend(self.found)
-            self.found = outer
+            self.found = self.outer.pop()
 
     def keep(self, said: Iterable[Diagnostic]) -> None:
         """Accept diagnostics of an attempt."""

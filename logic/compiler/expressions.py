@@ -13,7 +13,7 @@ from logic.compiler import ops
 from logic.compiler.bound import MATH, MEMORY, POISON, SCENE, Bound, Pack, Thing, Things, Wrong
 from logic.compiler.core import Core
 from logic.compiler.diagnostics import MOST_SUGGESTED, did_you_mean
-from logic.compiler.hints import METHODS, WORDS
+from logic.compiler.hints import ALTERNATIVES, METHODS, UNKNOWN_CONSTRUCT, WORDS
 from logic.compiler.ir import BOOL, FLOAT, INT, Type, Value
 from logic.compiler.ranges import within
 from logic.errors import PolicyFault
@@ -37,6 +37,7 @@ class Expressions(Core):
 
     def expression(self, node: ast.expr) -> Bound:
         """What the node stands for; Wrong after reporting when nothing."""
+        self.here = self.frame.scope.file, node
         if self.tabling:
             self.meter.spend(3000.0)
         kind = type(node)
@@ -44,7 +45,8 @@ class Expressions(Core):
             return self.on_constant(node)  # type: ignore[arg-type]
         handler = getattr(self, _HANDLERS[kind], None) if kind in _HANDLERS else None
         if handler is None:
-            raise self.wrong(node, "this expression is not part of the language", "see docs/language.md")
+            what, instead = ALTERNATIVES.get(kind, UNKNOWN_CONSTRUCT)
+            raise self.wrong(node, f"{what} is not part of the language", instead)
         found: Bound = handler(node)
         return found
 
@@ -82,7 +84,8 @@ class Expressions(Core):
         if name in ("scene", "memory"):
             return self.wrong(node, f"there is no {name} here", f"pass {name} to the helper as a parameter")
         known = (self.state.locals, self.frame.names, scope.constants, scope.predefined, scope.functions, self.words())
-        return self.wrong(node, f"unknown name {name!r}", WORDS.get(name) or self.near(name, *known))
+        instead = WORDS.get(name) or self.near(name, *known) or f"assign {name} before this line"
+        return self.wrong(node, f"unknown name {name!r}", instead)
 
     def near(self, name: str, *known: Iterable[str]) -> str:
         """`did you mean ...?`, unless there are so many errors that suggestions are noise."""
@@ -210,6 +213,8 @@ class Expressions(Core):
         if a.type.is_array or b.type.is_array:
             return self.elementwise(node, name, a, b)
         a, b = self.number(node, a), self.number(node, b)
+        if name in ("div", "floordiv", "mod") and b.const == 0:
+            raise self.wrong(node, "this is always a fault: division by zero", "divide by something else")
         if name == "pow" and a.type == INT and b.type == INT and isinstance(b.const, int) and b.const >= 0:
             return self.int_power(node, a, b.const)
         if name in ("div", "pow") or FLOAT in (a.type, b.type):

@@ -58,6 +58,16 @@ OPERATORS: dict[type[ast.AST], tuple[str, str]] = {
     ast.BitXor: ("^", "use `!=` on booleans"), ast.MatMult: ("@", "write `matmul(a, b)`"),
 }  # fmt: skip
 
+_TYPE = "is a type of Memory's fields", "write `name: Float[3] = zeros(3)` in class Memory"
+NOT_HERE: dict[str, tuple[str, str]] = {  # words that are called, but not as functions
+    "range": ("range stands only in `for i in range(CONST):`", "use arange(n) for an array"),
+    "tunable": ("tunable stands only at module level", "write `NAME = tunable(default, low, high)`"),
+    "enumerate": ("enumerate stands only in `for`, with one array", "for another start count by hand: `i + 1`"),
+    "zip": ("zip stands only in `for`, with arrays", "write `for a, b in zip(x, y):`"),
+    "math": ("math is not a function", "call one of its own: `math.sqrt(x)`"),
+    **{name: (f"{name} {_TYPE[0]}", _TYPE[1]) for name in ("Float", "Int", "Bool")},
+}  # fmt: skip
+
 WORDS: dict[str, str] = {
     "sum": "write `total(a)` for an array, or add with +", "any": "write `any_of(a)`", "all": "write `all_of(a)`",
     "sorted": "write `top_k(values, k)`, `nearest` or `argmin`", "enumerate": "write `for i in range(CONST):`",

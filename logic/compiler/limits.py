@@ -12,6 +12,7 @@ SOURCE_CHARS = 200_000
 NESTING = 60  # levels of the syntax tree
 AST_NODES = 30_000
 INT_DIGITS = 20
+OPERANDS = 300  # of one `and`, `or` or chain of comparisons
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class Limits:
 
 
 class OverBudget(Exception):
-    """A budget is spent; the text says which and what to do."""
+    """A budget is spent; the text says which and, after a semicolon, what to do."""
 
 
 class Meter:
@@ -48,7 +49,8 @@ class Meter:
         """One op emitted."""
         self.nodes += 1
         if self.nodes > self.limits.nodes:
-            raise OverBudget(f"the program has more than {self.limits.nodes} operations after inlining")
+            what = f"the program has more than {self.limits.nodes} operations after inlining"
+            raise OverBudget(f"{what}; loop or call less, or compute tables")
         if self.nodes % 256 == 0:
             self.tick()
 
@@ -73,7 +75,7 @@ class Meter:
     def array(self, elements: int) -> None:
         """An array of so many elements is about to be made at compile time."""
         if elements > self.limits.array_elements:
-            raise OverBudget(f"an array of {elements} elements; the limit is {self.limits.array_elements}")
+            raise OverBudget(f"an array of {elements} elements; at most {self.limits.array_elements}")
 
     def make(self, elements: int) -> None:
         """Array elements that are about to be made at compile time; they may all have to be kept."""
@@ -90,4 +92,4 @@ class Meter:
     def tick(self) -> None:
         """The backstop."""
         if time.monotonic() > self.until:
-            raise OverBudget(f"compilation took longer than {self.limits.seconds:g} s")
+            raise OverBudget(f"compilation took longer than {self.limits.seconds:g} s; make the text simpler")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Callable
 
-from logic.compiler.bound import FALSE, POISON, Bound, Pack, Thing, Things
+from logic.compiler.bound import FALSE, POISON, Bound, Pack, Thing, Things, Wrong
 from logic.compiler.effects import assigned_names
 from logic.compiler.ir import INT, Value
 from logic.compiler.real_loops import Bind, RealLoop
@@ -30,7 +30,10 @@ class Lowering(Statements):
             return
         start = self.state
         with self.reporter.attempt() as said:
-            done = RealLoop(self, node, steps, bind).run()
+            try:
+                done = RealLoop(self, node, steps, bind).run()
+            except Wrong:  # of what the loop's variables are bound to
+                done = False
         if done:
             return
         self.state = start
@@ -92,12 +95,21 @@ class Lowering(Statements):
             count = next(t.count for t in self.schema.things if t.name == bound.name)
             name = bound.name
             return count, lambda i: Thing(name, 0, i) if i.const is None else Thing(name, int(i.const))
+        if isinstance(bound, Pack) and not _exact(bound):
+            return len(bound.items), lambda i: self.item(node, bound, i)
         array = self.stacked(node, bound) if isinstance(bound, Pack) else self.value(node, bound)
         if array.type.shape is None:
             raise self.wrong(node, "this cannot be looped over", "write `for i in range(CONST):`")
         if len(array.type.shape) == 1:
             return array.type.shape[0], lambda i: self.emit(node, "element", array, i, safe=True)
         return array.type.shape[0], lambda i: self.pick(node, array, i, 0)
+
+    def item(self, node: ast.expr, pack: Pack, index: Value) -> Bound:
+        """Of a tuple, one iteration at a time: in an array, floats would be rounded to 32 bits."""
+        if not isinstance(index.const, int):
+            fix = f"at most {MOST_UNROLLED} values; loop over an array: `for x in array((1.0, 2.0)):`"
+            raise self.wrong(node, "a tuple too long to loop over", fix)
+        return pack.items[index.const]
 
     # --- unrolled --------------------------------------------------------------------------------
 
@@ -116,3 +128,11 @@ class Lowering(Statements):
                 break
             self.state.skip = FALSE
         self.state.skip = self.state.stop = self.state.returned
+
+
+def _exact(pack: Pack) -> bool:
+    """Is a tuple, made an array, still what it was? Constant ints of 32 bits, or constant booleans, are."""
+    kinds = {type(item.const) if isinstance(item, Value) else None for item in pack.items}
+    if kinds == {bool}:
+        return True
+    return kinds == {int} and all(-(2**31) <= item.const < 2**31 for item in pack.items)  # type: ignore[union-attr]

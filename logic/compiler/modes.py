@@ -33,6 +33,8 @@ class Modes(ast.NodeTransformer):
             text = self.text(item.value)
             if text is None:
                 self.say(item, "the default of a mode is a string constant", 'write `mode: str = "search"`')
+            elif not is_mode(text):
+                self.say(item, "a mode is 1 to 64 printable characters", 'write `mode: str = "search"`')
             self.names[item.target.id] = [text or ""]  # type: ignore[union-attr]
         if not fields:
             return {}
@@ -74,6 +76,8 @@ class Modes(ast.NodeTransformer):
         text, names = self.text(node), self.names[field]
         if text is None:
             self.say(node, f"memory.{field} is a mode, this is not a string constant", ALLOWED)
+        elif not is_mode(text):
+            self.say(node, "a mode is 1 to 64 printable characters", "choose a short plain word")
         elif text not in names:
             hint = did_you_mean(text, names) or f"its modes are {', '.join(map(repr, names))}"
             self.say(node, f"memory.{field} is never {text!r}", hint)
@@ -109,6 +113,11 @@ class Modes(ast.NodeTransformer):
         if self.mode(node):
             self.say(node, f"memory.{node.attr} is a mode and no number", ALLOWED)
         return self.generic_visit(node)
+
+
+def is_mode(text: str) -> bool:
+    """Can a mode be called that?"""
+    return bool(text.strip()) and len(text) <= 64 and text.isprintable()
 
 
 def _fields(tree: ast.Module) -> Iterator[ast.AnnAssign]:

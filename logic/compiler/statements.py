@@ -12,7 +12,7 @@ from logic.compiler.bound import FALSE, MATH, POISON, TRUE, Bound, Broken, Frame
 from logic.compiler.build import identity
 from logic.compiler.diagnostics import did_you_mean
 from logic.compiler.effects import always_exits, assigned_names, find_function, may_exit
-from logic.compiler.hints import METHODS, WORDS
+from logic.compiler.hints import METHODS, NOT_HERE, WORDS
 from logic.compiler.ir import INT, INT_LIMIT, REASON, Type, Value
 from logic.compiler.probes import probe
 from logic.compiler.ranges import within
@@ -66,6 +66,7 @@ class Statements(Words):
 
     def statement(self, node: ast.stmt) -> None:
         """One statement; an error in it is reported and poisons what it would have assigned."""
+        self.here = self.frame.scope.file, node
         if self.tabling:
             self.meter.spend(3000.0)
         try:
@@ -86,6 +87,9 @@ class Statements(Words):
             self.recover(node)
 
     def recover(self, node: ast.stmt) -> None:
+        """Poison what the statement would have assigned; what is wrong has been said, or is said now."""
+        if not self.reporter.anything:
+            self.wrong(node, "this cannot be compiled", "write it in another way")
         for name in assigned_names([node]):
             self.state.locals[name] = POISON
         if isinstance(node, ast.Return):
@@ -228,14 +232,12 @@ class Statements(Words):
         raise self.not_callable(node, name)
 
     def not_callable(self, node: ast.Call, name: str) -> Wrong:
-        if name == "range":
-            return self.wrong(node, "range stands only in `for i in range(CONST):`", "use arange(n) for an array")
-        if name == "tunable":
-            return self.wrong(node, "tunable stands only at module level", "write `NAME = tunable(default, low, high)`")
+        if name in NOT_HERE:
+            return self.wrong(node, *NOT_HERE[name])
         if name in self.frame.scope.constants or name in self.frame.scope.predefined:
             return self.wrong(node, f"{name!r} is not a function", "remove the brackets")
         instead = WORDS.get(name) or self.near(name, self.frame.scope.functions, self.frame.scope.imported, ARITY)
-        return self.wrong(node, f"unknown function {name!r}", instead)
+        return self.wrong(node, f"unknown function {name!r}", instead or f"define it: `def {name}(...):`")
 
     def method_call(self, node: ast.Call, func: ast.Attribute) -> Bound:
         if isinstance(func.value, ast.Name) and func.value.id == "math" and self.expression(func.value) is MATH:

@@ -119,10 +119,18 @@ class Structure:
             self.say(node, f"{node.name!r} cannot name a function", "choose a plain ASCII name without type parameters")
         self.body(node.body)
 
-    def body(self, statements: list[ast.stmt]) -> None:
+    def body(self, statements: list[ast.stmt], in_loop: bool = False) -> None:
         for i, node in enumerate(statements):
             if not isinstance(node, _STATEMENTS):
                 self.refuse(node)
+            elif isinstance(node, (ast.Break, ast.Continue)):
+                if not in_loop:
+                    what = type(node).__name__.lower()
+                    self.say(node, f"{what} outside a loop", "write `return`, or remove the line")
+            elif isinstance(node, ast.If):
+                self.expression(node.test)
+                self.body(node.body, in_loop)
+                self.body(node.orelse, in_loop)
             elif isinstance(node, ast.Expr):
                 if not (is_docstring(node) and i == 0):
                     self.unused(node)
@@ -147,10 +155,6 @@ class Structure:
             self.target(node.target)
             self.operator(node, node.op)
             self.expression(node.value)
-        elif isinstance(node, ast.If):
-            self.expression(node.test)
-            self.body(node.body)
-            self.body(node.orelse)
         elif isinstance(node, ast.For):
             self.loop(node)
         elif isinstance(node, ast.Return) and node.value is not None:
@@ -161,13 +165,16 @@ class Structure:
             self.say(node.orelse[0], "else of a loop is not part of the language", "set a flag before break")
         self.target(node.target)
         self.expression(node.iter)
-        self.body(node.body)
+        self.body(node.body, True)
 
     def target(self, node: ast.expr) -> None:
         """A local name, memory.field, or a flat tuple of those."""
         if isinstance(node, ast.Tuple):
             for item in node.elts:
-                self.target(item) if not isinstance(item, ast.Tuple) else self.refuse(item)
+                if isinstance(item, ast.Tuple):
+                    self.say(item, "names inside names to unpack", "unpack in two steps")
+                else:
+                    self.target(item)
         elif isinstance(node, ast.Name):
             if not valid_name(node.id):
                 self.say(node, f"{node.id!r} cannot name a variable", "choose a plain ASCII name")

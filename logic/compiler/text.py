@@ -11,7 +11,7 @@ import sys
 import warnings
 
 from logic.compiler.diagnostics import Abort, Reporter
-from logic.compiler.limits import AST_NODES, INT_DIGITS, NESTING, SOURCE_CHARS
+from logic.compiler.limits import AST_NODES, INT_DIGITS, NESTING, OPERANDS, SOURCE_CHARS
 
 _LONG_NUMBER = re.compile(r"[0-9][0-9_]{400,}")
 # What people do not see, or see as something else than the parser does: control characters, other line ends,
@@ -82,9 +82,17 @@ def _measure(tree: ast.Module, file: str, reporter: Reporter) -> None:
             raise reporter.abort(
                 file, placed, f"more than {AST_NODES} syntax nodes", "move shared parts to the library"
             )
+        if isinstance(node, (ast.BoolOp, ast.Compare)) and operands(node) > OPERANDS:
+            message = f"a condition of more than {OPERANDS} parts"
+            raise reporter.abort(file, placed, message, "split it, or use an array and `any_of`, `all_of`")
         if isinstance(node, ast.Constant) and isinstance(node.value, int) and abs(node.value) >= 10**INT_DIGITS:
             raise reporter.abort(file, placed, "a number too long for the language", "numbers stay within 2**53")
         stack.extend((child, depth + 1, placed) for child in ast.iter_child_nodes(node))
+
+
+def operands(node: ast.BoolOp | ast.Compare) -> int:
+    """Parts of a condition."""
+    return len(node.values) if isinstance(node, ast.BoolOp) else 1 + len(node.comparators)
 
 
 def guarded_stack() -> int:

@@ -28,6 +28,14 @@ ARITY: dict[str, tuple[int, int]] = {
     "argmax_over": (2, 2), "matmul": (2, 2), "col_sums": (1, 1), "row_sums": (1, 1), "nearest": (2, 2),
 }  # fmt: skip
 OTHER_WORDS = ("range", "tunable", "Float", "Int", "Bool", "math")
+HABITS = {  # what a wrong number of arguments mostly means
+    "min": "of an array write `smallest(a)`", "max": "of an array write `largest(a)`",
+    "round": "write `round(x * 100.0) / 100.0` for two digits", "int": "write `int(x)` of a number",
+    "arange": "write `arange(n) + start`", "zeros": "give each side: `zeros(3, 4)`",
+    "array": "write `array((1.0, 2.0))`",
+    "argmax": "along an axis write `argmax_over(a, axis)`", "total": "along an axis write `sum_over(a, axis)`",
+    "clip": "write `clip(x, low, high)`", "where": "write `where(condition, a, b)`",
+}  # fmt: skip
 Nodes = list[ast.expr]
 
 
@@ -41,8 +49,9 @@ class ScalarWords(Subscripts):
         """A call of a predefined function."""
         fewest, most = ARITY[name]
         if not fewest <= len(node.args) <= most:
-            count = str(fewest) if fewest == most else f"{fewest} or more" if most == _ANY else f"{fewest} to {most}"
-            raise self.wrong(node, f"{name} takes {count} arguments, not {len(node.args)}", "see docs/language.md")
+            count = str(fewest) if fewest == most else f"{fewest} to {most}"
+            instead = HABITS.get(name) or f"arguments are given by position, {count} of them (docs/language.md)"
+            raise self.wrong(node, f"{name} takes {count} arguments, not {len(node.args)}", instead)
         method: Callable[[ast.Call, Nodes], Bound] = getattr(self, "word_" + name)
         return method(node, node.args)
 
@@ -55,7 +64,7 @@ class ScalarWords(Subscripts):
             known = ", ".join((*_MATH, "floor", "ceil", "pi"))
             raise self.wrong(node, f"math.{name} is not part of the language", f"there are: {known}")
         if len(node.args) != _MATH[name]:
-            raise self.wrong(node, f"math.{name} takes {_MATH[name]} arguments", "see docs/language.md")
+            raise self.wrong(node, f"math.{name} takes {_MATH[name]} arguments", "give them by position")
         values = [self.as_float(a, self.scalar(a)) for a in node.args]
         if name not in PORTABLE:
             return self.emit(node, name, *values)
@@ -115,7 +124,9 @@ class ScalarWords(Subscripts):
         axis = self.constant_int(node, "an axis")
         if not -axes <= axis < axes or axes < 2:
             raise self.wrong(
-                node, f"axis {axis} of {array.type}", "use total, largest or smallest for a vector" if axes < 2 else ""
+                node,
+                f"axis {axis} of {array.type}",
+                "use total, largest or smallest for a vector" if axes < 2 else f"axes are 0 to {axes - 1}",
             )
         return axis % axes
 
