@@ -30,9 +30,9 @@ QUESTION = (
     "- prediction: what will be measured if the hypothesis is right, so that it can turn out false",
     "- edit: whole functions, constants or Memory of policy.py, replaced, added or removed by name; nothing else can "
     "change",
-    "- locks: moments (seed, steps) that a revision must never unlearn, if any",
-    "- data requests: kinds of frames the eyes should learn from, if any",
-    "- lesson: what is known if the trial fails",
+    "- new_locks: moments (seed, step) that a revision must never unlearn, if any",
+    "- data_requests: kinds of frames the eyes should learn from, if any",
+    "- lesson: what is learnt if the trial fails",
 )
 
 
