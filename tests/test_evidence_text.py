@@ -129,6 +129,11 @@ def test_scores_come_with_interval_and_number_of_seeds() -> None:
     assert other == 'For comparison, "shipped": mean 864.'
 
 
+def test_a_summary_is_made_from_scores() -> None:
+    made = GateSummary.of([10, 30, 20, 20, 25, 15], 0.5)
+    assert (made.n, made.mean, made.low, made.high, made.worst_decile, made.hard) == (6, 20, 10, 30, 10, 0.5)
+
+
 def test_too_few_seeds_have_no_interval() -> None:
     told = history.scoreboard(Scoreboard({1: 5.0, 2: 6.0}))
     assert "not been played there" in told[0] and "interval unknown (too few), n 2" in told[1]

@@ -5,6 +5,7 @@ Knows: names and shapes. Does not know: how failures are found, told or drawn.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, NamedTuple
@@ -12,7 +13,9 @@ from typing import Any, NamedTuple
 from data_flywheel.episode import Episode
 from envs.protocol import Protocol
 from perception.scene import SceneSchema
+from supervisor import stats
 
+SIDE = 0.025  # error on either side of a 95 % interval
 Frames = Callable[[Episode, Sequence[int]], Sequence[Any]]  # (episode, steps) -> uint8[H, W, 3] for each step
 Blame = Callable[[Episode, int], str]  # (episode, step) -> whose failure it was, in words; "" when not known
 
@@ -58,6 +61,14 @@ class GateSummary:
     high: float
     worst_decile: float
     hard: float | None = None
+
+    @classmethod
+    def of(cls, scores: Sequence[float], hard: float | None = None) -> GateSummary:
+        """From finished episodes, at least one; the bounds are infinite where there are too few."""
+        values = [float(s) for s in scores]
+        mean = math.fsum(values) / len(values)
+        low, high = stats.lower_bound(values, SIDE), stats.upper_bound(values, SIDE)
+        return cls(len(values), mean, low, high, stats.worst_decile(values), hard)
 
 
 @dataclass(frozen=True)

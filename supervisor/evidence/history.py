@@ -9,13 +9,11 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from supervisor import stats
 from supervisor.budget import KINDS, UNKNOWN
-from supervisor.evidence.context import LockNote, Scoreboard
+from supervisor.evidence.context import GateSummary, LockNote, Scoreboard
 from supervisor.evidence.text import number, quoted, signed, table, word
 
 ACCEPT = "accept"
-SIDE = 0.025  # error on either side of a 95 % interval
 WORDS = 300  # characters of a hypothesis or a lesson
 
 
@@ -25,25 +23,22 @@ def scoreboard(board: Scoreboard) -> list[str]:
     if board.gate:
         g = board.gate
         hard = "" if g.hard is None else f", hard interventions and faults per 1000 decisions {number(g.hard, 3)}"
-        lines.append(
-            f"Gate seeds (never shown): mean {number(g.mean)}, 95 % interval [{number(g.low)}, {number(g.high)}], "
-            f"n {g.n}, worst decile {number(g.worst_decile)}{hard}."
-        )
+        lines.append(f"Gate seeds (never shown): {_figures(g)}{hard}.")
     else:
         lines.append("Gate seeds: the incumbent has not been played there yet.")
     if board.train:
         scores = [float(board.train[seed]) for seed in sorted(board.train)]
-        low, high = stats.lower_bound(scores, SIDE), stats.upper_bound(scores, SIDE)
-        known = math.isfinite(low) and math.isfinite(high)
-        interval = f"[{number(low)}, {number(high)}]" if known else "unknown (too few)"
-        lines.append(
-            f"Training seeds: mean {number(math.fsum(scores) / len(scores))}, 95 % interval {interval}, "
-            f"n {len(scores)}, worst decile {number(stats.worst_decile(scores))}, best {number(max(scores))}."
-        )
+        lines.append(f"Training seeds: {_figures(GateSummary.of(scores))}, best {number(max(scores))}.")
         each = (f"{seed}: {number(board.train[seed])}" for seed in sorted(board.train))
         lines.append(f"By seed: {', '.join(each)}.")
     lines += [f"For comparison, {quoted(name, 60)}: mean {number(mean)}." for name, mean in board.others.items()]
     return lines
+
+
+def _figures(g: GateSummary) -> str:
+    known = math.isfinite(g.low) and math.isfinite(g.high)
+    interval = f"[{number(g.low)}, {number(g.high)}]" if known else "unknown (too few)"
+    return f"mean {number(g.mean)}, 95 % interval {interval}, n {g.n}, worst decile {number(g.worst_decile)}"
 
 
 def locks(notes: Sequence[LockNote]) -> list[str]:
