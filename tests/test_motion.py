@@ -1,0 +1,75 @@
+"""Labels from motion, and old scenes drawn in a new paint: on a made-up game whose truth is known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from motion_kit import CELLS, SCHEMA, SHAPE, Play, black, paint, play, quilt
+
+from data_flywheel import motion, render
+
+OLD = play(500, 1, black())
+PAINTS = {"quilt": (quilt(), (200, 72, 72), 0.0), "faint": (black() + 100, (109, 109, 109), 0.0),
+          "snow": (black() + 40, (190, 190, 60), 8.0)}  # fmt: skip
+
+
+def found(name: str) -> tuple[Play, motion.Motion]:
+    field, ink, noise = PAINTS[name]
+    new = play(400, 2, field, ink, noise)
+    known = motion.priors(OLD.scenes, OLD.episodes, SCHEMA, SHAPE)
+    return new, motion.label(new.frames, new.episodes, SCHEMA, known)
+
+
+@pytest.mark.parametrize("name", PAINTS)
+def test_trusted_labels_are_right_and_most_frames_have_one(name: str) -> None:
+    new, got = found(name)
+    for k, (spec, start) in enumerate(motion.slots(SCHEMA)):
+        truth, rows = new.scenes[:, start : start + 8], got.trust[:, k]
+        assert rows.sum() > 0.55 * (truth[:, 0] > 0).sum(), spec.name
+        assert (truth[rows, 0] > 0).mean() > 0.99, spec.name  # nothing is trusted that is not there
+        away = np.abs(got.scenes[rows, start + 1 : start + 3] - truth[rows, 1:3]).max(1)
+        assert (away <= 2.0).mean() > 0.97 and np.median(away) < 0.6, spec.name
+
+
+def test_a_still_picture_gives_no_flying_thing() -> None:
+    still = np.repeat(play(2, 2, quilt()).frames[:1], 60, 0)
+    known = motion.priors(OLD.scenes, OLD.episodes, SCHEMA, SHAPE)
+    got = motion.label(still, np.zeros(60, np.int64), SCHEMA, known)
+    assert not got.trust[:, 0].any()
+
+
+def test_noise_alone_is_not_trusted() -> None:
+    r = np.random.default_rng(0)
+    snow = np.clip(r.normal(100, 20, (80, *SHAPE, 3)), 0, 255).astype(np.uint8)
+    known = motion.priors(OLD.scenes, OLD.episodes, SCHEMA, SHAPE)
+    assert motion.label(snow, np.zeros(80, np.int64), SCHEMA, known).trust[:, 0].mean() < 0.03
+
+
+def test_priors_know_places_sizes_and_what_never_moves() -> None:
+    ball, bat = motion.priors(OLD.scenes, OLD.episodes, SCHEMA, SHAPE)
+    assert ball.size == (2, 4) and bat.size == (16, 4) and bat.fixed == (None, 72.0) and ball.fixed == (None, None)
+    assert ball.speed >= 4 and not bat.places[40].any() and bat.places[72].any()
+
+
+@pytest.mark.parametrize("name", PAINTS)
+def test_cells_are_read_off_change(name: str) -> None:
+    new, _ = found(name)
+    labels, full, empty = render.cells_of(new.frames, new.episodes, SCHEMA)
+    assert (labels == new.scenes[:, CELLS]).mean() > 0.985
+    assert np.abs(full[13, 10] - empty[13, 10]).max() > 5
+
+
+@pytest.mark.parametrize("name", ["quilt", "faint"])
+def test_a_rendered_scene_is_the_frame_the_game_would_have_shown(name: str) -> None:
+    field, ink, _ = PAINTS[name]
+    new, got = found(name)
+    known, _ = render.learn(new.frames, new.episodes, got, SCHEMA)
+    scene = np.zeros(SCHEMA.size, np.float32)
+    scene[CELLS] = new.scenes[-1, CELLS]
+    true = paint(scene, 51.0, 47.0, 33.0, field, ink)
+    made = render.render(known, scene, SCHEMA, np.random.default_rng(0))
+    wrong = (np.abs(made.astype(int) - true).max(2) > 6).mean()
+    assert wrong < 0.01
+    assert (made[45:49, 50:52] == true[45:49, 50:52]).all() and (made[70:74, 25:41] == true[70:74, 25:41]).all()
+    scene[SCHEMA.slot("ball", 0).start] = 0
+    assert (render.render(known, scene, SCHEMA, np.random.default_rng(0))[45:49, 50:52] != made[45:49, 50:52]).any()
