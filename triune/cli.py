@@ -25,7 +25,7 @@ COMMANDS = {
     "check": "is this task folder sound: schema, eyes, policy, safety",
     "explain": "why the system did what it did at one step",
     "lock": "keep a recorded moment, or a score floor, from being lost unnoticed",
-    "report": "a self-contained report.html of an evaluation",
+    "report": "a self-contained report.html of an evaluation or an improve run",
     "improve": "revise the policy from its own replays, and keep only what is proven better",
     "discover": "which RAM bytes draw which pixels",
     "collect": "record labelled frames for training",

@@ -1,4 +1,4 @@
-"""`triune report RUN`: the page of an evaluation that was made before."""
+"""`triune report RUN`: the page of an evaluation, or of an improve run, that was made before."""
 
 from __future__ import annotations
 
@@ -12,16 +12,38 @@ from triune.console import Console
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The run and the file."""
-    parser.add_argument("run", help="a run's folder, or a task: its newest run")
+    parser.add_argument("run", help="a run's folder (of eval or improve), or a task: its newest evaluation")
     parser.add_argument("--out", metavar="HTML", help="default: report.html in the run's folder")
+    parser.add_argument("--no-replays", action="store_true", help="improve runs: play nothing for the page")
 
 
 def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     """Payload: `report`, the file, and the mean."""
+    folder = Path(args.run)
+    out = common.out_file(args.out, ".html") if args.out else None
+    if (folder / "events.jsonl").is_file():
+        return _improve(folder, out, not args.no_replays, console)
+    return _evaluation(args, folder, out, console)
+
+
+def _improve(folder: Path, out: Path | None, replays: bool, console: Console) -> dict[str, Any]:
+    """The page of an improve run. `mean` is the incumbent's."""
+    from triune.improve_report import write_improve_report
+    from triune.improve_report.figures import level
+
+    written = write_improve_report(folder, out, console, replays)
+    score = level(written.run, written.run.chain[-1].policy)
+    console.say(f"report     {written.path}")
+    return {
+        "run": str(folder), "report": str(written.path), "mean": score.mean if score else None,
+        "trials": len(written.run.trials), "accepted": len(written.run.chain) - 1, "replays": written.replays,
+    }  # fmt: skip
+
+
+def _evaluation(args: argparse.Namespace, folder: Path, out: Path | None, console: Console) -> dict[str, Any]:
     from triune.report import write_report
     from triune.runs import Run, latest
 
-    folder = Path(args.run)
     if not folder.is_dir() or (folder / "system.toml").is_file():
         from envs.spec import load_spec
 
@@ -29,7 +51,7 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
         common.load_system(args)
         folder = latest(load_spec(args.run).name)
     found = Run.read(folder)
-    out = write_report(found, common.out_file(args.out, ".html") if args.out else None, console)
+    out = write_report(found, out, console)
     result = found.result()
     console.say(f"report     {out}")
     return {"run": str(found.path), "report": str(out), "mean": result.mean if result else None}
