@@ -10,7 +10,6 @@ null when absent; a grid is a list of its rows as text, "1" for a cell that is t
 from __future__ import annotations
 
 import difflib
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -28,6 +27,7 @@ from perception.scene import GaugeSpec, GridSpec, SceneSchema, ThingSpec
 RANK = {"person": 5, "causal": 4, "segmentation": 4, "teacher": 3, "agreement": 2, "temporal": 1, "model": 0}
 VERDICTS = ("", "accept", "reject")  # of a person, on the whole frame; "" corrects some parts and leaves it open
 SLACK = 1e-3  # px a box may lie outside the frame: rounding of float32
+_HUGE = 1e9
 _LONGEST = 400  # characters of a name or note
 _SPLIT_OF_TEN = ("train",) * 8 + ("val", "test")
 
@@ -194,7 +194,8 @@ def _check_cells(spec: GridSpec, value: Any) -> list[str]:
 
 
 def _finite(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    """A number of sane size; comparing also turns away NaN, and whole numbers beyond any float."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and -_HUGE < value < _HUGE
 
 
 def values_of(schema: SceneSchema, vector: NDArray[np.float32], parts: Sequence[str] | None = None) -> Values:

@@ -149,9 +149,12 @@ class EpisodeFrames:
     def refs(self) -> Iterator[FrameRef]:
         """Every frame of every episode."""
         for name in self._paths:
-            seed = self.episode(name).meta["seed"]
             for step in range(len(self._stack(name))):
-                yield FrameRef.of(self._frame(name, step), name, step, seed)
+                yield self.ref(name, step)
+
+    def ref(self, name: str, step: int) -> FrameRef:
+        """The reference of one frame of one episode."""
+        return FrameRef.of(self._frame(name, step), name, step, self.episode(name).meta["seed"])
 
     def rgb(self, ref: FrameRef) -> U8:
         """Pixels of one frame."""

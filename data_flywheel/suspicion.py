@@ -6,34 +6,45 @@ words for people; below `FLOOR` nothing is said.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from data_flywheel.labels import FrameRef
+from data_flywheel.labels_frames import DatasetFrames, EpisodeFrames
 from data_flywheel.review_queue import Suspicion
 from perception.scene import SceneSchema
 
 FLOOR = 0.05
 _REACH = 4.0  # px beyond a thing's top speed that make a jump certain
 
+U8 = NDArray[np.uint8]
 Vector = NDArray[np.float32]
 
 
-def suspicions(
-    schema: SceneSchema, ref: FrameRef, belief: Vector, label: Vector | None = None, before: Vector | None = None
-) -> Iterator[Suspicion]:
-    """What is odd about one frame. `label`: what another annotator says of it; `before`: the eyes' Scene a step ago."""
-    seen = tuple(float(v) for v in belief)
+def measures(
+    schema: SceneSchema, belief: Vector, label: Vector | None = None, before: Vector | None = None
+) -> list[tuple[str, float, str]]:
+    """Reason, score, words for all that is odd about what the eyes saw.
+
+    label: what another annotator says of the frame; before: the eyes' Scene a step ago.
+    """
     found = [("low sure", *doubt(schema, belief))]
     if label is not None:
         found.append(("disagreement", *disagreement(schema, belief, label)))
     if before is not None:
         found.append(("tracker residual", *jump(schema, before, belief)))
-    for reason, score, detail in found:
-        if score >= FLOOR:
-            yield Suspicion(ref, reason, round(score, 6), detail, seen)
+    return [(reason, round(score, 6), words) for reason, score, words in found if score >= FLOOR]
+
+
+def suspicions(
+    schema: SceneSchema, ref: FrameRef, belief: Vector, label: Vector | None = None, before: Vector | None = None
+) -> Iterator[Suspicion]:
+    """`measures` of one frame, for a queue."""
+    seen = tuple(float(v) for v in belief)
+    for reason, score, words in measures(schema, belief, label, before):
+        yield Suspicion(ref, reason, score, words, seen)
 
 
 def doubt(schema: SceneSchema, belief: Vector) -> tuple[float, str]:
@@ -41,7 +52,7 @@ def doubt(schema: SceneSchema, belief: Vector) -> tuple[float, str]:
     worst = (0.0, "")
     for name, index in _slots(schema):
         sure = float(belief[schema.slot(name, index)][7])
-        worst = max(worst, (1 - abs(2 * min(max(sure, 0.0), 1.0) - 1), f"{name} {sure:.0%} sure"))
+        worst = max(worst, (1 - abs(2 * min(max(sure, 0.0), 1.0) - 1), f"{name} {100 * sure:.0f} % sure"))
     return worst
 
 
@@ -84,3 +95,23 @@ def _boxes(schema: SceneSchema, name: str, vector: Vector) -> list[Vector]:
     count = next(thing.count for thing in schema.things if thing.name == name)
     slots = [vector[schema.slot(name, i)] for i in range(count)]
     return sorted((slot[1:5] for slot in slots if slot[0] > 0.5), key=lambda box: (float(box[0]), float(box[1])))
+
+
+def of_dataset(schema: SceneSchema, frames: DatasetFrames, look: Callable[[U8], Vector]) -> Iterator[Suspicion]:
+    """Suspicions about every frame that may teach. `look`: the eyes, uint8[H, W, 3] -> Scene vector."""
+    for ref in frames.refs():
+        if ref.split != "test":
+            yield from suspicions(schema, ref, look(frames.rgb(ref)), frames.vector(ref))
+
+
+def of_episodes(schema: SceneSchema, frames: EpisodeFrames) -> Iterator[Suspicion]:
+    """Suspicions about every step of recorded play, from the scenes that were acted on.
+
+    A frame's pixels are fetched only when its scenes are odd, because most are not.
+    """
+    for name in frames.names():
+        scenes = frames.episode(name).scenes
+        for step in range(len(scenes)):
+            before = scenes[step - 1] if step else None
+            if measures(schema, scenes[step], before=before):
+                yield from suspicions(schema, frames.ref(name, step), scenes[step], before=before)

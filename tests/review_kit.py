@@ -10,7 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from data_flywheel.labels import Label, values_of
 from data_flywheel.labels_frames import DatasetFrames
+from data_flywheel.labels_store import LabelStore
 from data_flywheel.plan import Job
 from data_flywheel.record import make_shard
 from data_flywheel.review_queue import ReviewQueue, Suspicion
@@ -53,3 +55,14 @@ def spoilt(vector: np.ndarray, start: int) -> np.ndarray:
     other = vector.copy()
     other[start + 1] += 3
     return other
+
+
+def seeded(store: LabelStore, folder: Path, queue: ReviewQueue) -> None:
+    """The teacher's labels of the queue's frames; on two of them, a causal mask says something else about the ball."""
+    frames, start = DatasetFrames(folder), store.schema.slot("ball").start
+    refs = [item.frame for item in queue.items]
+    store.add(frames.labels(store.schema, refs))
+    there = [ref for ref in refs if frames.vector(ref)[start] > 0][:2]
+    for ref in there:
+        other = values_of(store.schema, spoilt(frames.vector(ref), start), ["ball"])
+        store.add([Label(ref, "causal", "mask of byte 49", other, 0.9, "1")])

@@ -1,0 +1,118 @@
+"""`triune review TASK`: a page on this machine where people look at suspicious frames and correct their labels."""
+
+from __future__ import annotations
+
+import argparse
+import threading
+import webbrowser
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from triune.commands import collect, common
+from triune.console import Console
+from triune.errors import TriuneError
+
+if TYPE_CHECKING:
+    from data_flywheel.review_queue import ReviewQueue
+    from triune.review.desk import Desk
+    from triune.system import System
+
+MOST = 200
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Task, frames, labels, server."""
+    common.add_task(parser, trust=False)
+    parser.add_argument("--queue", metavar="FILE", help="the frames to look at, in order (default: made from --data)")
+    parser.add_argument(
+        "--data", metavar="FOLDER",
+        help="a collected data set, or recorded episodes, to take suspicious frames from (default runs/data/TASK)",
+    )  # fmt: skip
+    parser.add_argument("--labels", metavar="FOLDER", help="where labels are kept, default runs/labels/TASK")
+    parser.add_argument("--who", default="reviewer", metavar="NAME", help="your name in the labels, default reviewer")
+    parser.add_argument(
+        "--most", type=common.positive, default=MOST, metavar="N", help=f"frames taken from --data, default {MOST}"
+    )
+    parser.add_argument("--port", type=int, default=0, metavar="N", help="default: any free one")
+    parser.add_argument("--no-open", action="store_true", help="print the address, start no browser")
+
+
+def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
+    """Payload: counts of open, edited, accepted and rejected frames, conflicts, problems, folder of the labels."""
+    from triune.review.server import ReviewServer
+
+    system = common.load_system(args)
+    desk = open_desk(system, args, console)
+    for problem in desk.store.problems:
+        console.log(f"damaged    {problem}")
+    with ReviewServer(desk, args.port) as server:
+        console.log(f"open       {server.url}   (Ctrl-C ends; everything is saved)")
+        if not args.no_open:
+            threading.Thread(target=webbrowser.open, args=(server.url,), daemon=True).start()
+        try:
+            server.serve_forever(poll_interval=0.1)
+        except KeyboardInterrupt:
+            console.log("")
+    summary = desk.summary()
+    console.say(
+        f"{summary['done']} of {summary['total']} frames reviewed: {summary['accepted']} accepted, "
+        f"{summary['rejected']} rejected, {summary['edited']} corrected but open; labels in {desk.store.folder}"
+    )
+    return {"task": system.name, "labels": str(desk.store.folder), **summary}
+
+
+def open_desk(system: System, args: argparse.Namespace, console: Console) -> Desk:
+    """Queue, labels and frames; DataError or TriuneError says what is missing and how to get it."""
+    from data_flywheel.labels_frames import DatasetFrames, Places, open_frames
+    from data_flywheel.labels_store import LabelStore
+    from data_flywheel.review_queue import ReviewQueue
+    from triune.review.desk import Desk
+
+    queue = ReviewQueue.load(args.queue) if args.queue else None
+    folders = [args.data] if args.data else list(queue.data) if queue else [str(collect.data_folder(system.name))]
+    sources = [open_frames(folder, system.spec) for folder in folders]
+    if queue is None:
+        queue = make_queue(system, sources[0], folders[0], args.most, console)
+    size = (system.spec.env.height, system.spec.env.width)
+    folder = Path(args.labels or f"runs/labels/{system.name}")
+    store = LabelStore.create(folder, system.name, system.schema, size)
+    desk = Desk(queue, store, Places(sources), args.who, system.spec.title)
+    for source in sources:
+        if isinstance(source, DatasetFrames):
+            _keep_teacher(desk, source)
+    return desk
+
+
+def make_queue(system: System, source: Any, folder: str, most: int, console: Console) -> ReviewQueue:
+    """The most suspicious frames of a data set or of recorded episodes, by what the eyes say of them."""
+    from data_flywheel.labels_frames import DatasetFrames
+    from data_flywheel.review_queue import ReviewQueue
+    from data_flywheel.suspicion import of_dataset, of_episodes
+
+    console.log(f"looking for suspicious frames in {folder}")
+    if isinstance(source, DatasetFrames):
+        found = of_dataset(system.schema, source, system.eyes().look)
+    else:
+        found = of_episodes(system.schema, source)
+    queue = ReviewQueue.build(system.name, system.schema, found, [folder], most)
+    if not queue.items:
+        raise TriuneError(
+            f"{folder}: nothing suspicious in it (left out: {queue.left_out}); name a --queue of your own"
+        )
+    return queue
+
+
+def _keep_teacher(desk: Desk, source: Any) -> None:
+    """Enter a data set's own labels of the queue's frames, once, so that people see them and rows can be traced."""
+    from data_flywheel.errors import DataError
+
+    refs = []
+    for item in desk.queue.items:
+        try:
+            source.vector(item.frame)
+        except DataError:
+            continue  # of another place, or its shard is damaged: the page says so
+        refs.append(item.frame)
+    labels = source.labels(desk.schema, refs)
+    known = {(e.frame, e.who) for ref in refs for e in desk.store.standing(ref)}
+    desk.store.add([label for label in labels if (label.frame, label.who) not in known])
