@@ -1,8 +1,4 @@
-"""An improve run without a game: scripted answers, scores that follow from the text and the seed, no clock.
-
-Run as `python -m tests.improve_kit HOME FOLDER TRIALS [STRIKE HOW]`: starts or goes on with a run, and with STRIKE
-kills itself at its STRIKE-th system call that changes a file (see events_kit).
-"""
+"""An improve run without a game: scripted answers, scores that follow from the text and the seed, no clock."""
 
 from __future__ import annotations
 
@@ -10,7 +6,6 @@ import hashlib
 import json
 import random
 import re
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -221,15 +216,3 @@ def ledger(home: Path, folder: Path) -> dict[str, Any]:
             files[str(path.relative_to(folder))] = path.read_bytes()
     judged = [dict(e.data) for e in read(home / "events.jsonl") if e.kind in ("trial.judged", "policy.accepted")]
     return {"files": files, "judged": judged}
-
-
-def main(home: str, folder: str, seed: str, trials: str, strike: str = "0", how: str = "before") -> None:
-    if int(strike):
-        from tests.events_kit import arm
-
-        arm(int(strike), how)
-    improve(Path(home), Path(folder), Scripted(script(int(seed), int(trials))), trials=int(trials))
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])
