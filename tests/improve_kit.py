@@ -17,6 +17,7 @@ from supervisor.events import EventLog
 from supervisor.gate import GateConfig
 from supervisor.loop import Ended, Loop
 from supervisor.loop_types import Parts, Settings, Situation
+from supervisor.projection import read_lines
 from supervisor.protocols import Compiled, Reply, Request, Score, Section, Usage
 
 ROOT_POLICY = '''"""Hold still."""
@@ -216,3 +217,25 @@ def ledger(home: Path, folder: Path) -> dict[str, Any]:
             files[str(path.relative_to(folder))] = path.read_bytes()
     judged = [dict(e.data) for e in read(home / "events.jsonl") if e.kind in ("trial.judged", "policy.accepted")]
     return {"files": files, "judged": judged}
+
+
+class Place:
+    """A task's folder and runs on it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.folder = path, make_folder(path / "task")
+
+    def run(self, answers: Sequence[str], run: str = "run", **more: Any) -> Ended:
+        return improve(self.path / run, self.folder, Scripted(answers), trials=more.pop("trials", len(answers)), **more)
+
+    @property
+    def policy(self) -> str:
+        return (self.folder / "policy.py").read_text()
+
+    @property
+    def lines(self) -> list[dict[str, Any]]:
+        return read_lines(self.folder)
+
+
+def verdicts(ended: Ended) -> list[tuple[str, str]]:
+    return [(t.verdict["kind"], t.verdict["stage"]) for t in ended.state.trials if t.verdict]

@@ -4,28 +4,26 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
 from improve_kit import (
     ROOT_POLICY,
     FakeArena,
+    Place,
     Scripted,
     answer,
     constant,
     hashes,
     improve,
     ledger,
-    make_folder,
     script,
+    verdicts,
 )
 
 from supervisor.errors import SupervisorError
 from supervisor.events import LogDamaged, read
-from supervisor.loop import Ended, held
-from supervisor.projection import read_lines
+from supervisor.loop import held
 from supervisor.proposers.replay import ReplayProposer, recording
 from supervisor.protocols import ProposerError, Reply, Request
 
@@ -39,31 +37,9 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "fsync", lambda descriptor: None)
 
 
-class Place:
-    """A task's folder and runs on it."""
-
-    def __init__(self, path: Path) -> None:
-        self.path, self.folder = path, make_folder(path / "task")
-
-    def run(self, answers: Sequence[str], run: str = "run", **more: Any) -> Ended:
-        return improve(self.path / run, self.folder, Scripted(answers), trials=more.pop("trials", len(answers)), **more)
-
-    @property
-    def policy(self) -> str:
-        return (self.folder / "policy.py").read_text()
-
-    @property
-    def lines(self) -> list[dict[str, Any]]:
-        return read_lines(self.folder)
-
-
 @pytest.fixture
 def place(tmp_path: Path) -> Place:
     return Place(tmp_path)
-
-
-def verdicts(ended: Ended) -> list[tuple[str, str]]:
-    return [(t.verdict["kind"], t.verdict["stage"]) for t in ended.state.trials if t.verdict]
 
 
 def test_a_better_child_replaces_the_policy(place: Place) -> None:

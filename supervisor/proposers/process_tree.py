@@ -55,7 +55,7 @@ def _stop(number: int, frame: object) -> None:
 def _run(command: list[str], deadline: float, cap: int, output: str) -> dict[str, int | None]:
     """Until the command itself has ended; what it has started besides is not waited for."""
     size = 0
-    with open(output, "wb") as file:
+    with open(output, "wb", buffering=0) as file:  # a kill loses nothing of it
         child = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True
         )
