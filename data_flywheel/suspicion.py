@@ -52,7 +52,7 @@ def doubt(schema: SceneSchema, belief: Vector) -> tuple[float, str]:
     worst = (0.0, "")
     for name, index in _slots(schema):
         sure = float(belief[schema.slot(name, index)][7])
-        worst = max(worst, (1 - abs(2 * min(max(sure, 0.0), 1.0) - 1), f"{name} {100 * sure:.0f} % sure"))
+        worst = _worse(worst, (1 - abs(2 * min(max(sure, 0.0), 1.0) - 1), f"{name} {100 * sure:.0f} % sure"))
     return worst
 
 
@@ -65,14 +65,14 @@ def disagreement(schema: SceneSchema, belief: Vector, label: Vector) -> tuple[fl
     for thing in schema.things:
         ours, theirs = (_boxes(schema, thing.name, v) for v in (belief, label))
         if len(ours) != len(theirs):
-            worst = max(worst, (1.0, f"{len(ours)} {thing.name} seen, {len(theirs)} labelled"))
+            worst = _worse(worst, (1.0, f"{len(ours)} {thing.name} seen, {len(theirs)} labelled"))
             continue
         for a, b in zip(ours, theirs, strict=True):
             gap = float(np.abs(a[:2] - b[:2]).max())
-            worst = max(worst, (min(1.0, gap / max(1.0, *thing.size)), f"{thing.name} {gap:.1f} px apart"))
+            worst = _worse(worst, (min(1.0, gap / max(1.0, *thing.size)), f"{thing.name} {gap:.1f} px apart"))
     for grid in schema.grids:
         cells = (belief[schema.grid(grid.name)] > 0.5) != (label[schema.grid(grid.name)] > 0.5)
-        worst = max(worst, (min(1.0, float(cells.sum()) / grid.cols), f"{int(cells.sum())} {grid.name} differ"))
+        worst = _worse(worst, (min(1.0, float(cells.sum()) / grid.cols), f"{int(cells.sum())} {grid.name} differ"))
     return worst
 
 
@@ -83,8 +83,12 @@ def jump(schema: SceneSchema, before: Vector, after: Vector) -> tuple[float, str
         a, b = before[schema.slot(thing.name)], after[schema.slot(thing.name)]
         if thing.count == 1 and a[0] > 0.5 and b[0] > 0.5:
             excess = float(np.abs(b[1:3] - a[1:3]).max()) - thing.max_speed
-            worst = max(worst, (min(1.0, max(0.0, excess / _REACH)), f"{thing.name} jumped {excess:.1f} px too far"))
+            worst = _worse(worst, (min(1.0, max(0.0, excess / _REACH)), f"{thing.name} jumped {excess:.1f} px too far"))
     return worst
+
+
+def _worse(one: tuple[float, str], other: tuple[float, str]) -> tuple[float, str]:
+    return other if other[0] > one[0] else one
 
 
 def _slots(schema: SceneSchema) -> Sequence[tuple[str, int]]:

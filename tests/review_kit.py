@@ -1,14 +1,23 @@
-"""Real frames to review: a small data set, as collected, with what the shipped eyes see on them.
-
-Also a client of the review server, and the way to start `triune review` as a user does.
+"""Real frames to review (a small data set, as collected, with what the shipped eyes see on them), a client of the
+review server, and the way to start `triune review` as a user does.
 """
 
 from __future__ import annotations
 
+import http.client
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import numpy as np
+from cli_kit import ROOT
 
 from data_flywheel.labels import Label, values_of
 from data_flywheel.labels_frames import DatasetFrames
@@ -21,6 +30,8 @@ from data_flywheel.suspicion import suspicions
 from data_flywheel.teachers import load_teacher
 from envs.spec import load_spec
 from perception.runtime import Eyes
+from triune.review.desk import Desk
+from triune.review.server import ReviewServer
 
 SEEDS = (3, 850, 950)  # train, val, test
 
@@ -66,3 +77,79 @@ def seeded(store: LabelStore, folder: Path, queue: ReviewQueue) -> None:
     for ref in there:
         other = values_of(store.schema, spoilt(frames.vector(ref), start), ["ball"])
         store.add([Label(ref, "causal", "mask of byte 49", other, 0.9, "1")])
+
+
+def desk_of(folder: Path, labels: Path, queue: ReviewQueue, task: str = "pong", who: str = "reviewer") -> Desk:
+    """A desk with everything on it."""
+    store = LabelStore.create(labels, task, load_teacher(task).schema, (210, 160))
+    if not store.frames():
+        seeded(store, folder, queue)
+    return Desk(queue, store, DatasetFrames(folder), who)
+
+
+@contextmanager
+def serving(desk: Desk) -> Iterator[Client]:
+    """A client of a server in this process."""
+    with ReviewServer(desk) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        try:
+            yield Client(server.url)
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+class Client:
+    """Asks a review server, as a page would."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.host, self.base = urlsplit(url).netloc, urlsplit(url).path
+
+    def raw(
+        self, path: str, method: str = "GET", body: bytes | None = None, **headers: str
+    ) -> tuple[int, dict[str, str], bytes]:
+        """Status, headers (names in lower case), body; `path` is the whole of it."""
+        connection = http.client.HTTPConnection(self.host, timeout=30)
+        try:
+            connection.request(method, path, body, {k.replace("_", "-"): v for k, v in headers.items()})
+            answer = connection.getresponse()
+            return answer.status, {k.lower(): v for k, v in answer.getheaders()}, answer.read()
+        finally:
+            connection.close()
+
+    def get(self, name: str) -> Any:
+        """The JSON of an answer that must be good."""
+        status, _, data = self.raw(self.base + name)
+        assert status == 200, data
+        return json.loads(data)
+
+    def post(self, name: str, **body: Any) -> tuple[int, Any]:
+        """Status and JSON."""
+        data = json.dumps(body).encode()
+        status, _, answer = self.raw(self.base + name, "POST", data, Content_Type="application/json")
+        return status, json.loads(answer)
+
+    def save(self, index: int, verdict: str = "", values: Any = None, revision: str | None = None) -> tuple[int, Any]:
+        """One action, on the present revision unless another is named."""
+        if revision is None:
+            revision = self.get(f"frame/{index}")["revision"]
+        return self.post("save", index=index, revision=revision, verdict=verdict, values=values or {})
+
+
+def started(*words: str) -> tuple[subprocess.Popen[str], Client]:
+    """`triune review WORDS --no-open`, once it serves."""
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "triune", "review", *words, "--no-open"]
+    process = subprocess.Popen(
+        command, cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    assert process.stderr is not None
+    told = []
+    for line in process.stderr:
+        told.append(line)
+        if line.startswith("open "):
+            return process, Client(line.split()[1])
+    process.wait()
+    raise AssertionError(f"it did not start: {told}")
