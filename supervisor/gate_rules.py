@@ -102,25 +102,24 @@ def early_reject(pairs: Sequence[Pair], stage: Stage, config: GateConfig) -> Ver
     return Verdict("reject", stage, (f"worse after {len(pairs)} seeds (p {p:.3f})",), figures(stage, pairs))
 
 
-def look(
-    pairs: Sequence[Pair], stage: Stage, i: int, config: GateConfig
-) -> Verdict | Literal["better", "more"]:  # fmt: skip
+def look(pairs: Sequence[Pair], stage: Stage, i: int, config: GateConfig) -> Verdict | Literal["better", "more"]:
     """Judge the selecting block at look `i`."""
-    diff = differences(pairs)
-    numbers = figures("full", pairs)
     harm = harms(pairs, config.harm_level)
     if harm:
-        return Verdict("reject", stage, harm, numbers)
+        return Verdict("reject", stage, harm, figures("full", pairs))
     if better(pairs, config.spend[i]):
         return "better"
-    p = stats.p_greater(diff)
-    if not any(diff):
-        return Verdict("reject", stage, (f"every one of {len(diff)} seeds gave the same score",), numbers)
-    if p > config.hopeful[i]:
-        return Verdict("reject", stage, (f"not better after {len(diff)} seeds (p {p:.3f})",), numbers)
-    if i + 1 < len(config.looks):
+    n, p = len(pairs), stats.p_greater(differences(pairs))
+    last = i + 1 == len(config.looks)
+    if p <= config.hopeful[i] and not last:
         return "more"
-    return Verdict("indecisive", stage, (f"promising, but undecided after {len(diff)} seeds (p {p:.3f})",), numbers)
+    if not any(differences(pairs)):
+        kind, why = "reject", f"every one of {n} seeds gave the same score"
+    elif p > config.hopeful[i]:
+        kind, why = "reject", f"not better after {n} seeds (p {p:.3f})"
+    else:
+        kind, why = "indecisive", f"promising, but undecided after {n} seeds (p {p:.3f})"
+    return Verdict(kind, stage, (why,), figures("full", pairs))  # type: ignore[arg-type]
 
 
 def confirm_size(pairs: Sequence[Pair], config: GateConfig) -> int:

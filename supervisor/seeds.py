@@ -6,7 +6,7 @@ Does not know scores or policies; children and parents are names here. Time is p
 Rotation. A parent keeps one block for selecting children for `TENURE` children, so that its own scores are played once
 and used many times; then it gets the next. A confirmation block is fresh: never opened for this child or for its parent
 in any role, as parent or as the child it once was. Among the blocks that may be opened, the least used comes first.
-A parent that has seen all 30 blocks gets back the one it has not seen for the longest time.
+A parent that has seen all 20 blocks gets back the one it has not seen for the longest time.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ TRAIN = range(0, 1000)  # the proposer sees replays of these
 GATE = range(1000, 10_000)  # scores only
 AUDIT = range(10_000, 20_000)  # once per release
 FORBIDDEN = 900_000  # seeds from here on are nobody's
-BLOCK = 300  # gate seeds come in blocks of this many: what the last look of the gate needs
+BLOCK = 450  # gate seeds come in blocks of this many: what the last look of the gate needs
 AUDIT_BLOCK = 100
 TENURE = 10  # children of one parent that one block selects
 

@@ -55,25 +55,26 @@ def _odd(words: NDArray[np.int64]) -> NDArray[np.bool_]:
 
 
 def subset_means(differences: ArrayLike) -> Floats:
-    """Sorted means of the subsets of `differences`."""
-    values = np.asarray(differences, np.float64)
-    table = subsets(len(values)).astype(np.float64)
-    return np.sort(table @ values / table.sum(axis=1))
+    """Sorted means of the subsets of `differences`; read-only."""
+    return _means(tuple(np.asarray(differences, np.float64).tolist()))
+
+
+@lru_cache(maxsize=256)
+def _means(differences: tuple[float, ...]) -> Floats:
+    table = subsets(len(differences)).astype(np.float64)
+    means = np.sort(table @ np.asarray(differences) / table.sum(axis=1))
+    means.flags.writeable = False
+    return means
 
 
 def p_greater(differences: Sequence[float]) -> float:
     """One-sided sign-flip p-value against "the mean is not above zero". Ties and zeros count against."""
-    return _p_greater(tuple(map(float, differences)))
-
-
-@lru_cache(maxsize=4096)
-def _p_greater(differences: tuple[float, ...]) -> float:
     values = np.asarray(differences, np.float64)
     if not values.any():
         return 1.0
     means = subset_means(values)
     edge = SLACK * float(np.abs(values).max())
-    return (1 + int(np.count_nonzero(means <= edge))) / (len(means) + 1)
+    return (1 + int(np.searchsorted(means, edge, "right"))) / (len(means) + 1)
 
 
 def lower_bound(differences: ArrayLike, level: float) -> float:
@@ -81,17 +82,20 @@ def lower_bound(differences: ArrayLike, level: float) -> float:
 
     Above zero exactly when `p_greater(differences) <= level` (up to rounding).
     """
-    values = np.asarray(differences, np.float64)
-    if not len(values):
-        return -np.inf
-    means = subset_means(values)
-    below = int(np.floor(level * (len(means) + 1) + SLACK)) - 1
-    return float(means[below]) if below >= 0 else -np.inf
+    return _ends(differences, level)[0]
 
 
 def upper_bound(differences: ArrayLike, level: float) -> float:
     """Upper end of the same interval; +inf when n is too small."""
-    return -lower_bound(-np.asarray(differences, np.float64), level)
+    return _ends(differences, level)[1]
+
+
+def _ends(differences: ArrayLike, level: float) -> tuple[float, float]:
+    means = subset_means(differences)
+    outside = int(np.floor(level * (len(means) + 1) + SLACK)) - 1  # means left out at either end
+    if not 0 <= outside < len(means):
+        return -np.inf, np.inf
+    return float(means[outside]), float(means[-1 - outside])
 
 
 def worst_decile(scores: ArrayLike) -> float:
