@@ -63,13 +63,13 @@ def test_an_animation_keeps_to_its_size(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_a_task_that_has_changed_is_not_played(run: ImproveRun) -> None:
-    text, count = replays.section(run, None)  # the made-up hashes are those of no task
+    text, count = replays.section(run)  # the made-up hashes are those of no task
     assert count == 0 and "changed since the run" in text and "safety" in text
 
 
 def test_what_was_not_wanted_or_not_accepted_is_said(run: ImproveRun) -> None:
-    assert "--no-replays" in replays.section(None, None)[0]
-    assert "nothing to compare" in replays.section(ImproveRun(run.folder, run.events[:30]), None)[0]
+    assert "--no-replays" in replays.section(None)[0]
+    assert "nothing to compare" in replays.section(ImproveRun(run.folder, run.events[:30]))[0]
 
 
 @pytest.mark.slow

@@ -429,4 +429,6 @@ def test_a_run_of_the_real_loop_makes_the_same_page(tmp_path: Path) -> None:
         assert line["revision"] is None or f"lineage/{run.name(line['child'])}.py" == line["revision"]
         steps = words.amount("steps", line["cost"]["steps"])
         assert f"emulator frames {steps}" in told
+    for accepted in run.chain[1:]:
+        assert accepted.spent == run.trials[accepted.trial].spent  # its mark stands on the line
     assert "finished: all trials done" in text and not run.texts.missing and not run.texts.damaged

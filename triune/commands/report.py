@@ -15,6 +15,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", help="a run's folder (of eval or improve), or a task: its newest evaluation")
     parser.add_argument("--out", metavar="HTML", help="default: report.html in the run's folder")
     parser.add_argument("--no-replays", action="store_true", help="improve runs: play nothing for the page")
+    parser.add_argument(
+        "--trust", action="store_true", help="improve runs: a teacher.py of unknown origin may be played"
+    )
 
 
 def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
@@ -22,16 +25,16 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     folder = Path(args.run)
     out = common.out_file(args.out, ".html") if args.out else None
     if (folder / "events.jsonl").is_file():
-        return _improve(folder, out, not args.no_replays, console)
+        return _improve(folder, out, args, console)
     return _evaluation(args, folder, out, console)
 
 
-def _improve(folder: Path, out: Path | None, replays: bool, console: Console) -> dict[str, Any]:
+def _improve(folder: Path, out: Path | None, args: argparse.Namespace, console: Console) -> dict[str, Any]:
     """The page of an improve run. `mean` is the incumbent's."""
     from triune.improve_report import write_improve_report
     from triune.improve_report.figures import level
 
-    written = write_improve_report(folder, out, console, replays)
+    written = write_improve_report(folder, out, console, not args.no_replays, args.trust)
     score = level(written.run, written.run.chain[-1].policy)
     console.say(f"report     {written.path}")
     return {

@@ -35,13 +35,16 @@ def is_improve_run(folder: Path) -> bool:
 
 
 def write_improve_report(
-    folder: Path, out: Path | None = None, console: Console | None = None, replays: bool = True
+    folder: Path, out: Path | None = None, console: Console | None = None, replays: bool = True, trust: bool = False
 ) -> Written:
-    """Write the page of a run (default: report.html in its folder); SupervisorError when its log cannot be trusted."""
+    """Write the page of a run (default: report.html in its folder); SupervisorError when its log cannot be trusted.
+
+    `replays`: play the policies that got in, before and after. `trust`: a teacher.py of unknown origin may run for it.
+    """
     from triune.improve_report.replays import section
 
     run = ImproveRun.read(folder)
-    shown, count = section(run, console) if replays else section(None, None)
+    shown, count = section(run, console, trust) if replays else section(None)
     out = out or folder / "report.html"
     out.parent.mkdir(parents=True, exist_ok=True)
     atomic_write(out, page.html(run, shown).encode("utf-8", "backslashreplace"))

@@ -16,7 +16,7 @@ STOPS = {
     "done": "finished", "budget": "stopped: a budget is used up", "interrupted": "interrupted",
     "proposer": "stopped: the proposer cannot answer", "trials": "finished: all trials done",
 }  # fmt: skip
-NAMES = {"usd": "cost", "tokens": "tokens", "steps": "emulator frames", "wall_s": "wall time"}
+NAMES = {"usd": "cost", "tokens": "tokens", "steps": "frames", "wall_s": "wall time"}
 EYES = {"cnn": "from pixels", "teacher": "with the teacher's exact scenes (privileged)", "colour": "by colour rules"}
 
 

@@ -155,9 +155,9 @@ class ImproveRun:
             self.openings.append((data["trial"], data["role"], list(data["seeds"])))
         elif kind == "tuner.tried":
             self.trials[data["trial"]].tried.append(data)
-        elif kind == "trial.judged":
+        elif kind in ("trial.judged", "policy.accepted"):
             self.trials[data["trial"]].spent = self.spending.now()
-        elif kind == "policy.accepted":
+        if kind == "policy.accepted":
             self.chain.append(Accepted(self.state.incumbent, data["trial"], self.spending.now()))
 
     # -- what follows from all of it

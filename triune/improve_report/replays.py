@@ -45,7 +45,7 @@ class Shown(NamedTuple):
     outcome: dict[str, str]
 
 
-def section(run: ImproveRun | None, console: Console | None) -> tuple[str, int]:
+def section(run: ImproveRun | None, console: Console | None = None, trust: bool = False) -> tuple[str, int]:
     """Markup, and how many comparisons it holds. None: nobody wants replays."""
     if run is None:
         return _note("Replays were left out (--no-replays)."), 0
@@ -54,7 +54,7 @@ def section(run: ImproveRun | None, console: Console | None) -> tuple[str, int]:
         return _note("No child has been accepted yet, so there is nothing to compare."), 0
     cards, count = [], 0
     try:
-        system = _system(run)
+        system = _system(run, trust)
     except Exception as error:  # a page without replays is better than none
         return _note(f"No replays: {_why(error)}"), 0
     for one in wanted:
@@ -88,12 +88,12 @@ def _why(error: Exception) -> str:
     return (one_line(error) or f"{type(error).__name__}: {error}")[:400]
 
 
-def _system(run: ImproveRun) -> System:
+def _system(run: ImproveRun, trust: bool) -> System:
     """The task as the run used it; TriuneError when something of it has changed since."""
     from triune.system import load
 
     folder, task = Path(str(run.started.get("folder", ""))), str(run.started.get("task", ""))
-    system = load(folder if (folder / "system.toml").is_file() else task)
+    system = load(folder if (folder / "system.toml").is_file() else task, trust)
     told, now = dict(run.started.get("hashes") or {}), system.hashes()
     changed = [k for k in ("system", "safety", "eyes", "schema") if k in told and told[k] != now.get(k)]
     if changed:

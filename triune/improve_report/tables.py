@@ -21,7 +21,7 @@ from triune.improve_report.record import KINDS, ImproveRun, Trial
 ASKS = {
     "schema": "is the answer complete, does the edit apply", "compile": "does the policy compile",
     "size": "is it small and fast enough", "locks": "are kept moments and score floors kept",
-    "duplicate": "does it decide anything differently", "screen": "first 5 seeds: clearly worse?",
+    "duplicate": "does it decide anything differently", "screen": "the first few seeds: clearly worse?",
     "full": "first block: better?", "probe": "more seeds of the first block", "confirm": "fresh block: still better?",
     "simplify": "would less text do", "accept": "becomes the incumbent",
 }  # fmt: skip
@@ -150,4 +150,4 @@ def flattened(value: Any, name: str = "") -> dict[str, str]:
         for key, inner in value.items():
             found |= flattened(inner, f"{name}.{key}" if name else str(key))
         return found
-    return {name: words.flat(value)} if name else {}
+    return {name: "none" if value is None else words.flat(value)} if name else {}
