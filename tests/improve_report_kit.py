@@ -304,12 +304,12 @@ def _begun(
 
 
 def _resumed(before: Story) -> Story:
-    """A day later; a start that was killed while it wrote left half a line."""
+    """A start that was killed while it wrote left half a line; a day later it goes on, stops, and goes on."""
+    with (before.folder / "events.jsonl").open("ab") as file:
+        file.write(b'{"n":9999,"at":17600')
     before.clock.now += 86_400
     with EventLog.open(before.folder / "events.jsonl", now=before.clock) as log:
         log.append("run.resumed", {"trials": 16, "limits": LIMITS})
-    with (before.folder / "events.jsonl").open("ab") as file:
-        file.write(b'{"n":9999,"at":17600')
     after = Story(before.folder, before.clock, before.world, LARGER, before.priced)
     after.resume(before)
     return after
