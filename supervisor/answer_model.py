@@ -111,7 +111,7 @@ def _defect(error: ErrorDetails) -> Defect:
         wrong = str(context.get("error", "not allowed"))
         return Defect(where, wrong, "name a seed from 0 to 999" if last == "seed" else "leave it out")
     wrong = f"{error['msg'][0].lower()}{error['msg'][1:]}"
-    return Defect(where, wrong, instead(context) if instead else "write it as the schema says")
+    return Defect(where, wrong, instead(context) if instead else "")  # the others say what is allowed
 
 
 _INSTEAD: dict[str, Callable[[Mapping[str, Any]], str]] = {

@@ -12,6 +12,8 @@ from compiler_kit import CONSTANTS
 from proposer_kit import ACT, FAMILIES, POLICY, STAGES, answer, hostile, written
 
 from logic.compiler import check_source
+from logic.compiler.words import ARITY
+from logic.language import PORTABLE
 from perception.scene import SceneSchema
 from supervisor.answer import AnswerError, problems, read_answer, schema
 from supervisor.edits import apply
@@ -143,6 +145,14 @@ def test_the_example_in_the_instructions_can_be_read() -> None:
     assert read_answer(example).target == "constants"
     for key in schema()["properties"]:
         assert f'"{key}"' in system_text()
+
+
+def test_the_instructions_name_words_that_the_compiler_knows() -> None:
+    for title in ("Numbers", "Arrays"):
+        (line,) = re.findall(rf"^- {title}: (.*)$", system_text(), re.M)
+        words = re.sub(r"[`(].*?[`)]|math\.\w+", "", line.split(". ")[0]).strip(" .").split()
+        assert len(words) > 8 and not set(words) - set(ARITY), set(words) - set(ARITY)
+    assert set(re.findall(r"math\.(\w+)", system_text())) == {*PORTABLE, "sqrt", "floor", "ceil", "pi"}
 
 
 HOSTILE = list(hostile(1200))

@@ -15,6 +15,7 @@ from typing import Any
 from supervisor.edit_checks import nearest
 from supervisor.errors import SupervisorError
 from supervisor.prices import Price
+from supervisor.proposers.transport import SHORTEST_SECRET
 
 TOKEN_PARAMETERS = ("max_completion_tokens", "max_tokens")
 NO_KEY = "no-key-needed"  # servers on one's own machine want a header, whatever is in it
@@ -67,6 +68,8 @@ class Settings:
             raise SupervisorError(f"openai: token_parameter is one of {', '.join(TOKEN_PARAMETERS)}")
         if self.price is not None and not isinstance(self.price, Price):
             raise SupervisorError("openai: price is a table with input and output, US dollars per million tokens")
+        if not isinstance(self.extra, Mapping):
+            raise SupervisorError("openai: extra is a table of fields, such as temperature = 0.5")
         if _OURS & set(self.extra):
             raise SupervisorError(f"openai: extra cannot hold {', '.join(sorted(_OURS & set(self.extra)))}")
 
@@ -79,6 +82,11 @@ class Settings:
                 "or use --proposer tuner"
             )
         return key or NO_KEY
+
+    def secrets(self) -> list[str]:
+        """What must not reach any log: for EventLog.open. Empty without a key, or with one too short to be a secret."""
+        key = os.environ.get(self.key_env, "").strip()
+        return [key] if len(key) >= SHORTEST_SECRET else []
 
 
 def _number(name: str, value: object, kind: type) -> None:
