@@ -15,7 +15,7 @@ from typing import Any
 
 from supervisor import driver_answer
 from supervisor.blobs import Blobs
-from supervisor.budget import AmountUnknown, BudgetSpent
+from supervisor.budget import KINDS, AmountUnknown, BudgetSpent
 from supervisor.driver_accept import accept
 from supervisor.driver_gate import judge
 from supervisor.durable import try_lock
@@ -47,12 +47,12 @@ class Loop:
 
     def __init__(self, parts: Parts, settings: Settings, log: EventLog, root: str) -> None:
         """`root`: the policy text to start from. SupervisorError when the log is of another task or folder state."""
+        state, name = State(log.events), parts.home.name
+        if state.started is not None:
+            name = state.started["run"]
+            settings = raised(settings, state)
         self.parts, self.settings, self.root = parts, settings, root
-        limits = {which: settings.limits.get(which) for which in ("usd", "tokens", "steps", "wall_s")}
-        meter = Meter(log, limits, parts.clock, parts.say)
-        name = parts.home.name
-        if meter.state.started is not None:
-            name = meter.state.started["run"]
+        meter = Meter(log, state, {which: settings.limits.get(which) for which in KINDS}, parts.clock, parts.say)
         blobs = Blobs(parts.home / BLOBS)
         ledger = SeedLedger.open(parts.folder / SEEDS)
         self.run_ = Run(parts, meter, blobs, ledger, Gate(self._gate(meter.state)), name)
@@ -207,6 +207,13 @@ class Loop:
         for line in lines:
             line["cost"] = {k: v for k, v in line.get("cost", {}).items() if k != "wall_s"}
         return lines
+
+
+def raised(now: Settings, state: State) -> Settings:
+    """The settings of a run that is resumed: trials and budgets that are not named again are as before."""
+    limits = {**state.setting("limits"), **{k: v for k, v in now.limits.items() if v is not None}}
+    trials = state.setting("trials") if now.trials is None else now.trials
+    return replace(now, trials=trials, limits=limits)
 
 
 def fitting(config: GateConfig) -> GateConfig:

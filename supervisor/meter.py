@@ -33,11 +33,10 @@ class Meter:
     """The log, the state that follows from it, and the budgets of one run, which never part."""
 
     def __init__(
-        self, log: EventLog, limits: Mapping[str, float | None], clock: Callable[[], float],
+        self, log: EventLog, state: State, limits: Mapping[str, float | None], clock: Callable[[], float],
         warn: Callable[[str], object],
     ) -> None:  # fmt: skip
-        self.log, self.clock = log, clock
-        self.state = State(log.events)
+        self.log, self.clock, self.state = log, clock, state
         self.budgets = Budgets(**limits, events=list(log.events), record=self.record, warn=warn)
 
     def record(self, kind: str, data: Mapping[str, Any]) -> Event:

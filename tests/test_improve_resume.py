@@ -85,7 +85,9 @@ def test_a_budget_stop_resumes(tmp_path: Path, steps: float) -> None:
     assert ended.why == "budget" and "steps" in ended.detail
     assert ended.budgets["steps"]["at_least"] <= steps + 100  # an episode may be longer than foreseen
     assert ended.budgets["steps"]["reserved"] == 0
-    ended = improve(home, folder, Scripted(script(3, TRIALS)), trials=TRIALS)
+    ended = improve(home, folder, Scripted(script(3, TRIALS)))
+    assert ended.why == "budget", "the limit holds until another one is named"
+    ended = improve(home, folder, Scripted(script(3, TRIALS)), limits={"steps": 1e6})
     assert ended.why == "trials" and ledger(home, folder) == expected
 
 

@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import os
 import shutil
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from supervisor.errors import SupervisorError
 from supervisor.gate_types import GateConfig
@@ -24,10 +23,6 @@ from triune.errors import TriuneError, UsageError, nearest
 from triune.policies import constants_of
 from triune.runs import HOME, versions
 from triune.system import System, load
-
-if TYPE_CHECKING:
-    from supervisor.evidence import GateSummary
-    from supervisor.loop_types import Gated
 
 PROPOSERS = ("tuner", "openai", "agent", "replay")
 OPTIONS = (
@@ -91,7 +86,7 @@ def settings_of(args: argparse.Namespace, system: System) -> Settings:
     """Trials, budgets and gate of a new run."""
     limits = {which: getattr(args, f"budget_{short}") for which, short in BUDGETS.items()}
     trials = args.trials
-    if trials is None and not any(v is not None for v in limits.values()):
+    if trials is None and not args.resume and not any(v is not None for v in limits.values()):
         trials = 10
     gate = _gate(args.gate) | {"limits": _limits(system)}
     return Settings(trials, args.shown or 4, not args.no_auto_lock, limits, GateConfig(**gate))
@@ -223,12 +218,13 @@ def tell_policy(task: str) -> Evidence:
 
 def tell_all(system: System, arena: TaskArena) -> Evidence:
     """Everything that the evidence can hold, pictures included."""
-    from supervisor.evidence import Context, LockNote, Scoreboard, build
+    from supervisor.evidence import Context, GateSummary, LockNote, Scoreboard, build
 
     def tell(situation: Situation) -> Request:
         protocol = arena.protocol
         known = constants_of(system.spec, protocol)
-        board = Scoreboard({seed: s.score for seed, s in situation.training.items()}, summary(situation.gated))
+        gated = situation.gated and GateSummary.of(situation.gated.scores, situation.gated.hard)
+        board = Scoreboard({seed: s.score for seed, s in situation.training.items()}, gated)
         notes = [LockNote(lock.name, lock.kind, lock.note) for lock in system.locks()]
         return build(
             Context(
@@ -239,20 +235,6 @@ def tell_all(system: System, arena: TaskArena) -> Evidence:
         )  # fmt: skip
 
     return tell
-
-
-def summary(gated: Gated | None) -> GateSummary | None:
-    """The parent on gate seeds, as figures: single scores are never told."""
-    from supervisor import stats
-    from supervisor.evidence import GateSummary
-
-    if gated is None:
-        return None
-    n = len(gated.scores)
-    mean = math.fsum(gated.scores) / n
-    spread = math.sqrt(math.fsum((s - mean) ** 2 for s in gated.scores) / max(1, n - 1)) / math.sqrt(n)
-    worst = stats.worst_decile(gated.scores)
-    return GateSummary(n, mean, mean - 1.96 * spread, mean + 1.96 * spread, worst, gated.hard)
 
 
 def load_task(args: argparse.Namespace) -> System:

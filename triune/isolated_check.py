@@ -61,8 +61,14 @@ def _unpacked(data: bytes, text: str) -> Compiled:
         measured = {name: _finite(told["figures"][name]) for name in FIGURES} if not records else {}
     except (ValueError, KeyError, TypeError, RecursionError):
         return Compiled(("the compiler's answer about this text cannot be read",))
-    defects = tuple(f"line {r['line']}: {_short(r['message'])}" for r in records)
+    defects = tuple(_said(r) for r in records)
     return Compiled(defects, measured | {"characters": float(len(text))}, records)
+
+
+def _said(record: Mapping[str, Any]) -> str:
+    """Line, message and what to write instead."""
+    fix = f"; {record['instead']}" if record["instead"] else ""
+    return _short(f"line {record['line']}: {record['message']}{fix}")
 
 
 def _record(told: Mapping[str, Any]) -> Mapping[str, Any]:
