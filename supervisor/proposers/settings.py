@@ -15,7 +15,6 @@ from typing import Any
 from supervisor.edit_checks import nearest
 from supervisor.errors import SupervisorError
 from supervisor.prices import Price
-from supervisor.proposers.transport import SHORTEST_SECRET
 
 TOKEN_PARAMETERS = ("max_completion_tokens", "max_tokens")
 NO_KEY = "no-key-needed"  # servers on one's own machine want a header, whatever is in it
@@ -82,11 +81,6 @@ class Settings:
                 "or use --proposer tuner"
             )
         return key or NO_KEY
-
-    def secrets(self) -> list[str]:
-        """What must not reach any log: for EventLog.open. Empty without a key, or with one too short to be a secret."""
-        key = os.environ.get(self.key_env, "").strip()
-        return [key] if len(key) >= SHORTEST_SECRET else []
 
 
 def _number(name: str, value: object, kind: type) -> None:
