@@ -103,12 +103,11 @@ def early_reject(pairs: Sequence[Pair], stage: Stage, config: GateConfig) -> Ver
 
 
 def look(pairs: Sequence[Pair], stage: Stage, i: int, config: GateConfig) -> Verdict | Literal["better", "more"]:
-    """Judge the selecting block at look `i`."""
-    harm = harms(pairs, config.harm_level)
-    if harm:
-        return Verdict("reject", stage, harm, figures("full", pairs))
+    """Judge the selecting block at look `i`. Harms are asked for when it is passed: asked for at every look, chance
+    alone would find some in one good child of twenty."""
     if better(pairs, config.spend[i]):
-        return "better"
+        harm = harms(pairs, config.harm_level)
+        return Verdict("reject", stage, harm, figures("full", pairs)) if harm else "better"
     n, p = len(pairs), stats.p_greater(differences(pairs))
     last = i + 1 == len(config.looks)
     if p <= config.hopeful[i] and not last:

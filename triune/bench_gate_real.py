@@ -70,7 +70,8 @@ class Stage:
         store.parent.mkdir(parents=True, exist_ok=True)
         for line in store.read_bytes().split(b"\n")[:-1] if store.exists() else ():
             at = json.loads(line)
-            self.known[at.pop("policy"), at.pop("seed")] = Scored(**at)
+            key = at.pop("policy"), at.pop("seed")
+            self.known[key] = Scored(**at)
 
     def scores(self, values: Mapping[str, float], seeds: Sequence[int]) -> list[Scored]:
         """Of the policy with these constants, in the order of `seeds`."""
@@ -122,7 +123,7 @@ def measure(say: Say, minutes: float = 40.0, store: Path = STORE) -> dict[str, A
         "format": 1, "command": "triune bench gate --real", "task": "breakout", "protocol": PROTOCOL,
         "policy": sha256(TEXT.read_bytes()), "hashes": system.hashes(), "versions": versions(),
         "config": {k: v for k, v in asdict(gate.config).items() if k != "limits"}, "probes": PROBES,
-        "recorded": recorded, "trials": trials, "episodes": len(stage.known),
+        "recorded": recorded, "cards": _cards(), "trials": trials, "episodes": len(stage.known),
         "frames": sum(s.frames for s in stage.known.values()),
     }  # fmt: skip
 
@@ -159,6 +160,20 @@ def _in_turn(stage: Stage, policies: Sequence[Mapping[str, float]], seeds: range
     scores = [found[s] for s in seeds]
     stage.say(f"{_name(policies[0])} and {len(policies) - 1} more: mean {np.mean(scores):.2f}, n {len(scores)}")
     return scores
+
+
+def _cards() -> dict[str, Any]:
+    """Scores near their ceiling, from the score cards of the zoo."""
+    from triune.card import read_scores
+
+    found = {}
+    for task, eyes in (("pong", ""), ("breakout", "teacher")):
+        card = read_scores(load(task).folder)[PROTOCOL]
+        card = card[eyes] if eyes else card
+        found[f"{task}, shipped policy{', perfect sight' if eyes else ''}"] = {
+            "scores": card["scores"], "command": card["command"]
+        }  # fmt: skip
+    return found
 
 
 def _judge(stage: Stage, gate: Gate) -> Iterator[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""`triune bench speed | shift | perception | language`: measurements that README figures come from."""
+"""`triune bench speed | shift | perception | language | gate`: measurements that README figures come from."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from triune.errors import UsageError, nearest
 if TYPE_CHECKING:
     from triune.system import System
 
-KINDS = ("speed", "shift", "perception", "language")
+KINDS = ("speed", "shift", "perception", "language", "gate")
 LOWEST = {"ALE/Pong-v5": -21.0}  # the score of doing nothing, where it is not 0
 
 
@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "what",
         help="speed: pixel stack beside the bare emulator; shift: score kept; perception: errors; "
-        "language: the compiler's back ends beside plain Python",
+        "language: the compiler's back ends beside plain Python; gate: how often equal and better policies get in",
     )
     parser.add_argument("task", nargs="?", help="default breakout (language: the whole zoo)")
     parser.add_argument("--trust", action="store_true", help="a teacher.py of unknown origin may run")
@@ -34,6 +34,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--steps", type=common.positive, metavar="N", help="for shift: cut episodes short (a quick look)"
     )
     parser.add_argument("--rounds", type=common.positive, metavar="N", help="blocks (speed 12, language 7)")
+    parser.add_argument("--trials", type=common.positive, metavar="N", help="for gate: of each kind (default 200)")
+    parser.add_argument(
+        "--real", action="store_true", help="for gate: play and judge real episodes first (about 40 minutes, goes on)"
+    )
+    parser.add_argument("--minutes", type=common.positive, default=60, metavar="M", help="for gate --real: stop after")
     parser.add_argument("--data", metavar="FOLDER", help="for perception (default runs/data/TASK)")
 
 
@@ -43,6 +48,8 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
         raise UsageError(f"unknown benchmark {args.what!r}; {nearest(args.what, KINDS)}")
     if args.what == "language":
         return _language(args, console)
+    if args.what == "gate":
+        return _gate(args, console)
     args.task = args.task or "breakout"
     system = common.load_system(args)
     return {"speed": _speed, "shift": _shift, "perception": _perception}[args.what](system, args, console)
@@ -73,6 +80,39 @@ def _language(args: argparse.Namespace, console: Console) -> dict[str, Any]:
         console.say(f"{figure.task:<10}{figure.name:<40}{figure.value:>10.3f} {figure.unit:<18}{budget}")
         figures.append({**figure._asdict(), "ok": figure.ok})
     return {"figures": figures, "ok": all(f["ok"] for f in figures)}
+
+
+def _gate(args: argparse.Namespace, console: Console) -> dict[str, Any]:
+    from triune import bench_gate
+
+    if args.real:
+        from triune.bench_gate_real import measure
+
+        bench_gate.write_recorded(measure(console.log, args.minutes))
+    found = bench_gate.measure(args.trials or bench_gate.TRIALS, lambda i, n: console.progress(i, n, "trials"))
+    console.clear()
+    head = ["scores", "equal", "accepted", "seeds", "better", "accepted", "seeds", "gain / spread"]
+    console.say(table([_gate_row(r) for r in found["scenarios"]], head, set(range(1, 8))))
+    low, high = found["false_accept_ci95"]
+    console.say(f"equal children accepted: {found['false_accept_rate']:.3f} [{low:.3f}, {high:.3f}]")
+    low, high = found["power_ci95"]
+    console.say(f"children a tenth better: {found['power']:.3f} [{low:.3f}, {high:.3f}]")
+    if found["beyond_reach"]:
+        away = f"where games spread too much ({', '.join(found['beyond_reach'])})"
+        console.say(f"  {away}: {found['power_beyond_reach']:.3f}")
+    for kind, told in (found["real"] or {"trials": {}})["trials"].items():
+        console.say(
+            f"really played, {kind}: {told['accepted']} of {told['trials']} accepted, {told['seeds']} seeds each"
+        )
+    return found
+
+
+def _gate_row(row: dict[str, Any]) -> list[str]:
+    cells = [row["scores"]]
+    for which in ("null", "better"):
+        told = row.get(which)
+        cells += [str(told["trials"]), f"{told['rate']:.3f}", f"{told['seeds']:.0f}"] if told else ["", "", ""]
+    return [*cells, f"{row['effect']:.3f}" if "effect" in row else ""]
 
 
 def _shift(system: System, args: argparse.Namespace, console: Console) -> dict[str, Any]:
