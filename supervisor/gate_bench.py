@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, NamedTuple
 from zlib import crc32
 
@@ -142,8 +143,13 @@ def share_interval(found: int, trials: int, level: float = 0.95) -> tuple[float,
 def _at_most(k: int, n: int, p: float) -> float:
     """Chance of at most `k` of `n`."""
     i = np.arange(k + 1)
-    ways = [math.lgamma(n + 1) - math.lgamma(j + 1) - math.lgamma(n - j + 1) for j in i]
-    return float(np.exp(np.array(ways) + i * math.log(p) + (n - i) * math.log1p(-p)).sum())
+    return float(np.exp(_ways(n)[: k + 1] + i * math.log(p) + (n - i) * math.log1p(-p)).sum())
+
+
+@cache
+def _ways(n: int) -> np.ndarray:
+    """Logarithms of the binomial coefficients of n."""
+    return np.array([math.lgamma(n + 1) - math.lgamma(j + 1) - math.lgamma(n - j + 1) for j in range(n + 1)])
 
 
 def _root(rising: Callable[[float], float], value: float) -> float:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from statistics import NormalDist
 
 import numpy as np
@@ -40,9 +41,13 @@ class Scores:
 
     def of_normal(self, z: Floats) -> Floats:
         """The score at each standard normal deviate's quantile."""
+        return self.values[np.searchsorted(self._cuts, z)]
+
+    @cached_property
+    def _cuts(self) -> Floats:
+        """Deviates between which each value lies."""
         edges = np.cumsum(self.weights)[:-1]
-        cuts = [NormalDist().inv_cdf(min(max(e, 1e-12), 1 - 1e-12)) for e in edges]
-        return self.values[np.searchsorted(cuts, z)]
+        return np.array([NormalDist().inv_cdf(min(max(float(e), 1e-12), 1 - 1e-12)) for e in edges])
 
 
 def gamma_scores(mean: float, ratio: float, top: int = 864) -> Scores:

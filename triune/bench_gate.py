@@ -38,8 +38,10 @@ def read_recorded(path: Path = RECORDED) -> dict[str, Any] | None:
 
 
 def write_recorded(found: Mapping[str, Any], path: Path = RECORDED) -> None:
-    """Keep a measurement, innermost lists on one line each."""
-    text = re.sub(r"\[[^][{}]*\]", lambda m: " ".join(m.group().split()), json.dumps(found, indent=1))
+    """Keep a measurement, lists of numbers on one line each."""
+    text = re.sub(
+        r"\[[-+\d\s.,e]*\]", lambda m: m.group().replace("\n", "").replace(" ", ""), json.dumps(found, indent=1)
+    )
     atomic_write(path, (text + "\n").encode())
 
 
