@@ -5,10 +5,10 @@ Knows: the order of these. Does not know: which moment is locked (autolock.py), 
 
 from __future__ import annotations
 
+from data_flywheel.episode import Episode
 from supervisor.autolock import best_episode, moments
 from supervisor.budget import BudgetSpent
 from supervisor.driver_answer import episodes_of, training_seeds
-from supervisor.errors import SupervisorError
 from supervisor.loop_types import Run
 from supervisor.run_state import Trial
 
@@ -16,39 +16,64 @@ TRIES = 5  # moments tried until one can be locked
 
 
 def accept(run: Run, trial: Trial) -> None:
-    """Ends in `policy.accepted`, with a lock where one could be made and else a note that says why not."""
+    """Ends in `policy.accepted`, with the locks that could be made and a note on those that could not."""
     assert trial.judged is not None
     policy = str(trial.judged["policy"])
     locks: dict[str, str] = {}
-    note = ""
+    notes: list[str] = []
     if run.state.setting("auto_lock"):
         try:
-            made = _lock(run, trial, policy)
-            if made is None:
-                note = "no lock: no moment at which the old and the new policy surely do the same and score"
-            else:
-                locks[made[0]] = run.blobs.put(made[1].encode())
-        except (BudgetSpent, SupervisorError) as error:
-            note = f"no lock: {error}"
-    data = {"trial": trial.number, "policy": policy, "locks": list(locks), "files": locks, "note": note}
+            locks, notes = _locks(run, trial, policy)
+        except BudgetSpent as error:
+            notes = [f"no lock: {error}"]
+    files = {name: run.blobs.put(text.encode()) for name, text in locks.items()}
+    data = {"trial": trial.number, "policy": policy, "locks": list(files), "files": files, "note": "; ".join(notes)}
     run.meter.record("policy.accepted", data)
-    if note:
+    for note in notes:
         run.parts.say(note)
 
 
-def _lock(run: Run, trial: Trial, policy: str) -> tuple[str, str] | None:
-    """Name and text of a lock."""
-    from logic.errors import LogicError
-
+def _locks(run: Run, trial: Trial, policy: str) -> tuple[dict[str, str], list[str]]:
+    """Names and texts of locks: one of our own choice, and those that the answer asked for."""
     texts = [run.text(trial.parent), run.text(policy)]
-    number = run.state.revisions[policy]
+    label = f"auto-r{run.state.revisions[policy]:02d}"
+    made, notes = _asked_for(run, trial, texts, label)
     for episode in best_episode(episodes_of(run, trial, policy, training_seeds(run))):
         settled, fallback = run.arena.settled(texts, episode)
         for steps in moments(episode, settled, fallback)[:TRIES]:
-            name = f"auto-r{number:02d}-{steps.start}"
-            why = f"Accepted as r{number:02d}: at this moment old and new policy agree, and points follow."
-            try:
-                return name, run.arena.lock_text(texts[1], episode, steps, name, why)
-            except LogicError:
-                continue
-    return None
+            name = f"{label}-{steps.start}"
+            text = _text(run, texts[1], episode, steps, name, "Old and new policy agree here, and points follow.")
+            if text is not None:
+                return made | {name: text}, notes
+    return made, [*notes, "no lock of a moment: none at which the old and the new policy surely agree and score"]
+
+
+def _asked_for(run: Run, trial: Trial, texts: list[str], label: str) -> tuple[dict[str, str], list[str]]:
+    """Decisions that the answer wants kept, in the episodes it was shown, where old and new policy surely agree."""
+    assert trial.read is not None
+    made: dict[str, str] = {}
+    notes = []
+    for wish in trial.read["locks"]:
+        seed, step = int(wish["seed"]), int(wish["step"])
+        name = f"{label}-{seed}-{step}"
+        text = None
+        if seed in training_seeds(run):
+            episode = run.arena.record(texts[0], [seed])[0]
+            if step < len(episode) and run.arena.settled(texts, episode)[0][step]:
+                text = _text(run, texts[1], episode, range(step, step + 1), name, str(wish["why"]))
+        if text is None:
+            notes.append(f"not locked: seed {seed}, step {step}: not shown, or the policies do not surely agree there")
+        else:
+            made[name] = text
+    return made, notes
+
+
+def _text(run: Run, policy: str, episode: Episode, steps: range, name: str, why: str) -> str | None:
+    """The lock's file, or None when the policy does not decide so from fresh memory."""
+    from logic.errors import LogicError
+
+    note = f"{name.split('-')[1]}: {' '.join(why.split())}"
+    try:
+        return run.arena.lock_text(policy, episode, steps, name, note)
+    except LogicError:
+        return None

@@ -6,7 +6,7 @@ import hashlib
 import json
 import random
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -188,23 +188,23 @@ def hashes(folder: Path) -> dict[str, str | None]:
     }  # fmt: skip
 
 
-def parts(home: Path, folder: Path, proposer: Any, arena: Any = None) -> Parts:
+def parts(home: Path, folder: Path, proposer: Any, arena: Any = None, rules: Collection[str] = ("rule",)) -> Parts:
     return Parts(
         home, folder, proposer, arena or FakeArena(), evidence, lambda: hashes(folder), lambda: 0.0,
-        rules=frozenset({"rule"}), about={"task": "fake", "protocol": "none", "eyes": "none", "versions": {}},
+        rules=frozenset(rules), about={"task": "fake", "protocol": "none", "eyes": "none", "versions": {}},
     )  # fmt: skip
 
 
 def improve(
     home: Path, folder: Path, proposer: Any, arena: Any = None, *, trials: int | None = None,
     limits: Mapping[str, float | None] | None = None, gate: GateConfig = GATE, only_evidence: bool = False,
-    **more: Any,
+    rules: Collection[str] = ("rule",), **more: Any,
 ) -> Ended:  # fmt: skip
     """Start or resume a run."""
     with EventLog.open(home / "events.jsonl", now=lambda: 0.0) as log:
         settings = Settings(trials=trials, shown=2, limits=limits or {}, gate=gate, **more)
         root = (folder / "policy.py").read_text()
-        return Loop(parts(home, folder, proposer, arena), settings, log, root).run(only_evidence)
+        return Loop(parts(home, folder, proposer, arena, rules), settings, log, root).run(only_evidence)
 
 
 def ledger(home: Path, folder: Path) -> dict[str, Any]:

@@ -247,3 +247,18 @@ def test_training_and_gate_seeds_never_meet(place: Place) -> None:
     shown = {e.data["seed"] for e in read(place.path / "run" / "events.jsonl") if e.kind == "evidence.episode"}
     assert shown and max(shown) < 1000
     assert arena.played and all(1000 <= seed < 10_000 for _, seed in arena.played)
+
+
+def test_locks_that_the_answer_asks_for_are_made_where_policies_agree(place: Place) -> None:
+    wishes = [{"seed": 0, "step": 20, "why": "a save"}, {"seed": 700, "step": 1, "why": "never shown"},
+              {"seed": 1, "step": 4000, "why": "never reached"}]  # fmt: skip
+    place.run([answer([constant("SKILL", 30)], new_locks=wishes)])
+    accepted = next(e.data for e in read(place.path / "run" / "events.jsonl") if e.kind == "policy.accepted")
+    assert "auto-r01-0-20" in accepted["locks"] and len(accepted["locks"]) == 2
+    assert "seed 700" in accepted["note"] and "step 4000" in accepted["note"]
+    assert {p.stem for p in (place.folder / "locks").glob("*.json")} == set(accepted["locks"])
+
+
+def test_locks_can_be_left_out(place: Place) -> None:
+    assert verdicts(place.run([BETTER], auto_lock=False)) == [("accept", "accept")]
+    assert place.lines[0]["locks"] == [] and not (place.folder / "locks").exists()
