@@ -129,7 +129,7 @@ def _change(item: object, i: int) -> Change:
     if given[0] == "remove":
         return Change("remove", name)
     code = _clean(item["code"], refuse)
-    return Change(given[0], name, code, _kind(name, code, f"change {i} ({name})", refuse))
+    return Change(given[0], name, code, _kind(name, code, f"code of {name}", refuse))
 
 
 def _check_name(name: str, refuse: Refuse) -> None:
@@ -187,7 +187,7 @@ def _kind(name: str, code: str, what: str, refuse: Refuse) -> str:
     except Unreadable as error:
         refuse("syntax" if error.simple else "too-complex", str(error))
     if not body:
-        refuse("nothing-defined", f'the code for {name!r} is empty; write {{"remove": {name!r}}} to take it out')
+        refuse("nothing-defined", f'the code for {name!r} is empty; write {{"remove": "{name}"}} to take it out')
     named = [identity(node, name == DOC) for node in body]
     if len(body) > 1:
         others = [n[1] for n in named if n and n[1] != name]

@@ -104,7 +104,7 @@ def _target(old: Text, change: Change, item: int, rules: Collection[str], names:
         refuse("safety", f"{name!r} is a rule in safety.py, which no revision can change; work within it")
     if change.action == "add":
         if found:
-            refuse("exists", f'policy.py has {name!r} already; write {{"replace": {name!r}, ...}}')
+            refuse("exists", f'policy.py has {name!r} already; write {{"replace": "{name}", ...}}')
         if name in old.imported and old.imported[name] not in names:
             refuse("exists", f"{name!r} is imported from {old.imported[name]}; choose another name")
         return None

@@ -6,6 +6,7 @@ Knows: `NAME = tunable(default, low, high)` with literal numbers. Does not know:
 from __future__ import annotations
 
 import ast
+import contextlib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -90,12 +91,13 @@ def _number(node: ast.expr) -> int | float | None:
 
 def _literal(name: str, value: object, tunable: Tunable) -> str:
     """The text of a value, which reads back as the same number."""
-    if (
-        isinstance(value, (bool, str))
-        or not isinstance(value, SupportsFloat)
-        or not math.isfinite(number := float(value))
-    ):
-        raise EditError("not-a-number", f"{name}: {value!r} is no finite number")
+    number = math.nan
+    if isinstance(value, SupportsFloat) and not isinstance(value, (bool, str)):
+        with contextlib.suppress(OverflowError):
+            number = float(value)
+    if not math.isfinite(number):
+        shown = "an int beyond every float" if type(value) is int else repr(value)[:60]
+        raise EditError("not-a-number", f"{name}: {shown} is no finite number")
     if not tunable.low <= number <= tunable.high:
         raise EditError("out-of-range", f"{name}: {number} lies outside [{tunable.low:g}, {tunable.high:g}]")
     if tunable.whole and number != int(number):
