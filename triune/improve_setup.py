@@ -17,6 +17,7 @@ from typing import Any
 from supervisor.errors import SupervisorError
 from supervisor.gate_types import GateConfig
 from supervisor.loop_types import Evidence, Parts, Settings, Situation
+from supervisor.meter import Meter
 from supervisor.protocols import Proposer, Request
 from triune.arena import TaskArena
 from triune.errors import TriuneError, UsageError, nearest
@@ -131,7 +132,7 @@ def parts_of(
     }  # fmt: skip
     folder = system.folder.resolve()
     evidence = tell_policy(system.name) if args.proposer == "tuner" else tell_all(system, arena)
-    proposer = proposer_of(args, home, folder, rules)
+    proposer = proposer_of(args, home, folder, rules, arena)
     return Parts(home, folder, proposer, arena, evidence, system.hashes, time.monotonic, say, rules, about)
 
 
@@ -157,9 +158,11 @@ def secrets_of(args: argparse.Namespace) -> list[str]:
 # --- proposers
 
 
-def proposer_of(args: argparse.Namespace, home: Path, folder: Path, rules: frozenset[str]) -> Proposer:
+def proposer_of(
+    args: argparse.Namespace, home: Path, folder: Path, rules: frozenset[str], arena: TaskArena
+) -> Proposer:  # fmt: skip
     """The proposer by its name; UsageError for what does not go together."""
-    made = _proposer(args, home, folder, rules)
+    made = _proposer(args, home, folder, rules, arena)
     if not args.record:
         return made
     from supervisor.proposers.replay import recording
@@ -167,7 +170,18 @@ def proposer_of(args: argparse.Namespace, home: Path, folder: Path, rules: froze
     return recording(made, Path(args.record))
 
 
-def _proposer(args: argparse.Namespace, home: Path, folder: Path, rules: frozenset[str]) -> Proposer:
+def attach(proposer: Proposer, meter: Meter) -> None:
+    """A search plays by itself: let it know what was played before, and pay from the run's budgets."""
+    from supervisor.proposers.tuner import Tuner
+
+    inner = getattr(proposer, "proposer", proposer)
+    if isinstance(inner, Tuner):
+        inner.attach(meter.log.events, meter.budgets)
+
+
+def _proposer(
+    args: argparse.Namespace, home: Path, folder: Path, rules: frozenset[str], arena: TaskArena
+) -> Proposer:  # fmt: skip
     if args.proposer == "openai":
         from supervisor.proposers.openai_client import OpenAIProposer
 
@@ -185,7 +199,9 @@ def _proposer(args: argparse.Namespace, home: Path, folder: Path, rules: frozens
         if not args.recording:
             raise UsageError("--proposer replay needs --recording FILE")
         return ReplayProposer(Path(args.recording))
-    raise TriuneError("the tuner is not there yet; use --proposer agent, openai or replay")
+    from supervisor.proposers.tuner import Tuner
+
+    return Tuner(arena)
 
 
 def openai_settings(args: argparse.Namespace) -> Any:

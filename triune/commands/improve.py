@@ -87,6 +87,7 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
         for note in log.notes:
             console.log(note)
         loop = Loop(parts, settings, log, setup.root_text(system, args.policy))
+        setup.attach(parts.proposer, loop.run_.meter)
         previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
         try:
             ended = loop.run(only_evidence=args.dry_run)
