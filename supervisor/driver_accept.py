@@ -1,18 +1,16 @@
 """What follows a verdict of acceptance: the new policy's training episodes, a lock, and the event that installs both.
 
-Knows: the order of these. Does not know: which moment is locked (autolock.py), how files are written (projection.py).
+Knows: the order of these. Does not know: how low a floor is (autolock.py), how files are written (projection.py).
 """
 
 from __future__ import annotations
 
 from data_flywheel.episode import Episode
-from supervisor.autolock import best_episode, moments
+from supervisor.autolock import NAME, best_episode, floor_under
 from supervisor.budget import BudgetSpent
 from supervisor.driver_answer import episodes_of, training_seeds
 from supervisor.loop_types import Run
 from supervisor.run_state import Trial
-
-TRIES = 5  # moments tried until one can be locked
 
 
 def accept(run: Run, trial: Trial) -> None:
@@ -34,18 +32,14 @@ def accept(run: Run, trial: Trial) -> None:
 
 
 def _locks(run: Run, trial: Trial, policy: str) -> tuple[dict[str, str], list[str]]:
-    """Names and texts of locks: one of our own choice, and those that the answer asked for."""
+    """Names and texts of locks: a floor under the score, and the decisions that the answer asked for."""
     texts = [run.text(trial.parent), run.text(policy)]
     label = f"auto-r{run.state.revisions[policy]:02d}"
     made, notes = _asked_for(run, trial, texts, label)
-    for episode in best_episode(episodes_of(run, trial, policy, training_seeds(run))):
-        settled, fallback = run.arena.settled(texts, episode)
-        for steps in moments(episode, settled, fallback)[:TRIES]:
-            name = f"{label}-{steps.start}"
-            text = _text(run, texts[1], episode, steps, name, "Old and new policy agree here, and points follow.")
-            if text is not None:
-                return made | {name: text}, notes
-    return made, [*notes, "no lock of a moment: none at which the old and the new policy surely agree and score"]
+    episodes = episodes_of(run, trial, policy, training_seeds(run))
+    floor = floor_under([float(e.meta["score"]) for e in episodes])
+    why = f"r{run.state.revisions[policy]:02d} was accepted; half of its worst training score must be left here."
+    return made | {NAME: run.arena.floor_text(best_episode(episodes), floor, NAME, why)}, notes
 
 
 def _asked_for(run: Run, trial: Trial, texts: list[str], label: str) -> tuple[dict[str, str], list[str]]:

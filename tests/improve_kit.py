@@ -103,6 +103,9 @@ class FakeArena:
     def settled(self, texts: Sequence[str], episode: Episode) -> tuple[Any, int]:
         return np.ones(len(episode), bool), 0
 
+    def floor_text(self, episode: Episode, floor: int, name: str, note: str) -> str:
+        return json.dumps({"name": name, "seed": episode.meta["seed"], "floor": floor}) + "\n"
+
     def lock_text(self, text: str, episode: Episode, steps: range, name: str, note: str) -> str:
         return json.dumps({"name": name, "steps": [steps.start, steps.stop]}) + "\n"
 

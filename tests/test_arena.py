@@ -138,6 +138,14 @@ def test_a_lock_is_made_of_an_episode(arena: TaskArena, episode: Any, tmp_path: 
         arena.lock_text(LEFTWARD, episode, range(30, 34), "made", "")
 
 
+def test_a_floor_is_made_of_an_episode(arena: TaskArena, episode: Any, tmp_path: Path) -> None:
+    path = tmp_path / "made.json"
+    path.write_text(arena.floor_text(episode, -3, "made", "a note"))
+    lock = read(path, arena.system.schema)
+    assert isinstance(lock, FloorLock) and (lock.seed, lock.floor, lock.note) == (episode.meta["seed"], -3, "a note")
+    assert lock.scored == episode.meta["score"] and lock.protocol == "sticky"
+
+
 def test_settled_is_where_all_agree_wherever_things_are(arena: TaskArena, episode: Any) -> None:
     alone, fallback = arena.settled([LAZY], episode)
     assert fallback == 0 and alone.all() and len(alone) == len(episode)

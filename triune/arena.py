@@ -213,20 +213,33 @@ class TaskArena:
     def lock_text(self, text: str, episode: Episode, steps: range, name: str, note: str) -> str:
         """The file of a lock on the decisions of `steps`; LogicError when there can be none."""
         from logic.locks import Recording, make_scenes, text_of
-        from triune import __version__
 
         actions = [self.system.spec.env.actions[a] for a in episode.actions.tolist()]
-        recording = Recording(episode.scenes, actions, [])
-        about = {
-            "name": name, "task": self.system.name, "protocol": self.protocol.name, "note": note,
-            "triune": __version__, "source": {k: episode.meta.get(k) for k in ("seed", "eyes", "shift", "policy")},
-        }  # fmt: skip
+        recording, about = Recording(episode.scenes, actions, []), self._about(episode, name, note)
         controller = self.controller(text)
         try:
             lock = make_scenes(recording, steps.start, steps.stop, None, controller, False, **about)
         finally:
             controller.close()
         return text_of(lock, self.system.schema)
+
+    def floor_text(self, episode: Episode, floor: int, name: str, note: str) -> str:
+        """The file of a lock on the score of the episode's seed."""
+        from logic.locks import FloorLock, text_of
+
+        meta = {k: episode.meta[k] for k in ("seed", "eyes", "shift")}
+        scored = int(episode.meta["score"])
+        lock = FloorLock(floor=floor, scored=scored, **meta, **self._about(episode, name, note))
+        return text_of(lock, self.system.schema)
+
+    def _about(self, episode: Episode, name: str, note: str) -> dict[str, Any]:
+        """What a lock's file says of where it comes from."""
+        from triune import __version__
+
+        return {
+            "name": name, "task": self.system.name, "protocol": self.protocol.name, "note": note,
+            "triune": __version__, "source": {k: episode.meta.get(k) for k in ("seed", "eyes", "shift", "policy")},
+        }  # fmt: skip
 
 
 def _median(controller: Controller, scenes: Sequence[Any]) -> float:
