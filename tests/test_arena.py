@@ -12,7 +12,7 @@ import pytest
 from envs.errors import EnvError
 from envs.spec import load_spec, parse_spec
 from logic.errors import LogicError
-from logic.locks import ScenesLock, check_scenes, read
+from logic.locks import FloorLock, ScenesLock, check_scenes, read
 from supervisor.protocols import Score
 from triune import pool
 from triune.arena import TaskArena
@@ -116,7 +116,6 @@ def test_locks_are_held_or_broken_and_floors_come_last(tmp_path: Path) -> None:
 
 
 def test_a_floor_is_played_when_nothing_else_is_broken(arena: TaskArena, monkeypatch: pytest.MonkeyPatch) -> None:
-    from logic.locks import FloorLock
 
     lock = FloorLock("low", "breakout", "sticky", 0, 0, 1)
     monkeypatch.setattr(arena, "_locks", [lock])
