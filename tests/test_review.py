@@ -155,7 +155,8 @@ def test_bodies_that_make_no_sense_are_refused_in_words(client: Client, desk: De
     boxes: list[Any] = [[1e999, 2, 3, 4], [1, 2, 3, 4], [10**400, 2, 3, 4]]
     for change in (
         {"index": "0"}, {"index": 99}, {"values": []}, {"values": {"bal": [None]}}, {"values": {}},
-        {"verdict": "maybe"}, {"verdict": "accept", "values": {"ball": [None]}}, {"values": {"\ud800": 1}}, {"revision": None},
+        {"verdict": "maybe"}, {"verdict": "accept", "values": {"ball": [None]}}, {"values": {"\ud800": 1}},
+        {"revision": None},
         *({"values": {"ball": [box]}} for box in boxes),
     ):  # fmt: skip
         cases.append((json.dumps({**good, **change}).encode(), 400))

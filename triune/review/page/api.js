@@ -3,6 +3,8 @@
 // Knows: the addresses, how a refusal looks. Does not know what is shown. The token is part of the page's own address, so
 // that plain relative names reach the program.
 
+const PATIENCE = 20_000; // ms until a program that says nothing counts as gone
+
 /** An answer that is not "done". `stale`: somebody else wrote first. `gone`: nobody answered. */
 export class Refusal extends Error {
   constructor(message, status = 0, news = []) {
@@ -16,7 +18,7 @@ export class Refusal extends Error {
 async function ask(name, options) {
   let answer;
   try {
-    answer = await fetch(name, { cache: "no-store", ...options });
+    answer = await fetch(name, { cache: "no-store", signal: AbortSignal.timeout(PATIENCE), ...options });
   } catch {
     throw new Refusal("The program does not answer. Is `triune review` still running on this machine?");
   }

@@ -135,7 +135,6 @@ function stop(error, action) {
   const drop = async () => {
     takeProgress(await api.state());
     Object.assign(work, { stuck: null, waiting: null, queued: false });
-    busy(0);
     visit(page.index);
   };
   const insist = async () => {
@@ -143,7 +142,11 @@ function stop(error, action) {
     page.info.last = (await api.state()).last;
     again();
   };
-  const attempt = (what) => () => what().catch((next) => stop(next, action));
+  const attempt = (what) => async () => {
+    busy(1);
+    await what().catch((next) => stop(next, action));
+    busy(-1);
+  };
   const text = error.stale ? `${sentence(error.message)}. Your change is not saved.` : `Not saved: ${error.message}`;
   const stale = [["Show what changed", attempt(drop)], ["Save mine over it", attempt(insist)]];
   const buttons = error.stale ? stale : error.gone ? [["Try again", again]] : [["Drop this change", attempt(drop)]];

@@ -31,6 +31,7 @@ export class Stage {
     root.addEventListener("pointermove", (event) => this.move(event));
     root.addEventListener("pointerup", (event) => this.up(event));
     root.addEventListener("pointercancel", () => this.cancel());
+    root.addEventListener("lostpointercapture", (event) => this.up(event)); // let go where nobody saw it
     root.addEventListener("wheel", (event) => this.wheel(event), { passive: false });
   }
 
