@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import improve_kit
 import numpy as np
 
 from supervisor.budget import Budgets
@@ -123,3 +124,23 @@ class Desk:
 
 def ask(policy: str, trial: int = 1) -> Request:
     return Request("made-up", trial, policy)
+
+
+class LoopArena(improve_kit.FakeArena):
+    """A landscape behind everything else that the loop asks an arena. `tried`: what was played on training seeds."""
+
+    frames_per_episode = 20_000.0
+
+    def __init__(self, made: Landscape) -> None:
+        super().__init__()
+        self.made = made
+        self.tried: list[tuple[str, int]] = []
+
+    def behaviour(self, text: str) -> str:
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def _score(self, text: str, seed: int) -> Score:
+        score, frames = self.made.game(self.made.values(text), seed)
+        if seed < 1000:
+            self.tried.append((text, seed))
+        return Score(seed, score, 0.0, frames, frames // 4)

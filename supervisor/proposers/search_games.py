@@ -103,8 +103,8 @@ class Games:
         }  # fmt: skip
         try:
             reservation = self.budgets.reserve(f"{len(todo)} games of a candidate", steps=each * len(todo))
-        except BudgetSpent:
-            raise Enough from None
+        except BudgetSpent as error:
+            raise Enough from error
         with reservation:
             scores = self._scores(candidate, todo)
             if scores is None:

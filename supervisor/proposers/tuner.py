@@ -16,10 +16,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from supervisor.budget import Amount, Budgets
+from supervisor.budget import Amount, Budgets, BudgetSpent
 from supervisor.chain import Event
 from supervisor.edits import EditError
-from supervisor.proposers.search_games import SHOWN, Games
+from supervisor.proposers.search_games import SHOWN, Enough, Games
 from supervisor.proposers.search_moves import search
 from supervisor.proposers.search_race import Race
 from supervisor.proposers.search_space import Space
@@ -63,12 +63,15 @@ class Tuner:
         return {"usd": 0.0, "tokens": 0.0, "wall_s": 1.0}
 
     def propose(self, request: Request) -> Reply:
-        """Search, and say what came out. ProposerError, fatal, for a policy without tunables."""
+        """Search, and say what came out.
+
+        ProposerError, fatal, for a policy without tunables; BudgetSpent when not even the incumbent can be played.
+        """
         space = _space(request.policy)
         events = list(self.events)
         seeds = training_seeds(request, events)
         games = Games(self.arena, self.budgets, events, request.trial, seeds, self._late())
-        race = Race(space, games, _children(events))
+        race = _race(space, games, events)
         games.limit = self._limit(race)
         why = search(race, np.random.default_rng(int(request.key[:16], 16)))
         return Reply(answer(race, why).to_json())
@@ -117,6 +120,12 @@ def _space(policy: str) -> Space:
     return space
 
 
-def _children(events: Sequence[Event]) -> frozenset[str]:
-    """Texts that the gate has judged, or is about to: proposing one again would be refused as a duplicate."""
-    return frozenset(e.data["child"] for e in events if e.kind == "proposal.read" and e.data["child"])
+def _race(space: Space, games: Games, events: Sequence[Event]) -> Race:
+    """The incumbent has played. Texts that the gate has judged, or is about to, cannot win: they would be refused."""
+    judged = frozenset(e.data["child"] for e in events if e.kind == "proposal.read" and e.data["child"])
+    try:
+        return Race(space, games, judged)
+    except Enough as error:
+        if isinstance(error.__cause__, BudgetSpent):
+            raise error.__cause__ from None
+        raise ProposerError("no wall time is left for a search; resume with a larger budget", fatal=True) from None
