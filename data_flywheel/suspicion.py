@@ -16,7 +16,7 @@ from data_flywheel.labels_frames import DatasetFrames, EpisodeFrames
 from data_flywheel.review_queue import Suspicion
 from perception.scene import SceneSchema
 
-FLOOR = 0.05
+FLOOR = 0.02
 _REACH = 4.0  # px beyond a thing's top speed that make a jump certain
 
 U8 = NDArray[np.uint8]

@@ -13,12 +13,14 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import urlsplit
 
 import numpy as np
 from cli_kit import ROOT
 
+from data_flywheel.episode import Episode, EpisodeRecorder
 from data_flywheel.labels import Label, values_of
 from data_flywheel.labels_frames import DatasetFrames
 from data_flywheel.labels_store import LabelStore
@@ -28,6 +30,8 @@ from data_flywheel.review_queue import ReviewQueue, Suspicion
 from data_flywheel.store import Dataset, Manifest
 from data_flywheel.suspicion import suspicions
 from data_flywheel.teachers import load_teacher
+from envs.boundary import PixelEnv
+from envs.protocol import get_protocol
 from envs.spec import load_spec
 from perception.runtime import Eyes
 from triune.review.desk import Desk
@@ -46,6 +50,21 @@ def collected(folder: Path, task: str = "pong", frames: int = 6, seeds: tuple[in
         job = Job(number, "scripted", True, 20, "seed-sticky", seed, frames, 0.1)
         dataset.write(make_shard(spec, teacher, job, cores))
     return dataset
+
+
+def played(steps: int, keep_frames: bool, seed: int = 5) -> tuple[Episode, list[np.ndarray]]:
+    """A game of Pong played at random, as the shipped eyes saw it, and its frames."""
+    spec, seen, rng = load_spec("pong"), list[np.ndarray](), np.random.default_rng(seed)
+    eyes = Eyes.load(spec.folder / "perception.onnx")
+    recorder = EpisodeRecorder({"task": "pong", "protocol": "sticky", "seed": seed, "shift": None}, keep_frames)
+    with PixelEnv(spec.env, get_protocol("sticky")) as env:
+        frame = env.reset(seed)
+        for _ in range(steps):
+            seen.append(frame.copy())
+            action = int(rng.integers(4))
+            recorder.add(eyes.look(frame), SimpleNamespace(action=action, proposed=action, reason=""), 0, 0, frame)
+            frame = env.step(action)
+    return recorder.finish(), seen
 
 
 def queue_of(folder: Path, task: str = "pong", split: str = "train") -> ReviewQueue:
@@ -153,3 +172,8 @@ def started(*words: str) -> tuple[subprocess.Popen[str], Client]:
             return process, Client(line.split()[1])
     process.wait()
     raise AssertionError(f"it did not start: {told}")
+
+
+def shown(frame: Any) -> dict[str, Any]:
+    """The values of a frame as the page would draw and accept them."""
+    return {name: part["value"] for name, part in frame["parts"].items()}

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from labels_kit import ALL, SCHEMA, frame, label, store
-from review_kit import collected, spoilt
+from review_kit import collected, played, spoilt
 
 from data_flywheel.dataset import load_samples
 from data_flywheel.errors import DataError
@@ -239,24 +239,13 @@ def test_frames_that_changed_or_went_are_told(real: Any, data: Path) -> None:
 
 
 def test_episodes_give_the_frames_the_eyes_saw_stored_or_replayed(tmp_path: Path) -> None:
-    import triune
-    from data_flywheel.episode import EpisodeRecorder
-    from triune.rollout import Rollout
-
-    system, seen = triune.load("pong"), []
-    with Rollout(system, "sticky") as rollout:
-        episode = rollout.record(5, 30, lambda step: seen.append(step.frame.copy()))
-    stored = EpisodeRecorder(episode.meta, keep_frames=True)
-    from types import SimpleNamespace
-
-    for i in range(len(episode)):
-        decision = SimpleNamespace(action=int(episode.actions[i]), proposed=0, reason="")
-        stored.add(episode.scenes[i], decision, 0, 0, seen[i])
-    episode.save(tmp_path / "a" / "replayed.npz")
-    stored.finish().save(tmp_path / "b" / "stored.npz")
+    for name, keep in (("a", False), ("b", True)):
+        episode, seen = played(30, keep)
+        assert (episode.frames is not None) == keep
+        episode.save(tmp_path / name / "episode.npz")
     (tmp_path / "b" / "broken.npz").write_bytes(b"PK\3\4nonsense")
     for name in ("a", "b"):
-        found = open_frames(tmp_path / name, system.spec)
+        found = open_frames(tmp_path / name, load_spec("pong"))
         assert isinstance(found, EpisodeFrames)
         refs = list(found.refs())
         assert len(refs) == 30 and refs[0].seed == 5 and refs[0].split == "train"

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import random
-import signal
 import socket
 import threading
 from collections.abc import Iterator
@@ -14,15 +12,14 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from review_kit import Client, collected, desk_of, queue_of, serving, started
+from review_kit import Client, collected, desk_of, queue_of, serving, shown
 
 from data_flywheel.errors import DataError
 from data_flywheel.labels import Label
 from data_flywheel.labels_frames import DatasetFrames
 from data_flywheel.labels_project import project
 from data_flywheel.labels_store import LabelStore
-from data_flywheel.review_queue import ReviewQueue, progress
-from triune.cli import main
+from data_flywheel.review_queue import ReviewQueue
 from triune.errors import TriuneError
 from triune.review.desk import Desk
 from triune.review.server import LARGEST, ReviewServer
@@ -53,10 +50,6 @@ def client(desk: Desk) -> Iterator[Client]:
 
 def ball(frame: Any) -> Any:
     return frame["parts"]["ball"]
-
-
-def shown(frame: Any) -> dict[str, Any]:
-    return {name: part["value"] for name, part in frame["parts"].items()}
 
 
 # --- who may ask ----------------------------------------------------------------------------------------------------
@@ -296,104 +289,3 @@ def test_what_cannot_be_reviewed_is_refused(data: Path, desk: Desk) -> None:
         Desk(smuggled, desk.store, frames)
     with pytest.raises(DataError, match="make it again"):
         Desk(replace(desk.queue, fingerprint="0"), desk.store, frames)
-
-
-# --- the command ----------------------------------------------------------------------------------------------------
-
-
-def test_ctrl_c_leaves_everything_saved_and_the_next_start_goes_on(queue: ReviewQueue, tmp_path: Path) -> None:
-    queue.save(tmp_path / "queue.json")
-    words = (
-        "pong",
-        "--queue",
-        str(tmp_path / "queue.json"),
-        "--labels",
-        str(tmp_path / "labels"),
-        "--who",
-        "anna",
-        "--json",
-    )
-    process, client = started(*words)
-    frame = client.get("frame/0")
-    assert frame["parts"]["ball"]["source"] == "teacher"  # the data set's own labels were entered
-    assert client.save(0, "accept", shown(frame))[0] == 200 and client.save(1, values={"ball": [None]})[0] == 200
-    process.send_signal(signal.SIGINT)
-    out, _ = process.communicate(timeout=60)
-    told = json.loads(out)
-    assert process.returncode == 0 and (told["done"], told["accepted"], told["edited"], told["total"]) == (1, 1, 1, 6)
-    store = LabelStore(told["labels"])
-    again, client = started(*words)
-    state = client.get("state")
-    assert state["statuses"][:2] == ["accepted", "edited"] and state["first"] == 1 and state["who"] == "anna"
-    again.send_signal(signal.SIGINT)
-    again.communicate(timeout=60)
-    assert len(list(LabelStore(told["labels"]))) == len(list(store))  # nothing was entered twice
-
-
-def killed(folder: Path, queue: Path, rounds: range) -> None:
-    """Kill the program in the middle of a reviewer's work, again and again; what it acknowledged must be there."""
-    known: dict[str, str] = {}
-    for number in rounds:
-        process, client = started("pong", "--queue", str(queue), "--labels", str(folder))
-        generator = random.Random(number)
-        acknowledged: list[tuple[str, str]] = []
-        timer = threading.Timer(generator.uniform(0, 0.25), process.kill)
-        timer.start()
-        work(client, generator, acknowledged)
-        process.wait(timeout=60)
-        process.communicate()
-        assert process.returncode == -signal.SIGKILL
-        known |= dict(acknowledged)
-        store = LabelStore(folder)
-        assert store.problems == []
-        for name, note in known.items():
-            assert note == json.dumps([store.label(name).verdict, store.label(name).values], sort_keys=True)
-        counts = progress(ReviewQueue.load(queue), store).counts
-        assert counts["total"] == 6
-    assert len(known) >= len(rounds)
-
-
-def work(client: Client, generator: random.Random, acknowledged: list[tuple[str, str]]) -> None:
-    """Save one thing after the other until nobody answers."""
-    while True:
-        index, x = generator.randrange(6), generator.randrange(10, 150)
-        reject = generator.random() < 0.2
-        values: dict[str, Any] = {} if reject else {"ball": [[float(x), 100.0, 2.0, 4.0]]}
-        try:
-            status, answer = client.save(index, "reject" if reject else "", values)
-        except (OSError, ValueError, AssertionError):
-            return
-        except Exception as error:  # a connection that ends in the middle has many names
-            assert "http" in type(error).__module__, error
-            return
-        assert status == 200
-        acknowledged.append((answer["last"], json.dumps(["reject" if reject else "", values], sort_keys=True)))
-
-
-def test_killed_between_actions_nothing_acknowledged_is_lost(queue: ReviewQueue, tmp_path: Path) -> None:
-    queue.save(tmp_path / "queue.json")
-    killed(tmp_path / "labels", tmp_path / "queue.json", range(2))
-
-
-@pytest.mark.slow
-def test_killed_many_times_nothing_acknowledged_is_lost(queue: ReviewQueue, tmp_path: Path) -> None:
-    queue.save(tmp_path / "queue.json")
-    killed(tmp_path / "labels", tmp_path / "queue.json", range(50, 74))
-
-
-@pytest.mark.parametrize(
-    ("words", "code", "hint"),
-    [
-        (["review", "pnog"], 2, "did you mean 'pong'"),
-        (["review", "pong"], 1, "triune collect pong"),
-        (["review", "pong", "--queue", "gone.json"], 1, "gone.json: no such triune review queue"),
-        (["review", "pong", "--data", "gone"], 1, "triune collect pong"),
-        (["review", "pong", "--most", "0"], 2, "from 1"),
-    ],
-)
-def test_mistakes_get_one_line_with_the_fix(
-    words: list[str], code: int, hint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Any
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    assert main([*words, "--json", "--no-open"]) == code
-    assert hint in json.loads(capfd.readouterr().out)["error"]

@@ -13,6 +13,7 @@ from triune.console import Console
 from triune.errors import TriuneError
 
 if TYPE_CHECKING:
+    from data_flywheel.labels_frames import DatasetFrames
     from data_flywheel.review_queue import ReviewQueue
     from triune.review.desk import Desk
     from triune.system import System
@@ -79,7 +80,7 @@ def open_desk(system: System, args: argparse.Namespace, console: Console) -> Des
     desk = Desk(queue, store, Places(sources), args.who, system.spec.title)
     for source in sources:
         if isinstance(source, DatasetFrames):
-            _keep_teacher(desk, source)
+            _keep_teacher(desk, source, console)
     return desk
 
 
@@ -102,17 +103,17 @@ def make_queue(system: System, source: Any, folder: str, most: int, console: Con
     return queue
 
 
-def _keep_teacher(desk: Desk, source: Any) -> None:
+def _keep_teacher(desk: Desk, source: DatasetFrames, console: Console) -> None:
     """Enter a data set's own labels of the queue's frames, once, so that people see them and rows can be traced."""
     from data_flywheel.errors import DataError
+    from data_flywheel.labels import check_label
 
-    refs = []
+    found = []
     for item in desk.queue.items:
         try:
-            source.vector(item.frame)
-        except DataError:
-            continue  # of another place, or its shard is damaged: the page says so
-        refs.append(item.frame)
-    labels = source.labels(desk.schema, refs)
-    known = {(e.frame, e.who) for ref in refs for e in desk.store.standing(ref)}
-    desk.store.add([label for label in labels if (label.frame, label.who) not in known])
+            label = source.labels(desk.schema, [item.frame])[0]
+            found.append(check_label(label, desk.schema, desk.store.size))
+        except DataError as error:
+            console.log(f"without its label: {error}")  # of another place, damaged, or not valid: the rest goes on
+    known = {(label.frame, label.who) for item in desk.queue.items for label in desk.store.standing(item.frame)}
+    desk.store.add([label for label in found if (label.frame, label.who) not in known])
