@@ -71,9 +71,11 @@ class Projection:
             path = self.folder / revision(number)
             if not path.is_file():  # texts of earlier runs are there already
                 self._put(path, self.blobs.get(sha))
+        locks: dict[str, str] = {}  # a later one of the same name replaces an earlier one
         for trial in state.trials:
-            for name, sha in (trial.accepted or {}).get("files", {}).items():
-                self._put(self.folder / LOCKS / f"{name}.json", self.blobs.get(sha))
+            locks |= (trial.accepted or {}).get("files", {})
+        for name, sha in locks.items():
+            self._put(self.folder / LOCKS / f"{name}.json", self.blobs.get(sha))
         self._put(self.folder / POLICY, self.blobs.get(state.incumbent))
         lines = [json.dumps(self.line(state, t), ensure_ascii=False) for t in state.trials if not t.open]
         self._put(self.folder / LINES, "".join(f"{line}\n" for line in self._among_others(lines)).encode())
