@@ -62,7 +62,16 @@ def test_harms_count_over_both_blocks() -> None:
 
     pairs = [play(s) for s in range(1000, 1010)]
     assert rules.harms(pairs, 0.05) == ()
-    assert rules.harms([*pairs, *(play(s) for s in range(2000, 2010))], 0.05) != ()
+    fresh = [play(s) for s in range(2000, 2010)]
+    assert rules.harms(fresh, 0.05) == () and rules.harms([*pairs, *fresh], 0.05) != ()
+    verdict = rules.confirmed(pairs, fresh, SMALL)
+    assert verdict is not None and verdict.kind == "reject" and "worst decile" in verdict.reasons[0]
+
+
+def test_a_harm_ends_it_where_the_first_block_is_passed() -> None:
+    verdict = rules.look([crashing(s) for s in range(1000, 1030)], "probe", 2, SMALL)
+    assert not isinstance(verdict, str)
+    assert (verdict.kind, verdict.stage) == ("reject", "probe") and "worst decile" in verdict.reasons[0]
 
 
 # --- early stops
@@ -174,7 +183,14 @@ def test_a_variant_may_lose_a_little_of_the_gain() -> None:
 
 
 def test_a_variant_whose_losses_are_unsure_does_not_win() -> None:
-    """Equal in the mean, but so unlike game by game that half of the gain might be lost."""
-    child = [Pair(0.0, 3.0 + i % 3) for i in range(30)]
-    unsure = [p._replace(child=p.child + 30.0 * (-1) ** i) for i, p in enumerate(child)]
-    assert not rules.not_worse(unsure, child, GateConfig())
+    """As good in the mean and better than the parent, but so unlike game by game that much might be lost."""
+    config = GateConfig()
+    child = [Pair(0.0, 9.0 + i % 3) for i in range(30)]
+    unsure = [p._replace(child=p.child + 25.0 * (-1) ** i) for i, p in enumerate(child)]
+    assert rules.better(unsure, config.confirm_level)
+    assert not rules.not_worse(unsure, child, config)
+
+
+def test_a_variant_must_be_better_than_the_parent_itself() -> None:
+    unclear = [Pair(0.0, 10.0 * (-1) ** i + 1.0) for i in range(30)]
+    assert not rules.not_worse(unclear, unclear, GateConfig())

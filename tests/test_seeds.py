@@ -74,6 +74,30 @@ def test_an_old_parent_that_comes_back_as_a_child_meets_new_seeds() -> None:
     assert ledger.select("a", "c").start not in known and ledger.confirm("a", "c").start not in known
 
 
+def worn(*fresh: int) -> list[Use]:
+    """A ledger of strangers that has used every block twice but the `fresh` ones."""
+    firsts = [f for f in FIRSTS if f not in fresh] * 2
+    return [Use("select", f, f"child {i}", f"parent {i}") for i, f in enumerate(firsts)]
+
+
+def test_known_blocks_are_left_out_even_when_they_are_the_least_used() -> None:
+    chose = [Use("select", FIRSTS[3], "b", "a"), Use("confirm", FIRSTS[4], "b", "a")]
+    for child, parent in (("c", "b"), ("c", "a"), ("a", "c"), ("b2", "b")):
+        ledger = SeedLedger(uses=[*chose, *worn(FIRSTS[3], FIRSTS[4])])
+        if (child, parent) == ("c", "a"):  # its parent's block serves on
+            assert ledger.select(child, parent).start == FIRSTS[3]
+        else:
+            assert ledger.select(child, parent).start not in FIRSTS[3:5]
+        assert ledger.confirm(child, parent).start not in FIRSTS[3:5]
+    stranger = SeedLedger(uses=[*chose, *worn(FIRSTS[3], FIRSTS[4])])
+    assert stranger.select("x", "y").start == FIRSTS[3] and stranger.confirm("x", "y").start == FIRSTS[4]
+
+
+def test_the_least_used_block_comes_first() -> None:
+    ledger = SeedLedger(uses=worn(FIRSTS[7]))
+    assert ledger.select("x", "y").start == FIRSTS[7] and ledger.confirm("x", "y").start == FIRSTS[8]
+
+
 def test_blocks_are_used_evenly() -> None:
     ledger = SeedLedger()
     for i in range(len(FIRSTS)):

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from supervisor import stats
@@ -190,6 +190,7 @@ def brute_worst_decile(old: np.ndarray, new: np.ndarray) -> float:
 
 
 @settings(max_examples=60, deadline=None)
+@example([(9, 0), (5, 2)])
 @given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), min_size=1, max_size=8))
 def test_the_p_value_of_a_fall_is_the_share_of_exchanges(scores: list[tuple[int, int]]) -> None:
     old, new = (np.array(side, float) for side in zip(*scores, strict=True))
