@@ -57,19 +57,19 @@ class _File:
 
 
 class Log:
-    """All files of one folder. Call everything inside `with log.held():`."""
+    """All files of one folder. Call `append` inside `with log.held():`, after `news`."""
 
     def __init__(self, folder: Path, kind: str, binding: Mapping[str, str]) -> None:
         """`binding`: what every file's header must repeat, such as the schema's fingerprint."""
         self.folder, self.kind, self.binding = folder, kind, dict(binding)
         self.file_bytes = FILE_BYTES
         self._files: dict[int, _File] = {}
-        self._threads, self._depth = threading.RLock(), 0
+        self.mutex, self._depth = threading.RLock(), 0
 
     @contextmanager
     def held(self) -> Iterator[None]:
         """Alone with the files, among threads and processes; the kernel lets go when the holder dies."""
-        with self._threads:
+        with self.mutex:
             descriptor = self._lock() if not self._depth else -1
             self._depth += 1
             try:
@@ -97,15 +97,20 @@ class Log:
         return descriptor
 
     def news(self) -> list[Record]:
-        """Every sound record that was added since the last call, in order."""
-        found: list[Record] = []
-        for path in sorted(self.folder.glob("labels-[0-9]*.jsonl")):
-            number = int(path.stem[7:])
-            file = self._files.setdefault(number, _File(path, number))
-            found += self._read(file)
-        return found
+        """Every sound record that was added since the last call, in order. Others wait only while bytes are read."""
+        with self.mutex:
+            with self.held():
+                lines = {number: self._read(self._file(number)) for number in self._numbers()}
+            return [record for number in sorted(lines) for record in self._records(self._files[number], lines[number])]
 
-    def _read(self, file: _File) -> list[Record]:
+    def _numbers(self) -> list[int]:
+        return sorted(int(p.stem[7:]) for p in self.folder.glob("labels-[0-9]*.jsonl") if p.stem[7:].isdecimal())
+
+    def _file(self, number: int) -> _File:
+        return self._files.setdefault(number, _File(self.folder / f"labels-{number:06d}.jsonl", number))
+
+    def _read(self, file: _File) -> list[bytes]:
+        """The whole lines that were added."""
         try:
             with open(file.path, "rb") as handle:
                 size = os.fstat(handle.fileno()).st_size
@@ -118,6 +123,9 @@ class Log:
             return []
         *lines, file.tail = data.split(b"\n")
         file.at += len(data) - len(file.tail)
+        return lines
+
+    def _records(self, file: _File, lines: list[bytes]) -> list[Record]:
         taken = [self._take(file, line) for line in lines]
         return [] if file.refused else [record for record in taken if record]
 
@@ -126,9 +134,9 @@ class Log:
         file.lines += 1
         try:
             record = _verified(line)
-            number = 0 if file.lines == 1 else int(record["id"].partition("-")[2])
-            if (file.lines == 1) != (record["kind"] == "header"):
-                raise ValueError("the header is the first line, and only that")
+            of, number = map(int, record["id"].split("-")) if file.lines > 1 else (file.number, 0)
+            if of != file.number or (file.lines == 1) != (record["kind"] == "header"):
+                raise ValueError("a line of another file, or a header that is not the first line")
         except _BROKEN:
             file.bad.append(file.lines)
             return None

@@ -89,7 +89,7 @@ class LabelStore:
 
     def sync(self) -> None:
         """Read what others have written."""
-        with self._log.held():
+        with self._log.mutex:
             for record in self._log.news():
                 self._index(record)
 

@@ -220,6 +220,15 @@ def test_what_is_cut_off_or_gone_is_noticed(files: list[Path]) -> None:
     assert "labels-000001.jsonl is missing" in LabelStore(files[0].parent).problems[0]
 
 
+def test_a_file_under_another_name_is_not_counted_twice(files: list[Path]) -> None:
+    files[0].with_name("labels-000009.jsonl").write_bytes(files[0].read_bytes())
+    files[0].with_name("labels-000001 (copy).jsonl").write_bytes(files[0].read_bytes())
+    opened = LabelStore(files[0].parent)
+    assert steps(opened) == list(range(18)) and len(list(opened)) == 18
+    assert all(len(opened.history(ref)) == 1 for ref in opened.frames())
+    assert any("labels-000009.jsonl: damaged at line 2" in problem for problem in opened.problems)
+
+
 def test_another_version_is_refused_but_only_that_file(files: list[Path]) -> None:
     from data_flywheel.labels_log import _line, _verified
 
