@@ -14,8 +14,8 @@ from supervisor import requests
 from supervisor.chain import plain
 from supervisor.edits import Edit, EditError, apply
 from supervisor.loop_types import Gated, Run, Situation
-from supervisor.protocols import ProposerError, Reply, Request, Score, Waiting
-from supervisor.run_state import Trial, score_data
+from supervisor.protocols import ProposerError, Reply, Request, Waiting
+from supervisor.run_state import Trial
 from supervisor.seeds import TRAIN, role_of
 
 IDLE = ("perception_data", "stop")  # targets that change no policy
@@ -38,15 +38,15 @@ def episodes_of(run: Run, trial: Trial, policy: str, seeds: Sequence[int]) -> li
         with run.meter.job(f"training episode {seed}", 20.0, steps=episode_steps(run)) as job:
             episode = run.arena.record(run.text(policy), [seed])[0]
             frames = int(episode.meta["frames"])
-            score = Score(seed, float(episode.meta["score"]), 0.0, frames, len(episode))
-            told = {"trial": trial.number, "policy": policy, **score_data(score)}
+            told = {"trial": trial.number, "policy": policy, "seed": seed, "score": float(episode.meta["score"])}
+            told |= {"frames": frames, "decisions": len(episode)}
             job.settle("evidence.episode", told, steps=frames)
     return run.arena.record(run.text(policy), seeds)
 
 
 def episode_steps(run: Run) -> float:
     """Frames to set aside for one more episode: a little more than the longest one so far."""
-    seen = [s.frames for s in (*run.state.scores.values(), *run.state.training.values())]
+    seen = [s.frames for s in run.state.scores.values()] + [s.frames for s in run.state.training.values()]
     return 1.1 * max(seen) if seen else run.arena.frames_per_episode
 
 
@@ -65,7 +65,7 @@ def prepare(run: Run, trial: Trial, lines: Sequence[Mapping[str, Any]]) -> Reque
         gated.sort()
         situation = Situation(
             trial.number, run.text(trial.parent), episodes,
-            {seed: run.state.training[trial.parent, seed] for seed in training_seeds(run)},
+            {seed: run.state.training[trial.parent, seed].score for seed in training_seeds(run)},
             Gated(tuple(s.score for s in gated), sum(s.hard for s in gated) / len(gated)) if gated else None,
             lines, run.meter.told(),
         )  # fmt: skip

@@ -47,10 +47,11 @@ class Loop:
 
     def __init__(self, parts: Parts, settings: Settings, log: EventLog, root: str) -> None:
         """`root`: the policy text to start from. SupervisorError when the log is of another task or folder state."""
-        state, name = State(log.events), parts.home.name
-        if state.started is not None:
-            name = state.started["run"]
-            settings = raised(settings, state)
+        state = State(log.events)
+        if state.started is None:
+            name = unused(parts.home.name, parts.folder)
+        else:
+            name, settings = state.started["run"], raised(settings, state)
         self.parts, self.settings, self.root = parts, settings, root
         meter = Meter(log, state, {which: settings.limits.get(which) for which in KINDS}, parts.clock, parts.say)
         blobs = Blobs(parts.home / BLOBS)
@@ -129,8 +130,8 @@ class Loop:
             raise SupervisorError(
                 f"{', '.join(changed)} of {self.parts.folder} changed since this run began; start a new run"
             )
-        known = {self.state.incumbent, started["policy"], started["hashes"].get("policy")}
-        known |= {t.parent for t in self.state.trials}
+        accepted = [t for t in self.state.trials if t.accepted]
+        known = {self.state.incumbent, accepted[-1].parent if accepted else started["hashes"].get("policy")}
         if now.get("policy") not in known:
             raise SupervisorError(
                 f"{self.parts.folder / POLICY} was changed by something else since this run stopped; start a new run"
@@ -207,6 +208,14 @@ class Loop:
         for line in lines:
             line["cost"] = {k: v for k, v in line.get("cost", {}).items() if k != "wall_s"}
         return lines
+
+
+def unused(name: str, folder: Path) -> str:
+    """A name that no line of the folder's trials.jsonl bears yet."""
+    taken, n, found = {line["run"] for line in read_lines(folder)}, 1, name
+    while found in taken:
+        n, found = n + 1, f"{name}.{n + 1}"
+    return found
 
 
 def raised(now: Settings, state: State) -> Settings:

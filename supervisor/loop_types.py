@@ -14,7 +14,7 @@ from data_flywheel.episode import Episode
 from supervisor.blobs import Blobs
 from supervisor.gate import Gate, GateConfig
 from supervisor.meter import Meter
-from supervisor.protocols import Arena, Proposer, Request, Score
+from supervisor.protocols import Arena, Proposer, Request
 from supervisor.run_state import State
 from supervisor.seeds import SeedLedger
 
@@ -53,7 +53,7 @@ class Situation:
     trial: int
     policy: str
     episodes: Sequence[Episode]
-    training: Mapping[int, Score]
+    training: Mapping[int, float]  # seed -> score
     gated: Gated | None
     lines: Sequence[Mapping[str, Any]]
     budgets: Mapping[str, Mapping[str, Any]]

@@ -8,12 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from supervisor.budget import ABANDONED, KEY, KINDS, UNKNOWN, Amount
 from supervisor.chain import Event
 from supervisor.errors import SupervisorError
 from supervisor.protocols import Score
+
+
+class Shown(NamedTuple):
+    """A training game: its score, and its emulator frames."""
+
+    score: float
+    frames: int
 
 
 @dataclass
@@ -65,7 +72,7 @@ class State:
         self.incumbent = ""
         self.revisions: dict[str, int] = {}
         self.scores: dict[tuple[str, int], Score] = {}  # gate seeds
-        self.training: dict[tuple[str, int], Score] = {}
+        self.training: dict[tuple[str, int], Shown] = {}
         self.compiled: dict[str, Mapping[str, Any]] = {}
         self.locks: dict[tuple[str, str], Mapping[str, bool]] = {}  # (parent, policy): locks grow with the parent
         self.behaviours: dict[tuple[str, str], str] = {}
@@ -163,7 +170,7 @@ class State:
         self.scores[data["policy"], data["seed"]] = _score(data)
 
     def _recorded(self, data: Mapping[str, Any]) -> None:
-        self.training[data["policy"], data["seed"]] = _score(data)
+        self.training[data["policy"], data["seed"]] = Shown(float(data["score"]), data["frames"])
 
     def _variant(self, data: Mapping[str, Any]) -> None:
         self._of(data).variants.append(data)

@@ -172,7 +172,7 @@ def script(seed: int, n: int) -> list[str]:
 def evidence(situation: Situation) -> Request:
     """Enough to tell one question from another."""
     tried = "\n".join(f"{line['trial']} {line['verdict']} {line['lesson']}" for line in situation.lines)
-    told = {"budgets": situation.budgets, "training": {str(k): v.score for k, v in situation.training.items()}}
+    told = {"budgets": situation.budgets, "training": {str(k): v for k, v in situation.training.items()}}
     sections = (Section("tried", tried), Section("told", json.dumps(told, sort_keys=True)))
     return Request("fake", situation.trial, situation.policy, sections)
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from improve_kit import (
@@ -262,3 +264,46 @@ def test_locks_that_the_answer_asks_for_are_made_where_policies_agree(place: Pla
 def test_locks_can_be_left_out(place: Place) -> None:
     assert verdicts(place.run([BETTER], auto_lock=False)) == [("accept", "accept")]
     assert place.lines[0]["locks"] == [] and not (place.folder / "locks").exists()
+
+
+def test_runs_of_one_name_do_not_overwrite_each_other(place: Place) -> None:
+    place.run([BETTER], "one/run")
+    place.run([answer([constant("SKILL", 1)])], "two/run")
+    assert [line["run"] for line in place.lines] == ["run", "run.2"]
+
+
+class Interrupted(FakeArena):
+    """Ctrl-C at its first gate episodes."""
+
+    def play(self, text: str, seeds: Sequence[int]) -> Any:
+        yield from super().play(text, seeds[:2])
+        raise KeyboardInterrupt
+
+
+def test_ctrl_c_leaves_a_run_that_goes_on(place: Place, tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        place.run([BETTER], arena=Interrupted())
+    events = read(place.path / "run" / "events.jsonl")
+    assert (events[-1].kind, events[-1].data["why"]) == ("run.stopped", "interrupted")
+    assert sum(e.kind == "gate.episode" for e in events) == 2
+    assert verdicts(place.run([BETTER])) == [("accept", "accept")]
+    alone = Place(tmp_path / "alone")
+    alone.run([BETTER])
+    assert ledger(alone.path / "run", alone.folder) == ledger(place.path / "run", place.folder)
+
+
+def test_wall_time_is_a_budget_too(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    import improve_kit
+
+    seconds = iter(range(10**6))
+    made = improve_kit.parts
+
+    def ticking(*what: Any) -> Any:
+        parts = made(*what)
+        parts.clock = lambda: float(next(seconds))
+        return parts
+
+    monkeypatch.setattr(improve_kit, "parts", ticking)
+    ended = place.run(script(2, 50), limits={"wall_s": 60.0})
+    assert ended.why == "budget" and "wall time" in ended.detail
+    assert 30 <= ended.budgets["wall_s"]["spent"] <= 60

@@ -87,11 +87,11 @@ class TaskArena:
         return Compiled((), {**found.measured, **measured}, found.records)
 
     def _latency(self, text: str) -> Mapping[str, float]:
-        """The median time of a decision in an isolated worker, the least of three medians: a busy machine is slower."""
+        """The median time of a decision in an isolated worker, the least of five medians: a busy machine is slower."""
         controller = self.controller(text)
         try:
             scenes = [self.system.schema.read(v) for v in (self._watched[0][:TIMED] if self._watched else ())]
-            medians = [_median(controller, scenes) for _ in range(3)] if scenes else []
+            medians = [_median(controller, scenes) for _ in range(5)] if scenes else []
         finally:
             controller.close()
         return {"latency_ms": round(min(medians), 4)} if medians else {}

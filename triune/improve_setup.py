@@ -240,7 +240,7 @@ def tell_all(system: System, arena: TaskArena) -> Evidence:
         protocol = arena.protocol
         known = constants_of(system.spec, protocol)
         gated = situation.gated and GateSummary.of(situation.gated.scores, situation.gated.hard)
-        board = Scoreboard({seed: s.score for seed, s in situation.training.items()}, gated)
+        board = Scoreboard(situation.training, gated)
         notes = [LockNote(lock.name, lock.kind, lock.note) for lock in system.locks()]
         return build(
             Context(
