@@ -185,12 +185,12 @@ def test_a_variant_may_lose_a_little_of_the_gain() -> None:
 def test_a_variant_whose_losses_are_unsure_does_not_win() -> None:
     """As good in the mean and better than the parent, but so unlike game by game that much might be lost."""
     config = GateConfig()
-    child = [Pair(0.0, 9.0 + i % 3) for i in range(30)]
-    unsure = [p._replace(child=p.child + 25.0 * (-1) ** i) for i, p in enumerate(child)]
-    assert rules.better(unsure, config.confirm_level)
+    child = [Pair(100.0 + 50.0 * (i % 2), 110.0 + 50.0 * (i % 2)) for i in range(30)]
+    unsure = [p._replace(child=260.0 - p.parent) for p in child]
+    assert rules.better(unsure, config.confirm_level) and not rules.harms(unsure, config.harm_level)
     assert not rules.not_worse(unsure, child, config)
 
 
 def test_a_variant_must_be_better_than_the_parent_itself() -> None:
-    unclear = [Pair(0.0, 10.0 * (-1) ** i + 1.0) for i in range(30)]
-    assert not rules.not_worse(unclear, unclear, GateConfig())
+    unclear = [Pair(100.0 + 20.0 * (i % 2), 121.0 - 20.0 * (i % 2)) for i in range(30)]
+    assert not rules.harms(unclear, 0.05) and not rules.not_worse(unclear, unclear, GateConfig())
