@@ -52,8 +52,7 @@ def kinds(found: Mapping[str, Any] | None) -> list[gate_bench.Kind]:
         return made
     source = f"recorded, {found['task']}, {found['protocol']}"
     rough, calm = (found["recorded"][name]["scores"] for name in ("unsteady", "follower"))
-    best = max((k for k in rough if k.startswith("better")), key=lambda k: sum(rough[k]))
-    made.append(gate_bench.Kind("unsteady hand", recorded(rough["parent"], rough["equal"], rough[best]), source))
+    made.append(gate_bench.Kind("unsteady hand", recorded(*(rough[k] for k in ("parent", "equal", "better"))), source))
     made.append(gate_bench.Kind("follows the ball", recorded(calm["parent"], calm["equal"], None), source))
     for name, card in found["cards"].items():
         draw = recorded(card["scores"], card["scores"][1:] + card["scores"][:1], None)

@@ -32,8 +32,9 @@ TEXT = Path(__file__).resolve().parent.parent / "benchmarks" / "breakout_unstead
 STORE = HOME / "bench" / "gate" / "episodes.jsonl"
 PROTOCOL = "sticky"
 EACH = 20  # children judged of each kind
-SPREADS = (36.0, 26.0)  # of the better children, half of them each; the parent has 60
+SPREAD = 36.0  # of the better children; the parent has 60
 TRUTH = range(0, 300)  # training seeds that show how good each kind truly is
+SHOWN = 10  # better children that share them; the equal ones all do
 FOLLOWER, FOLLOWED = 10.0, range(300, 380)  # a steadier policy, only recorded: longer games, other scores
 PROBES = 120  # selecting seeds beyond which no probe is paid for
 
@@ -115,9 +116,9 @@ def measure(say: Say, minutes: float = 40.0, store: Path = STORE) -> dict[str, A
     if not TEXT.is_file():
         raise TriuneError("`triune bench gate --real` plays a policy of benchmarks/, which only a checkout has")
     stage = Stage(store, minutes, say)
-    recorded = _record(stage)
-    gate = Gate()
+    gate, recorded = Gate(), {"unsteady": _rough(stage)}
     trials = list(_judge(stage, gate))
+    recorded["follower"] = _calm(stage)
     system = load("breakout")
     return {
         "format": 1, "command": "triune bench gate --real", "task": "breakout", "protocol": PROTOCOL,
@@ -132,23 +133,26 @@ def children(kind: str) -> list[dict[str, float]]:
     """Constants of the children judged: other errors of the same size, or smaller errors."""
     if kind == "equal":
         return [{"SALT": 2.0 + i} for i in range(EACH)]
-    return [{"SALT": 102.0 + i, "SPREAD": SPREADS[i % len(SPREADS)]} for i in range(EACH)]
+    return [{"SALT": 102.0 + 2 * i, "SPREAD": SPREAD} for i in range(EACH)]
 
 
-def _record(stage: Stage) -> dict[str, Any]:
+def _rough(stage: Stage) -> dict[str, Any]:
     """Scores on training seeds: of each kind, its children in turn."""
-    equal, better = children("equal"), children("better")
-    kinds: dict[str, list[dict[str, float]]] = {"parent": [{}], "equal": equal}
-    kinds |= {f"better {spread:g}": [c for c in better if c["SPREAD"] == spread] for spread in SPREADS}
-    found = {name: _in_turn(stage, who, TRUTH) for name, who in kinds.items()}
-    calm: list[dict[str, float]] = [{"SPREAD": FOLLOWER, "SALT": salt} for salt in (1.0, 2.0)]
-    steady = {name: _in_turn(stage, [who], FOLLOWED) for name, who in zip(("parent", "equal"), calm, strict=True)}
-    return {
-        "unsteady": {"seeds": [TRUTH.start, TRUTH.stop], "constants": "SPREAD 60", "scores": found},
-        "follower": {
-            "seeds": [FOLLOWED.start, FOLLOWED.stop], "constants": f"SPREAD {FOLLOWER:g}", "scores": steady,
-        },
+    kinds: dict[str, list[dict[str, float]]] = {
+        "parent": [{}], "equal": children("equal"), "better": children("better")[:SHOWN]
     }  # fmt: skip
+    return _told(f"SPREAD 60; better {SPREAD:g}", TRUTH, {k: _in_turn(stage, who, TRUTH) for k, who in kinds.items()})
+
+
+def _calm(stage: Stage) -> dict[str, Any]:
+    """Scores of two equal policies that play longer games."""
+    pair = {kind: {"SPREAD": FOLLOWER, "SALT": salt} for kind, salt in (("parent", 1.0), ("equal", 2.0))}
+    found = {kind: _in_turn(stage, [values], FOLLOWED) for kind, values in pair.items()}
+    return _told(f"SPREAD {FOLLOWER:g}", FOLLOWED, found)
+
+
+def _told(constants: str, seeds: range, scores: dict[str, list[float]]) -> dict[str, Any]:
+    return {"seeds": [seeds.start, seeds.stop], "constants": constants, "scores": scores}
 
 
 def _in_turn(stage: Stage, policies: Sequence[Mapping[str, float]], seeds: range) -> list[float]:
