@@ -25,7 +25,7 @@ from improve_kit import (
 
 from supervisor.errors import SupervisorError
 from supervisor.events import LogDamaged, read
-from supervisor.loop import held
+from supervisor.loop_start import held
 from supervisor.proposers.replay import ReplayProposer, recording
 from supervisor.protocols import ProposerError, Reply, Request
 

@@ -24,6 +24,7 @@ from supervisor.durable import replace_file
 from supervisor.protocols import Compiled, Score
 from triune.errors import TriuneError, nearest
 from triune.evaluate import Record, make_request
+from triune.game_store import GameStore
 from triune.policies import sha256
 from triune.system import System
 
@@ -48,6 +49,7 @@ class TaskArena:
         self._with_floors, self.floor_frames = floors, 0
         self.reload()
         self._watched: list[np.ndarray] = []
+        self.store: GameStore | None = None
         self._with = lru_cache(maxsize=4)(self._make)
         self._soft = frozenset(system.spec.safety.get("soft", ()))
         self._check_soft()
@@ -156,9 +158,24 @@ class TaskArena:
     # --- playing
 
     def play(self, text: str, seeds: Sequence[int]) -> Iterator[Score]:
-        """Each episode as it is done, over worker processes."""
-        for record in self._records(text, seeds, None):
-            yield Score(record["seed"], float(record["score"]), self.hard(record), record["frames"], record["steps"])
+        """Each episode as it is done, over worker processes; those of the store are not played again."""
+        policy, todo = sha256(text), list(seeds)
+        for seed in seeds if self.store else ():
+            known = self.store.get(policy, seed) if self.store else None
+            if known:
+                todo.remove(seed)
+                yield known
+        for record in self._records(text, todo, None):
+            score = Score(record["seed"], float(record["score"]), self.hard(record), record["frames"], record["steps"])
+            if self.store:
+                self.store.add(policy, score)
+            yield score
+
+    def keep_games(self, path: Path) -> None:
+        """Look for games in this file before playing them, and add new ones to it."""
+        hashes = {k: v for k, v in self.system.hashes().items() if k != "policy"}
+        under = {"protocol": self.protocol.name, "eyes": self.eyes, "soft": sorted(self._soft), **hashes}
+        self.store = GameStore(path, under)
 
     def hard(self, record: Record) -> float:
         """Interventions of hard rules, and faults, per 1000 decisions of an episode."""

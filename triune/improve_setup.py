@@ -7,28 +7,25 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import shutil
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from supervisor.errors import SupervisorError
 from supervisor.gate_types import GateConfig
 from supervisor.loop_types import Evidence, Parts, Settings, Situation
-from supervisor.meter import Meter
-from supervisor.protocols import Proposer, Request
+from supervisor.protocols import Request
 from triune.arena import TaskArena
 from triune.errors import TriuneError, UsageError, nearest
+from triune.improve_proposers import proposer_of
 from triune.policies import constants_of
 from triune.runs import HOME, versions
 from triune.system import System, load
 
-PROPOSERS = ("tuner", "openai", "agent", "replay")
 OPTIONS = (
     "proposer", "protocol", "eyes", "model", "base_url", "set", "recording", "agent_command", "workspace", "agent_time",
-    "keep_env", "record", "floors", "trust", "require_isolation",
+    "keep_env", "record", "games", "floors", "trust", "require_isolation",
 )  # fmt: skip
 COPIED = ("system.toml", "policy.py", "safety.py", "teacher.py", "perception.onnx", "catalogue.json", "seeds.jsonl")
 HISTORY = ("locks", "lineage", "trials.jsonl")
@@ -125,6 +122,8 @@ def parts_of(
     """Everything a run works with, but its log."""
     protocol = system.protocol(args.protocol).name
     arena = TaskArena(system, protocol, args.eyes or "cnn", home / "work", workers, floors=args.floors != "off")
+    if args.games:
+        arena.keep_games(Path(args.games))
     rules = rule_names(system)
     about = {
         "task": system.name, "protocol": protocol, "eyes": arena.eyes, "versions": versions(),
@@ -145,83 +144,6 @@ def rule_names(system: System) -> frozenset[str]:
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return frozenset()
     return frozenset(node.name for node in tree.body if isinstance(node, ast.FunctionDef))
-
-
-def secrets_of(args: argparse.Namespace) -> list[str]:
-    """Values that must never reach a log: the model's key, and what the agent's command may see."""
-    names = [openai_settings(args).key_env] if args.proposer == "openai" else []
-    names += args.keep_env or []
-    found = (os.environ.get(name, "").strip() for name in names)
-    return [value for value in found if len(value) >= 8]
-
-
-# --- proposers
-
-
-def proposer_of(
-    args: argparse.Namespace, home: Path, folder: Path, rules: frozenset[str], arena: TaskArena
-) -> Proposer:  # fmt: skip
-    """The proposer by its name; UsageError for what does not go together."""
-    made = _proposer(args, home, folder, rules, arena)
-    if not args.record:
-        return made
-    from supervisor.proposers.replay import recording
-
-    return recording(made, Path(args.record))
-
-
-def attach(proposer: Proposer, meter: Meter) -> None:
-    """A search plays by itself: let it know what was played before, and pay from the run's budgets."""
-    from supervisor.proposers.tuner import Tuner
-
-    inner = getattr(proposer, "proposer", proposer)
-    if isinstance(inner, Tuner):
-        inner.attach(meter.log.events, meter.budgets)
-
-
-def _proposer(
-    args: argparse.Namespace, home: Path, folder: Path, rules: frozenset[str], arena: TaskArena
-) -> Proposer:  # fmt: skip
-    if args.proposer == "openai":
-        from supervisor.proposers.openai_client import OpenAIProposer
-
-        return OpenAIProposer(openai_settings(args), rules=rules)
-    if args.proposer == "agent":
-        from supervisor.proposers.agent import AgentProposer
-
-        if not args.agent_command and not args.workspace:
-            raise UsageError("--proposer agent needs --command 'WORDS', or --workspace DIR to answer by hand")
-        where = Path(args.workspace).resolve() if args.workspace else (home / "workspace").resolve()
-        return AgentProposer(where, folder, args.agent_command or None, args.agent_time or 1800.0, args.keep_env or ())
-    if args.proposer == "replay":
-        from supervisor.proposers.replay import ReplayProposer
-
-        if not args.recording:
-            raise UsageError("--proposer replay needs --recording FILE")
-        return ReplayProposer(Path(args.recording))
-    from supervisor.proposers.tuner import Tuner
-
-    return Tuner(arena)
-
-
-def openai_settings(args: argparse.Namespace) -> Any:
-    """Settings of the client from --model, --base-url and --set NAME=VALUE."""
-    from supervisor.proposers.settings import Settings as Table
-
-    table: dict[str, Any] = {}
-    for word in args.set or ():
-        name, sign, value = word.partition("=")
-        if not sign:
-            raise UsageError(f"--set takes NAME=VALUE, got {word!r}")
-        try:
-            table[name] = json.loads(value)
-        except ValueError:
-            table[name] = value
-    table |= {name: getattr(args, name) for name in ("model", "base_url") if getattr(args, name)}
-    try:
-        return Table.of(table)
-    except SupervisorError as error:
-        raise UsageError(str(error)) from None
 
 
 # --- evidence

@@ -32,6 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--run", dest="home", metavar="DIR", help="folder of the run (default: under runs/improve)")
     parser.add_argument("--resume", metavar="DIR", help="go on with a run; budgets and trials may be raised")
     parser.add_argument("--workers", type=common.positive, metavar="N", help="worker processes (default: one a core)")
+    parser.add_argument("--games", metavar="FILE", help="do not play again what is in this file; add new games to it")
     parser.add_argument("--dry-run", action="store_true", help="write what would be asked, and ask nothing")
     _add_budgets(parser)
     _add_proposers(parser)
@@ -75,6 +76,7 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     """Payload: `run`, `folder`, `why`, `trials`, `accepted`, `budgets`; with --dry-run what would be sent."""
     from supervisor.events import EventLog
     from supervisor.loop import LOG, Loop
+    from triune import improve_proposers as proposers
     from triune import improve_setup as setup
 
     home = _home(args)
@@ -83,11 +85,11 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     if home is None:
         home = setup.new_home(system.name, args.proposer)
     parts = setup.parts_of(args, system, home, args.workers or common.cores(), console.log)
-    with EventLog.open(home / LOG, secrets=setup.secrets_of(args)) as log:
+    with EventLog.open(home / LOG, secrets=proposers.secrets_of(args)) as log:
         for note in log.notes:
             console.log(note)
         loop = Loop(parts, settings, log, setup.root_text(system, args.policy))
-        setup.attach(parts.proposer, loop.run_.meter)
+        proposers.attach(parts.proposer, loop.run_.meter)
         previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
         try:
             ended = loop.run(only_evidence=args.dry_run)
@@ -104,7 +106,8 @@ def _home(args: argparse.Namespace) -> Path | None:
     """The run's folder, or None for a new one; fills in what a resumed run remembers."""
     from supervisor.events import read
     from supervisor.loop import LOG
-    from triune.improve_setup import PROPOSERS, remembered
+    from triune.improve_proposers import PROPOSERS
+    from triune.improve_setup import remembered
 
     if args.resume:
         if args.home or args.policy or args.out:
