@@ -17,6 +17,7 @@ from supervisor.gate_types import GateConfig, Pair, Stage, Verdict
 
 POWER = 0.95  # what a confirmation block is sized for
 SHRINK = 1.0  # standard errors taken off the gain seen, because it was selected
+SEEN = 3.0  # what happens once in n games is seen in 3 n games 19 times in 20
 
 
 def missing(pairs: Mapping[int, Pair], seeds: Sequence[int]) -> tuple[int, ...]:
@@ -122,14 +123,23 @@ def look(pairs: Sequence[Pair], stage: Stage, i: int, config: GateConfig) -> Ver
 
 
 def confirm_size(pairs: Sequence[Pair], config: GateConfig) -> int:
-    """Seeds that confirm the gain seen, less SHRINK standard errors, 19 times in 20."""
+    """Seeds that confirm the gain seen, less SHRINK standard errors, 19 times in 20, and would show a rare crash."""
     diff = np.asarray(differences(pairs))
     spread = float(diff.std(ddof=1))
     mean = float(diff.mean()) - SHRINK * spread / math.sqrt(len(diff))
     normal = NormalDist()
     reach = normal.inv_cdf(1 - config.confirm_level) + normal.inv_cdf(POWER)
     need = math.ceil((reach * spread / mean) ** 2) if mean > 0 else config.confirm_most
-    return min(max(need, config.confirm_least), config.confirm_most)
+    return min(max(need, _for_crashes(pairs), config.confirm_least), config.confirm_most)
+
+
+def _for_crashes(pairs: Sequence[Pair]) -> int:
+    """Seeds that bring both blocks to so many that a crash to nothing, often enough to cost the whole gain, would
+    have been seen 19 times in 20: a child that gains a little in every game may lose a whole one now and then."""
+    gain = float(np.mean(differences(pairs)))
+    nothing = min(0.0, *(min(p.parent, p.child) for p in pairs))
+    fall = float(np.mean([p.child for p in pairs])) - nothing
+    return math.ceil(SEEN * fall / gain) - len(pairs) if gain > 0 else 0
 
 
 def confirmed(passed: Sequence[Pair], pairs: Sequence[Pair], config: GateConfig) -> Verdict | None:

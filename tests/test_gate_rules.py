@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from supervisor import gate_rules as rules
 from supervisor import stats
 from supervisor.gate import Gate, GateConfig, Pair
-from tests.gate_kit import SMALL, better, judged
+from tests.gate_kit import SMALL, better, judged, passed
 
 # --- harms
 
@@ -98,6 +98,34 @@ def test_a_clear_gain_needs_the_least_and_an_unclear_one_the_most() -> None:
     assert rules.confirm_size(block(10.0, 5.0), config) == config.confirm_least
     assert rules.confirm_size(block(1.0, 8.0), config) == config.confirm_most
     assert rules.confirm_size(block(-1.0, 8.0), config) == config.confirm_most
+
+
+def test_a_small_gain_in_every_game_is_confirmed_on_many() -> None:
+    """One crash in 25 games would cost all of a gain of 4 %: 3 * 26 games would show it."""
+
+    def sure(gain: float, level: float = 75.0) -> list[Pair]:
+        return [Pair(level, level + gain) for _ in range(20)]
+
+    config = GateConfig()
+    assert rules.confirm_size(sure(3.0), config) == 78 - 20
+    assert rules.confirm_size(sure(0.3), config) == config.confirm_most
+    assert rules.confirm_size(sure(60.0), config) == config.confirm_least
+    assert rules.confirm_size([*sure(3.0), Pair(-225.0, -222.0)], config) > 200  # it can fall further than to 0
+
+
+@pytest.mark.parametrize("share", [0.05, 0.1])
+def test_a_child_whose_rare_crashes_cost_its_gain_seldom_gets_in(share: float) -> None:
+    """Equal in the mean, but not exchangeable: many small gains, few great losses."""
+    random, accepted = np.random.default_rng(7), 0
+    for _ in range(60):
+        crash = random.random(10_000) < share
+
+        def play(seed: int, crash: np.ndarray = crash) -> Pair:
+            return Pair(75.0, 75.0 - (1 - share) / share * 3.0 if crash[seed] else 78.0)
+
+        e = passed(full_seeds=tuple(range(1000, 1450)), confirm_seeds=tuple(range(2000, 2450)))
+        accepted += judged(play, Gate(), e).kind == "accept"
+    assert accepted <= 7  # a rate of 0.05: more in one run of 60
 
 
 @given(st.floats(0.2, 5.0), st.floats(0.1, 10.0), st.floats(0.01, 2.0))
