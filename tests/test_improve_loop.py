@@ -88,6 +88,8 @@ def test_a_change_that_adds_nothing_is_left_out(place: Place) -> None:
     act = {"replace": "act", "code": 'def act(scene, memory):\n    return NOOP, "a longer reason that changes nothing"'}
     ended = place.run([answer([constant("SKILL", 30), act])])
     assert ended.state.trials[0].verdict["winner"] == "without act"
+    sound = {v["name"]: v["sound"] for v in ended.state.trials[0].variants}
+    assert sound == {"without act": True, "without SKILL": False}, "what decides as the parent does is no variant"
     assert place.policy == ROOT_POLICY.replace("SKILL = 10", "SKILL = 30")
     (line,) = place.lines
     assert (line["revision"], line["accepted"]) == ("lineage/r01.py", "lineage/r02.py")
