@@ -104,11 +104,14 @@ def early_reject(pairs: Sequence[Pair], stage: Stage, config: GateConfig) -> Ver
 
 
 def look(pairs: Sequence[Pair], stage: Stage, i: int, config: GateConfig) -> Verdict | Literal["better", "more"]:
-    """Judge the selecting block at look `i`. Harms are asked for when it is passed: asked for at every look, chance
-    alone would find some in one good child of twenty."""
-    if better(pairs, config.spend[i]):
-        harm = harms(pairs, config.harm_level)
-        return Verdict("reject", stage, harm, figures("full", pairs)) if harm else "better"
+    """Judge the selecting block at look `i`. A harm ends it at any look; where the block is not passed it has to be
+    plainer, so that chance alone does not find one at some look in more than `harm_level` of good children."""
+    won = better(pairs, config.spend[i])
+    harm = harms(pairs, config.harm_level if won else config.harm_level / len(config.looks))
+    if harm:
+        return Verdict("reject", stage, harm, figures("full", pairs))
+    if won:
+        return "better"
     n, p = len(pairs), stats.p_greater(differences(pairs))
     last = i + 1 == len(config.looks)
     if p <= config.hopeful[i] and not last:

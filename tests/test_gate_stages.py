@@ -137,7 +137,7 @@ def test_not_better_is_rejected_at_the_first_look() -> None:
 
 def hesitant(seed: int) -> Pair:
     """Gains in 6 games of 10, losses of the same size in 4."""
-    return Pair(10.0, 12.0 if seed % 10 in (0, 2, 3, 5, 7, 8) else 8.0)
+    return Pair(10.0, 12.0) if seed % 10 in (0, 2, 3, 5, 7, 8) else Pair(12.0, 10.0)
 
 
 def test_a_promising_child_is_probed_and_may_stay_undecided() -> None:
@@ -150,7 +150,7 @@ def test_a_promising_child_is_probed_and_may_stay_undecided() -> None:
 
 
 def test_a_probe_that_disappoints_is_rejected() -> None:
-    verdict = judged(lambda s: hesitant(s) if s < 1010 else Pair(10.0, 9.0))
+    verdict = judged(lambda s: hesitant(s) if s < 1010 else Pair(12.0, 10.0))
     assert (verdict.kind, verdict.stage) == ("reject", "probe") and "not better after 20" in verdict.reasons[0]
 
 
