@@ -75,7 +75,7 @@ def test_a_harm_ends_it_where_the_first_block_is_passed() -> None:
 
 
 def test_a_plain_harm_ends_it_at_a_look_that_is_not_passed() -> None:
-    unsafe = [Pair(10.0, 10.0 + (-1) ** i, 1.0, 9.0) for i in range(20)]
+    unsafe = [Pair(10.0 + i % 2, 11.0 - i % 2, 1.0, 9.0) for i in range(20)]
     for n, ends in ((5, False), (20, True)):  # 1/32 is not enough where three looks share 0.05
         assert not rules.better(unsafe[:n], 0.05)
         verdict = rules.look(unsafe[:n], "full", 0, replace(SMALL, hopeful=(1.0, 1.0, 1.0)))
