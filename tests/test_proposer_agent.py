@@ -26,7 +26,7 @@ WORDS = {k: v for k, v in json.loads(answer([])).items() if k != "edit"}
 REQUEST = Request(
     "fake", 1, ROOT_POLICY, (Section("Failures", "it fell"),), (Image("failure-1.png", "image/png", b"x"),)
 )
-MARK = "triune-test-mark"
+MARK = f"triune-test-mark-{os.getpid()}"
 
 
 def agent(tmp_path: Path, code: str, limit: float = 20.0, keep: tuple[str, ...] = ()) -> AgentProposer:
