@@ -71,11 +71,15 @@ def arange(n: int) -> Array:
 
 
 def array(values: Any) -> Array:
-    """Array of a (nested) tuple of numbers or booleans (constant, or Concat of scalars)."""
+    """Array of a (nested) tuple of numbers or booleans; an int beyond 32 bits is a fault (constant, or Concat)."""
     made = np.asarray(values)
     if made.dtype == bool:
         return made
-    return made.astype(_I if made.dtype.kind in "iu" else _F)
+    if made.dtype.kind not in "iu":
+        return made.astype(_F)
+    if made.size and not -(2**31) <= int(made.min()) <= int(made.max()) < 2**31:
+        raise PolicyFault("a value beyond 32 bits in an int array")
+    return made.astype(_I)
 
 
 def _kind(value: Any) -> Any:
@@ -279,7 +283,7 @@ PRIMITIVES = (
 
 PYTHON = {
     "abs": abs, "min": min, "max": max, "int": int, "float": float, "bool": bool, "round": round, "len": len,
-    "range": range, "True": True, "False": False,
+    "range": range, "enumerate": enumerate, "zip": zip, "True": True, "False": False,
 }  # fmt: skip
 
 

@@ -29,6 +29,7 @@ from logic.errors import LogicError
 from logic.program import Module, Program, shipped_library
 from perception.scene import SceneSchema
 
+MOST_TITLE = 200  # characters of a rule's name to people
 _PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9_]*\Z")
 
 
@@ -98,11 +99,16 @@ class _Compilation:
 
     def rules(self, scope: Scope) -> list[ast.FunctionDef]:
         found = [f for f in scope.functions.values() if [a.arg for a in f.args.args] == RULE_PARAMETERS]
+        titles: dict[str, str] = {}
         for function in found:
-            if not (ast.get_docstring(function) or "").split("\n")[0].rstrip("."):
-                self.reporter.say(
-                    scope.file, function, f"rule {function.name!r} needs a docstring", "it is the rule's name to people"
-                )
+            title = (ast.get_docstring(function) or "").split("\n")[0].rstrip(".")
+            if not title.strip() or not title.isprintable() or len(title) > MOST_TITLE:
+                fix = f"it is the rule's name to people: 1 to {MOST_TITLE} printable characters"
+                self.reporter.say(scope.file, function, f"rule {function.name!r} needs a docstring", fix)
+            elif title in titles:
+                fix = "give each rule a name of its own"
+                self.reporter.say(scope.file, function, f"rule {titles[title]!r} is called {title!r} too", fix)
+            titles[title] = function.name
         if not found:
             self.reporter.say(
                 scope.file, (1, 1), "no `def rule(scene, memory, action):` in this file", "write at least one rule"

@@ -83,6 +83,8 @@ class Expressions(Core):
             return self.wrong(node, f"{name!r} is a function, not a value", f"call it: {name}(...)")
         if name in ("scene", "memory"):
             return self.wrong(node, f"there is no {name} here", f"pass {name} to the helper as a parameter")
+        if scope.file.startswith("lib/") and name.isupper() and name not in scope.later:
+            return self.wrong(node, f"a library module knows no {name}", f"pass {name} to the function")
         known = (self.state.locals, self.frame.names, scope.constants, scope.predefined, scope.functions, self.words())
         instead = WORDS.get(name) or self.near(name, *known) or f"assign {name} before this line"
         return self.wrong(node, f"unknown name {name!r}", instead)

@@ -42,7 +42,7 @@ class Type(NamedTuple):
 
     def __str__(self) -> str:
         if self.shape is None:
-            return self.kind
+            return "string" if self.kind == "reason" else self.kind
         return f"{self.kind.capitalize()}[{', '.join(map(str, self.shape))}]"
 
 

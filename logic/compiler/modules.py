@@ -116,7 +116,7 @@ class Loader:
     def bind(self, node: ast.AST, scope: Scope, other: Scope, name: str, stem: str) -> None:
         have = {*other.functions, *other.constants}
         if name not in have:
-            instead = did_you_mean(name, have) or f"it has {', '.join(sorted(have)[:20])}"
+            instead = did_you_mean(name, have) or f"it has {', '.join(sorted(have)[:20]) or 'nothing'}"
             self.say(scope, node, f"library module {stem!r} has no {name!r}", instead)
         else:
             scope.imported[name] = (other, name)

@@ -41,6 +41,13 @@ class Emitter:
             return self.n.const(value.const)
         return self.n.const([value.const], dtype_of(value.type))
 
+    def literal(self, value: Value) -> Any:
+        """What a value is known to be here: a constant, or a scalar that an unrolled loop has made one. Else None."""
+        if value.const is not None or value.type.is_array:
+            return value.const
+        known = self.n.root.values.get(self.values.get(value, ""))
+        return None if known is None else known.item()
+
     def number(self, value: Value, like: Any) -> str:
         """A scalar constant of a value's type."""
         return self.n.const([like], dtype_of(value.type))

@@ -11,13 +11,14 @@ from collections.abc import Mapping
 import numpy as np
 
 from logic.compiler import ops
+from logic.compiler.core import FOLDING_FAULTS
 from logic.compiler.ir import BOOL, Block, Graph, Op, Value
 from logic.compiler.onnx_arrays import ArrayOps
 from logic.compiler.onnx_core import Emitter
 from logic.compiler.onnx_faults import Checks
 from logic.compiler.onnx_moves import MoveOps
-from logic.compiler.onnx_nodes import Nodes, close, form_of
-from logic.compiler.onnx_plan import Plan, is_choice, is_unrolled
+from logic.compiler.onnx_nodes import Nodes, close, dtype_of, form_of
+from logic.compiler.onnx_plan import Costs, Plan
 from logic.compiler.onnx_scalars import ScalarOps
 from logic.compiler.onnx_sums import SumOps
 
@@ -28,7 +29,7 @@ class Flow:
     def __init__(self, graph: Graph, nodes: Nodes, scene: str, memory: Mapping[str, str], action: str | None) -> None:
         self.emitter = e = Emitter(nodes, scene, memory)
         self.scalars, self.arrays, self.moves, self.sums = ScalarOps(e), ArrayOps(e), MoveOps(e), SumOps(e)
-        self.plan = Plan(graph)
+        self.plan, self.costs = Plan(graph), Costs()
         self.scopes: dict[Block, tuple[Nodes, Checks]] = {}
         self.waiting: dict[Value, Op] = {}
         e.demand = self.demand
@@ -60,15 +61,18 @@ class Flow:
 
     def op(self, op: Op) -> None:
         if op.name == "if":
-            self.choose(op) if is_choice(op) else self.branch(op)
+            self.choose(op) if self.costs.is_choice(op) else self.branch(op)
         elif op.name == "for":
-            self.unroll(op) if is_unrolled(op) else self.loop(op)
+            self.unroll(op) if self.costs.is_unrolled(op) else self.loop(op)
         else:
             self.emitter.values[op.result] = self.single(op)
             self.emitter.note(op)
 
     def single(self, op: Op) -> str:
         """One op that is not control flow."""
+        folded = self.folded(op)
+        if folded is not None:
+            return folded
         if hasattr(self.sums, "op_" + op.name):
             made = self.sums.run(op)
         elif hasattr(self.moves, "op_" + op.name):
@@ -81,6 +85,19 @@ class Flow:
             made = self.emitter.n.op("Reshape", made, self.emitter.n.ints())
         return made
 
+    def folded(self, op: Op) -> str | None:
+        """A scalar whose operands an unrolled loop has made known. onnxruntime would fold it too, but take x + 0.0 for
+        x then."""
+        known = [self.emitter.literal(a) for a in op.args]
+        if not known or op.result.type.is_array or any(k is None for k in known) or op.name in ops.INPUTS:
+            return None
+        try:
+            with np.errstate(all="ignore"):
+                value = ops.SPECS[op.name].run(op.attrs, *known)
+        except FOLDING_FAULTS:
+            return None  # a fault if this path is taken: left to the rules
+        return self.emitter.n.const([value], dtype_of(op.result.type))
+
     # --- if --------------------------------------------------------------------------------------
 
     def choose(self, op: Op) -> None:
@@ -90,7 +107,7 @@ class Flow:
         checks = e.checks
         outer = checks.predicate
         for block, truth in zip(op.blocks, (True, False), strict=True):
-            if any(ops.can_fault(inner) for inner in block.ops):
+            if self.costs.can_fault(block):
                 side = condition if truth else e.n.op("Not", condition)
                 checks.predicate = side if outer is None else e.n.op("And", outer, side)
             self.block(block)

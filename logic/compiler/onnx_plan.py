@@ -7,8 +7,7 @@ Knows: blocks, uses, rough costs in onnxruntime. Does not know: nodes.
 from __future__ import annotations
 
 from logic.compiler import ops
-from logic.compiler.ir import INT, Block, Graph, Op, Value
-from logic.compiler.ranges import within
+from logic.compiler.ir import Block, Graph, Op, Value
 
 # Microseconds of onnxruntime, one thread.
 NODE, CHOICE, BRANCH, OUTPUT = 0.45, 0.85, 1.0, 0.15
@@ -48,7 +47,7 @@ class Plan:
             self._use(op.args, place)
 
     def _place(self, op: Op, block: Block) -> Block:
-        if ops.can_fault(op) or _narrows(op):
+        if ops.can_fault(op):
             return block
         common: list[Block] | None = None
         for result in op.results:
@@ -68,69 +67,70 @@ class Plan:
         return found[::-1]
 
 
-def _narrows(op: Op) -> bool:
-    """Does an int array meet an int that may not fit its elements?"""
-    if not any(v.type.is_array and v.type.kind == "int" for v in op.args):
-        return False
-    return any(v.type == INT and not within(v, -(2**31), 2**31 - 1) for v in op.args)
+class Costs:
+    """Which `if`s are worth a branch and which loops a Loop. Remembers: a nest is looked at once, not once a level."""
 
+    def __init__(self) -> None:
+        self.spent: dict[Block, float] = {}
+        self.plain: dict[Block, bool] = {}
+        self.faults: dict[Op, bool] = {}
 
-def scalar_only(block: Block) -> bool:
-    """Nothing but scalar ops, and `if`s of nothing but them."""
-    return all(
-        op.name != "for"
-        and not any(v.type.is_array for v in op.results)
-        and (op.name == "element" or not any(a.type.is_array for a in op.args))
-        and all(scalar_only(inner) for inner in op.blocks)
-        for op in block.ops
-    )
+    def scalar_only(self, block: Block) -> bool:
+        """Nothing but scalar ops, and `if`s of nothing but them."""
+        if block not in self.plain:
+            self.plain[block] = all(
+                op.name != "for"
+                and not any(v.type.is_array for v in op.results)
+                and (op.name == "element" or not any(a.type.is_array for a in op.args))
+                and all(self.scalar_only(inner) for inner in op.blocks)
+                for op in block.ops
+            )
+        return self.plain[block]
 
+    def can_fault(self, block: Block) -> bool:
+        """May anything in the block fault?"""
+        return any(ops.can_fault(op, self.faults) for op in block.ops)
 
-def estimate(block: Block) -> float:
-    """Microseconds of a block of scalar ops."""
-    spent = 0.0
-    for op in block.ops:
-        if op.name == "if":
-            spent += min(chosen_cost(op), branch_cost(op))
-        else:
-            spent += NODE * _NODES.get(op.name, 1.0)
-    return spent
+    def estimate(self, block: Block) -> float:
+        """Microseconds of a block of scalar ops."""
+        if block not in self.spent:
+            self.spent[block] = sum(
+                min(self.chosen(op), self.branch(op)) if op.name == "if" else NODE * _NODES.get(op.name, 1.0)
+                for op in block.ops
+            )
+        return self.spent[block]
 
+    def chosen(self, op: Op) -> float:
+        """An `if` as both sides and a choice of each result."""
+        sides = sum(self.estimate(block) for block in op.blocks)
+        faults = sum(2 * NODE for block in op.blocks if self.can_fault(block))
+        return sides + faults + NODE + sum(map(_choice, op.results, *(block.results for block in op.blocks)))
 
-def chosen_cost(op: Op) -> float:
-    """An `if` as both sides and a choice of each result."""
-    sides = sum(estimate(block) for block in op.blocks)
-    faults = sum(2 * NODE for block in op.blocks if any(ops.can_fault(inner) for inner in block.ops))
-    return sides + faults + NODE + sum(map(_choice, op.results, *(block.results for block in op.blocks)))
+    def branch(self, op: Op) -> float:
+        """An `if` as a branch: the sides are taken to be equally likely."""
+        spent = BRANCH + OUTPUT * len(op.results)
+        for block in op.blocks:
+            own = {r for inner in block.ops for r in inner.results}
+            faults = NODE if self.can_fault(block) else 0.0
+            spent += (self.estimate(block) + NODE * sum(r not in own for r in block.results) + faults) / 2
+        return spent
+
+    def is_choice(self, op: Op) -> bool:
+        """Is an `if` cheaper without a branch?"""
+        small = all(r.type.size <= 256 for r in op.results)
+        return small and all(self.scalar_only(block) for block in op.blocks) and self.chosen(op) <= self.branch(op)
+
+    def is_unrolled(self, op: Op) -> bool:
+        """Is a `for` cheaper written out? Only where no iteration can leave early."""
+        count = len(range(op.attrs["start"], op.attrs["stop"], op.attrs["step"]))
+        body = op.blocks[0]
+        if count <= 1:
+            return True
+        stays = body.results[0].const is False
+        return stays and count <= 8 and self.scalar_only(body) and count * self.estimate(body) <= _UNROLLED
 
 
 def _choice(result: Value, a: Value, b: Value) -> float:
     """Choosing one result."""
     known = (a.const is not None) + (b.const is not None)
     return (2 - known) * NODE if result.type.kind == "bool" else CHOICE if known < 2 else NODE
-
-
-def branch_cost(op: Op) -> float:
-    """An `if` as a branch: the sides are taken to be equally likely."""
-    spent = BRANCH + OUTPUT * len(op.results)
-    for block in op.blocks:
-        own = {r for inner in block.ops for r in inner.results}
-        faults = NODE if any(ops.can_fault(inner) for inner in block.ops) else 0.0
-        spent += (estimate(block) + NODE * sum(r not in own for r in block.results) + faults) / 2
-    return spent
-
-
-def is_choice(op: Op) -> bool:
-    """Is an `if` cheaper without a branch?"""
-    small = all(r.type.size <= 256 for r in op.results)
-    return small and all(scalar_only(block) for block in op.blocks) and chosen_cost(op) <= branch_cost(op)
-
-
-def is_unrolled(op: Op) -> bool:
-    """Is a `for` cheaper written out? Only where no iteration can leave early."""
-    count = len(range(op.attrs["start"], op.attrs["stop"], op.attrs["step"]))
-    body = op.blocks[0]
-    if count <= 1:
-        return True
-    stays = body.results[0].const is False
-    return stays and count <= 8 and scalar_only(body) and count * estimate(body) <= _UNROLLED

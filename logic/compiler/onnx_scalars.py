@@ -6,6 +6,7 @@ Knows: float64 and int64 tensors of shape [1]. Does not know: arrays, control fl
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
@@ -45,13 +46,15 @@ class ScalarOps:
         """x + 0.0 turns -0.0 into 0.0, but onnxruntime takes it for x."""
         a, b = op.args
         for x, zero in ((a, b), (b, a)):
-            if _is_zero(zero, 1.0):
+            if _is_zero(self.e.literal(zero), 1.0):
                 return self.e.no_minus_zero(self.e.get(x))
         return self.e.n.op("Add", *self.args(op))
 
     def op_sub(self, op: Op) -> str:
         a, b = op.args
-        return self.e.no_minus_zero(self.e.get(a)) if _is_zero(b, -1.0) else self.e.n.op("Sub", *self.args(op))
+        if _is_zero(self.e.literal(b), -1.0):
+            return self.e.no_minus_zero(self.e.get(a))
+        return self.e.n.op("Sub", *self.args(op))
 
     def op_mul(self, op: Op) -> str:
         """Ints must not wrap: the product in floats tells first."""
@@ -65,7 +68,7 @@ class ScalarOps:
     def op_div(self, op: Op) -> str:
         a, b = self.args(op)
         self.not_zero(op.args[1])
-        if op.args[0].const == 1.0:  # onnxruntime would make y / x of (1 / x) * y
+        if self.e.literal(op.args[0]) == 1.0:  # onnxruntime would make y / x of (1 / x) * y
             return self.e.n.op("Neg", self.e.n.op("Div", self.e.n.const([-1.0], np.float64), b))
         return self.e.n.op("Div", a, b)
 
@@ -229,9 +232,8 @@ class ScalarOps:
         return n.op("Sqrt", x)
 
 
-def _is_zero(value: Value, sign: float) -> bool:
-    """Is it the constant 0.0 (sign 1.0) or -0.0?"""
-    const = value.const
+def _is_zero(const: Any, sign: float) -> bool:
+    """Is it 0.0 (sign 1.0) or -0.0?"""
     return isinstance(const, float) and const == 0.0 and math.copysign(1.0, const) == sign
 
 

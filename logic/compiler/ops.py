@@ -16,7 +16,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from logic import language, nan_rules
-from logic.compiler.ir import INT_LIMIT, Op
+from logic.compiler.ir import INT, INT_LIMIT, Op, Value
+from logic.compiler.ranges import within
 from logic.errors import PolicyFault
 
 Attrs = Mapping[str, Any]
@@ -82,7 +83,8 @@ def cut(a: np.ndarray, bounds: tuple[tuple[int, int], ...]) -> np.ndarray:
 def cast(value: Any, kind: str) -> np.ndarray:
     """`value` as an array of the language's element type; an int beyond 32 bits is a fault."""
     made = np.asarray(value)
-    if kind == "int" and made.dtype != np.int32 and made.size and int(np.abs(made).max()) >= 2**31:
+    wide = kind == "int" and made.dtype != np.int32 and made.size > 0
+    if wide and not -(2**31) <= int(made.min()) <= int(made.max()) < 2**31:
         raise PolicyFault("a value beyond 32 bits in an int array")
     return made.astype(DTYPE[kind], copy=False)
 
@@ -154,6 +156,7 @@ SPECS: dict[str, Spec] = {
 
 # Array arithmetic faults where scalars cannot: inf - inf, 0 * inf.
 _INVALID = {"add", "sub", "mul"}
+INT32 = -(2**31), 2**31 - 1
 LARGE = 2**20  # elements beyond which memory is new from the system
 INPUTS = ("memory", "thing", "grid", "gauge")
 PROBE = "probe"  # probes.py: no result, kept wherever it stands
@@ -174,11 +177,28 @@ def can_fault(op: Op, known: dict[Op, bool] | None = None) -> bool:
         return True
     if op.name in INPUTS:
         return bool(op.args) and not op.attrs.get("safe")
+    if narrows(op):
+        return True
     if op.name in _INVALID:
         return op.result.type.kind == "float" and op.result.type.is_array
     if op.attrs.get("safe") and op.name != "scatter_add":  # of which it says that the indices are within
         return False
     return SPECS[op.name].faults
+
+
+def narrows(op: Op) -> bool:
+    """Does an int that may not fit 32 bits become an element of an int array, or an operand beside one?"""
+    result = op.result.type
+    if not result.is_array or result.kind != "int" or op.name == "where":
+        return False
+    return any(a.type == INT and not within(a, *INT32) for a in _elements(op))
+
+
+def _elements(op: Op) -> list[Value]:
+    """Operands but for indices."""
+    if op.name in ("pick", "slice", "gather"):
+        return []
+    return op.args[2:] if op.name == "put" else op.args
 
 
 def fold_cost(name: str, elements: int, arrays: bool) -> float:

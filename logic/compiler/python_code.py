@@ -38,6 +38,7 @@ class PythonCode:
         self.inlined: dict[Value, str] = {}
         self.known: dict[Value, bool] = {}
         self.statements: set[Op] = set()  # `if` ops that are no expression
+        self.faults: dict[Op, bool] = {}
         self.risky: set[Value] = set()  # values whose text may fault
         self.serial = 0
         self.ops = PythonOps(self.text, self.fresh, self.constant)
@@ -84,7 +85,7 @@ class PythonCode:
 
     def is_risky(self, op: Op) -> bool:
         """May evaluating the op's text fault, by itself or by what has been written into it?"""
-        risky = ops.can_fault(op) or any(a in self.risky and a in self.inlined for a in op.args)
+        risky = ops.can_fault(op, self.faults) or any(a in self.risky and a in self.inlined for a in op.args)
         if risky:
             self.risky.update(op.results)
         return risky

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from logic import language, nan_rules
-from logic.compiler.ir import INT_LIMIT, Op, Value
+from logic.compiler.ir import INT, INT_LIMIT, Op, Value
+from logic.compiler.ops import INT32, narrows
 from logic.compiler.ranges import within
 from logic.errors import PolicyFault
 
@@ -23,6 +24,11 @@ TUPLE_MOST = 20_000  # constant tables up to this long are Python tuples where s
 def bad_int(value: int) -> int:
     """An integer beyond 2**53."""
     raise PolicyFault("an integer beyond 2**53")
+
+
+def bad_int32(value: int) -> int:
+    """An integer beyond 32 bits on its way into an int array."""
+    raise PolicyFault("a value beyond 32 bits in an int array")
 
 
 def bad_index(index: int, length: int) -> Any:
@@ -79,8 +85,9 @@ def _warm_up() -> None:
 NAMES: dict[str, Any] = {
     "abs": abs, "int": int, "bool": bool, "round": round, "range": range,
     "pow_": math.pow, "sqrt": math.sqrt, "floor": math.floor, "ceil": math.ceil,
-    "bad_int": bad_int, "bad_index": bad_index, "bad_action": bad_action, "gather": gather, "not_nan": not_nan,
-    "first_largest": first_largest, "first_smallest": first_smallest, "sign": language.sign, "clip": language.clip,
+    "bad_int": bad_int, "bad_int32": bad_int32, "bad_index": bad_index, "bad_action": bad_action, "gather": gather,
+    "not_nan": not_nan, "first_largest": first_largest, "first_smallest": first_smallest, "sign": language.sign,
+    "clip": language.clip,
     "absolute": np.absolute, "np_sign": np.sign, "minimum": np.minimum, "maximum": np.maximum, "where": np.where,
     "full": np.full, "array": np.array, "concatenate": np.concatenate, "count_nonzero": np.count_nonzero,
     "put": language.put, "shift_push": language.shift_push, "top_k": language.top_k, "to_int32": language.to_int,
@@ -122,7 +129,7 @@ class PythonOps:
             a, b = self.operands(op)
             return f"({a} {_INFIX[name]} {b})"
         if name in _CALLS:
-            return f"{_CALLS[name]}({', '.join(self.text(a) for a in op.args)})"
+            return f"{_CALLS[name]}({', '.join(self.element(op, i) for i in range(len(op.args)))})"
         if name in _SUFFIX:
             made = self.text(op.args[0]) + _SUFFIX[name]
             return f"not_nan({made} + 0.0)" if op.args[0].type.kind == "float" else made
@@ -134,9 +141,20 @@ class PythonOps:
         bare = [v.op is not None and v.op.name == "to_float" and not v.type.is_array for v in (a, b)]
         inner = [self.text(v.op.args[0]) if n and v.op else self.text(v) for v, n in zip((a, b), bare, strict=True)]
         both_fine = op.name == "div" or op.name in ("lt", "le", "gt", "ge", "eq", "ne")
-        if a.type.is_array or b.type.is_array or all(bare) and not both_fine:
+        if a.type.is_array or b.type.is_array:
+            return self.element(op, 0), self.element(op, 1)
+        if all(bare) and not both_fine:
             return self.text(a), self.text(b)
         return inner[0], inner[1]
+
+    def element(self, op: Op, place: int) -> str:
+        """An operand that becomes an element of an int array, or stands beside one: it must fit 32 bits."""
+        value = op.args[place]
+        is_index = op.name == "put" and place == 1
+        if not narrows(op) or value.type != INT or within(value, *INT32) or is_index:
+            return self.text(value)
+        first, later = self.kept(value)
+        return f"({later} if {INT32[0]} <= {first} <= {INT32[1]} else bad_int32({later}))"
 
     def kept(self, value: Value) -> tuple[str, str]:
         """(first use, later uses) of an operand that an expression names twice."""
@@ -266,10 +284,10 @@ class PythonOps:
         return f"concatenate(({', '.join(self.text(a) for a in op.args)},))"
 
     def op_full(self, op: Op) -> str:
-        return f"full({op.attrs['shape']}, {self.text(op.args[0])}, {_LETTER[op.attrs['kind']]})"
+        return f"full({op.attrs['shape']}, {self.element(op, 0)}, {_LETTER[op.attrs['kind']]})"
 
     def op_stack(self, op: Op) -> str:
-        made = f"array(({', '.join(self.text(a) for a in op.args)},), {_LETTER[op.attrs['kind']]})"
+        made = f"array(({', '.join(self.element(op, i) for i in range(len(op.args)))},), {_LETTER[op.attrs['kind']]})"
         return made if len(op.attrs["shape"]) == 1 else f"{made}.reshape({op.attrs['shape']})"
 
     def op_scatter_add(self, op: Op) -> str:

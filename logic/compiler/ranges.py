@@ -139,8 +139,16 @@ def of_result(name: str, args: Sequence[Value], kind: str, is_array: bool) -> Bo
     rule = _RULES.get(name)
     if rule is None:
         return UNKNOWN
-    found = rule([(0, 1) if a.type.kind == "bool" else bounds(a) for a in args])
+    found = rule([_of_operand(a) for a in args])
     return _trusted(found, kind) if is_array else found
+
+
+def _of_operand(value: Value) -> Bounds:
+    """Bounds of an operand; an element of an int array is one of 32 bits."""
+    if value.type.kind == "bool":
+        return 0, 1
+    found = bounds(value)
+    return (-_INT32 - 1, _INT32) if found == UNKNOWN and value.type.is_array and value.type.kind == "int" else found
 
 
 def _trusted(found: Bounds, kind: str) -> Bounds:

@@ -234,7 +234,8 @@ class Statements(Words):
     def not_callable(self, node: ast.Call, name: str) -> Wrong:
         if name in NOT_HERE:
             return self.wrong(node, *NOT_HERE[name])
-        if name in self.frame.scope.constants or name in self.frame.scope.predefined:
+        scope = self.frame.scope
+        if name in scope.constants or name in scope.predefined or name in scope.imported:
             return self.wrong(node, f"{name!r} is not a function", "remove the brackets")
         instead = WORDS.get(name) or self.near(name, self.frame.scope.functions, self.frame.scope.imported, ARITY)
         return self.wrong(node, f"unknown function {name!r}", instead or f"define it: `def {name}(...):`")

@@ -15,8 +15,11 @@ from logic.compiler.limits import AST_NODES, INT_DIGITS, NESTING, OPERANDS, SOUR
 
 _LONG_NUMBER = re.compile(r"[0-9][0-9_]{400,}")
 # What people do not see, or see as something else than the parser does: control characters, other line ends,
-# reversed writing, lone surrogates.
-_HIDDEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufeff]")
+# reversed writing, characters without width (but for those that make up emoji), lone surrogates, tags.
+_HIDDEN = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u061c\u200b\u200c\u200e\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff\ufeff"
+    "\U000e0000-\U000e007f]"
+)
 _START = (1, 1)
 
 
@@ -33,7 +36,9 @@ def parse(text: str | bytes, file: str, reporter: Reporter) -> ast.Module:
         where = (e.lineno or 1, e.offset or 1)
         raise reporter.abort(file, where, f"not valid Python: {e.msg}", "check brackets, colons and spaces") from None
     except (ValueError, RecursionError, MemoryError, OverflowError) as e:
-        raise reporter.abort(file, _START, f"cannot be parsed: {e}", "nest less and shorten numbers") from None
+        longest = 1 + max(range(source.count("\n") + 1), key=list(map(len, source.split("\n"))).__getitem__)
+        what = str(e) or "nested too deep"
+        raise reporter.abort(file, (longest, 1), f"cannot be parsed: {what}", "nest less, shorten numbers") from None
     _measure(tree, file, reporter)
     return tree
 
