@@ -114,7 +114,8 @@ def _budgets(low: Lowering, scope: Scope, function: ast.FunctionDef, graph: Grap
     for amount, limit, what, instead in checks:
         if amount > limit:
             message = f"{function.name} needs about {amount:.3g} {what}; the limit is {limit:.3g}"
-            low.reporter.say(scope.file, function, message, instead)
+            dearest = max(graph.body.ops, key=passes.op_ns)
+            low.reporter.say(dearest.file or scope.file, (max(1, dearest.line), 1), message, instead, "budget")
 
 
 __all__ = ["Abort", "OverBudget", "POLICY_PARAMETERS", "RULE_PARAMETERS", "lower"]

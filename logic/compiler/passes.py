@@ -134,15 +134,16 @@ def _trim(op: Op, used: set[Value]) -> bool:
 
 def worst_ns(block: Block) -> float:
     """Estimated worst cost of a block: the dearer side of every `if`, every iteration of every `for`."""
-    spent = 0.0
-    for op in block.ops:
-        if op.name == "if":
-            spent += 20.0 + max(worst_ns(inner) for inner in op.blocks)
-        elif op.name == "for":
-            spent += len(range(op.attrs["start"], op.attrs["stop"], op.attrs["step"])) * (50.0 + worst_ns(op.blocks[0]))
-        else:
-            spent += ops.cost(op)
-    return spent
+    return sum(map(op_ns, block.ops))
+
+
+def op_ns(op: Op) -> float:
+    """The same of one op."""
+    if op.name == "if":
+        return 20.0 + max(worst_ns(inner) for inner in op.blocks)
+    if op.name == "for":
+        return len(range(op.attrs["start"], op.attrs["stop"], op.attrs["step"])) * (50.0 + worst_ns(op.blocks[0]))
+    return ops.cost(op)
 
 
 def live_bytes(block: Block) -> int:
