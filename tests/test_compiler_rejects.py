@@ -305,6 +305,15 @@ HABITS = {
     "for i in range(memory.n):\n    memory.x += 1.0": "if i >= n: break",
     "x = sum(scene.bricks)": "total(a)",
     "x = any(scene.bricks)": "any_of(a)",
+    "x = all(scene.bricks)": "all_of(a)",
+    "x = sum(1 for e in scene.enemy if e.seen)": "`count`",
+    "x = sorted(scene.enemy, key=lambda e: e.x)": "`nearest` or `argmin`",
+    "d = {'a': 1}": "fields of Memory",
+    "d = deque(maxlen=3)": "shift_push",
+    "memory.n = 'chase'": 'mode: str = "search"',
+    "x = round(memory.x, 2)": "round(x * 100.0) / 100.0",
+    "x = max(memory.trail)": "largest(a)",
+    "for i, e in enumerate(memory.trail, 1):\n    memory.x += e": "i + 1",
     "x = sorted(memory.trail)": "top_k",
     "x = memory['n']": "fields",
     "x = None": "have_x: bool",
@@ -324,6 +333,11 @@ HABITS = {
 @pytest.mark.parametrize("text", sorted(HABITS))
 def test_habits_are_told_what_to_write_instead(text: str) -> None:
     assert any(HABITS[text] in d.instead for d in check(policy(text))), check(policy(text))
+
+
+def test_act_must_return_on_every_path() -> None:
+    (found,) = check('def act(scene, memory):\n    if scene.ball.seen:\n        return FIRE, "a"\n')
+    assert (found.line, found.construct) == (1, "function") and "return" in found.instead
 
 
 def test_library_errors_name_the_library_file() -> None:

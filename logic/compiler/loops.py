@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from logic.compiler.bound import FALSE, POISON, Bound, Pack, Thing, Things, Wrong
 from logic.compiler.effects import assigned_names
+from logic.compiler.hints import NOT_HERE
 from logic.compiler.ir import INT, Value
 from logic.compiler.real_loops import Bind, RealLoop
 from logic.compiler.statements import Statements
@@ -80,11 +81,12 @@ class Lowering(Statements):
 
     def desugared(self, node: ast.For, call: ast.Call) -> tuple[range, Bind]:
         """`for i, x in enumerate(a)` and `for a, b in zip(x, y)`."""
+        numbered = isinstance(call.func, ast.Name) and call.func.id == "enumerate"
+        if numbered and len(call.args) != 1:
+            raise self.wrong(call, *NOT_HERE["enumerate"])
         parts = [self.items(a) for a in call.args]
         count = min(n for n, _ in parts)
-        if isinstance(call.func, ast.Name) and call.func.id == "enumerate":
-            if len(parts) != 1:
-                raise self.wrong(call, "enumerate takes one array", "write `for i in range(CONST):`")
+        if numbered:
             return range(count), lambda i: self.assign(node.target, Pack((i, parts[0][1](i))))
         return range(count), lambda i: self.assign(node.target, Pack(tuple(at(i) for _, at in parts)))
 

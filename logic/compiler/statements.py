@@ -10,6 +10,7 @@ import ast
 from logic.compiler.array_words import Words
 from logic.compiler.bound import FALSE, MATH, POISON, TRUE, Bound, Broken, Frame, Pack, Scope, Special, State, Wrong
 from logic.compiler.build import identity
+from logic.compiler.core import STRINGS
 from logic.compiler.diagnostics import did_you_mean
 from logic.compiler.effects import always_exits, assigned_names, find_function, may_exit
 from logic.compiler.hints import METHODS, NOT_HERE, WORDS
@@ -148,6 +149,7 @@ class Statements(Words):
             instead = (
                 "write int(x), or declare the field float" if wanted == INT else "keep one type and shape per field"
             )
+            instead = STRINGS if value.type == REASON else instead
             raise self.wrong(node, f"memory.{name} is {wanted}, this is {value.type}", instead)
         if wanted == INT and not within(made, -INT_LIMIT, INT_LIMIT):
             made = self.emit(node, "bound", made)
