@@ -126,6 +126,9 @@ def _env(reader: _Reader) -> EnvSpec:
     return EnvSpec(reader.get(("env",), "id", str), height, width, tuple(actions), fallback, protocol, most)
 
 
+SOFT = ["perception lost"]  # built in; it steps in when the eyes fail, which says nothing about the policy
+
+
 def _safety(reader: _Reader) -> dict[str, Any]:
     if "safety" not in reader.config:
         return {}
@@ -134,7 +137,7 @@ def _safety(reader: _Reader) -> dict[str, Any]:
     deadline_ms = reader.get(("safety",), "deadline_ms", (int, float), 100)
     if lost_after < 1 or deadline_ms <= 0:
         reader.fail(("safety",), "lost_after and deadline_ms are positive")
-    soft = reader.get(("safety",), "soft", list, [])
+    soft = reader.get(("safety",), "soft", list, SOFT)
     if not all(isinstance(title, str) for title in soft):
         reader.fail(("safety", "soft"), "soft is a list of titles of safety rules, the first lines of their docstrings")
     return {"lost_after": lost_after, "deadline_ms": float(deadline_ms), "soft": tuple(soft)}

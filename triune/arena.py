@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from data_flywheel.episode import Episode
+from envs.spec import SOFT
 from logic.controller import Controller
 from logic.errors import LogicError
 from supervisor.durable import replace_file
@@ -51,7 +52,7 @@ class TaskArena:
         self._watched: list[np.ndarray] = []
         self.store: GameStore | None = None
         self._with = lru_cache(maxsize=4)(self._make)
-        self._soft = frozenset(system.spec.safety.get("soft", ()))
+        self._soft = frozenset(system.spec.safety.get("soft", SOFT))
         self._check_soft()
 
     def _check_soft(self) -> None:
