@@ -158,7 +158,7 @@ def quoted(d: Diagnostic, part: Checked) -> tuple[str, int]:
     raw = whole[d.line - 1] if 0 < d.line <= len(whole) else b""
     if not raw.strip():
         return printable(d.source), 0
-    column = len(raw[: d.column - 1].decode("utf-8", "replace"))  # the parser counts bytes
+    column = d.column - 1
     line = printable(raw.decode("utf-8", "replace").rstrip())
     start = max(0, min(column - WIDTH // 2, len(line) - WIDTH))
     return line[start : start + WIDTH], min(column, len(line)) - start

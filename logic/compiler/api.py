@@ -61,11 +61,10 @@ class _Compilation:
     """One text on its way; `reporter` has what is wrong with it."""
 
     def __init__(self, schema: SceneSchema, constants: Mapping[str, Any], library: Library, limits: Limits) -> None:
+        """LogicError: the task itself is wrong."""
         self.reporter = Reporter()
-        self.meter = Meter(limits)
-        self.low = Lowering(schema, self.reporter, self.meter, len(action_names(constants)))
-        self.loader = Loader(self.low, library)
-        self.predefined = predefined_values(self.low, constants)
+        self.low = Lowering(schema, self.reporter, Meter(limits), len(action_names(constants)))
+        self.library, self.constants = library, constants
         for part in part_names(schema):
             if not _PLAIN.match(part):
                 raise LogicError(f"the scene's {part!r} is not a plain name")
@@ -75,7 +74,8 @@ class _Compilation:
     ) -> tuple[Scope, list[tuple[ast.FunctionDef, Graph]]] | None:
         """Scope and graphs; None when something is wrong."""
         with self.failures(name):
-            scope, _ = self.loader.load(text, name, self.predefined)  # type: ignore[arg-type]
+            self.loader = Loader(self.low, self.library)
+            scope, _ = self.loader.load(text, name, predefined_values(self.low, self.constants))  # type: ignore[arg-type]
             entries = self.rules(scope) if rules else self.act(scope)
             if self.reporter.found and not scope.constants and scope.later:
                 return None  # constants are not known: types would only add noise
@@ -123,6 +123,8 @@ class _Compilation:
         try:
             with np.errstate(divide="raise", invalid="raise", over="ignore", under="ignore"):
                 yield
+        except LogicError:
+            raise  # the task is wrong, not the text
         except Abort:
             pass
         except OverBudget as e:

@@ -19,7 +19,7 @@ from logic.errors import PolicyFault
 from perception.scene import SceneSchema
 
 STRINGS = 'declare `mode: str = "search"` in Memory, or a named int constant: `CHASE = 1`'
-FOLDING_FAULTS = (PolicyFault, ArithmeticError, ValueError, IndexError, TypeError, MemoryError)
+FOLDING_FAULTS = (PolicyFault, ArithmeticError, ValueError, IndexError, TypeError)
 
 
 class Core:
