@@ -16,7 +16,7 @@ from logic.compiler import CompileError
 
 REFUSED = ("always a fault", "lies outside", "is not one of")  # constant parts that can only fail
 HAS_ONNX = importlib.util.find_spec("onnx") is not None
-QUICK, FULL = range(150), range(2000)
+QUICK, FULL = range(150), range(2400)  # a few of them are refused
 
 
 def compare(seed: int, onnx: bool) -> int | None:
@@ -44,5 +44,7 @@ def test_random_programs_agree() -> None:
 @pytest.mark.slow
 def test_many_random_programs_agree() -> None:
     pytest.importorskip("onnx")
-    for seed in FULL:
-        compare(seed, True)
+    ran = [n for seed in FULL if (n := compare(seed, True)) is not None]
+    steps, refused = SCENES * len(ran), len(FULL) - len(ran)
+    print(f"{len(ran)} programs agree on {steps} steps, {sum(ran)} of them faults; {refused} programs always fault")
+    assert refused < 0.2 * len(FULL)

@@ -5,30 +5,46 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
-from compiler_kit import SCHEMA, build, check, policy, random_vectors
+from compiler_kit import CONSTANTS, SCHEMA, build, check, policy, random_vectors
 
 from logic import language
+from logic.compiler import compile_safety
+from logic.compiler.modules import PROTOCOL
 from logic.compiler.words import ARITY
+from perception.scene import SLOT_FIELDS
 
 PAGE = (Path(__file__).parent.parent / "docs" / "language.md").read_text(encoding="utf-8")
-EXAMPLES = re.findall(r"```python (policy|refused)\n(.*?)```", PAGE, re.S)
+EXAMPLES = re.findall(r"```python (\w+)\n(.*?)```", PAGE, re.S)
+ONE_PAGE = 6_500  # characters of prose and examples
 
 
 def test_examples_compile_and_run_or_are_refused() -> None:
-    assert {kind for kind, _ in EXAMPLES} == {"policy", "refused"}
+    assert {kind for kind, _ in EXAMPLES} == {"policy", "safety", "refused"}
     for kind, text in EXAMPLES:
         if kind == "refused":
             assert {d.line for d in check(text)} == {2}
             continue
+        if kind == "safety":
+            rules = compile_safety(text, SCHEMA, CONSTANTS)
+            (rule,) = (rules.namespace[name] for name in rules.graphs)
+            far = SCHEMA.read(np.full(SCHEMA.size, 50.0, np.float32))
+            assert (rule(far, rules.start(), 3), rule(SCHEMA.read(SCHEMA.empty()), rules.start(), 3)) == (3, 0)
+            continue
         program = build(text)
         memory = program.start()
         answers = {program.act(SCHEMA.read(v), memory) for v in random_vectors(50, 3)}
+        assert program.graph is not None and program.graph.fields["phase"].modes == ("serve", "search")
         assert len(answers) > 2 and program.module.tunables == {"DEADBAND": (3.0, 1.0, 8.0)}
 
 
+def test_it_is_one_page() -> None:
+    assert len(PAGE) < ONE_PAGE
+
+
 def test_the_page_and_the_compiler_know_the_same_words() -> None:
-    for word in ARITY:
+    for word in (*ARITY, *language.PORTABLE, *PROTOCOL, *SLOT_FIELDS):
         assert re.search(rf"\b{word}\b", PAGE), word
     words = {f.__name__ for f in language.PRIMITIVES} | set(language.PYTHON)
     assert words - {"tunable", "True", "False", "range", "enumerate", "zip"} == set(ARITY)

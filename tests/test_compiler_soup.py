@@ -176,8 +176,8 @@ def test_no_text_breaks_the_compiler() -> None:
 
 @pytest.mark.slow
 def test_no_text_of_many_breaks_the_compiler() -> None:
-    for seed in FULL:
-        answer(seed)
+    compiled = sum(answer(seed) for seed in FULL)
+    print(f"{len(FULL)} texts, of which {compiled} compile")
 
 
 def test_the_seeds_themselves_are_diverse_and_mostly_valid() -> None:

@@ -57,7 +57,7 @@ def mod(a: Any, b: Any) -> Any:
 
 def _floats(a: Any, b: Any) -> bool:
     """Is either a float array?"""
-    return any(isinstance(v, np.ndarray) and v.dtype.kind == "f" for v in (a, b))
+    return (isinstance(a, np.ndarray) and a.dtype.kind == "f") or (isinstance(b, np.ndarray) and b.dtype.kind == "f")
 
 
 def element(a: np.ndarray, *index: int) -> Any:
