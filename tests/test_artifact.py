@@ -35,6 +35,7 @@ FAR = array((1.5, -2.0, 0.1))
 EDGE = 12.5
 """,
 )
+TITLES = ("Not LEFT twice", "Nor again")
 SAFETY = '''
 class Memory:
     quiet: float = -0.0
@@ -45,7 +46,7 @@ def slow(scene, memory, action):
     return NOOP if action == LEFT and memory.quiet > 1.0 else action
 
 def again(scene, memory, action):
-    """Not LEFT twice."""
+    """Nor again."""
     return action
 '''
 
@@ -54,7 +55,7 @@ def frozen(program: CompiledProgram | None = None) -> bytes:
     acting = program or build(POLICY)
     assert acting.graph is not None
     rules = compile_safety(SAFETY, SCHEMA, CONSTANTS)
-    modules = (part_of("safety.py", rules.fields, [("Not LEFT twice", g) for g in rules.graphs.values()]),)
+    modules = (part_of("safety.py", rules.fields, list(zip(TITLES, rules.graphs.values(), strict=True))),)
     return freeze(
         Artifact(acting.reasons, part_of("policy.py", acting.module.fields, [("act", acting.graph)]), modules)
     )
@@ -75,7 +76,7 @@ def test_thawed_acts_as_the_original() -> None:
         scene = SCHEMA.read(vector)
         assert step(scene, theirs) == original.act(scene, ours)
         assert all(same(v, theirs.__dict__[k]) for k, v in ours.__dict__.items())
-    assert made.titles == ("Not LEFT twice", "Not LEFT twice")
+    assert made.titles == TITLES
     assert dict(made.reasons) == {k: tuple(v) for k, v in original.reasons.items()}
     assert same(made.modules[0].fields["quiet"], -0.0)
 
