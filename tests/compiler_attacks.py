@@ -218,6 +218,8 @@ BODIES: dict[str, str] = {
 LARGE: dict[str, str] = {
     "nested tuples": "x = " + "(" * 50 + "1" + ",)" * 50,
     "and of 2000": "x = " + " and ".join(["memory.on"] * 2000),
+    "too many returns": "\n".join(f"if memory.n == {i}:\n    return NOOP, 'a'" for i in range(200)),
+    "nine loops": "".join("    " * i + f"for i{i} in range(2):\n" for i in range(9)) + "    " * 9 + "memory.n += 1",
     "or of 301": "x = " + " or ".join(["memory.on"] * 301),
     "chain of 301": "x = " + " < ".join(["memory.n"] * 301),
     "ternaries": "x = " + "1 if memory.on else " * 400 + "2",

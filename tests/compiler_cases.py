@@ -212,6 +212,28 @@ BODIES: dict[str, str] = {
     "mode": "if memory.mode == \"chase\":\n    memory.n = 1\nmemory.mode = \"chase\" if memory.on else \"wait\"",
 }  # fmt: skip
 
+# As deep as the compiler allows: nobody's recursion and no file format may give up earlier.
+DEEP: dict[str, str] = {
+    "returns": "\n".join(
+        f"if memory.n == {i}:\n    memory.m = {i} // memory.m\n    return {i % 4}, 'r{i}'" for i in range(149)
+    ),
+    "returns of arrays": "\n".join(
+        f"if memory.n == {i}:\n    memory.trail = memory.trail / memory.x\n    return {i % 4}, 'r'" for i in range(149)
+    ),
+    "elifs": "if memory.n == 0:\n    memory.x = 0.0\n"
+    + "".join(f"elif memory.n == {i}:\n    memory.x = {i}.0 / memory.y\n" for i in range(1, 50)),
+    "ifs in ifs": "".join("    " * i + f"if memory.n > {i}:\n" for i in range(50)) + "    " * 50 + "memory.x += 1",
+    "ternaries": "memory.m = " + "".join(f"{i} if memory.n == {i} else " for i in range(50)) + "99",
+    "and": "memory.on = " + " and ".join(f"memory.n > {i}" for i in range(80)),
+    "or of faults": "memory.on = " + " or ".join(f"memory.n // memory.m == {i}" for i in range(80)),
+    "chain": "memory.on = " + " <= ".join(["memory.n", "memory.m"] * 40),
+    "one after the other": "\n".join(f"if memory.n == {i}:\n    memory.x = {i}.0 / memory.y" for i in range(300)),
+    "breaks": "for i in range(5):\n"
+    + "\n".join(f"    if memory.ticks[i % 4] == {i}:\n        break\n    memory.n = {i}" for i in range(60)),
+    "loops in loops": "".join("    " * i + f"for i{i} in range(2):\n" for i in range(8))
+    + "    " * 8 + "if memory.m != 0 and memory.n // memory.m > 3:\n" + "    " * 9 + "break",
+}  # fmt: skip
+
 HELPED: dict[str, tuple[str, str]] = {  # what stands at module level, and the body
     "tuple const loop": ("T = (0.1, 0.7)", "for c in T:\n    memory.x = c"),
     "tuple const index": ("T = (0.1, 0.7)", "memory.x = T[1] + T[-2]"),

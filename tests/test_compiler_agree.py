@@ -6,8 +6,11 @@ import importlib.util
 
 import pytest
 from compiler_agree import check_batch, check_onnx, run_both
-from compiler_cases import BODIES, EXPRESSIONS, HELPED, MEMORY, STARTS
-from compiler_kit import policy
+from compiler_cases import BODIES, DEEP, EXPRESSIONS, HELPED, MEMORY, STARTS
+from compiler_kit import CONSTANTS, SCHEMA, policy
+
+from logic.compiler.artifact import read
+from logic.confined_compile import compile_confined
 
 HAS_ONNX = importlib.util.find_spec("onnx") is not None
 
@@ -35,6 +38,12 @@ def test_expressions_in_onnx(expression: str) -> None:
 @pytest.mark.parametrize("name", sorted(BODIES))
 def test_statements(name: str) -> None:
     agree(BODIES[name])
+
+
+@pytest.mark.parametrize("name", sorted(DEEP))
+def test_as_deep_as_it_goes(name: str) -> None:
+    agree(DEEP[name])
+    assert read(compile_confined(SCHEMA, policy(DEEP[name], "", MEMORY), "", CONSTANTS)).reasons
 
 
 @pytest.mark.parametrize("name", sorted(HELPED))

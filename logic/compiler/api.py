@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import ast
 import re
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -24,7 +23,7 @@ from logic.compiler.loops import Lowering
 from logic.compiler.lower import POLICY_PARAMETERS, RULE_PARAMETERS, lower
 from logic.compiler.modules import Library, Loader, action_names, predefined_values
 from logic.compiler.python_code import ENTRY, to_python
-from logic.compiler.text import guarded_stack
+from logic.compiler.text import deep_stack
 from logic.errors import LogicError
 from logic.program import Module, Program, shipped_library
 from perception.scene import SceneSchema
@@ -118,10 +117,8 @@ class _Compilation:
     @contextmanager
     def failures(self, name: str) -> Iterator[None]:
         """Every way to fail becomes a diagnostic; floating-point faults raise while constants are computed."""
-        deep = sys.getrecursionlimit()
-        sys.setrecursionlimit(guarded_stack())
         try:
-            with np.errstate(divide="raise", invalid="raise", over="ignore", under="ignore"):
+            with deep_stack(), np.errstate(divide="raise", invalid="raise", over="ignore", under="ignore"):
                 yield
         except LogicError:
             raise  # the task is wrong, not the text
@@ -129,6 +126,8 @@ class _Compilation:
             pass
         except OverBudget as e:
             message, _, instead = str(e).partition("; ")
+            if e.line:
+                self.low.here = e.file, ast.Pass(lineno=e.line, col_offset=0)
             self.tell(name, message, instead)
         except RecursionError:
             self.tell(name, "nested too deep to compile", "split it over helper functions")
@@ -137,8 +136,6 @@ class _Compilation:
         except Exception as e:  # a bug of ours must not become the caller's traceback
             message = f"internal compiler error: {type(e).__name__}: {e}"
             self.tell(name, message, "please report it with this text", "internal")
-        finally:
-            sys.setrecursionlimit(deep)
 
     def tell(self, name: str, message: str, instead: str, what: str = "budget") -> None:
         """Report what ended the work where the work was, be it in a library module."""

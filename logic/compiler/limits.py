@@ -12,7 +12,8 @@ SOURCE_CHARS = 200_000
 NESTING = 60  # levels of the syntax tree
 AST_NODES = 30_000
 INT_DIGITS = 20
-OPERANDS = 300  # of one `and`, `or` or chain of comparisons
+OPERANDS = 80  # of one `and`, `or` or chain of comparisons
+LOOPS = 8  # one inside the other
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,7 @@ class Limits:
     nodes: int = 12_000  # ops emitted, abandoned attempts included
     calls: int = 4_000  # inlined calls outside tables
     depth: int = 24  # helpers calling helpers
+    nested: int = 150  # conditions one inside the other, where `if ...: return` holds all that follows
     unrolled: int = 2_000  # iterations of loops that had to be unrolled outside tables
     table_ns: float = 7.0e8  # estimated cost of all compile-time evaluation
     table_elements: int = 600_000_000  # made by it, one after the other
@@ -33,7 +35,12 @@ class Limits:
 
 
 class OverBudget(Exception):
-    """A budget is spent; the text says which and, after a semicolon, what to do."""
+    """A budget is spent; the text says which and, after a semicolon, what to do. `file` and `line`, where known, say
+    where it was; else it was where the compiler is looking."""
+
+    def __init__(self, text: str, file: str = "", line: int = 0) -> None:
+        super().__init__(text)
+        self.file, self.line = file, line
 
 
 class Meter:

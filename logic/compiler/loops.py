@@ -12,6 +12,7 @@ from logic.compiler.bound import FALSE, POISON, Bound, Pack, Thing, Things, Wron
 from logic.compiler.effects import assigned_names
 from logic.compiler.hints import NOT_HERE
 from logic.compiler.ir import INT, Value
+from logic.compiler.limits import LOOPS
 from logic.compiler.real_loops import Bind, RealLoop
 from logic.compiler.statements import Statements
 
@@ -20,7 +21,9 @@ MOST_UNROLLED = 64  # iterations of one loop whose types change from one to the 
 
 
 class Lowering(Statements):
-    """The whole language: statements plus loops."""
+    """The whole language: statements plus loops. `running`: real loops around what is being lowered."""
+
+    running = 0
 
     def loop(self, node: ast.For) -> None:
         steps, bind = self.source(node)
@@ -29,6 +32,16 @@ class Lowering(Statements):
         if self.tabling or len(steps) == 1:
             self.unrolled(node, steps, bind, 0)
             return
+        if self.running >= LOOPS:
+            raise self.wrong(node, f"more than {LOOPS} loops one inside the other", "use arrays, or loop less")
+        self.running += 1
+        try:
+            self.kept_or_unrolled(node, steps, bind)
+        finally:
+            self.running -= 1
+
+    def kept_or_unrolled(self, node: ast.For, steps: range, bind: Bind) -> None:
+        """A real loop; written out where types change from one iteration to the next."""
         start = self.state
         with self.reporter.attempt() as said:
             try:

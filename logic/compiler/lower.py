@@ -106,6 +106,11 @@ def _leaves(value: Value) -> list[Value]:
 
 def _budgets(low: Lowering, scope: Scope, function: ast.FunctionDef, graph: Graph) -> None:
     limits = low.meter.limits
+    depth, innermost = passes.deepest(graph.body)
+    if innermost is not None and depth > limits.nested:
+        place = innermost.file or scope.file, (max(1, innermost.line), 1)
+        fix = "use a table, or assign in each branch and return once at the end"
+        low.reporter.say(*place, f"more than {limits.nested} conditions one inside the other", fix, "budget")
     checks = (
         (passes.worst_ns(graph.body), limits.step_ns, "ns at worst", "loop less, use smaller arrays, make a table"),
         (passes.live_bytes(graph.body), limits.live_bytes, "bytes of arrays in one step", "use smaller arrays"),

@@ -22,6 +22,8 @@ from logic.compiler.onnx_plan import Costs, Plan
 from logic.compiler.onnx_scalars import ScalarOps
 from logic.compiler.onnx_sums import SumOps
 
+DEEPEST = 16  # graphs inside graphs, loops aside: protocol buffers are read to a depth of 100, a graph takes three
+
 
 class Flow:
     """Emits one graph; afterwards `emitter.checks` holds the rules that decide whether the step was a fault."""
@@ -32,6 +34,7 @@ class Flow:
         self.plan, self.costs = Plan(graph), Costs()
         self.scopes: dict[Block, tuple[Nodes, Checks]] = {}
         self.waiting: dict[Value, Op] = {}
+        self.depth = 0  # graphs around the one that is open
         e.demand = self.demand
         if action is not None:
             e.values[graph.params[0]] = action
@@ -61,7 +64,7 @@ class Flow:
 
     def op(self, op: Op) -> None:
         if op.name == "if":
-            self.choose(op) if self.costs.is_choice(op) else self.branch(op)
+            self.choose(op) if self.depth >= DEEPEST or self.costs.is_choice(op) else self.branch(op)
         elif op.name == "for":
             self.unroll(op) if self.costs.is_unrolled(op) else self.loop(op)
         else:
@@ -142,7 +145,7 @@ class Flow:
             outs.append([e.get(r) for r in block.results])
             holds.append(e.checks.holds())
             scopes.append(e.n)
-            e.n, e.checks = outer
+            self.leave(outer)
         forms = [form_of(r.type) for r in op.results]
         if any(h is not None for h in holds):
             forms.append(form_of(BOOL))
@@ -162,7 +165,13 @@ class Flow:
         outer = e.n, e.checks
         e.n = outer[0].inner()
         e.checks = Checks(e.n)
+        self.depth += 1
         return outer
+
+    def leave(self, outer: tuple[Nodes, Checks]) -> None:
+        """Close the subgraph that is open."""
+        self.emitter.n, self.emitter.checks = outer
+        self.depth -= 1
 
     # --- for -------------------------------------------------------------------------------------
 
@@ -198,7 +207,7 @@ class Flow:
             names.append(n.fresh("held"))
             outs.append(n.op("And", names[-1], held))
             forms.append(form_of(BOOL))
-        e.n, e.checks = outer
+        self.leave(outer)
         if held is not None:
             carried.append(e.n.const([True]))
         graph = close(n, [n.op("Reshape", going, n.ints()), *outs], [(np.bool_, ()), *forms], names)

@@ -17,6 +17,7 @@ from logic.compiler.layout import MemoryLayout
 from logic.compiler.onnx_flow import Flow
 from logic.compiler.onnx_nodes import Nodes, Signature, close, dtype_of, form_of, onnx_type
 from logic.compiler.ranges import within
+from logic.compiler.text import deep_stack
 
 __all__ = ["Emitted", "Nodes", "emit", "logic_model", "pack_memory", "unpack_memory"]
 
@@ -37,7 +38,8 @@ def emit(
     """One step of a policy or rule. `scene` float32[size]; `memory`: a tensor of the field's own type for each field;
     `action` int64[1] for a rule. On a fault: action = fallback, reason = -1, memory as it was, fault true."""
     flow = Flow(graph, nodes, scene, memory, action)
-    flow.block(graph.body)
+    with deep_stack():
+        flow.block(graph.body)
     e, n = flow.emitter, nodes
     found = [e.get(r) for r in graph.body.results]
     head = 2 if graph.has_reason else 1

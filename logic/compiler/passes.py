@@ -146,6 +146,18 @@ def op_ns(op: Op) -> float:
     return ops.cost(op)
 
 
+def deepest(block: Block) -> tuple[int, Op | None]:
+    """How many ops stand one inside the other, and the innermost."""
+    found: tuple[int, Op | None] = 0, None
+    work = [(op, 1) for op in block.ops if op.blocks]
+    while work:
+        op, depth = work.pop()
+        if depth > found[0]:
+            found = depth, op
+        work += [(inner, depth + 1) for b in op.blocks for inner in b.ops if inner.blocks]
+    return found
+
+
 def live_bytes(block: Block) -> int:
     """Bytes of every array that one run of the block may make, an upper bound of what is alive."""
     total = 0

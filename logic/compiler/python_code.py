@@ -32,6 +32,7 @@ class PythonCode:
         self.graph = graph
         self.lines: list[str] = []
         self.depth = 1
+        self.at = Op("", [])  # what is being written
         self.globals: dict[str, Any] = {}
         self.constants: dict[Any, str] = {}
         self.names: dict[Value, str] = {}
@@ -126,11 +127,13 @@ class PythonCode:
 
     def line(self, text: str) -> None:
         if self.depth > DEEPEST:
-            raise OverBudget("conditions are nested too deep after inlining; return early or use fewer helpers")
+            message = "conditions are nested too deep after inlining; return early or use fewer helpers"
+            raise OverBudget(message, self.at.file, self.at.line)
         self.lines.append(" " * self.depth + text)
 
     def block_ops(self, found: list[Op], block: Block) -> None:
         for op in found:
+            self.at = op
             if op.name == "for":
                 self.loop(op)
             elif op.name == "if":
@@ -211,7 +214,7 @@ class PythonCode:
 
     def if_else(self, op: Op, sink: Sink, results: list[list[Value]]) -> bool:
         """Both sides into one sink; what follows a side that never ends here needs no else."""
-        condition = op.args[0]
+        condition, self.at = op.args[0], op
         self.line(f"if {self.text(condition)}:")
         left = self.inner(op.blocks[0], sink, results[0], condition, True)
         if left:

@@ -9,6 +9,8 @@ import ast
 import re
 import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from logic.compiler.diagnostics import Abort, Reporter
 from logic.compiler.limits import AST_NODES, INT_DIGITS, NESTING, OPERANDS, SOURCE_CHARS
@@ -105,4 +107,15 @@ def guarded_stack() -> int:
     return max(sys.getrecursionlimit(), 6000)
 
 
-__all__ = ["Abort", "guarded_stack", "parse"]
+@contextmanager
+def deep_stack() -> Iterator[None]:
+    """Inside, recursion may go that deep."""
+    before = sys.getrecursionlimit()
+    sys.setrecursionlimit(guarded_stack())
+    try:
+        yield
+    finally:
+        sys.setrecursionlimit(before)
+
+
+__all__ = ["Abort", "deep_stack", "parse"]
