@@ -194,12 +194,21 @@ class Loader:
             if found is None:
                 self.shortcuts.failed(call, scope)
                 found = self.low.expression(call)
+            self.plain(call, found)
             if isinstance(found, Value) and found.const is None:
                 raise self.low.wrong(node, f"{name} is not a constant", "compute it from numbers and other constants")
             self.low.meter.hold(_bytes(found))
             return found
         except Wrong:
             return POISON
+
+    def plain(self, node: ast.expr, found: Bound) -> None:
+        """A constant is a value, or a tuple of values: no other name for `math`."""
+        if isinstance(found, Pack):
+            for item in found.items:
+                self.plain(node, item)
+        else:
+            self.low.value(node, found)
 
     def tunable(self, scope: Scope, call: ast.Call, name: str) -> Value:
         """`tunable(default, low, high)`, all literal numbers."""
