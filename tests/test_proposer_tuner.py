@@ -45,7 +45,7 @@ def test_a_detuned_policy_comes_back(tmp_path: Path, seed: int) -> None:
     with Desk(tmp_path, arena) as desk:
         told = answered(desk, made.policy())
     child = apply(made.policy(), told.edit)
-    assert made.truth(made.policy()) < TOP / 4
+    assert made.truth(made.policy()) < TOP / 2
     assert told.target == "constants" and made.truth(child) >= 0.95 * TOP
     found = constants(child)
     assert child == with_constants(made.policy(), {name: t.value for name, t in found.items()})
@@ -124,7 +124,7 @@ def test_only_training_seeds_are_played_and_shown_games_are_not_played_again(tmp
         first = desk.tried[1]
     assert {role_of(seed) for _, seed in arena.played} == {"train"}
     assert not {(made.policy(), seed) for seed in (7, 8, 9)} & set(arena.played)
-    assert first["seeds"] == [7, 8] and first["policy"] != sha
+    assert first["seeds"] == [7] and first["policy"] != sha
 
 
 def test_a_policy_at_its_best_is_left_alone(tmp_path: Path) -> None:
@@ -144,8 +144,8 @@ def test_what_is_proposed_on_noise_says_how_likely_luck_is(tmp_path: Path) -> No
         return float(np.random.default_rng(list(digest)).normal()), 50
 
     text = policy("A = tunable(0.5, 0.0, 1.0)", "B = tunable(0.5, 0.0, 1.0)")
-    with Desk(tmp_path, FakeArena(noise), 1e6, TunerSettings(share=0.01, gate_games=10)) as desk:
-        told = [answered(desk, text, trial) for trial in range(1, 5)]
+    with Desk(tmp_path, FakeArena(noise), 1e6, TunerSettings(share=0.006, gate_games=10)) as desk:
+        told = [answered(desk, text, trial) for trial in (1, 2)]
     for answer in told:
         assert (answer.target == "constants") == bool(answer.edit)
         if answer.edit:

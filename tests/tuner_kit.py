@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +26,13 @@ TOP = 864.0
 class Landscape:
     """`names`: tunables in [0, 1]; each has a range in which it does no harm and a slope of misses outside it."""
 
-    def __init__(self, seed: int, size: int = 10, off: int = 3) -> None:
+    def __init__(self, seed: int, size: int = 10, off: int = 3, between: tuple[float, float] = (30, 430)) -> None:
+        """`off` constants are wrong so far that the mean score lies `between` these."""
         draw = np.random.default_rng(seed)
         width = draw.uniform(0.1, 0.7, size)
         self.low = draw.uniform(0, 1 - width)
         self.high = self.low + width
-        self.slope = 10 ** draw.uniform(-0.7, 0.6, size)
+        self.slope = 10 ** draw.uniform(-1.7, 0.6, size)
         self.good = self.low + width * draw.uniform(0.3, 0.7, size)
         self.names = [f"C{i}" for i in range(size)]
         while True:
@@ -38,7 +40,7 @@ class Landscape:
             start = self.good.copy()
             start[self.off] = draw.uniform(0, 1, off)
             score = np.mean([self.game(start, k)[0] for k in range(20)])
-            if 30 < score < 430 and min(self.miss(start)[self.off]) > 0.01:
+            if between[0] < score < between[1] and min(self.miss(start)[self.off]) > 0.004:
                 break
         self.start = start
 
@@ -53,7 +55,7 @@ class Landscape:
         hits = draw.random(1400) < kept
         bricks = np.cumsum(hits & (draw.random(1400) < 0.75))
         ends = int(min(np.searchsorted(bricks, 216), np.searchsorted(np.cumsum(~hits), 5), 1399))
-        return float(TOP * min(bricks[ends], 216) // 216), 600 + 95 * (ends + 1)
+        return float(TOP * min(bricks[ends], 216) // 216), 4000 + 85 * (ends + 1)
 
     def policy(self, x: Any = None) -> str:
         values = zip(self.names, self.start if x is None else x, strict=True)
@@ -61,12 +63,16 @@ class Landscape:
         return '"""Made up."""\n\n' + "\n".join(lines) + '\n\n\ndef act(scene, memory):\n    return NOOP, "wait"\n'
 
     def values(self, text: str) -> list[float]:
-        found = constants(text)
-        return [found[n].value for n in self.names]
+        return list(_values(text))
 
     def truth(self, text: str, games: int = 60) -> float:
         """Mean score on seeds of nobody's."""
         return float(np.mean([self.game(self.values(text), 50_000 + k)[0] for k in range(games)]))
+
+
+@lru_cache(maxsize=64)
+def _values(text: str) -> tuple[float, ...]:
+    return tuple(t.value for t in constants(text).values())
 
 
 class FakeArena:

@@ -23,12 +23,13 @@ from supervisor.proposers.search_race import Race
 from supervisor.proposers.search_space import Point, Unit
 
 LEVELS = 5  # values tried along each axis
-HALVE = ((4, 0.33), (8, 0.12))  # games, and the share of the axis points that gets them
+HALVE = ((2, 0.33), (4, 0.15))  # games, and the share of the axis points that gets them
+FIRST_LOOK, SECOND_LOOK = 0.35, 0.5  # of the frames of a search, spent along the axes at most
 TOGETHER = 6  # changes that are tried together at most
 TEAMS = ((1, 1.0), (2, 1.0), (4, 0.4), (8, 0.2))  # the same for the teams of changes
 SPREAD = 0.1  # first standard deviation of CMA-ES in the unit cube
 CROWD = 6  # candidates in a generation
-CALM = 4  # generations without a new leader that end a search which has found a clear gain
+CALM = 6  # generations without a new leader that end a search which has found a clear gain
 PATIENT = 8  # ... and one that has not
 TAKEN_BACK = 3  # attempts to do without some of the changes
 SURE = 0.05  # p-value of a clear gain
@@ -48,23 +49,37 @@ def search(race: Race, draw: np.random.Generator) -> str:
 
 def alone(race: Race, draw: np.random.Generator) -> list[tuple[int, float]]:
     """(constant, value), the most helpful first: along each axis the best of some values, if it helps."""
-    space = race.space
-    tried: list[tuple[int, Point]] = []
-    for i in range(len(space)):
-        for value in space.levels(i, LEVELS, float(draw.uniform(0.25, 0.75))):
-            tried.append((i, space.moved(race.start, {i: value})))
-    for _, point in tried:
-        race.grow(point, race.rungs[0])
-    alive = tried
+    tried = _axes(race, draw)
+    alive = [point for point in tried if _affords(race, point, race.rungs[0], FIRST_LOOK)]
     for n, share in HALVE:
-        alive = sorted(alive, key=lambda a: -race.gain(a[1], race.start))[: max(3, math.ceil(share * len(tried)))]
-        for _, point in alive:
-            race.grow(point, n)
-    best: dict[int, Point] = {}
-    for i, point in sorted(alive, key=lambda a: -race.gain(a[1], race.start)):
+        alive.sort(key=lambda p: -race.gain(p, race.start))
+        alive = alive[: max(3, math.ceil(share * len(tried)))]
+        for point in alive:
+            _affords(race, point, n, SECOND_LOOK)
+    best: dict[int, float] = {}
+    for point in sorted(alive, key=lambda p: -race.gain(p, race.start)):
+        (i,) = race.space.changed(point)
         if race.gain(point, race.start) > 0:
-            best.setdefault(i, point)
-    return [(i, point[i]) for i, point in best.items()][:TOGETHER]
+            best.setdefault(i, point[i])
+    return list(best.items())[:TOGETHER]
+
+
+def _axes(race: Race, draw: np.random.Generator) -> list[Point]:
+    """Points that differ from the start in one value, every constant in turn, so that none is left out for long."""
+    space = race.space
+    rows = [space.levels(i, LEVELS, float(draw.uniform(0.25, 0.75))) for i in range(len(space))]
+    for row in rows:
+        draw.shuffle(row)  # type: ignore[arg-type]
+    longest = max(map(len, rows))
+    return [space.moved(space.start, {i: row[k]}) for k in range(longest) for i, row in enumerate(rows) if k < len(row)]
+
+
+def _affords(race: Race, point: Point, n: int, share: float) -> bool:
+    """Play `n` games of the point, unless this share of what a search may spend is spent."""
+    if race.games.spent > share * race.games.limit():
+        return False
+    race.grow(point, n)
+    return True
 
 
 def together(race: Race, order: Sequence[tuple[int, float]]) -> None:
@@ -102,7 +117,7 @@ def fewer(race: Race) -> None:
         if len(race.space.changed(race.leader)) < 2 or not some:
             return
         point = race.space.moved(race.leader, {i: race.start[i] for i in some})
-        if race.replaces(point):
+        if race.simplify(point):
             doubt = doubt[len(some) :]
         else:
             doubt = some if len(some) > 1 else doubt[1:]

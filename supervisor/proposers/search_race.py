@@ -12,7 +12,7 @@ from supervisor import stats
 from supervisor.proposers.search_games import WORST, Candidate, Games
 from supervisor.proposers.search_space import Point, Space
 
-RUNGS = (2, 4, 8)  # games of a candidate by the time it is compared; each rung is for the better ones of the last
+RUNGS = (1, 2, 4, 8)  # games of a candidate by the time it is compared; each rung is for the better ones of the last
 KEPT = 0.34  # of a batch, how many may challenge the leader
 
 
@@ -54,25 +54,26 @@ class Race:
         return mine - other if mine != other else 0.0  # WORST both: no difference
 
     def challenge(self, point: Point) -> bool:
-        """Play on as long as it beats the leader; at the last rung it becomes the leader."""
-        if point in (self.leader, self.start) or self.candidate(point).key in self.refused:
+        """Play on as long as it is not behind the leader; ahead of it in the end, it takes its place."""
+        if not self._keeps_up(point) or self.mean(point) <= self.mean(self.leader, self.rungs[-1]):
             return False
-        for n in self.rungs:
-            self.grow(point, n)
-            if self.mean(point, n) <= self.mean(self.leader, n):
-                return False
         self.leader = point
         return True
 
-    def replaces(self, point: Point) -> bool:
-        """Make a simpler point the leader unless it scores less than the leader at some rung."""
-        if point == self.start or self.candidate(point).key in self.refused:
+    def simplify(self, point: Point) -> bool:
+        """The same for a point that needs fewer changes: a draw is enough."""
+        if not self._keeps_up(point):
+            return False
+        self.leader = point
+        return True
+
+    def _keeps_up(self, point: Point) -> bool:
+        if point in (self.leader, self.start) or self.candidate(point).key in self.refused:
             return False
         for n in self.rungs:
             self.grow(point, n)
             if self.mean(point, n) < self.mean(self.leader, n):
                 return False
-        self.leader = point
         return True
 
     def heat(self, points: Sequence[Point]) -> bool:

@@ -36,9 +36,9 @@ class TunerSettings:
     `wall_share`: of the wall time left, how long one search may take.
     """
 
-    share: float = 0.55
+    share: float = 0.58
     frames: float = 1_500_000.0
-    gate_games: int = 40
+    gate_games: int = 38
     wall_share: float = 0.5
 
 
