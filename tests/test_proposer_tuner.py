@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from tuner_kit import TOP, Desk, FakeArena, Landscape, LoopArena, ask
 
+from benchmarks import detune_breakout
 from supervisor.answer import Answer, read_answer
 from supervisor.budget import Budgets, BudgetSpent
 from supervisor.edits import apply, with_constants
@@ -264,3 +265,25 @@ def test_the_loop_accepts_what_the_tuner_finds(tmp_path: Path) -> None:
     spent: Any = ended.budgets["steps"]["spent"]
     assert spent <= 2e6 and ended.state.trials[0].spent["steps"] == spent
     assert set(TRAIN) >= {seed for _, seed in arena.tried}
+
+
+def test_the_detuned_breakout_is_the_shipped_one_but_for_three_constants(tmp_path: Path) -> None:
+    folder = detune_breakout.write(tmp_path / "detuned")
+    same = detune_breakout.write(tmp_path / "same", shipped=True)
+    off = constants((folder / "policy.py").read_text())
+    right = constants((same / "policy.py").read_text())
+    assert {name for name in off if off[name] != right[name]} == set(detune_breakout.OFF)
+    assert set(detune_breakout.RANGES) <= set(right)
+    for name in ("safety.py", "system.toml", "perception.onnx"):
+        assert (folder / name).read_bytes() == (detune_breakout.SHIPPED / name).read_bytes()
+    with pytest.raises(FileExistsError):
+        detune_breakout.write(folder)
+
+
+@pytest.mark.slow
+def test_the_detuned_breakout_scores_less_than_half(tmp_path: Path) -> None:
+    import triune
+
+    folder = detune_breakout.write(tmp_path / "detuned")
+    scores = triune.load(folder, isolate=False).evaluate(seeds=[0, 1, 2, 3]).scores
+    assert sum(scores) < 4 * TOP / 2
