@@ -116,7 +116,7 @@ def test_a_trial_without_a_budget_for_probes_ends_in_a_probe() -> None:
     ledger = SeedLedger()
 
     def play(seeds: Any) -> dict[int, Pair]:
-        return {s: Pair(10.0, 12.0 if s % 10 in (0, 2, 3, 5, 7, 8) else 8.0) for s in seeds}
+        return {s: Pair(8.0 if s % 10 in (0, 2, 3, 5, 7, 8) else 12.0, 10.0) for s in seeds}
 
     def block(role: Any) -> range:
         return ledger.select("child", "parent") if role == "select" else ledger.confirm("child", "parent")

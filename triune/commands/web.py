@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="the episode to record, default 0")
     parser.add_argument("--steps", type=common.positive, default=600, metavar="N", help="steps to record, default 600")
     parser.add_argument(
-        "--policy", action="append", default=[], metavar="FILE",
+        "--policy", dest="more", action="append", default=[], metavar="FILE",
         help="one more policy text whose logic the page checks by itself (may be repeated)",
     )  # fmt: skip
     parser.add_argument(
@@ -39,12 +39,12 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     if args.protocol and args.protocol not in PROTOCOLS:
         raise UsageError(f"unknown protocol {args.protocol!r}; {nearest(args.protocol, PROTOCOLS)}")
     common.parse_seeds(str(args.seed))
-    for path in args.policy:
+    for path in args.more:
         if not Path(path).is_file():
             raise UsageError(f"no policy at {path}")
     folder = Path(args.out or f"runs/web/{system.name}")
     console.log(f"{system.name}: exporting the bundle and playing {args.steps} steps of seed {args.seed}")
-    facts = write_site(system, folder, args.protocol, args.seed, args.steps, [Path(p) for p in args.policy])
+    facts = write_site(system, folder, args.protocol, args.seed, args.steps, [Path(p) for p in args.more])
     files = sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file())
     console.say(
         f"page       {folder}, {len(files)} files, {_megabytes(folder):.1f} MB; any static web server can serve it"
