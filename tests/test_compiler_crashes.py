@@ -64,7 +64,7 @@ def test_real_exhaustion_is_told_too(monkeypatch: pytest.MonkeyPatch) -> None:
     assert check(deep) == []
     limit = sys.getrecursionlimit()
     with monkeypatch.context() as patch:
-        patch.setattr("logic.compiler.api.guarded_stack", lambda: len(frames()) + 120)
+        patch.setattr("logic.compiler.text.guarded_stack", lambda: len(frames()) + 120)
         assert told(check(deep), RecursionError)
     assert sys.getrecursionlimit() == limit
     monkeypatch.setattr(np, "full", lambda *args, **kwargs: np.zeros(2**46))  # 512 TiB
