@@ -78,12 +78,11 @@ def _values(text: str) -> tuple[float, ...]:
 class FakeArena:
     """Plays `score(text, seed) -> (score, frames)`; a text that contains "BROKEN = " with a value over 0.5 breaks."""
 
-    frames_per_episode = 20_000.0
     floors = 0
     floor_frames = 0
 
-    def __init__(self, score: Any) -> None:
-        self.score = score
+    def __init__(self, score: Any, guess: float = 20_000.0) -> None:
+        self.score, self.frames_per_episode = score, guess
         self.played: list[tuple[str, int]] = []
         self.frames = 0
         self.stop_after: int | None = None

@@ -96,7 +96,8 @@ class Games:
     def _play(self, candidate: Candidate, todo: Sequence[int]) -> None:
         if self.late():
             raise Enough
-        each = CAUTION * self.length(candidate.key) or self.arena.frames_per_episode
+        seen = [frames for (key, _), (_, frames) in self.found.items() if key == candidate.key]
+        each = CAUTION * sum(seen) / len(seen) if seen else self.arena.frames_per_episode
         told: dict[str, Any] = {
             "trial": self.trial, "policy": candidate.key, "values": dict(candidate.values),
             "seeds": [], "scores": [], "lengths": [], "frames": 0,

@@ -85,7 +85,7 @@ class Tuner:
         total = left + games.paid  # as it was before the search began
 
         def limit() -> float:
-            both = sum(games.length(race.candidate(p).key) for p in (race.leader, race.start))
+            both = race.frames(race.leader) + race.frames(race.start)
             return min(settings.share * total, total - settings.gate_games * both)
 
         return limit

@@ -9,9 +9,7 @@ from supervisor import stats
 from supervisor.answer import Answer
 from supervisor.edits import apply, source
 from supervisor.errors import SupervisorError
-from supervisor.proposers.search_games import WORST
 from supervisor.proposers.search_race import Race
-from supervisor.proposers.search_space import Point
 
 HOPE = 0.2  # the largest p-value of a gain on training seeds that is worth the gate's games
 MOST_NAMED = 8
@@ -27,12 +25,13 @@ def answer(race: Race, why: str) -> Answer:
     edit = [{"replace": name, "code": source(child, name)} for name in names]
     if apply(parent, edit) != child:
         raise SupervisorError(f"the lines of {', '.join(names)} cannot be replaced one by one; one constant a line")
-    n, gain = len(race.differences()), race.gain(race.leader, race.start)
+    n, gain = len(race.differences()), race.gain()
+    now, before = race.mean(race.leader, n), race.mean(race.start, n)
     least = max(gain / 2, stats.lower_bound(race.differences(), HOPE))
     return Answer(
-        diagnosis=f"{_effort(race, why)} {_alone(race)}"[:2000],
+        diagnosis=_effort(race, why),
         target="constants",
-        hypothesis=f"{_moves(race, changed)}: mean {race.mean(race.leader):.1f} against {race.mean(race.start, n):.1f} "
+        hypothesis=f"{_moves(race, changed)}: mean {now:.1f} against {before:.1f} "
         f"on the same {n} training seeds (p {race.chance():.3f}).",
         prediction=f"On seeds that the search has not seen, the mean score rises by more than {least:.1f}.",
         edit=tuple(edit),
@@ -45,8 +44,7 @@ def _nothing(race: Race, why: str) -> Answer:
     n = len(race.scores[race.leader])
     best = "none of them beat the incumbent"
     if race.leader != race.start:
-        gain = race.gain(race.leader, race.start)
-        best = f"the best is {gain:+.1f} on {n} seeds, which may well be luck (p {race.chance():.3f})"
+        best = f"the best is {race.gain():+.1f} on {n} seeds, which may well be luck (p {race.chance():.3f})"
     elif len(set(race.scores[race.start])) == 1:
         best += f", which scores {race.scores[race.start][0]:g} on every seed"
     said = f"{_effort(race, why)} {best[0].upper()}{best[1:]}. Constants are not what holds this policy back, or their "
@@ -60,19 +58,6 @@ def _effort(race: Race, why: str) -> str:
         f"{', ...' if len(names) > MOST_NAMED else ''}) played {games.count()} games on training seeds; ended because "
         f"{why}."
     )
-
-
-def _alone(race: Race) -> str:
-    """Which single change helped most."""
-    found: dict[str, tuple[float, Point]] = {}
-    for point, scores in race.scores.items():
-        moved = race.space.changed(point)
-        if len(moved) == 1 and WORST not in scores:
-            name = race.space.names[moved[0]]
-            found[name] = max(found.get(name, (0.0, point)), (race.gain(point, race.start), point))
-    helped = sorted(((gain, name) for name, (gain, _) in found.items() if gain > 0), reverse=True)[:3]
-    told = ", ".join(f"{name} {gain:+.1f}" for gain, name in helped)
-    return f"Changed alone, these helped most: {told}." if told else "No constant helped when changed alone."
 
 
 def _moves(race: Race, changed: list[int]) -> str:
