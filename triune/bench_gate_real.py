@@ -36,7 +36,7 @@ SPREAD = 36.0  # of the better children; the parent has 60
 TRUTH = range(0, 300)  # training seeds that show how good each kind truly is
 SHOWN = 10  # better children that share them; the equal ones all do
 FOLLOWER, FOLLOWED = 10.0, range(300, 380)  # a steadier policy, only recorded: longer games, other scores
-PROBES = 120  # selecting seeds beyond which no probe is paid for
+PROBES = 60  # selecting seeds beyond which no probe is paid for
 
 Say = Callable[[str], object]
 
