@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cli_kit import ROOT, triune
@@ -47,3 +49,25 @@ def test_a_figure_comes_out_again(which: float, tmp_path: Path) -> None:
     )  # fmt: skip
     found = json.loads(done.stdout)
     assert (found["scores"], found["frames"]) == ([game["score"]], game["frames"])
+
+
+@pytest.mark.slow
+def test_the_stored_exchange_leads_to_the_same_ledger(tmp_path: Path) -> None:
+    """Every answer is read, compiled and judged anew; only the games come from the record. The first trials, to save time:
+    one rejected, two accepted, one invalid."""
+    games, out = tmp_path / "games.jsonl", tmp_path / "again"
+    shutil.copyfile(LINEAGE / "games.jsonl", games)
+    triune(
+        "improve", "breakout", "--proposer", "replay", "--recording", str(LINEAGE / "exchange.jsonl"),
+        "--policy", str(LINEAGE / "r00.py"), "--out", str(out), "--run", str(tmp_path / "run"), "--protocol", "sticky",
+        "--gate", str(LINEAGE / "gate.json"), "--games", str(games), "--trials", "4", "--json",
+        cwd=tmp_path,
+    )  # fmt: skip
+    assert [_told(line) for line in read_lines(out)] == [_told(line) for line in LINES[:4]]
+    assert games.read_bytes() == (LINEAGE / "games.jsonl").read_bytes()
+
+
+def _told(line: dict[str, Any]) -> dict[str, Any]:
+    """A line of the ledger without what differs by who answered and how fast."""
+    cost = {k: v for k, v in line["cost"].items() if k == "steps"}
+    return {**{k: v for k, v in line.items() if k not in ("run", "proposer")}, "cost": cost}

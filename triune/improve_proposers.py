@@ -12,11 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from supervisor.errors import SupervisorError
+from supervisor.gate_types import GateConfig
 from supervisor.meter import Meter
 from supervisor.protocols import Proposer
 from triune.arena import TaskArena
 from triune.errors import UsageError
 
+SPARE = 4  # games beyond the first look and the shortest confirmation: rounding, a variant that is simpler
 PROPOSERS = ("tuner", "openai", "agent", "replay")
 
 
@@ -40,13 +42,14 @@ def proposer_of(
     return recording(made, Path(args.record))
 
 
-def attach(proposer: Proposer, meter: Meter) -> None:
-    """A search plays by itself: let it know what was played before, and pay from the run's budgets."""
+def attach(proposer: Proposer, meter: Meter, gate: GateConfig) -> None:
+    """A search plays by itself: let it know what was played before, pay from the run's budgets, and leave the gate what
+    it needs to be sure of a clear gain."""
     from supervisor.proposers.tuner import Tuner
 
     inner = getattr(proposer, "proposer", proposer)
     if isinstance(inner, Tuner):
-        inner.attach(meter.log.events, meter.budgets)
+        inner.attach(meter.log.events, meter.budgets, gate.looks[0] + gate.confirm_least + SPARE)
 
 
 def _proposer(

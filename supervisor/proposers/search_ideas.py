@@ -19,6 +19,7 @@ from supervisor.proposers.search_space import Point, Space
 CHANGED = 320  # ideas made by changing and mixing good settings ...
 GOOD = 12  # ... so many of them, the better ones more often
 MIXED = 0.4  # share that takes half of its values from another good setting
+BACK = 0.5  # share that takes values of the incumbent back: most of what a policy declares is right
 FEW = (0.4, 0.3, 0.2, 0.1)  # chances to change one, two, three, four values
 STEPS = (
     0.03,
@@ -41,7 +42,13 @@ class Ideas:
 
     def _changed(self, good: Sequence[Point]) -> Point:
         draw, n = self.draw, len(self.space)
-        unit = self.space.unit(good[min(len(good) - 1, int(draw.exponential(GOOD / 3)))])
+        point = good[min(len(good) - 1, int(draw.exponential(GOOD / 3)))]
+        if draw.random() < BACK and (changed := self.space.changed(point)):
+            kept = draw.random()
+            point = self.space.moved(point, {i: self.space.start[i] for i in changed if draw.random() > kept})
+            if draw.random() < 0.5:
+                return point
+        unit = self.space.unit(point)
         if draw.random() < MIXED:
             other = self.space.unit(good[int(draw.integers(len(good)))])
             unit = [b if draw.random() < 0.5 else a for a, b in zip(unit, other, strict=True)]

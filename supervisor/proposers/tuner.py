@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -36,9 +36,9 @@ class TunerSettings:
     `wall_share`: of the wall time left, how long one search may take.
     """
 
-    share: float = 0.58
+    share: float = 0.72
     frames: float = 1_500_000.0
-    gate_games: int = 38
+    gate_games: int = 44
     wall_share: float = 0.5
 
 
@@ -54,9 +54,11 @@ class Tuner:
         self.arena, self.settings, self.clock = arena, settings or TunerSettings(), clock
         self.attach(events, budgets or Budgets())
 
-    def attach(self, events: Sequence[Event], budgets: Budgets) -> None:
-        """The events of the run, which grow as it goes on, and its budgets."""
+    def attach(self, events: Sequence[Event], budgets: Budgets, gate_games: int | None = None) -> None:
+        """The events of the run, which grow as it goes on, its budgets, and what its gate needs (None: as set)."""
         self.events, self.budgets = events, budgets
+        if gate_games is not None:
+            self.settings = replace(self.settings, gate_games=gate_games)
 
     def estimate(self, request: Request) -> Mapping[str, Amount]:
         """No money, no tokens. Each game reserves its own frames."""

@@ -89,7 +89,7 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
         for note in log.notes:
             console.log(note)
         loop = Loop(parts, settings, log, setup.root_text(system, args.policy))
-        proposers.attach(parts.proposer, loop.run_.meter)
+        proposers.attach(parts.proposer, loop.run_.meter, loop.run_.gate.config)
         previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
         try:
             ended = loop.run(only_evidence=args.dry_run)
