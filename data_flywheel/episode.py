@@ -85,13 +85,17 @@ class Episode:
         """How often each reason was given."""
         return _tally(self.reasons, self.reason_table)
 
-    def save(self, path: str | Path) -> Path:
-        """Write atomically; the written path."""
+    def to_bytes(self) -> bytes:
+        """The content of its file."""
         arrays: Arrays = {name: getattr(self, name) for name in _COLUMNS}
         if self.frames is not None:
             arrays |= {f"frames.{name}": array for name, array in self.frames.to_arrays().items()}
         tables = {name: list(getattr(self, name)) for name in _TABLES}
-        atomic_write(Path(path), pack(KIND, VERSION, {"meta": self.meta, **tables}, arrays))
+        return pack(KIND, VERSION, {"meta": self.meta, **tables}, arrays)
+
+    def save(self, path: str | Path) -> Path:
+        """Write atomically; the written path."""
+        atomic_write(Path(path), self.to_bytes())
         return Path(path)
 
     @staticmethod

@@ -29,7 +29,6 @@ except ImportError:  # not on this system: nothing is locked, as docs/review.md 
 VERSION = 1
 FILE_BYTES = 4 << 20  # a file that has reached this is followed by the next
 PATIENCE = 30.0  # seconds to wait for another writer
-LOCK = "labels.lock"
 _REMEDY = "restore this file from a copy if you have one"
 _BROKEN = (ValueError, KeyError, TypeError, AttributeError, RecursionError)  # what damaged JSON raises
 
@@ -59,9 +58,9 @@ class _File:
 class Log:
     """All files of one folder. Call `append` inside `with log.held():`, after `news`."""
 
-    def __init__(self, folder: Path, kind: str, binding: Mapping[str, str]) -> None:
-        """`binding`: what every file's header must repeat, such as the schema's fingerprint."""
-        self.folder, self.kind, self.binding = folder, kind, dict(binding)
+    def __init__(self, folder: Path, kind: str, binding: Mapping[str, str], stem: str = "labels") -> None:
+        """`binding`: what every file's header must repeat, such as the schema's fingerprint. `stem`: of file names."""
+        self.folder, self.kind, self.binding, self.stem = folder, kind, dict(binding), stem
         self.file_bytes = FILE_BYTES
         self._files: dict[int, _File] = {}
         self.mutex, self._depth = threading.RLock(), 0
@@ -81,7 +80,7 @@ class Log:
 
     def _lock(self) -> int:
         try:
-            descriptor = os.open(self.folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            descriptor = os.open(self.folder / f"{self.stem}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         except PermissionError:
             return -1  # somebody else's folder, open for reading: nobody here can write it
         until = time.monotonic() + PATIENCE
@@ -104,10 +103,14 @@ class Log:
             return [record for number in sorted(lines) for record in self._records(self._files[number], lines[number])]
 
     def _numbers(self) -> list[int]:
-        return sorted(int(p.stem[7:]) for p in self.folder.glob("labels-[0-9]*.jsonl") if p.stem[7:].isdecimal())
+        names = (p.stem[len(self.stem) + 1 :] for p in self.folder.glob(f"{self.stem}-[0-9]*.jsonl"))
+        return sorted(int(name) for name in names if name.isdecimal())
+
+    def _path(self, number: int) -> Path:
+        return self.folder / f"{self.stem}-{number:06d}.jsonl"
 
     def _file(self, number: int) -> _File:
-        return self._files.setdefault(number, _File(self.folder / f"labels-{number:06d}.jsonl", number))
+        return self._files.setdefault(number, _File(self._path(number), number))
 
     def _read(self, file: _File) -> list[bytes]:
         """The whole lines that were added."""
@@ -189,7 +192,7 @@ class Log:
     def _start(self, number: int, before: str) -> _File:
         """The next file, with its header. `before`: the last record known of the one it follows."""
         header = {"kind": "header", "of": self.kind, "version": VERSION, "before": before, **self.binding}
-        path = self.folder / f"labels-{number:06d}.jsonl"
+        path = self._path(number)
         line = _line(header)
         atomic_write(path, line)
         file = _File(path, number, len(line), 1, header=header)
@@ -230,7 +233,7 @@ class Log:
             return []
         last, wanted = (int(text) for text in told.split("-"))
         earlier = self._files.get(last)
-        path = self.folder / f"labels-{last:06d}.jsonl"
+        path = self._path(last)
         if earlier is None:
             return [f"{path} is missing, with {wanted} records; {_REMEDY}"]
         if earlier.records < wanted and not earlier.bad and not earlier.refused:
