@@ -114,10 +114,12 @@ def make_request(
 def evaluate(
     system: System, protocol: str | None, seeds: Sequence[int], shift: str | None = None, eyes: str = "cnn",
     workers: int = 1, run: str | Path | None = None, limit: int | None = None, progress: Progress | None = None,
+    record: dict[str, Any] | None = None,
 ) -> Result:  # fmt: skip
     """Play every seed and summarise. With a `run` folder every finished episode is kept; an existing one is continued.
 
-    `limit` cuts episodes short after that many steps (for a quick look, never for a figure).
+    `limit` cuts episodes short after that many steps (for a quick look, never for a figure). `record`: where every
+    game is recorded too, as `triune.recording` makes it.
     """
     from triune.pool import play_seeds
     from triune.runs import Run
@@ -129,6 +131,7 @@ def evaluate(
     records = folder.records() if folder else []
     done = {r["seed"] for r in records}
     todo = [s for s in dict.fromkeys(request["seeds"]) if s not in done]
+    request |= {"record": record} if record else {}
     total, began = len(records) + len(todo), time.perf_counter()
     before = sum(r["seconds"] for r in records) / max(1, workers)
     for record in play_seeds(system, request, todo, workers, folder.episodes if folder else None):

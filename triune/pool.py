@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from triune.errors import TriuneError
 from triune.evaluate import Record, episode_record
+from triune.recording import open_recorder
 
 if TYPE_CHECKING:
     from triune.rollout import Rollout
@@ -36,6 +37,7 @@ def play_seeds(
         from triune.rollout import Rollout
 
         with Rollout(system, request["protocol"], request["shift"], request["eyes"]) as rollout:
+            rollout.recorder = open_recorder(request.get("record"), system)
             for seed in seeds:
                 yield play_one(rollout, seed, request["limit"], keep)
         return

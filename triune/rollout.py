@@ -23,6 +23,7 @@ from triune import __version__
 from triune.system import check_eyes
 
 if TYPE_CHECKING:
+    from data_flywheel.recorder import Recorder
     from triune.system import System
 
 
@@ -70,6 +71,7 @@ class Rollout:
             observer = Observer("data_flywheel.observer:teacher", str(system.folder.resolve()), self.schema.size)
         self.env = PixelEnv(system.spec.env, self.protocol, shift, observer, canary)
         self.eyes: Any = seeing or TeacherEyes(self.env)
+        self.recorder: Recorder | None = None
         self._hashes = system.hashes()
 
     def episode(self, seed: int) -> Iterator[Step]:
@@ -93,17 +95,26 @@ class Rollout:
         return self.env.sheet()
 
     def record(self, seed: int, limit: int | None = None, each: Any = None) -> Episode:
-        """Play and record an episode, at most `limit` steps; `each(step)` is called before every action."""
+        """Play and record an episode, at most `limit` steps; `each(step)` is called before every action.
+
+        With a `recorder`, the game goes into its folder too.
+        """
         recorder = EpisodeRecorder(self.meta(seed))
+        tape = self.recorder.tape() if self.recorder else None
         began = time.perf_counter()
         for step in self.episode(seed):
             if step.index == limit:
                 break
             recorder.add(step.scene.vector, step.decision, 0, 0)  # type: ignore[arg-type]
+            if tape:
+                tape.see(step.index, step.frame)
             if each:
                 each(step)
         wall = time.perf_counter() - began
-        return _finish(recorder, self.sheet(), wall)
+        episode = _finish(recorder, self.sheet(), wall)
+        if self.recorder:
+            self.recorder.keep(episode, tape)
+        return episode
 
     def meta(self, seed: int) -> dict[str, Any]:
         """What makes an episode repeatable."""

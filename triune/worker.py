@@ -36,6 +36,7 @@ def main() -> int:
 def _work(job: dict[str, object], answers: TextIO) -> None:
     from triune.isolate import silence
     from triune.pool import play_one
+    from triune.recording import open_recorder
     from triune.rollout import Rollout
     from triune.system import load
 
@@ -46,6 +47,7 @@ def _work(job: dict[str, object], answers: TextIO) -> None:
     policy = str(job["policy"]) if job.get("policy") else None
     system = load(str(job["folder"]), bool(job["trust"]), bool(job["isolate"]), bool(job["require_isolation"]), policy)
     with Rollout(system, str(job["protocol"]), shift, str(job["eyes"])) as rollout:
+        rollout.recorder = open_recorder(job.get("record"), system)  # type: ignore[arg-type]
         for line in sys.stdin:
             print(json.dumps(play_one(rollout, int(line), limit, keep)), file=answers, flush=True)
 

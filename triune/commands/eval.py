@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from triune.commands import common
 from triune.console import Console
 from triune.errors import UsageError
+from triune.recording import add_record, record_job
 
 if TYPE_CHECKING:
     from triune.evaluate import Result
@@ -24,6 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     common.add_conditions(parser)
     common.add_isolation(parser)
     common.add_policy(parser)
+    add_record(parser)
     parser.add_argument("--seeds", default="100:110", metavar="A:B", help="100:130, 7 or 1,5,9 (default 100:110)")
     parser.add_argument("--workers", type=common.positive, metavar="N", help="worker processes (default: one per core)")
     parser.add_argument("--out", metavar="RUN", help="folder of the run (default: a new one under runs/eval)")
@@ -85,6 +87,7 @@ def _what(system: System, args: argparse.Namespace) -> tuple[list[int], Path]:
 def _evaluate(system: System, args: argparse.Namespace, seeds: list[int], folder: Path, console: Console) -> Result:
     """Play with a bar; Ctrl-C says how to go on."""
     workers = min(args.workers or common.cores(), len(seeds))
+    job = record_job(args, system)
     what = [system.name, system.protocol(args.protocol).name, *([args.shift] if args.shift else [])]
     console.log(f"{', '.join(what)}, {args.eyes} eyes: {len(seeds)} seeds")
 
@@ -94,8 +97,9 @@ def _evaluate(system: System, args: argparse.Namespace, seeds: list[int], folder
 
     try:
         return system.evaluate(
-            args.protocol, seeds, args.shift, args.eyes, workers, run=folder, limit=args.steps, progress=progress
-        )
+            args.protocol, seeds, args.shift, args.eyes, workers, run=folder, limit=args.steps, progress=progress,
+            record=job,
+        )  # fmt: skip
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"continue with: triune eval {args.task} --resume {folder}") from None
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from triune.commands import common
 from triune.console import Console
 from triune.errors import TriuneError
+from triune.recording import add_record, open_recorder, record_job
 
 if TYPE_CHECKING:
     from data_flywheel.episode import Episode
@@ -24,6 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     common.add_conditions(parser)
     common.add_isolation(parser)
     common.add_policy(parser)
+    add_record(parser)
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="default 0")
     parser.add_argument("--video", metavar="FILE", help="write a replay: .webp, or .mp4 for long episodes")
     parser.add_argument("--report", metavar="HTML", help="write a report of this episode")
@@ -44,7 +46,9 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
             common.out_file(path, *kinds)  # refuse before playing, not after
     if args.watch:
         _check_display()
+    job = record_job(args, system)
     with Rollout(system, args.protocol, args.shift, args.eyes) as rollout:
+        rollout.recorder = open_recorder(job, system)
         console.log(f"{system.name}, {rollout.protocol.name}, seed {args.seed}, {args.eyes} eyes")
         episode = _play(rollout, args, console)
     record = episode_record(episode)
