@@ -127,13 +127,13 @@ def serve(emulator: Emulator, read: int, write: int) -> None:
         os.write(write, bytes([DONE if over else RUNNING]))
 
 
-def main() -> int:
+def main(kind: type[Emulator] = Emulator) -> int:
     """Entry point of the emulator process. Failure to start is told over the pipe, in words."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the agent side decides when to stop
     out = os.dup(1)
     os.dup2(2, 1)  # nothing that prints may speak into the protocol
     try:
-        emulator = Emulator(json.loads(sys.argv[1]))
+        emulator = kind(json.loads(sys.argv[1]))
         os.write(out, bytes([RUNNING]))
     except Exception as e:
         text = f"{type(e).__name__}: {e}".encode()[:4000]

@@ -1,0 +1,84 @@
+"""A game that can be taken back to a moment and played on from there, with the same luck or another: for blame only.
+
+Knows: how the emulator process keeps a moment, how sticky actions get another luck from the same state. Does not know:
+who plays on or why. Evaluation beside the eyes, like `--eyes teacher`: it needs an observer, so nothing that plays for
+a score can be handed one by mistake.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import numpy as np
+
+from envs.boundary import Observer, PixelEnv
+from envs.emulator import DONE, RESET, SEED, Emulator, main
+from envs.errors import EnvError
+from envs.protocol import Protocol
+from envs.spec import EnvSpec
+
+MARK = 250  # in place of an action
+LUCK = 61  # frames' worth of random draws between one luck and the next
+
+
+class Rewinding(Emulator):
+    """The emulator's side: an action MARK keeps the moment, a seed below 0 goes back to it with luck -seed - 1."""
+
+    def step(self, action: int) -> None:
+        if action != MARK:
+            super().step(action)
+            return
+        core = self.core
+        self.kept = core.clone(), core.ale.cloneState(include_rng=False), self.scores[:], self.lives[:]
+        self.shown = self.frame.copy(), self.extra.copy()  # a restored emulator has not drawn its picture
+
+    def reset(self, seed: int) -> None:
+        if seed >= 0:
+            super().reset(seed)
+            return
+        core, (whole, unlucky, scores, lives) = self.core, self.kept
+        core.restore(whole)
+        if seed < -1:
+            for _ in range(LUCK * (-seed - 1)):
+                core.ale.act(core._noop)
+                if core.ale.game_over():
+                    core.ale.reset_game()
+            core.ale.restoreState(unlucky)
+            core.score = core._points = whole[1]
+        self.scores, self.lives = scores[:], lives[:]
+        self.frame[:], self.extra[:] = self.shown
+
+
+class RewindEnv(PixelEnv):
+    """A PixelEnv with `mark()` and `back(luck)`; `observed` holds the observer's vector as always."""
+
+    module = "envs.rewind"
+
+    def __init__(self, env: EnvSpec, protocol: Protocol, shift: str | None, observer: Observer) -> None:
+        super().__init__(env, protocol, shift, observer)
+        self._marked = False
+
+    def reset(self, seed: int) -> np.ndarray:
+        self._marked = False
+        return super().reset(seed)
+
+    def mark(self) -> None:
+        """Keep this moment of a running game; a later mark replaces it."""
+        if self.done:
+            raise EnvError("there is no running game to mark: call reset(seed)")
+        os.write(self._in, bytes([MARK]))
+        self._read(1)
+        self._marked = True
+
+    def back(self, luck: int = 0) -> np.ndarray:
+        """The marked moment again; its frame. `luck` 0: what follows is as it was; 1, 2 ...: other sticky actions."""
+        if not self._marked:
+            raise EnvError("nothing is marked: call mark() in a running game")
+        self._send(bytes([RESET]) + SEED.pack(-1 - luck))
+        self.done = self._read(1)[0] == DONE
+        return self._frame
+
+
+if __name__ == "__main__":
+    sys.exit(main(Rewinding))
