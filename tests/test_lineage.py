@@ -53,7 +53,7 @@ def test_a_figure_comes_out_again(which: float, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_the_stored_exchange_leads_to_the_same_ledger(tmp_path: Path) -> None:
-    """Every answer is read, compiled and judged anew; only the games come from the record. The first trials, to save time:
+    """Every answer is read, compiled and judged anew; only the games come from the record. Four trials, to save time:
     one rejected, two accepted, one invalid."""
     games, out = tmp_path / "games.jsonl", tmp_path / "again"
     shutil.copyfile(LINEAGE / "games.jsonl", games)

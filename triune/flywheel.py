@@ -1,0 +1,217 @@
+"""The wheel: play, label from play alone, learn, judge, promote or keep; a few rounds, resumable at any instant.
+
+Knows: the order of a round and its files. Does not know: how labels arise (data_flywheel/motion.py), how eyes learn
+(perception/adapt.py), what better means (data_flywheel/judge.py). No teacher, memory of the game, score or label of the
+new look is used. The frozen test split of the memory is read to judge, never to learn.
+
+    RUN/wheel.json               what was asked, hashes of everything it starts from
+    RUN/eyes.onnx                the eyes that are best so far
+    RUN/round-K/play.npz         what was played; pixels are played again from it
+    RUN/round-K/candidate.onnx   what was learned; its provenance names play, labels and memory by hash
+    RUN/round-K/round.json       the verdict and the figures it rests on: a round that has it is over
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from data_flywheel import judge as judging
+from data_flywheel import motion, render
+from data_flywheel.capture import Capture
+from data_flywheel.container import atomic_write
+from data_flywheel.dataset import load_samples
+from data_flywheel.errors import DataError
+from data_flywheel.judge import Sight, Verdict
+from data_flywheel.wheel_data import LEAST, Lesson, lesson
+from perception.data import Samples
+from perception.runtime import Eyes
+from triune.errors import TriuneError
+from triune.flywheel_play import play
+from triune.policies import sha256
+
+if TYPE_CHECKING:
+    from triune.system import System
+
+FORMAT = 1
+CHECK = 0.2  # share of a round's frames that the candidate plays by itself
+SHARES = {"new": 10, "memory": 14, "rendered": 24}  # frames of a batch
+DONE, KEPT, LOST, PROMOTED = "nothing to learn", "kept", "cannot recover", "promoted"
+
+
+@dataclass(frozen=True)
+class Request:
+    """What one run of the wheel is asked."""
+
+    task: str
+    shift: str | None
+    protocol: str
+    rounds: int = 3
+    frames: int = 3000
+    steps: int = 500
+    seed: int = 500
+
+
+class Wheel:
+    """One run in `home`. `run()` goes through the rounds that are left; killed at any instant, a new one goes on."""
+
+    def __init__(self, system: System, request: Request, home: Path, say: Callable[[str], object] = print) -> None:
+        self.system, self.request, self.home, self.say = system, request, home, say
+        self.schema, self.eyes = system.schema, home / "eyes.onnx"
+        memory = system.folder / "memory"
+        if not (memory / "manifest.json").is_file():
+            fix = f"make one with `triune collect {system.name} --frames 5000 --out {memory}`"
+            raise TriuneError(f"{system.folder} has no memory of old labelled frames; {fix}")
+        self.memory, self.frozen = load_samples(memory).of("train"), load_samples(memory, "test")
+        self.known = motion.priors(self.memory.scenes, self.memory.episodes, self.schema, self.memory.shape)
+        self._open()
+
+    def _open(self) -> None:
+        """Start the folder, or go on with one that was asked the same."""
+        path = self.home / "wheel.json"
+        told = {
+            "format": FORMAT, "request": asdict(self.request), "hashes": self.system.hashes(),
+            "memory": self.memory.fingerprint(), "frozen": self.frozen.fingerprint(),
+        }  # fmt: skip
+        if path.is_file():
+            found = json.loads(path.read_text("utf-8"))
+            changed = [k for k in told if found.get(k) != told[k]]
+            if changed:
+                raise TriuneError(f"{self.home} holds a run with another {', '.join(changed)}; name another folder")
+            return
+        self.home.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(self.system.eyes_path, self.eyes)
+        _write(path, told)
+
+    def run(self) -> dict[str, Any]:
+        """JSON values: `outcome`, `rounds`, `eyes` (file). A round that promoted is followed by another one."""
+        rounds: list[dict[str, Any]] = []
+        for number in range(1, self.request.rounds + 1):
+            rounds.append(self._round(number))
+            self.say(f"round {number}: {rounds[-1]['outcome']}; {rounds[-1]['reason']}")
+            if rounds[-1]["outcome"] in (DONE, LOST):
+                break
+        promoted = any(r["outcome"] == PROMOTED for r in rounds)
+        outcome = PROMOTED if promoted else rounds[-1]["outcome"]
+        told = {"outcome": outcome, "rounds": rounds, "eyes": str(self.eyes), "request": asdict(self.request)}
+        _write(self.home / "result.json", told)
+        return told
+
+    def _round(self, number: int) -> dict[str, Any]:
+        folder = self.home / f"round-{number}"
+        done = folder / "round.json"
+        if done.is_file():
+            told: dict[str, Any] = json.loads(done.read_text("utf-8"))
+            self._settle(told, folder)
+            return told
+        folder.mkdir(exist_ok=True)
+        began, busy = time.monotonic(), time.process_time()
+        told = self._made(number, folder)
+        told |= {"wall_s": round(time.monotonic() - began, 1), "cpu_s": round(time.process_time() - busy, 1)}
+        _write(done, told)
+        self._settle(told, folder)
+        return told
+
+    def _settle(self, told: dict[str, Any], folder: Path) -> None:
+        """What the verdict says becomes so; said twice, it is the same."""
+        if told["outcome"] == PROMOTED and sha256(self.eyes.read_bytes()) == told["before"]:
+            atomic_write(self.eyes, (folder / "candidate.onnx").read_bytes())
+
+    def _made(self, number: int, folder: Path) -> dict[str, Any]:
+        before = sha256(self.eyes.read_bytes())
+        played = self._played(number, folder)
+        taught = lesson(played, self.memory, self.known, self.schema, seed=number)
+        told: dict[str, Any] = {"round": number, "before": before, "lesson": taught.record()}
+        old = self._sight(self.eyes, played, taught)
+        told["sight"] = old.record()
+        if taught.coverage < LEAST or not len(taught.rendered):
+            reason = f"motion is sure of the things on {taught.coverage:.0%} of the frames, {LEAST:.0%} are needed"
+            return told | {"outcome": LOST, "reason": reason}
+        if old.score >= judging.GOOD:
+            return told | {"outcome": DONE, "reason": f"the eyes agree with motion: {old.score:.3f}"}
+        candidate = folder / "candidate.onnx"
+        self._learn(candidate, taught, folder, number)
+        verdict = self._judged(candidate, played, taught, old, number)
+        outcome = PROMOTED if verdict.promote else KEPT
+        return told | {
+            "outcome": outcome, "reason": verdict.reason, "figures": verdict.figures,
+            "after": sha256(candidate.read_bytes()),
+        }  # fmt: skip
+
+    def _played(self, number: int, folder: Path) -> Capture:
+        """This round's play: half at random in the first round, a quarter later; the rest by the policy."""
+        path, spec = folder / "play.npz", self.system.spec.env
+        protocol = self.system.protocol(self.request.protocol)
+        if path.is_file():
+            return Capture.load(path, spec, protocol, self.request.shift)
+        n = int(self.request.frames * (1 - CHECK))
+        lucky = n // 2 if number == 1 else n // 4
+        seed = (self.request.seed + 40 * (number - 1)) % 700
+        parts = [self._play(self.eyes, lucky, seed, True), self._play(self.eyes, n - lucky, seed + 20, False)]
+        made = Capture.join(parts)
+        made.save(path)
+        return made
+
+    def _play(self, eyes: Path, frames: int, seed: int, random: bool) -> Capture:
+        ask = self.request
+        return play(self.system, eyes, ask.shift, ask.protocol, frames, seed, random, most=None if random else 900)
+
+    def _sight(self, eyes: Path, played: Capture, taught: Lesson) -> Sight:
+        """How these eyes see what was held back."""
+        rows = np.flatnonzero(taught.held)
+        part = motion.Motion(taught.motion.scenes[rows], taught.motion.trust[rows])
+        seen = looked(eyes, played.frames[rows], self.system)
+        return judging.sight(seen, played.episodes[rows], part, self.known, self.schema, taught.cells[rows])
+
+    def _learn(self, out: Path, taught: Lesson, folder: Path, number: int) -> None:
+        from perception.adapt import GENTLE, Part, Schedule, adapt
+
+        provenance = {
+            "wheel": {
+                "play": sha256((folder / "play.npz").read_bytes()), "memory": self.memory.fingerprint(),
+                "from": sha256(self.eyes.read_bytes()), "labels": taught.record(), "shift": self.request.shift,
+            }
+        }  # fmt: skip
+        parts = [
+            Part(taught.new, SHARES["new"], GENTLE),
+            Part(self.memory, SHARES["memory"], rare=True),
+            Part(taught.rendered, SHARES["rendered"], GENTLE),
+        ]
+        adapt(self.eyes, out, self.schema, parts, provenance, Schedule(self.request.steps), seed=number)
+
+    def _judged(self, candidate: Path, played: Capture, taught: Lesson, old: Sight, number: int) -> Verdict:
+        new = self._sight(candidate, played, taught)
+        frames = self.frozen
+        pictures = np.stack([frames.rgb(i) for i in range(len(frames))])
+        wrong = [
+            judging.wrong(looked(eyes, pictures, self.system), frames.scenes, self.schema)
+            for eyes in (self.eyes, candidate)
+        ]
+        own = self._play(candidate, int(self.request.frames * CHECK), 700 + 10 * number, False)
+        told = motion.label(own.frames, own.episodes, self.schema, self.known)
+        cells, _, _ = render.cells_of(own.frames, own.episodes, self.schema)
+        sights = [
+            judging.sight(seen, own.episodes, told, self.known, self.schema, cells)
+            for seen in (looked(self.eyes, own.frames, self.system), own.seen)
+        ]
+        return judging.judge(old, new, (sights[0], sights[1]), wrong[0], wrong[1])
+
+
+def looked(eyes: Path, frames: np.ndarray, system: System) -> np.ndarray:
+    """What these eyes say of each frame, float32[N, size]."""
+    see = Eyes.load(eyes, system.schema)
+    return np.stack([see.look(np.ascontiguousarray(f)).copy() for f in frames])
+
+
+def _write(path: Path, value: Any) -> None:
+    atomic_write(path, json.dumps(value, indent=1).encode())
+
+
+__all__ = ["DataError", "Request", "Samples", "Wheel", "looked"]
