@@ -52,6 +52,7 @@ class Effect:
     mask: Indices  # flat pixel indices of the thing there
     box: Box | None
     outcomes: tuple[Outcome, ...]
+    colours: tuple[tuple[int, int], ...] = ()  # palette index and number of the mask's pixels of that colour
 
 
 class Prober:
@@ -142,7 +143,8 @@ class Prober:
         alike = drawn & np.isin(stack, here[own])
         drawn = np.where(alike.any(1, keepdims=True), alike, drawn)
         places = tuple(Outcome(*v, self.box(touched[d])) for v, d in zip(values, drawn, strict=True))
-        return Effect(*value, touched[own], self.box(touched[own]), places)
+        colours = tuple(zip(*(found.tolist() for found in np.unique(here[own], return_counts=True)), strict=True))
+        return Effect(*value, touched[own], self.box(touched[own]), places, colours)
 
 
 def causal_mask(core: AtariCore, addresses: Sequence[int], horizon: int = 1) -> tuple[NDArray[np.bool_], U8, U8]:

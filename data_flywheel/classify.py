@@ -6,11 +6,12 @@ Pure functions of the evidence that `probe_child.py` gathers (see there for its 
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from data_flywheel.catalogue import Cell, Formula, FoundThing
+from data_flywheel.catalogue import Cell, Formula, FoundThing, decode
 
 Evidence = dict[str, Any]
 
@@ -18,7 +19,11 @@ SCALES = (1.0, -1.0, 2.0, -2.0, 0.5, -0.5, 0.25, -0.25)
 LARGE = 0.12  # share of the screen; a mask this large is the background's, not a thing's
 RARE = 0.2  # a byte that shows in fewer states is left alone
 DISTINCT = 6  # fewer different places do not show a line
+COMMON = 0.03  # a colour of fewer of a thing's pixels is something that passed by
+FLAP = 4  # px by which the edge of a thing that stays may differ with its shape
+STILL = 0.8  # share of the states in which an edge must be the same for the thing not to move along that axis
 SAME = 0.5  # two bytes whose masks overlap this much draw the same thing
+CROSSED = 0.35  # ... when one moves it along x, the other along y: a large thing covers part of its old place
 
 
 def kind_of(evidence: Evidence, pixels: int) -> str:
@@ -72,7 +77,7 @@ def fit(address: int, evidence: Evidence, axis: str) -> Formula | None:
             points += [(row[which], row[2]) for row in here if row[2]]
         formula = fit_points(points, axis, address, address, evidence["horizon"])
         if formula:
-            return formula
+            return formula if which else replace(formula, lag=formula.horizon)
     return None
 
 
@@ -85,7 +90,7 @@ def fit_mirrors(seen: list[list[Any]], axis: str, driver: int, horizon: int) -> 
 def fit_points(
     points: list[tuple[int, dict[str, int]]], axis: str, byte: int, driver: int, horizon: int
 ) -> Formula | None:
-    """The linear formula that most whole sightings obey; None with too few different places to tell."""
+    """The formula that most whole sightings obey; None with too few different places to tell."""
     side = "left" if axis == "x" else "top"
     if not points:
         return None
@@ -94,14 +99,15 @@ def fit_points(
     if len({value for value, _ in places}) < DISTINCT or len({edge for _, edge in places}) < DISTINCT:
         return None
     values, edges = np.array(places, float).T
-    best = (0.0, 0.0, 0.0, 0.0)
-    for scale in SCALES:
-        rest = edges - scale * values
+    best = (0.0, 0.0, 0.0, 0.0, "byte")
+    for code, scale in (*(("byte", scale) for scale in SCALES), ("nibbles", 1.0)):
+        rest = edges - scale * np.array([decode(int(value), code) for value in values])
         offset, _ = Counter(rest.tolist()).most_common(1)[0]
         gap = np.abs(rest - offset)
-        best = max(best, (float((gap < 0.75).mean()), float((gap < 1.75).mean()), scale, offset))
-    exact, near, scale, offset = best
-    return Formula(byte, driver, scale, offset, round(exact, 4), round(near, 4), len(set(edges)), horizon)
+        best = max(best, (float((gap < 0.75).mean()), float((gap < 1.75).mean()), scale, offset, code))
+    exact, near, scale, offset, code = best
+    spread = len(set(edges.tolist()))
+    return Formula(byte, driver, scale, offset, round(exact, 4), round(near, 4), spread, horizon, code=code)
 
 
 def cells_of(address: int, evidence: Evidence, pixels: int) -> list[Cell]:
@@ -141,8 +147,12 @@ def overlap(a: Evidence, b: Evidence) -> float:
 def group(evidence: dict[int, Evidence], kinds: dict[int, str]) -> list[list[int]]:
     """Bytes that move the same pixels, together."""
     groups: list[list[int]] = []
+
+    def alike(a: int, b: int) -> bool:
+        return overlap(evidence[a], evidence[b]) > (SAME if kinds[a] == kinds[b] else CROSSED)
+
     for address in (address for address, kind in kinds.items() if kind in ("x", "y")):
-        home = next((g for g in groups if any(overlap(evidence[a], evidence[address]) > SAME for a in g)), None)
+        home = next((g for g in groups if any(alike(a, address) for a in g)), None)
         if home is None:
             groups.append([address])
         else:
@@ -151,9 +161,13 @@ def group(evidence: dict[int, Evidence], kinds: dict[int, str]) -> list[list[int
 
 
 def describe(
-    name: str, x: Formula | None, y: Formula | None, evidence: dict[int, Evidence], kinds: dict[int, str]
-) -> FoundThing:
-    """The record of a thing placed by these formulas, with its sizes and the other bytes that act on its pixels."""
+    name: str, x: Formula | None, y: Formula | None, effects: list[Evidence], evidence: dict[int, Evidence],
+    kinds: dict[int, str],
+) -> FoundThing:  # fmt: skip
+    """The record of a thing placed by these formulas, with its sizes and the other bytes that act on its pixels.
+
+    effects: of changing all its drivers, in every state.
+    """
     best = [formula for formula in (x, y) if formula]
     lead = evidence[max(best, key=lambda f: f.exact).driver]
     used = {f.driver for f in best} | {f.byte for f in best}
@@ -162,6 +176,19 @@ def describe(
         acts = address not in used and kind in ("x", "y", "velocity", "shape")
         if acts and overlap(lead, evidence[address]) > SAME:
             also.setdefault(kind, []).append(address)
-    boxes = [effect["box"] for effect in lead["effects"] if effect["box"]]
+    boxes = [effect["box"] for effect in effects if effect["box"]]
     sizes = tuple((w, h, n) for (w, h), n in Counter(_size(box) for box in boxes).most_common(6))
-    return FoundThing(name, x, y, sizes, round(len(boxes) / len(lead["effects"]), 3), also)
+    colours: Counter[int] = Counter()
+    for effect in effects:
+        colours.update(dict(effect["colours"]))
+    own = tuple(sorted(colour for colour, n in colours.items() if n >= COMMON * colours.total()))
+    fixed = {axis: edge for axis, f in (("x", x), ("y", y)) if not f and (edge := _still(boxes, axis)) is not None}
+    return FoundThing(name, x, y, sizes, round(len(boxes) / len(effects), 3), also, own, fixed)
+
+
+def _still(boxes: list[dict[str, int]], axis: str) -> int | None:
+    """The edge that the thing has in nearly every state, the least one if it flaps a little; None where it moves."""
+    edges = [box["left" if axis == "x" else "top"] for box in boxes]
+    usual = [edge for edge, n in Counter(edges).items() if n >= 0.1 * len(edges)]
+    near = [edge for edge in usual if edge - min(usual) <= FLAP]
+    return min(near) if near and sum(edge in near for edge in edges) >= STILL * len(edges) else None

@@ -1,7 +1,7 @@
 """`triune discover`: find the bytes of memory that draw things, with evidence, for a game nobody has described.
 
-Knows the order of questions and what to do when a question kills the child. Does not know any game: only the task's
-environment and actions are read from `system.toml`.
+Knows the order of questions and what to do when a question kills the child. Does not know any game: only the
+environment and its actions are read, from `system.toml` or, for a ROM without a folder, from the emulator.
 """
 
 from __future__ import annotations
@@ -12,10 +12,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from data_flywheel.catalogue import FILE, Catalogue, Formula, FoundThing
+from data_flywheel.catalogue import CATALOGUES, FILE, Catalogue, Formula, FoundThing
 from data_flywheel.classify import cells_of, describe, fit, fit_mirrors, group, kind_of
 from data_flywheel.probe import Probe, ProbeDied
-from envs.spec import SystemSpec, load_spec
+from envs.rom import find_system
+from envs.spec import SystemSpec
 
 BYTES = 128
 GOOD = 0.95  # share of exact places with which a formula needs no rival
@@ -27,12 +28,12 @@ def discover(
     system: str | Path | SystemSpec, out: str | Path | None = None, states: int = 12, seed: int = 0,
     timeout: float = 60.0, progress: Progress | None = None, command: Sequence[str] | None = None,
 ) -> Catalogue:  # fmt: skip
-    """Probe every byte, write the catalogue to `out` (default: the task's folder), and return it.
+    """Probe every byte, write the catalogue to `out` (default: `default_path`), and return it.
 
     timeout: seconds for one byte; a byte that kills or hangs the game is named in `crashed`, the rest goes on.
     command: another child than `probe_child` (tests).
     """
-    spec = system if isinstance(system, SystemSpec) else load_spec(system)
+    spec = system if isinstance(system, SystemSpec) else find_system(system)
     began, show = time.monotonic(), progress or _bar()
     job = {"system": str(spec.folder), "states": states, "seed": seed}
     evidence: dict[int, dict[str, Any]] = {}
@@ -54,8 +55,13 @@ def discover(
     cells = tuple(cell for a in by_kind.get("cells", ()) for cell in cells_of(a, evidence[a], pixels))
     seconds = round(time.monotonic() - began, 1)
     catalogue = Catalogue(spec.name, spec.env.id, states, seconds, things, cells, by_kind, crashed)
-    catalogue.save(spec.folder / FILE if out is None else out)
+    catalogue.save(default_path(spec) if out is None else out)
     return catalogue
+
+
+def default_path(spec: SystemSpec) -> Path:
+    """Where a catalogue is kept: in the task's folder; for a ROM without one, with the others of this program."""
+    return spec.folder / FILE if spec.scene else CATALOGUES / f"{spec.name}.json"
 
 
 def _things(probe: Probe, evidence: dict[int, dict[str, Any]], kinds: dict[int, str]) -> tuple[FoundThing, ...]:
@@ -64,8 +70,18 @@ def _things(probe: Probe, evidence: dict[int, dict[str, Any]], kinds: dict[int, 
     for addresses in group(evidence, kinds):
         best = {axis: _formula(probe, evidence, [a for a in addresses if kinds[a] == axis], axis) for axis in "xy"}
         if any(best.values()):
-            found.append(describe(f"thing{len(found) + 1}", best["x"], best["y"], evidence, kinds))
+            effects = _joint(probe, [f for f in best.values() if f], evidence)
+            found.append(describe(f"thing{len(found) + 1}", best["x"], best["y"], effects, evidence, kinds))
     return tuple(found)
+
+
+def _joint(probe: Probe, formulas: list[Formula], evidence: dict[int, dict[str, Any]]) -> list[dict[str, Any]]:
+    """What changing all drivers of a thing does; of one of them where that kills the child."""
+    question = {"do": "joint", "bytes": [f.driver for f in formulas], "horizon": max(f.horizon for f in formulas)}
+    try:
+        return list(probe.ask(question))
+    except ProbeDied:
+        return list(evidence[formulas[0].driver]["effects"])
 
 
 def _formula(probe: Probe, evidence: dict[int, dict[str, Any]], addresses: list[int], axis: str) -> Formula | None:

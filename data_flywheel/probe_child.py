@@ -2,8 +2,9 @@
 
 Knows the emulator and how to gather evidence about one byte, or compare a teacher with causal masks on one game.
 Job: {"system", "states", "seed"}. Questions: {"do": "byte", "byte": 72}, {"do": "mirror", "byte": 60, "horizon": 1},
-{"do": "audit", "things", "cells", "seed", "frames"}.
-Does not draw conclusions: `discover.py` and `audit.py` do.
+{"do": "joint", "bytes": [99, 101], "horizon": 2}, {"do": "audit", "things", "cells", "seed", "frames"},
+{"do": "pairs", "catalogue", "seed", "frames"}, {"do": "agree", "catalogue", "pairs", "seed", "frames"}.
+Does not draw conclusions: `discover.py`, `audit.py` and `agree.py` do.
 """
 
 from __future__ import annotations
@@ -17,11 +18,14 @@ from typing import Any
 
 import numpy as np
 
+from data_flywheel.agree_game import agree_in_game, pairs_in_game
 from data_flywheel.audit_game import audit_game
+from data_flywheel.catalogue import Catalogue
 from data_flywheel.causal import Effect, Prober
 from envs.atari import AtariCore
 from envs.protocol import get_protocol
-from envs.spec import SystemSpec, load_spec
+from envs.rom import find_system
+from envs.spec import SystemSpec
 
 HORIZONS = (1, 2, 3)
 PREFILTER = (10, -10)
@@ -82,6 +86,10 @@ class Examiner:
             "flips": [[box and asdict(box) for box in boxes] for boxes in flips],
         }
 
+    def joint(self, addresses: list[int], horizon: int) -> list[dict[str, Any]]:
+        """The effect of changing several bytes, each in turn, in every state: the whole thing that they place."""
+        return [_record(self.prober.effect(state, addresses, horizon)) for state in self.states]
+
     def mirror(self, address: int, horizon: int) -> list[list[Any]]:
         """[ram, box] of many futures in which a byte was changed: which bytes follow the thing it moves?"""
         found: list[list[Any]] = []
@@ -113,6 +121,7 @@ def _record(effect: Effect) -> dict[str, Any]:
         "value": effect.value,
         "mask": effect.mask.tolist(),
         "box": effect.box and asdict(effect.box),
+        "colours": effect.colours,
         "outcomes": [[o.written, o.value, o.box and asdict(o.box)] for o in effect.outcomes],
     }
 
@@ -136,11 +145,18 @@ def answer(examiner: Examiner, question: dict[str, Any]) -> Any:
     """Dispatch one question about a byte."""
     if question["do"] == "byte":
         return examiner.byte(int(question["byte"]))
+    if question["do"] == "joint":
+        return examiner.joint(question["bytes"], int(question["horizon"]))
     return examiner.mirror(int(question["byte"]), int(question["horizon"]))
 
 
-def answer_audit(spec: SystemSpec, question: dict[str, Any]) -> dict[str, Any]:
-    """Answer the question for an audit, which needs no states."""
+def answer_game(spec: SystemSpec, question: dict[str, Any]) -> dict[str, Any]:
+    """Answer a question about a game of its own, which needs no states."""
+    if question["do"] == "pairs":
+        return pairs_in_game(spec, Catalogue.from_record(question["catalogue"]), question["seed"], question["frames"])
+    if question["do"] == "agree":
+        catalogue = Catalogue.from_record(question["catalogue"])
+        return agree_in_game(spec, catalogue, question["pairs"], question["seed"], question["frames"])
     return audit_game(spec, question["things"], question["cells"], question["seed"], question["frames"])
 
 
@@ -155,10 +171,10 @@ def main() -> int:
         try:
             reply: dict[str, Any] = {}
             question = json.loads(line)
-            if question["do"] == "audit":
-                reply = {"answer": answer_audit(load_spec(job["system"]), question)}
+            if question["do"] in ("audit", "pairs", "agree"):
+                reply = {"answer": answer_game(find_system(job["system"]), question)}
             else:
-                examiner = examiner or Examiner(load_spec(job["system"]), job["states"], job["seed"])
+                examiner = examiner or Examiner(find_system(job["system"]), job["states"], job["seed"])
                 reply = {"answer": answer(examiner, question)}
         except Exception as error:
             reply = {"error": f"{type(error).__name__}: {error}"}
