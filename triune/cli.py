@@ -29,6 +29,7 @@ COMMANDS = {
     "improve": "revise the policy from its own replays, and keep only what is proven better",
     "discover": "which RAM bytes draw which pixels",
     "collect": "record labelled frames for training",
+    "curate": "choose the recorded frames that are most worth a label, and say why",
     "review": "a page where people look at suspicious frames and correct their labels",
     "train": "train the eyes and put them into the task folder",
     "export": "one deployable file that runs by itself: eyes, tracker, policy, safety rules",
