@@ -85,13 +85,13 @@ class Episode:
         """How often each reason was given."""
         return _tally(self.reasons, self.reason_table)
 
-    def to_bytes(self) -> bytes:
-        """The content of its file."""
+    def to_bytes(self, level: int = 6) -> bytes:
+        """The content of its file. `level`: of compression."""
         arrays: Arrays = {name: getattr(self, name) for name in _COLUMNS}
         if self.frames is not None:
             arrays |= {f"frames.{name}": array for name, array in self.frames.to_arrays().items()}
         tables = {name: list(getattr(self, name)) for name in _TABLES}
-        return pack(KIND, VERSION, {"meta": self.meta, **tables}, arrays)
+        return pack(KIND, VERSION, {"meta": self.meta, **tables}, arrays, level)
 
     def save(self, path: str | Path) -> Path:
         """Write atomically; the written path."""

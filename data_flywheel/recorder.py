@@ -4,6 +4,7 @@
     tape = recorder.tape()                        # one for each game
     if tape: tape.see(step, frame)                # every step, before the action
     recorder.keep(episode, tape)                  # once the game is over
+    recorder.close()                              # once the run is
 
 Knows how these go together, and that a run goes on when its recording fails. Does not know how a game is played.
 """
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,7 +42,7 @@ class GameTape:
 class Recorder:
     """Records the games of one run. `frames`: none, failures, sampled:N or all. `disk`: bytes for the whole folder.
 
-    tell: hears, once each, of games that could not be recorded; the run goes on without them.
+    A game is written while the next one is played. tell: hears of games that could not be recorded; the run goes on.
     """
 
     def __init__(
@@ -50,6 +52,8 @@ class Recorder:
         self.recording, self.disk, self._tell = recording, disk, tell
         self.policy = FramePolicy.parse(frames, recording.schema.window)
         self.kept, self.left_out = 0, 0
+        self._writer = ThreadPoolExecutor(1, "recorder")
+        self._pending: tuple[Episode, Future[str | None]] | None = None
 
     def tape(self) -> GameTape | None:
         """For the frames of the next game; None when none are kept."""
@@ -57,19 +61,35 @@ class Recorder:
             return None
         return GameTape(self.policy, Tape(self.recording.size, MOST_BYTES))
 
-    def keep(self, episode: Episode, tape: GameTape | None = None) -> str | None:
-        """Write a finished game; its name once it is on disk for good, None when it was not kept (and it is told)."""
-        frames = tape.tape.keep(self.policy.steps(episode, self.recording.schema)) if tape else None
+    def keep(self, episode: Episode, tape: GameTape | None = None) -> None:
+        """Write a finished game; it is on disk for good once `settle` has returned, which the next `keep` calls."""
+        self.settle()
+        self._pending = episode, self._writer.submit(self._write, episode, tape.tape if tape else None)
+
+    def settle(self) -> str | None:
+        """Wait for the game being written: its name; None when it was not kept, which is told, or there is none."""
+        if self._pending is None:
+            return None
+        (episode, written), self._pending = self._pending, None
         try:
-            name = self.recording.add(episode, frames, self.disk)
-            if name and tape and tape.tape.cut:
-                self.recording.note_cut(name, tape.tape.last)
+            name = written.result()
         except DataError as error:
             self._tell(f"not recorded: seed {episode.meta.get('seed')}: {error}")
-            self.left_out += 1
-            return None
+            name = None
         self.kept += name is not None
         self.left_out += name is None
+        return name
+
+    def close(self) -> None:
+        """Wait for what is being written."""
+        self.settle()
+        self._writer.shutdown()
+
+    def _write(self, episode: Episode, tape: Tape | None) -> str | None:
+        frames = tape.keep(self.policy.steps(episode, self.recording.schema)) if tape else None
+        name = self.recording.add(episode, frames, self.disk)
+        if name and tape and tape.cut:
+            self.recording.note_cut(name, tape.last)
         return name
 
 

@@ -26,6 +26,8 @@ from data_flywheel.recorder_ledger import CUT, EPISODE, EVICTED, FRAMES, WANTED,
 from data_flywheel.recorder_policy import failures
 from perception.scene import SceneSchema
 
+FAST = 3  # level of compression: nearly twice as fast as the usual one, files 4 % larger
+
 
 class Recording:
     """A recording folder. `Recording(folder)` opens one, `Recording.create` starts (or continues) one."""
@@ -77,7 +79,7 @@ class Recording:
 
         disk: bytes the whole folder may take. DataError when the disk is full: nothing of this game was kept.
         """
-        payload = episode.to_bytes()
+        payload = episode.to_bytes(FAST)
         name = name_of(episode, payload)
         pixels = frames.to_bytes(name) if frames is not None and len(frames) else b""
         found = {kind: len(steps) for kind, steps in failures(episode, self.schema).items()}

@@ -47,8 +47,8 @@ class _Canvas:
             self._new.view(np.uint8)[: self.bytes] = flat
             words = self._new
         np.not_equal(words, self.words, out=self._differ)
-        where = self._differ.view(np.uint64).nonzero()[0]
-        changed = words.reshape(-1, 8)[where]
+        where = self._differ.view(np.uint64).astype(bool).nonzero()[0]
+        changed = words.reshape(-1, 8).take(where, axis=0)
         self.pieces[where] = changed
         return where, changed
 
@@ -165,7 +165,7 @@ class KeptFrames:
     def to_bytes(self, episode: str) -> bytes:
         """The content of its file; `episode` is the name of the episode they are of."""
         arrays = {name: getattr(self, name) for name in ("steps", "counts", "where", "pieces")}
-        return pack(KIND, VERSION, {"size": list(self.size), "episode": episode}, arrays)
+        return pack(KIND, VERSION, {"size": list(self.size), "episode": episode}, arrays, level=1)
 
     @staticmethod
     def load(path: str | Path, episode: str) -> KeptFrames:

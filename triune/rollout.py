@@ -111,7 +111,7 @@ class Rollout:
             if each:
                 each(step)
         wall = time.perf_counter() - began
-        episode = _finish(recorder, self.sheet(), wall)
+        episode = finish(recorder, self.sheet(), wall)
         if self.recorder:
             self.recorder.keep(episode, tape)
         return episode
@@ -126,9 +126,11 @@ class Rollout:
         }  # fmt: skip
 
     def close(self) -> None:
-        """End the emulator, and the worker of an isolated policy."""
+        """End the emulator, and the worker of an isolated policy; finish the recording."""
         self.controller.close()
         self.env.close()
+        if self.recorder:
+            self.recorder.close()
 
     def __enter__(self) -> Self:
         return self
@@ -137,7 +139,8 @@ class Rollout:
         self.close()
 
 
-def _finish(recorder: EpisodeRecorder, sheet: Sheet, wall: float) -> Episode:
+def finish(recorder: EpisodeRecorder, sheet: Sheet, wall: float) -> Episode:
+    """The episode, once the referee has given the score; `wall`: seconds it took."""
     return recorder.finish(
         scores=sheet.scores, lives=sheet.lives_left, score=sheet.score, lives_at_end=sheet.lives,
         frames=sheet.frames, finished=sheet.finished, seconds=round(wall, 3),

@@ -19,6 +19,7 @@ from triune.errors import one_line
 def main() -> int:
     """Entry point of the process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # whose recording is being written finishes it
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # nothing that prints may speak into the protocol
     try:

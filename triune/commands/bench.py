@@ -12,7 +12,7 @@ from triune.errors import UsageError, nearest
 if TYPE_CHECKING:
     from triune.system import System
 
-KINDS = ("speed", "shift", "perception", "language", "gate")
+KINDS = ("speed", "shift", "perception", "language", "gate", "record")
 LOWEST = {"ALE/Pong-v5": -21.0}  # the score of doing nothing, where it is not 0
 
 
@@ -21,19 +21,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "what",
         help="speed: pixel stack beside the bare emulator; shift: score kept; perception: errors; "
-        "language: the compiler's back ends beside plain Python; gate: how often equal and better policies get in",
+        "language: the compiler's back ends beside plain Python; gate: how often equal and better policies get in; "
+        "record: what recording costs",
     )
     parser.add_argument("task", nargs="?", help="default breakout (language: the whole zoo)")
     parser.add_argument("--trust", action="store_true", help="a teacher.py of unknown origin may run")
     parser.add_argument("--seeds", default="0:5", metavar="A:B", help="for shift (default 0:5)")
-    parser.add_argument("--protocol", metavar="P", help="for shift (default: the task's)")
+    parser.add_argument("--protocol", metavar="P", help="for shift, record (default: the task's)")
     parser.add_argument("--shifts", metavar="S,S", help="for shift (default: all)")
     parser.add_argument("--eyes", default="cnn,colour", metavar="E,E", help="for shift (default cnn,colour)")
     parser.add_argument("--workers", type=common.positive, metavar="N", help="for shift (default: one per core)")
     parser.add_argument(
         "--steps", type=common.positive, metavar="N", help="for shift: cut episodes short (a quick look)"
     )
-    parser.add_argument("--rounds", type=common.positive, metavar="N", help="blocks (speed 12, language 7)")
+    parser.add_argument("--rounds", type=common.positive, metavar="N", help="blocks (speed 12, language 7, record 100)")
     parser.add_argument("--trials", type=common.positive, metavar="N", help="for gate: of each kind (default 200)")
     parser.add_argument(
         "--real", action="store_true", help="for gate: play and judge real episodes first (about 40 minutes, goes on)"
@@ -52,7 +53,9 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
         return _gate(args, console)
     args.task = args.task or "breakout"
     system = common.load_system(args)
-    return {"speed": _speed, "shift": _shift, "perception": _perception}[args.what](system, args, console)
+    return {"speed": _speed, "shift": _shift, "perception": _perception, "record": _record}[args.what](
+        system, args, console
+    )
 
 
 def _speed(system: System, args: argparse.Namespace, console: Console) -> dict[str, Any]:
@@ -66,6 +69,28 @@ def _speed(system: System, args: argparse.Namespace, console: Console) -> dict[s
     console.say(f"pixel stack    {found['stack_fps']:.0f} frames/s")
     console.say(f"ratio          {found['ratio']:.3f} ({found['ratio_blind']:.3f})")
     console.say(table([[k, f"{v:.1f}"] for k, v in found["microseconds"].items()], ["part", "us a frame, median"], {1}))
+    return found
+
+
+def _record(system: System, args: argparse.Namespace, console: Console) -> dict[str, Any]:
+    from triune.bench_record import SIDES, recording_cost
+
+    shift = args.shifts  # one look for all sides
+    found = recording_cost(
+        system, args.rounds or 100, args.protocol, shift, lambda i, n: console.progress(i, n, "alternating blocks")
+    )
+    console.clear()
+    console.say(f"{system.name}, {found['protocol']}, {found['steps']} steps a side, core {found['core']}")
+    rows = [
+        [
+            side,
+            f"{found['steps_per_second'][side]:.0f}",
+            *(f"{100 * found[k].get(side, 0):.1f} %" for k in ("cpu", "wall")),
+        ]
+        + [f"{found['bytes_a_step'].get(side, 0):.0f}"]
+        for side in SIDES
+    ]
+    console.say(table(rows, ["frames kept", "steps/s", "cost: processor", "clock", "bytes a step"], {1, 2, 3, 4}))
     return found
 
 
