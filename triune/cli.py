@@ -30,6 +30,7 @@ COMMANDS = {
     "discover": "which RAM bytes draw which pixels",
     "collect": "record labelled frames for training",
     "curate": "choose the recorded frames that are most worth a label, and say why",
+    "dataset": "export recorded games or labelled frames: COCO, Minari, Parquet",
     "review": "a page where people look at suspicious frames and correct their labels",
     "train": "train the eyes and put them into the task folder",
     "export": "one deployable file that runs by itself: eyes, tracker, policy, safety rules",
