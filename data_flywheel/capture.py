@@ -1,7 +1,7 @@
 """Frames of play in order, for learning from motion: seeds and actions on disk, pixels played again when needed.
 
-Knows: the record of who played what, a digest of every frame. Does not know: who decides (triune/flywheel_play.py does),
-memory, scores. Environments are deterministic, so three thousand frames of any look take a few kilobytes and seconds.
+Knows: the record of who played what, a digest of every frame. Does not know: who decides
+(triune/flywheel_play.py does), memory, scores. Environments are deterministic, so three thousand frames of any look take a few kilobytes and seconds.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from data_flywheel.container import atomic_write, pack, read_bytes, unpack
+from data_flywheel.container import Arrays, atomic_write, pack, read_bytes, unpack
 from data_flywheel.errors import DataError
 from data_flywheel.motion import Floats
 from envs.boundary import PixelEnv
@@ -48,7 +48,12 @@ class Capture:
 
     def save(self, path: Path) -> None:
         """Everything but the pixels, atomically."""
-        arrays = {"seen": self.seen, "actions": self.actions, "episodes": self.episodes, "digests": self.digests()}
+        arrays: Arrays = {
+            "seen": self.seen,
+            "actions": self.actions,
+            "episodes": self.episodes,
+            "digests": self.digests(),
+        }
         atomic_write(path, pack(KIND, VERSION, {"seeds": list(self.seeds), "meta": self.meta}, arrays))
 
     @staticmethod
@@ -82,7 +87,8 @@ def replayed(
     out = np.empty((len(actions), env.height, env.width, 3), np.uint8)
     with PixelEnv(env, protocol, shift) as game:
         for i, (action, episode) in enumerate(zip(actions.tolist(), episodes.tolist(), strict=True)):
-            frame = game.reset(seeds[episode]) if i == 0 or episode != episodes[i - 1] else frame
+            if i == 0 or episode != episodes[i - 1]:
+                frame = game.reset(seeds[episode])
             out[i] = frame
             frame = game.step(action)
     return out

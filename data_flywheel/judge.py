@@ -23,9 +23,10 @@ from perception.scene import SLOT, SceneSchema
 
 NEAR = 2.0  # px
 STILL = 8  # frames at one place
-GOOD = 0.98  # score from which nothing needs to be learned
+GOOD = 0.995  # score from which nothing needs to be learned
 GAIN = 0.01  # by which new eyes must be better
 OLD_LOSS = 0.01  # share of the old look's frames that may newly be wrong
+FORGETS = "the old look suffers"
 CHANCE = 0.05  # p-value from which more wrong frames are no accident
 
 
@@ -109,9 +110,15 @@ class Verdict:
     reason: str
     figures: dict[str, Any]
 
+    @property
+    def forgets(self) -> bool:
+        """Was it refused for what it did to the old look?"""
+        return self.reason.startswith(FORGETS)
+
 
 def judge(
-    old: Sight, new: Sight, played: tuple[Sight, Sight] | None, old_wrong: NDArray[np.bool_], new_wrong: NDArray[np.bool_]
+    old: Sight, new: Sight, played: tuple[Sight, Sight] | None, old_wrong: NDArray[np.bool_],
+    new_wrong: NDArray[np.bool_],
 ) -> Verdict:  # fmt: skip
     """Promote new eyes? `old`, `new`: on frames nobody learned from. `played`: (old, new) on frames that the new eyes'
     own play led to. `old_wrong`, `new_wrong`: on the same frames of the frozen set."""
@@ -130,7 +137,7 @@ def _decide(old: Sight, new: Sight, played: tuple[Sight, Sight] | None, figures:
     frozen = figures["frozen"]
     lost = (frozen["newly_wrong"] - frozen["newly_right"]) / max(1, frozen["frames"])
     if lost > OLD_LOSS and frozen["p"] < CHANCE:
-        return False, f"the old look suffers: {frozen['newly_wrong']} of {frozen['frames']} frozen frames newly wrong"
+        return False, f"{FORGETS}: {frozen['newly_wrong']} of {frozen['frames']} frozen frames newly wrong"
     if new.score < old.score + GAIN:
         return False, f"not better on unseen play: {old.score:.3f} -> {new.score:.3f}"
     if played and played[1].score + GAIN < played[0].score:

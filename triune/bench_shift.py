@@ -123,6 +123,7 @@ def _with_eyes(system: System, eyes: Path, folder: Path) -> System:
 
 def summary(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Means over the looks on which the first eyes keep at most half, named and random apart."""
+
     def means(chosen: Sequence[dict[str, Any]]) -> dict[str, Any]:
         lost = [r for r in chosen if r["before"] <= LOST]
         return {

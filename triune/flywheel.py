@@ -42,7 +42,10 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 CHECK = 0.2  # share of a round's frames that the candidate plays by itself
-SHARES = {"new": 10, "memory": 14, "rendered": 24}  # frames of a batch
+TRIES = (  # rate, frames of a batch: new, memory, rendered; the second when the first forgets the old look
+    (1e-3, (10, 14, 24)),
+    (4e-4, (10, 20, 18)),
+)
 DONE, KEPT, LOST, PROMOTED = "nothing to learn", "kept", "cannot recover", "promoted"
 
 
@@ -64,7 +67,7 @@ class Wheel:
 
     def __init__(self, system: System, request: Request, home: Path, say: Callable[[str], object] = print) -> None:
         self.system, self.request, self.home, self.say = system, request, home, say
-        self.schema, self.eyes = system.schema, home / "eyes.onnx"
+        self.schema, self.eyes, self._plays = system.schema, home / "eyes.onnx", list[Capture]()
         memory = system.folder / "memory"
         if not (memory / "manifest.json").is_file():
             fix = f"make one with `triune collect {system.name} --frames 5000 --out {memory}`"
@@ -126,7 +129,7 @@ class Wheel:
 
     def _made(self, number: int, folder: Path) -> dict[str, Any]:
         before = sha256(self.eyes.read_bytes())
-        played = self._played(number, folder)
+        played = self._played(number)
         taught = lesson(played, self.memory, self.known, self.schema, seed=number)
         told: dict[str, Any] = {"round": number, "before": before, "lesson": taught.record()}
         old = self._sight(self.eyes, played, taught)
@@ -136,18 +139,28 @@ class Wheel:
             return told | {"outcome": LOST, "reason": reason}
         if old.score >= judging.GOOD:
             return told | {"outcome": DONE, "reason": f"the eyes agree with motion: {old.score:.3f}"}
-        candidate = folder / "candidate.onnx"
-        self._learn(candidate, taught, folder, number)
-        verdict = self._judged(candidate, played, taught, old, number)
+        candidate, tried = folder / "candidate.onnx", list[str]()
+        for attempt in range(len(TRIES)):
+            self._learn(candidate, taught, number, attempt)
+            verdict = self._judged(candidate, played, taught, old, number)
+            tried.append(verdict.reason)
+            if not verdict.forgets:
+                break
         outcome = PROMOTED if verdict.promote else KEPT
         return told | {
-            "outcome": outcome, "reason": verdict.reason, "figures": verdict.figures,
+            "outcome": outcome, "reason": "; then ".join(tried), "figures": verdict.figures,
             "after": sha256(candidate.read_bytes()),
         }  # fmt: skip
 
-    def _played(self, number: int, folder: Path) -> Capture:
-        """This round's play: half at random in the first round, a quarter later; the rest by the policy."""
-        path, spec = folder / "play.npz", self.system.spec.env
+    def _played(self, number: int) -> Capture:
+        """All rounds' play so far, this one's last."""
+        for nth in range(len(self._plays) + 1, number + 1):
+            self._plays.append(self._play_of(nth))
+        return Capture.join(self._plays)
+
+    def _play_of(self, number: int) -> Capture:
+        """A round's play: half at random in the first round, a quarter later; the rest by the policy."""
+        path, spec = self.home / f"round-{number}" / "play.npz", self.system.spec.env
         protocol = self.system.protocol(self.request.protocol)
         if path.is_file():
             return Capture.load(path, spec, protocol, self.request.shift)
@@ -170,21 +183,25 @@ class Wheel:
         seen = looked(eyes, played.frames[rows], self.system)
         return judging.sight(seen, played.episodes[rows], part, self.known, self.schema, taught.cells[rows])
 
-    def _learn(self, out: Path, taught: Lesson, folder: Path, number: int) -> None:
+    def _learn(self, out: Path, taught: Lesson, number: int, attempt: int) -> None:
         from perception.adapt import GENTLE, Part, Schedule, adapt
 
+        rate, (new, old, rendered) = TRIES[attempt]
+        plays = sorted(self.home.glob("round-*/play.npz"))
         provenance = {
             "wheel": {
-                "play": sha256((folder / "play.npz").read_bytes()), "memory": self.memory.fingerprint(),
+                "plays": {str(p.relative_to(self.home)): sha256(p.read_bytes()) for p in plays},
+                "memory": self.memory.fingerprint(),
                 "from": sha256(self.eyes.read_bytes()), "labels": taught.record(), "shift": self.request.shift,
             }
         }  # fmt: skip
         parts = [
-            Part(taught.new, SHARES["new"], GENTLE),
-            Part(self.memory, SHARES["memory"], rare=True),
-            Part(taught.rendered, SHARES["rendered"], GENTLE),
+            Part(taught.new, new, GENTLE),
+            Part(self.memory, old, rare=True),
+            Part(taught.rendered, rendered, GENTLE),
         ]
-        adapt(self.eyes, out, self.schema, parts, provenance, Schedule(self.request.steps), seed=number)
+        schedule = Schedule(self.request.steps, rate)
+        adapt(self.eyes, out, self.schema, parts, provenance, schedule, seed=10 * number + attempt)
 
     def _judged(self, candidate: Path, played: Capture, taught: Lesson, old: Sight, number: int) -> Verdict:
         new = self._sight(candidate, played, taught)

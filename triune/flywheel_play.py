@@ -33,7 +33,7 @@ def play(
     out = np.empty((frames, env_spec.height, env_spec.width, 3), np.uint8)
     seen, actions = np.empty((frames, system.schema.size), np.float32), np.empty(frames, np.uint8)
     episodes, seeds = np.empty(frames, np.int64), list[int]()
-    hand = _Hand(system, protocol, rng, random)
+    hand, began = _Hand(system, protocol, rng, random), 0
     with PixelEnv(env_spec, system.protocol(protocol), shift) as env:
         try:
             for i in range(frames):
