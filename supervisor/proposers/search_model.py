@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from itertools import product
 from statistics import NormalDist
 
 import numpy as np
@@ -20,7 +21,7 @@ Floats = NDArray[np.float64]
 LENGTHS = (0.1, 0.2, 0.35, 0.6)  # over which a constant's effect changes, shares of its range
 MIXES = (0.3, 0.7, 0.95)  # of the sum; the rest is the product
 SCALES = (1.0, 3.0)  # variance of the effects
-LEAST_NOISE = 0.05  # variance of a game at least
+NOISES = (0.05, 0.15, 0.4, 0.8)  # variance of a game: few settings play twice, so it is fitted like the rest
 JITTER = 1e-6
 
 
@@ -44,14 +45,12 @@ class Model:
         self.points = points
         means = np.array([math.fsum(made[i]) / len(made[i]) for i in range(len(games))])
         counts = np.array([len(scores) for scores in games], np.float64)
-        inside = sum((z - means[i]) ** 2 for i in made for z in made[i])
-        noise = max(LEAST_NOISE, float(inside) / max(1.0, float(counts.sum()) - len(games)))
         self.level = float(means.mean())
         best = -math.inf
         for length in LENGTHS:
             parts = _parts(points, points, length)
             for mix in MIXES:
-                for scale in SCALES:
+                for scale, noise in product(SCALES, NOISES):
                     found = _fit(scale * _mixed(parts, mix) + np.diag(noise / counts + JITTER), means - self.level)
                     if found[0] > best:
                         best, self.root, self.weights = found
