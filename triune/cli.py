@@ -32,6 +32,7 @@ COMMANDS = {
     "curate": "choose the recorded frames that are most worth a label, and say why",
     "dataset": "export recorded games or labelled frames: COCO, Minari, Parquet",
     "review": "a page where people look at suspicious frames and correct their labels",
+    "flywheel": "eyes that stopped seeing learn from play alone, and are kept only if they are better",
     "train": "train the eyes and put them into the task folder",
     "export": "one deployable file that runs by itself: eyes, tracker, policy, safety rules",
     "migrate": "bring a bundle of an older format up to date",

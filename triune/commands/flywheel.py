@@ -1,0 +1,61 @@
+"""`triune flywheel`: eyes that stopped seeing learn from the task's own play, without teacher, memory or score."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from triune.commands import common
+from triune.console import Console, table
+from triune.errors import TriuneError
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Task, look, length, folder."""
+    common.add_task(parser, trust=False)
+    parser.add_argument("--shift", metavar="S", help="another look of the game (default: as it is)")
+    parser.add_argument("--protocol", metavar="P", help="default: the task's")
+    parser.add_argument("--rounds", type=common.positive, default=3, metavar="N", help="at most (default 3)")
+    parser.add_argument("--frames", type=common.positive, default=3000, metavar="N", help="a round (default 3000)")
+    parser.add_argument("--steps", type=common.positive, default=500, metavar="N", help="of training (default 500)")
+    parser.add_argument("--run", dest="home", metavar="DIR", help="default runs/flywheel/TASK[-S]; one there goes on")
+    parser.add_argument("--install", action="store_true", help="put promoted eyes into the task's folder")
+
+
+def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
+    """Payload: `outcome`, `rounds` with what each played, learned and decided, `eyes`, `report`."""
+    import torch  # noqa: F401 - say at once that the extra is missing
+
+    from data_flywheel.container import atomic_write
+    from triune.flywheel import PROMOTED, Request, Wheel
+    from triune.flywheel_report import write_report
+
+    args.eyes = "cnn"
+    common.check_conditions(args)
+    system = common.load_system(args)
+    if args.frames < 400:
+        raise TriuneError("--frames: motion needs 400 frames at least to tell things from the field")
+    home = Path(args.home or f"runs/flywheel/{system.name}{'-' + args.shift if args.shift else ''}")
+    protocol = system.protocol(args.protocol).name
+    ask = Request(system.name, args.shift, protocol, args.rounds, args.frames, args.steps)
+    try:
+        told = Wheel(system, ask, home, console.log).run()
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt("the same command goes on where it was") from None
+    told["report"] = str(write_report(system, home))
+    console.say(table([_row(r) for r in told["rounds"]], ["round", "coverage", "frames", "sight", "after", "outcome"]))
+    console.say(f"{told['outcome']}: {told['rounds'][-1]['reason']}")
+    if args.install and told["outcome"] == PROMOTED:
+        atomic_write(system.eyes_path, Path(told["eyes"]).read_bytes())
+        console.say(f"installed  {system.eyes_path}; its score card is no longer true: `triune eval --card`")
+    console.say(f"eyes       {told['eyes']}\nreport     {told['report']}")
+    return {"task": system.name, **told}
+
+
+def _row(told: dict[str, Any]) -> list[str]:
+    taught, figures = told["lesson"], told.get("figures", {})
+    after = f"{figures['new']['score']:.3f}" if figures else ""
+    frames = f"{taught['new']} + {taught['rendered']}" if figures else ""
+    sight = f"{told['sight']['score']:.3f}"
+    return [str(told["round"]), f"{taught['coverage']:.2f}", frames, sight, after, told["outcome"]]
