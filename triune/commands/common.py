@@ -67,14 +67,15 @@ def load_system(args: argparse.Namespace) -> System:
 def check_conditions(args: argparse.Namespace) -> None:
     """Refuse unknown protocols, shifts and eyes before anything is started."""
     from envs.protocol import PROTOCOLS
+    from envs.looks import MOVING, STATIC, is_look
     from envs.shifts import SHIFTS
     from triune.system import check_eyes
 
     if args.protocol and args.protocol not in PROTOCOLS:
         raise UsageError(f"unknown protocol {args.protocol!r}; {nearest(args.protocol, PROTOCOLS)}")
     for part in args.shift.split("+") if args.shift else ():
-        if part not in SHIFTS:
-            raise UsageError(f"unknown shift {part!r}; {nearest(part, SHIFTS)}")
+        if part not in SHIFTS and not is_look(part):
+            raise UsageError(f"unknown shift {part!r}; {nearest(part, [*SHIFTS, *STATIC, *MOVING])}")
     check_eyes(args.eyes)
 
 
