@@ -25,6 +25,7 @@ U8 = NDArray[np.uint8]
 CANDIDATES = 5  # of one thing in one frame
 NOISE_FLOOR = 0.6  # grey levels: paint without any noise still has codecs and rounding
 LEAST = 3.0  # a candidate's mean difference, in units of the field's noise
+RIM = 3.0  # px: how far from where it begins to be cut off a thing is trusted
 BEND = 1.2  # px: how far three observations of free flight may deviate from a line
 
 
@@ -36,6 +37,7 @@ class Prior:
     size: tuple[float, float]  # w, h, median
     speed: float  # px per step, the 99.5th percentile
     fixed: tuple[float | None, float | None]  # x, y where the thing never moves along that axis
+    whole: tuple[float, float, float, float]  # left, right, top, bottom of the centres at which all of it shows
 
 
 @dataclass(frozen=True)
@@ -62,8 +64,17 @@ def priors(scenes: Floats, episodes: NDArray[np.int64], schema: SceneSchema, sha
         speed = float(np.quantile(step[good], 0.995)) if good.any() else spec.max_speed
         still = tuple(float(np.median(v)) if np.ptp(np.quantile(v, (0.01, 0.99))) < 1.0 else None for v in (x, y))
         size = (float(np.quantile(w, 0.9)), float(np.quantile(h, 0.9)))  # a thing at the rim shows less of itself
-        found.append(Prior(places > 0, size, min(speed + 2.0, spec.max_speed), still))  # type: ignore[arg-type]
+        whole = _whole(x, y, (w >= 0.95 * size[0]) & (h >= 0.95 * size[1]))
+        found.append(Prior(places > 0, size, min(speed + 2.0, spec.max_speed), still, whole))  # type: ignore[arg-type]
     return found
+
+
+def _whole(x: Floats, y: Floats, full: NDArray[np.bool_]) -> tuple[float, float, float, float]:
+    """The range of the centres of whole things; a few odd labels aside."""
+    if not full.any():
+        return -np.inf, np.inf, -np.inf, np.inf
+    ends = [float(np.quantile(v[full], q)) for v in (x, y) for q in (0.001, 0.999)]
+    return ends[0], ends[1], ends[2], ends[3]
 
 
 def slots(schema: SceneSchema) -> list[tuple[ThingSpec, int]]:
@@ -202,7 +213,10 @@ def _refined(change: Floats, spot: Floats, prior: Prior) -> tuple[float, float, 
 
 
 def _trusted(track: Floats, prior: Prior) -> NDArray[np.bool_]:
-    """Rows in the middle of three that follow each other without a jump; along free axes nearly on a line."""
+    """Rows in the middle of three that follow each other without a jump; along free axes nearly on a line.
+
+    At the rim a thing shows a part of itself, and the middle of that part is not known well: such rows are left out.
+    """
     seen = track[:, 0] > 0.5
     good = np.zeros(len(track), bool)
     if len(track) < 3:
@@ -215,4 +229,7 @@ def _trusted(track: Floats, prior: Prior) -> NDArray[np.bool_]:
     good[1:-1] = seen[2:] & seen[1:-1] & seen[:-2] & near[1:] & near[:-1]
     if flies:
         good[1:-1] &= (bend <= BEND) & moves
-    return good
+    left, right, top, bottom = prior.whole
+    x, y = track[:, 1], track[:, 2]
+    inside = (x > left + RIM) & (x < right - RIM) | (prior.fixed[0] is not None)
+    return good & inside & ((y > top + RIM) & (y < bottom - RIM) | (prior.fixed[1] is not None))
