@@ -24,6 +24,7 @@ COMMANDS = {
     "eval": "score over many seeds, with intervals and a report",
     "check": "is this task folder sound: schema, eyes, policy, safety",
     "explain": "why the system did what it did at one step",
+    "blame": "whose failure it was: the eyes', the reflexes', both, the world's",
     "lock": "keep a recorded moment, or a score floor, from being lost unnoticed",
     "report": "a self-contained report.html of an evaluation or an improve run",
     "improve": "revise the policy from its own replays, and keep only what is proven better",

@@ -1,0 +1,100 @@
+"""Whose failure it was, for failures of recorded episodes: the oracle swap where it can be made, else the estimate.
+
+Knows: what of a record must fit the system for a swap, where frames and a reference policy come from. Does not know:
+how a swap or an estimate decides (triune.blame, data_flywheel.blame*). The teacher is used as `--eyes teacher` uses
+it: for evaluation, never by what plays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from functools import cached_property
+
+import numpy as np
+
+from data_flywheel import blame_odds
+from data_flywheel.blame import Failure, Verdict, failures
+from data_flywheel.blame_signs import Habits, habits, signs
+from data_flywheel.episode import Episode
+from envs.spec import ZOO
+from logic.controller import Controller
+from triune.blame import PlainSight, Swap, odd_steps
+from triune.system import System, load
+
+BEFORE, BEYOND = 140, 60  # steps around a failure whose frames are looked at
+SOUND, SOUND_STEPS = range(3), 600  # seeds and steps of the games from which habits are learned
+
+
+class Blamer:
+    """Verdicts on episodes that `system` played. `reference`: a policy that is trusted; default: the shipped one of the
+    task, where there is one. `teacher`: False to do without, as on a camera."""
+
+    def __init__(self, system: System, reference: System | None = None, teacher: bool = True) -> None:
+        self.system = system
+        self.reference = reference or shipped(system)
+        there = (system.folder / "teacher.py").is_file()
+        self.no_swap = "" if teacher and there and system.trust else "no teacher may run here"
+
+    def verdicts(self, episode: Episode) -> Iterator[Verdict]:
+        """For each failure of an episode, in order."""
+        for failure in failures(episode):
+            yield self.verdict(episode, failure)
+
+    def verdict(self, episode: Episode, failure: Failure) -> Verdict:
+        """Of one failure of an episode."""
+        if self.why_estimate(episode):
+            return self.estimate(episode, failure)
+        with ExitStack() as stack:
+            own, reference = (self._controller(s, episode, stack) for s in (self.system, self.reference))
+            sight = None if episode.meta["eyes"] == "teacher" else PlainSight(self.system.eyes(episode.meta["eyes"]))
+            rules = self.system.protocol(episode.meta["protocol"])
+            swap = stack.enter_context(Swap(self.system, rules, episode.meta["shift"], sight, own, reference))
+            return swap.verdict(episode, failure)
+
+    def why_estimate(self, episode: Episode) -> str:
+        """Why a swap cannot be made; "" when it can."""
+        if self.no_swap:
+            return self.no_swap
+        now, meta = self.system.hashes(), episode.meta
+        if meta.get("policy") != now["policy"]:
+            return "it was played by another policy (name its text with --policy)"
+        if meta.get("eyes") == "cnn" and meta.get("weights") != now["eyes"]:
+            return "it was seen with other weights"
+        return ""
+
+    def estimate(self, episode: Episode, failure: Failure) -> Verdict:
+        """From the record and its frames alone."""
+        from triune.replay import frames_of
+
+        at, last = max(0, failure.step + 1 - BEFORE), min(len(episode) - 1, failure.step + BEYOND)
+        shown = [f.copy() for i, f in enumerate(frames_of(self.system, episode, last)) if i >= at]
+        with ExitStack() as stack:
+            odd = odd_steps(self._controller(self.reference, episode, stack), episode, self.system)
+        told = signs(episode, failure, np.stack(shown), self._habits, self.system.schema, odd, at)
+        return blame_odds.estimate(failure, told)
+
+    @cached_property
+    def _habits(self) -> Habits:
+        """Of games in the look that the eyes know, with the trusted policy."""
+        from triune.rollout import Rollout
+
+        env = self.system.spec.env
+        with Rollout(self.reference) as rollout:
+            games = [rollout.record(seed, SOUND_STEPS) for seed in SOUND]
+        return habits(games, self.system.schema, (env.height, env.width), len(env.actions))
+
+    def _controller(self, system: System, episode: Episode, stack: ExitStack) -> Controller:
+        controller = system.controller(episode.meta["protocol"])
+        stack.callback(controller.close)
+        return controller
+
+
+def shipped(system: System) -> System:
+    """The zoo's system of the same task and scene; the system itself where there is none."""
+    folder = ZOO / system.name
+    if not (folder / "policy.py").is_file():
+        return system
+    found = load(folder)
+    same = found.schema.fingerprint == system.schema.fingerprint and found.spec.env.id == system.spec.env.id
+    return found if same else system
