@@ -7,6 +7,7 @@ and left out; the rest is exported.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -127,11 +128,13 @@ def _split(seed: int | None) -> str:
 
 def _schema(manifest: Manifest, folder: Path) -> SceneSchema:
     """Of the manifest, whose JSON is sorted: the order of things is found again by the fingerprint."""
+    from envs.errors import EnvError
     from envs.spec import load_spec
 
     schema = SceneSchema.from_config(manifest.schema)
-    if schema.fingerprint != manifest.fingerprint:
-        schema = SceneSchema.from_config(load_spec(manifest.task).scene)
+    with suppress(EnvError):  # a task that is not here is told below
+        if schema.fingerprint != manifest.fingerprint:
+            schema = SceneSchema.from_config(load_spec(manifest.task).scene)
     if schema.fingerprint != manifest.fingerprint:
         raise DataError(f"{folder}: its scene schema is not that of {manifest.task} any more; collect anew")
     return schema

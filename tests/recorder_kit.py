@@ -26,6 +26,7 @@ SCHEMA = SceneSchema(
     (GridSpec("bricks", 2, 3, 0, 0, (8, 6)),),
     (GaugeSpec("oxygen", (0, 0, 4, 16)),),
 )
+SCHEMA = SceneSchema.from_config(SCHEMA.to_config())  # as it reads from a file
 
 
 class Decision(NamedTuple):
@@ -68,9 +69,9 @@ def game(
     return recorder.finish(score=steps // 5, lives_at_end=lives, finished=not cut, frames=4 * steps)
 
 
-def kept(frames: np.ndarray, steps: list[int] | None = None) -> KeptFrames:
+def kept(frames: np.ndarray, steps: list[int] | None = None, size: tuple[int, int] = SIZE) -> KeptFrames:
     """All of these frames, or those of some steps."""
-    tape = Tape(SIZE)
+    tape = Tape(size)
     for step, frame in enumerate(frames):
         tape.see(step, frame)
     return tape.keep(steps)
