@@ -72,6 +72,10 @@ class TaskArena:
         of = self.system
         return System(of.spec, of.trust, True, of.require_isolation, path)
 
+    def player(self, text: str) -> System:
+        """The system that plays the text, isolated."""
+        return self._with(text)
+
     def controller(self, text: str) -> Controller:
         """An isolated controller of the text. Close it. LogicError when the text does not compile."""
         return self._with(text).controller(self.protocol.name)

@@ -16,12 +16,14 @@ from data_flywheel.blame import PARTIES, Failure
 from data_flywheel.container import atomic_write
 from triune.blame_plant import plant
 from triune.blame_rig import Rig
+from triune.console import table
 from triune.policies import sha256
 from triune.system import load
 
 HOME = Path("runs") / "bench" / "blame"
 TASKS = ("breakout", "pong")
 FIT, REPORT = range(0, 400), range(400, 800)
+TRIALS, FITTED = 208, 100
 BARS = {"with_teacher": 0.90, "without_teacher": 0.75}
 
 Row = dict[str, Any]
@@ -119,6 +121,20 @@ def report(rows: Sequence[Row]) -> dict[str, Any]:
     found["without_teacher"]["reliability"] = blame_odds.reliability(pairs)
     found["ok"] = all(found[way]["right"] >= bar for way, bar in BARS.items())
     return found
+
+
+def lines(found: dict[str, Any]) -> list[str]:
+    """The report in words."""
+    told = [f"{found['trials']} planted faults; {found['harmless']} more showed nothing and are not counted"]
+    for way in BARS:
+        part = found[way]
+        tasks = ", ".join(f"{task} {share}" for task, share in part["by_task"].items())
+        told += ["", f"{way.replace('_', ' ')}: {part['right']:.3f} right (bar {part['bar']:.2f}; {tasks})"]
+        rows = [[truth, *(str(n) for n in row.values())] for truth, row in part["matrix"].items()]
+        told.append(table(rows, ["planted", *PARTIES], set(range(1, 5))))
+    told += ["", "what the estimate says of its own verdicts, and how often they were right:"]
+    rows = found["without_teacher"]["reliability"]
+    return told + [f"  {r['said']:.2f} said, {r['came_true']:.2f} right (n = {r['n']})" for r in rows]
 
 
 def _matrix(rows: Sequence[Row], whos: Sequence[str]) -> dict[str, dict[str, int]]:

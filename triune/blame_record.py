@@ -7,19 +7,21 @@ it: for evaluation, never by what plays.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from functools import cached_property
 
 import numpy as np
 
 from data_flywheel import blame_odds
-from data_flywheel.blame import Failure, Verdict, failures
+from data_flywheel.blame import GROUP, Failure, Verdict, failures
 from data_flywheel.blame_signs import Habits, habits, signs
 from data_flywheel.episode import Episode
+from envs.errors import EnvError
 from envs.spec import ZOO
 from logic.controller import Controller
 from triune.blame import PlainSight, Swap, odd_steps
+from triune.errors import TriuneError
 from triune.system import System, load
 
 BEFORE, BEYOND = 140, 60  # steps around a failure whose frames are looked at
@@ -88,6 +90,23 @@ class Blamer:
         controller = system.controller(episode.meta["protocol"])
         stack.callback(controller.close)
         return controller
+
+
+def teller(player: System) -> Callable[[Episode, int], str]:
+    """For the supervisor's evidence: (an episode that `player` played, a step) -> whose failure there it was, in words.
+
+    "" where nothing was lost, or where nobody can tell.
+    """
+    blamer = Blamer(player)
+
+    def tell(episode: Episode, step: int) -> str:
+        found = [f for f in failures(episode) if abs(f.step - step) <= GROUP]
+        try:
+            return blamer.verdict(episode, found[0]).line if found else ""
+        except (TriuneError, EnvError) as error:
+            return f"not known: {error}"
+
+    return tell
 
 
 def shipped(system: System) -> System:

@@ -25,7 +25,7 @@ from triune.system import System, load
 
 OPTIONS = (
     "proposer", "protocol", "eyes", "model", "base_url", "set", "recording", "agent_command", "workspace", "agent_time",
-    "keep_env", "record", "games", "floors", "trust", "require_isolation",
+    "keep_env", "record", "games", "floors", "trust", "require_isolation", "blame",
 )  # fmt: skip
 COPIED = ("system.toml", "policy.py", "safety.py", "teacher.py", "perception.onnx", "catalogue.json", "seeds.jsonl")
 HISTORY = ("locks", "lineage", "trials.jsonl")
@@ -130,7 +130,7 @@ def parts_of(
         "options": options_of(args) | {"workspace": args.workspace and str(Path(args.workspace).resolve())},
     }  # fmt: skip
     folder = system.folder.resolve()
-    evidence = tell_policy(system.name) if args.proposer == "tuner" else tell_all(system, arena)
+    evidence = tell_policy(system.name) if args.proposer == "tuner" else tell_all(system, arena, bool(args.blame))
     proposer = proposer_of(args, home, folder, rules, arena)
     return Parts(home, folder, proposer, arena, evidence, system.hashes, time.monotonic, say, rules, about)
 
@@ -154,9 +154,10 @@ def tell_policy(task: str) -> Evidence:
     return lambda situation: Request(task, situation.trial, situation.policy)
 
 
-def tell_all(system: System, arena: TaskArena) -> Evidence:
-    """Everything that the evidence can hold, pictures included."""
+def tell_all(system: System, arena: TaskArena, blame: bool = False) -> Evidence:
+    """Everything that the evidence can hold, pictures included; `blame`: whose each failure was, too."""
     from supervisor.evidence import Context, GateSummary, LockNote, Scoreboard, build
+    from triune.blame_record import teller
 
     def tell(situation: Situation) -> Request:
         protocol = arena.protocol
@@ -169,6 +170,7 @@ def tell_all(system: System, arena: TaskArena) -> Evidence:
                 system.name, situation.trial, situation.policy, system.texts.safety, system.schema,
                 system.spec.env.actions, protocol, known, situation.episodes, arena.frames, notes,
                 [{**line} for line in situation.lines], board, situation.budgets,
+                teller(arena.player(situation.policy)) if blame else None,
             )
         )  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""`triune bench speed | shift | perception | language | gate`: measurements that README figures come from."""
+"""`triune bench speed | shift | perception | language | gate | record | blame`: measurements behind README figures."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from triune.errors import UsageError, nearest
 if TYPE_CHECKING:
     from triune.system import System
 
-KINDS = ("speed", "shift", "perception", "language", "gate", "record")
+KINDS = ("speed", "shift", "perception", "language", "gate", "record", "blame")
 LOWEST = {"ALE/Pong-v5": -21.0}  # the score of doing nothing, where it is not 0
 
 
@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "what",
         help="speed: pixel stack beside the bare emulator; shift: score kept; perception: errors; "
         "language: the compiler's back ends beside plain Python; gate: how often equal and better policies get in; "
-        "record: what recording costs",
+        "record: what recording costs; blame: how often the verdict on a planted fault is right",
     )
     parser.add_argument("task", nargs="?", help="default breakout (language: the whole zoo)")
     parser.add_argument("--trust", action="store_true", help="a teacher.py of unknown origin may run")
@@ -35,11 +35,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--steps", type=common.positive, metavar="N", help="for shift: cut episodes short (a quick look)"
     )
     parser.add_argument("--rounds", type=common.positive, metavar="N", help="blocks (speed 12, language 7, record 100)")
-    parser.add_argument("--trials", type=common.positive, metavar="N", help="for gate: of each kind (default 200)")
+    parser.add_argument("--trials", type=common.positive, metavar="N", help="gate: of each kind (default 200); blame: faults")
     parser.add_argument(
         "--real", action="store_true", help="for gate: play and judge real episodes first (about 40 minutes, goes on)"
     )
     parser.add_argument("--minutes", type=common.positive, default=60, metavar="M", help="for gate --real: stop after")
+    parser.add_argument("--fit", action="store_true", help="for blame: first fit the estimate on the fit seeds")
     parser.add_argument("--data", metavar="FOLDER", help="for perception (default runs/data/TASK)")
 
 
@@ -51,6 +52,8 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
         return _language(args, console)
     if args.what == "gate":
         return _gate(args, console)
+    if args.what == "blame":
+        return _blame(args, console)
     args.task = args.task or "breakout"
     system = common.load_system(args)
     return {"speed": _speed, "shift": _shift, "perception": _perception, "record": _record}[args.what](
@@ -138,6 +141,17 @@ def _gate_row(row: dict[str, Any]) -> list[str]:
         told = row.get(which)
         cells += [str(told["trials"]), f"{told['rate']:.3f}", f"{told['seeds']:.0f}"] if told else ["", "", ""]
     return [*cells, f"{row['effect']:.3f}" if "effect" in row else ""]
+
+
+def _blame(args: argparse.Namespace, console: Console) -> dict[str, Any]:
+    from triune import bench_blame
+
+    if args.fit:
+        bench_blame.refit(bench_blame.FITTED, console.progress)
+    found = bench_blame.measure(args.trials or bench_blame.TRIALS, console.progress)
+    console.clear()
+    console.say("\n".join(bench_blame.lines(found)))
+    return found
 
 
 def _shift(system: System, args: argparse.Namespace, console: Console) -> dict[str, Any]:

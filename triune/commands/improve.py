@@ -65,6 +65,10 @@ def _add_gate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--shown", type=common.positive, metavar="N", help="training episodes shown (default 4)")
     parser.add_argument("--floors", choices=("on", "off"), help="play score floors for every child (default on)")
     parser.add_argument("--no-auto-lock", action="store_true", help="make no lock when a child is accepted")
+    parser.add_argument(
+        "--blame", action="store_true", default=None,
+        help="tell whose each shown failure was; plays it again, some seconds each (for replay: as it was recorded)",
+    )  # fmt: skip
     parser.add_argument("--trust", action="store_true", default=None, help="a teacher.py of unknown origin may run")
     parser.add_argument(
         "--require-isolation", action="store_true", default=None,
