@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--steps", type=common.positive, metavar="N", help="for shift: cut episodes short (a quick look)"
     )
     parser.add_argument("--rounds", type=common.positive, metavar="N", help="blocks (speed 12, language 7, record 100)")
-    parser.add_argument("--trials", type=common.positive, metavar="N", help="gate: of each kind (default 200); blame: faults")
+    parser.add_argument("--trials", type=common.positive, metavar="N", help="gate: of each kind; blame: faults")
     parser.add_argument(
         "--real", action="store_true", help="for gate: play and judge real episodes first (about 40 minutes, goes on)"
     )
