@@ -2,7 +2,7 @@
 
 Knows: captures, motion labels, paint, the memory's frames. Does not know: networks, who played, whether the result is
 good. The last part of every game is held back: nothing is learned from it, eyes are judged on it. Frames of the
-memory's frozen set are never touched here.
+memory's frozen set never teach: a picture that equals one of them is left out, wherever it comes from.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 
 from data_flywheel import motion, render
 from data_flywheel.capture import Capture
+from data_flywheel.container import array_digest
+from data_flywheel.frozen import FrozenSet
 from data_flywheel.motion import Floats, Motion, Prior
 from perception.batches import draw_weights
 from perception.data import Samples
@@ -49,6 +51,16 @@ class Lesson:
         }  # fmt: skip
 
 
+def pictures(samples: Samples) -> list[str]:
+    """A digest of the pixels of each frame, the same for every encoding; as `FrameRef.digest`."""
+    return [array_digest(samples.rgb(i)) for i in range(len(samples))]
+
+
+def without(samples: Samples, frozen: FrozenSet) -> Samples:
+    """The frames whose picture is not frozen."""
+    return samples.take(np.flatnonzero([p not in frozen.digests for p in pictures(samples)]))
+
+
 def held_back(episodes: NDArray[np.int64]) -> NDArray[np.bool_]:
     """bool[N]: whole games from the end until HELD_BACK of the frames are reached, or the end of a single game."""
     held, names = np.zeros(len(episodes), bool), np.unique(episodes)
@@ -63,9 +75,10 @@ def held_back(episodes: NDArray[np.int64]) -> NDArray[np.bool_]:
 
 
 def lesson(
-    play: Capture, memory: Samples, known: list[Prior], schema: SceneSchema, seed: int = 0
+    play: Capture, memory: Samples, known: list[Prior], schema: SceneSchema, frozen: FrozenSet,
+    seed: int = 0,
 ) -> Lesson:  # fmt: skip
-    """Labels of `play` and the frames to learn. `memory`: the training split of old labelled frames."""
+    """Labels of `play` and the frames to learn. `memory`: old labelled frames; what is `frozen` does not teach."""
     found = motion.label(play.frames, play.episodes, schema, known)
     held = held_back(play.episodes)
     learn = ~held
@@ -80,7 +93,8 @@ def lesson(
         play.frames[rows], None, _whole(found.scenes[rows], cells[rows], schema), play.episodes[rows],
         np.zeros(len(rows), np.uint8), "motion",
     )  # fmt: skip
-    return Lesson(found, cells, held, covered, new, drawn(paint, memory, schema, RENDERED, seed))
+    rendered = without(drawn(paint, memory, schema, RENDERED, seed), frozen)
+    return Lesson(found, cells, held, covered, without(new, frozen), rendered)
 
 
 def _whole(scenes: Floats, cells: Floats, schema: SceneSchema) -> Floats:

@@ -28,10 +28,9 @@ from data_flywheel import motion, render
 from data_flywheel.capture import Capture
 from data_flywheel.container import atomic_write
 from data_flywheel.dataset import load_samples
-from data_flywheel.errors import DataError
+from data_flywheel.frozen import FrozenSet
 from data_flywheel.judge import Sight, Verdict
-from data_flywheel.wheel_data import LEAST, Lesson, lesson
-from perception.data import Samples
+from data_flywheel.wheel_data import LEAST, Lesson, lesson, pictures, without
 from perception.runtime import Eyes
 from triune.errors import TriuneError
 from triune.flywheel_play import play
@@ -72,7 +71,9 @@ class Wheel:
         if not (memory / "manifest.json").is_file():
             fix = f"make one with `triune collect {system.name} --frames 5000 --out {memory}`"
             raise TriuneError(f"{system.folder} has no memory of old labelled frames; {fix}")
-        self.memory, self.frozen = load_samples(memory).of("train"), load_samples(memory, "test")
+        self.frozen = load_samples(memory, "test")
+        self._pictures = FrozenSet(frozenset(pictures(self.frozen)))
+        self.memory = without(load_samples(memory, "train"), self._pictures)
         self.known = motion.priors(self.memory.scenes, self.memory.episodes, self.schema, self.memory.shape)
         self._open()
 
@@ -130,7 +131,7 @@ class Wheel:
     def _made(self, number: int, folder: Path) -> dict[str, Any]:
         before = sha256(self.eyes.read_bytes())
         played = self._played(number)
-        taught = lesson(played, self.memory, self.known, self.schema, seed=number)
+        taught = lesson(played, self.memory, self.known, self.schema, self._pictures, number)
         told: dict[str, Any] = {"round": number, "before": before, "lesson": taught.record()}
         old = self._sight(self.eyes, played, taught)
         told["sight"] = old.record()
@@ -229,6 +230,3 @@ def looked(eyes: Path, frames: np.ndarray, system: System) -> np.ndarray:
 
 def _write(path: Path, value: Any) -> None:
     atomic_write(path, json.dumps(value, indent=1).encode())
-
-
-__all__ = ["DataError", "Request", "Samples", "Wheel", "looked"]
