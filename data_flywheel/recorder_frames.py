@@ -24,37 +24,7 @@ _REMEDY = "delete it: the scenes and decisions of the episode stay"
 
 U8 = NDArray[np.uint8]
 Size = tuple[int, int]
-
-
-class _Canvas:
-    """The last frame, as pieces; what a new one changes, and what a change makes of it."""
-
-    def __init__(self, size: Size) -> None:
-        self.bytes = size[0] * size[1] * 3
-        pieces = -(-self.bytes // PIECE)
-        self.words = np.zeros(pieces * 8, np.uint64)
-        self.pieces = self.words.reshape(pieces, 8)
-        self._new = np.zeros_like(self.words)
-        self._differ = np.zeros(pieces * 8, bool)
-        self.shape = (*size, 3)
-
-    def take(self, frame: U8) -> tuple[NDArray[np.int64], NDArray[np.uint64]]:
-        """Numbers and contents of the pieces in which uint8[H, W, 3] differs from the last frame, which it becomes."""
-        flat = frame.reshape(-1)
-        if self.bytes == self.words.nbytes:
-            words = flat.view(np.uint64)
-        else:  # the last piece is not full
-            self._new.view(np.uint8)[: self.bytes] = flat
-            words = self._new
-        np.not_equal(words, self.words, out=self._differ)
-        where = self._differ.view(np.uint64).astype(bool).nonzero()[0]
-        changed = words.reshape(-1, 8).take(where, axis=0)
-        self.pieces[where] = changed
-        return where, changed
-
-    def rgb(self) -> U8:
-        """The frame: a view that the next change overwrites."""
-        return self.words.view(np.uint8)[: self.bytes].reshape(self.shape)
+Change = tuple[NDArray[np.int64], NDArray[np.uint64]]  # numbers of pieces, and what they hold now
 
 
 class Tape:
@@ -62,25 +32,44 @@ class Tape:
 
     def __init__(self, size: Size, most: int = MOST_BYTES) -> None:
         self.size, self.cut, self._left = size, False, most
-        self._canvas = _Canvas(size)
+        self._shape, self._bytes = (*size, 3), size[0] * size[1] * 3
+        self._last = np.zeros(-(-self._bytes // PIECE) * 8, np.uint64)  # the last frame, as words
+        self._pieces = self._last.reshape(-1, 8)
+        self._differ = np.zeros(len(self._last), bool)
+        self._any = self._differ.view(np.uint64)  # eight answers at once: one for each piece
+        self._frame: U8 | None = None  # the array that was looked at last: an emulator gives the same one every step
+        self._words = self._last
         self._steps: list[int] = []
-        self._changes: list[tuple[NDArray[np.int64], NDArray[np.uint64]]] = []
+        self._changes: list[Change] = []
 
     def see(self, step: int, frame: U8) -> None:
         """The frame of a step, uint8[H, W, 3]; DataError for one of another size or type: it alone is left out."""
-        if frame.shape != self._canvas.shape or frame.dtype != np.uint8:
+        words = self._words if frame is self._frame else self._open(step, frame)
+        if self._left <= 0:
+            self.cut = True
+            return
+        np.not_equal(words, self._last, out=self._differ)
+        where = self._any.astype(bool).nonzero()[0]
+        changed = words.reshape(-1, 8).take(where, axis=0)
+        self._pieces[where] = changed
+        self._left -= changed.nbytes
+        self._steps.append(step)
+        self._changes.append((where, changed))
+
+    def _open(self, step: int, frame: U8) -> NDArray[np.uint64]:
+        """The frame as words: a view where its bytes allow it, else a copy."""
+        if frame.shape != self._shape or frame.dtype != np.uint8:
             wanted = f"{self.size[1]}x{self.size[0]} pixels, uint8[{self.size[0]}, {self.size[1]}, 3]"
             raise DataError(
                 f"the frame of step {step} is {frame.dtype}{list(frame.shape)}, but this recording holds {wanted}; "
                 "scale the camera's picture before it is seen, or record into a folder of its own"
             )
-        if self._left <= 0:
-            self.cut = True
-            return
-        change = self._canvas.take(frame)
-        self._left -= change[1].nbytes
-        self._steps.append(step)
-        self._changes.append(change)
+        if frame.flags.c_contiguous and self._bytes % PIECE == 0:
+            self._frame, self._words = frame, frame.reshape(-1).view(np.uint64)
+            return self._words
+        words = np.zeros_like(self._last)  # the last piece is not full
+        words.view(np.uint8)[: self._bytes] = frame.reshape(-1)
+        return words
 
     @property
     def last(self) -> int:
@@ -91,27 +80,28 @@ class Tape:
         """The frames of these steps, where they were seen; of all that were seen without `steps`."""
         wanted = set(self._steps if steps is None else np.asarray(steps).tolist())
         kept: list[int] = []
-        changes: list[tuple[NDArray[np.int64], NDArray[np.uint64]]] = []
-        now, last, follows = _Canvas(self.size), _Canvas(self.size), True
-        final = max(wanted, default=-1)
-        for step, (where, changed) in zip(self._steps, self._changes, strict=True):
-            if step > final:
-                break
-            now.pieces[where] = changed
-            if step not in wanted:
-                follows = False
-                continue
-            if follows:  # on the heels of the one before: the change is known
-                last.pieces[where] = changed
-                changes.append((where, changed))
-            else:
-                changes.append(last.take(now.rgb()))
-            kept.append(step)
-            follows = True
+        changes: list[Change] = []
+        since: list[Change] = []  # the last frame that is kept
+        for step, change in zip(self._steps, self._changes, strict=True):
+            since.append(change)
+            if step in wanted:
+                changes.append(_merged(since))
+                kept.append(step)
+                since.clear()
         return KeptFrames(self.size, np.array(kept, np.int32), *_joined(changes))
 
 
-def _joined(changes: list[tuple[NDArray[np.int64], NDArray[np.uint64]]]) -> tuple[Any, Any, U8]:
+def _merged(changes: list[Change]) -> Change:
+    """Several changes as one: of a piece, the last counts."""
+    if len(changes) == 1:
+        return changes[0]
+    where = np.concatenate([where for where, _ in changes])[::-1]
+    changed = np.concatenate([changed for _, changed in changes])[::-1]
+    where, first = np.unique(where, return_index=True)
+    return where, changed[first]
+
+
+def _joined(changes: list[Change]) -> tuple[Any, Any, U8]:
     counts = np.array([len(where) for where, _ in changes], np.uint32)
     where = np.concatenate([where for where, _ in changes] or [np.zeros(0, np.int64)]).astype(np.uint32)
     changed = np.concatenate([changed for _, changed in changes] or [np.zeros((0, 8), np.uint64)])
@@ -137,12 +127,13 @@ class KeptFrames:
 
     def __iter__(self) -> Iterator[tuple[int, U8]]:
         """Step and frame, uint8[H, W, 3], in order; a frame is a view that the next one overwrites."""
-        canvas, end = _Canvas(self.size), 0
-        pieces = canvas.words.view(np.uint8).reshape(-1, PIECE)
+        length, end = self.size[0] * self.size[1] * 3, 0
+        pieces = np.zeros((-(-length // PIECE), PIECE), np.uint8)
+        frame = pieces.reshape(-1)[:length].reshape(*self.size, 3)
         for step, count in zip(self.steps.tolist(), self.counts.tolist(), strict=True):
             begin, end = end, end + count
             pieces[self.where[begin:end]] = self.pieces[begin:end]
-            yield step, canvas.rgb()
+            yield step, frame
 
     def rgb(self, steps: Sequence[int]) -> U8:
         """uint8[len(steps), H, W, 3]; DataError for a step that was not kept."""
