@@ -21,6 +21,7 @@ from data_flywheel.frames import Frames
 
 KIND, VERSION = "triune episode", 1
 _REMEDY = "play the game again from its seed"
+CHUNK = 1024  # scenes of a running game that stand in one array
 _COLUMNS = ("scenes", "actions", "proposed", "reasons", "overruled", "faults", "scores", "lives")
 _TABLES = ("reason_table", "overruled_table", "fault_table")
 
@@ -125,7 +126,7 @@ class EpisodeRecorder:
         self.meta = dict(meta)
         self._tables = {"reason": {"": 0}, "overruled": {"": 0}, "fault": {"": 0}}
         self._rows: list[tuple[int, ...]] = []
-        self._scenes: list[NDArray[np.float32]] = []
+        self._scenes: list[NDArray[np.float32]] = []  # CHUNK rows each
         self._frames: list[NDArray[np.uint8]] | None = [] if keep_frames else None
 
     def add(
@@ -138,15 +139,18 @@ class EpisodeRecorder:
             self._intern("overruled", _names(getattr(decision, "overruled_by", ""))),
             self._intern("fault", _names(getattr(decision, "fault", ""))),
         )
+        row = len(self._rows) % CHUNK
+        if not row:
+            self._scenes.append(np.empty((CHUNK, *np.shape(scene)), np.float32))
+        self._scenes[-1][row] = scene
         self._rows.append((decision.action, decision.proposed, *ids, score, lives))
-        self._scenes.append(np.array(scene, np.float32))
         if self._frames is not None and frame is not None:
             self._frames.append(np.array(frame, np.uint8))
 
     def finish(self, scores: Sequence[int] | None = None, lives: Sequence[int] | None = None, **meta: Any) -> Episode:
         """The Episode. `scores` and `lives` replace what was recorded (a blind game tells late); `meta` is added."""
         rows = np.array(self._rows, np.int64).reshape(-1, 7)
-        scenes = np.stack(self._scenes) if self._scenes else np.zeros((0, 0), np.float32)
+        scenes = np.concatenate(self._scenes)[: len(rows)] if self._scenes else np.zeros((0, 0), np.float32)
         return Episode(
             meta={**self.meta, **meta},
             scenes=scenes,
@@ -169,9 +173,11 @@ class EpisodeRecorder:
 
 def _names(value: Any) -> str:
     """Nothing as "", a text as it is, several names joined by commas."""
+    if not value:
+        return ""
     if isinstance(value, (tuple, list)):
         return ",".join(map(str, value))
-    return str(value) if value else ""
+    return str(value)
 
 
 def _tally(ids: NDArray[np.uint16], table: tuple[str, ...]) -> dict[str, int]:

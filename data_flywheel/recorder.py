@@ -15,28 +15,13 @@ import sys
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 
-import numpy as np
-from numpy.typing import NDArray
-
 from data_flywheel.episode import Episode
 from data_flywheel.errors import DataError
 from data_flywheel.labels_store import MANIFEST as LABELS
 from data_flywheel.labels_store import LabelStore
 from data_flywheel.recorder_folder import Recording
-from data_flywheel.recorder_frames import MOST_BYTES, Tape
+from data_flywheel.recorder_frames import Tape
 from data_flywheel.recorder_policy import FramePolicy
-
-
-class GameTape:
-    """The frames of one game as a policy wants them."""
-
-    def __init__(self, policy: FramePolicy, tape: Tape) -> None:
-        self._wants, self.tape = policy.wants, tape
-
-    def see(self, step: int, frame: NDArray[np.uint8]) -> None:
-        """The frame acted on at a step, uint8[H, W, 3]; DataError (it alone is left out) when its size is wrong."""
-        if self._wants(step):
-            self.tape.see(step, frame)
 
 
 class Recorder:
@@ -55,16 +40,16 @@ class Recorder:
         self._writer = ThreadPoolExecutor(1, "recorder")
         self._pending: tuple[Episode, Future[str | None]] | None = None
 
-    def tape(self) -> GameTape | None:
+    def tape(self) -> Tape | None:
         """For the frames of the next game; None when none are kept."""
         if self.policy.kind == "none":
             return None
-        return GameTape(self.policy, Tape(self.recording.size, MOST_BYTES))
+        return Tape(self.recording.size, wants=self.policy.wants if self.policy.kind == "sampled" else None)
 
-    def keep(self, episode: Episode, tape: GameTape | None = None) -> None:
+    def keep(self, episode: Episode, tape: Tape | None = None) -> None:
         """Write a finished game; it is on disk for good once `settle` has returned, which the next `keep` calls."""
         self.settle()
-        self._pending = episode, self._writer.submit(self._write, episode, tape.tape if tape else None)
+        self._pending = episode, self._writer.submit(self._write, episode, tape)
 
     def settle(self) -> str | None:
         """Wait for the game being written: its name; None when it was not kept, which is told, or there is none."""

@@ -6,7 +6,7 @@ is lossless for every picture, cheap where most of it stands still, and as large
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,36 +28,40 @@ Change = tuple[NDArray[np.int64], NDArray[np.uint64]]  # numbers of pieces, and 
 
 
 class Tape:
-    """What a running game's frames changed. `see` every step that may be kept, then `keep` those that shall be."""
+    """What a running game's frames changed: `see` every step, then `keep` some.
 
-    def __init__(self, size: Size, most: int = MOST_BYTES) -> None:
-        self.size, self.cut, self._left = size, False, most
+    wants: which steps are worth a look (None: all). most: bytes of changes that are held.
+    """
+
+    def __init__(self, size: Size, most: int = MOST_BYTES, wants: Callable[[int], bool] | None = None) -> None:
+        self.size, self.cut, self._left, self._wants = size, False, most, wants
         self._shape, self._bytes = (*size, 3), size[0] * size[1] * 3
-        self._last = np.zeros(-(-self._bytes // PIECE) * 8, np.uint64)  # the last frame, as words
-        self._pieces = self._last.reshape(-1, 8)
-        self._differ = np.zeros(len(self._last), bool)
-        self._any = self._differ.view(np.uint64)  # eight answers at once: one for each piece
+        self._pieces = np.zeros((-(-self._bytes // PIECE), 8), np.uint64)  # the last frame
+        self._differ = np.zeros(self._pieces.shape, bool)
+        self._any = self._differ.reshape(-1).view(np.uint64)  # eight answers at once: one for each piece
         self._frame: U8 | None = None  # the array that was looked at last: an emulator gives the same one every step
-        self._words = self._last
+        self._words = self._pieces
         self._steps: list[int] = []
         self._changes: list[Change] = []
 
     def see(self, step: int, frame: U8) -> None:
         """The frame of a step, uint8[H, W, 3]; DataError for one of another size or type: it alone is left out."""
+        if self._wants and not self._wants(step):
+            return
         words = self._words if frame is self._frame else self._open(step, frame)
         if self._left <= 0:
             self.cut = True
             return
-        np.not_equal(words, self._last, out=self._differ)
+        np.not_equal(words, self._pieces, self._differ)
         where = self._any.astype(bool).nonzero()[0]
-        changed = words.reshape(-1, 8).take(where, axis=0)
+        changed = words.take(where, axis=0)
         self._pieces[where] = changed
         self._left -= changed.nbytes
         self._steps.append(step)
         self._changes.append((where, changed))
 
     def _open(self, step: int, frame: U8) -> NDArray[np.uint64]:
-        """The frame as words: a view where its bytes allow it, else a copy."""
+        """The frame in pieces: a view where its bytes allow it, else a copy."""
         if frame.shape != self._shape or frame.dtype != np.uint8:
             wanted = f"{self.size[1]}x{self.size[0]} pixels, uint8[{self.size[0]}, {self.size[1]}, 3]"
             raise DataError(
@@ -65,10 +69,10 @@ class Tape:
                 "scale the camera's picture before it is seen, or record into a folder of its own"
             )
         if frame.flags.c_contiguous and self._bytes % PIECE == 0:
-            self._frame, self._words = frame, frame.reshape(-1).view(np.uint64)
+            self._frame, self._words = frame, frame.reshape(-1).view(np.uint64).reshape(-1, 8)
             return self._words
-        words = np.zeros_like(self._last)  # the last piece is not full
-        words.view(np.uint8)[: self._bytes] = frame.reshape(-1)
+        words = np.zeros_like(self._pieces)  # the last piece is not full
+        words.reshape(-1).view(np.uint8)[: self._bytes] = frame.reshape(-1)
         return words
 
     @property

@@ -49,10 +49,10 @@ class FramePolicy:
             return (-step) % self.every < self.window
         return self.kind != "none"
 
-    def steps(self, episode: Episode, schema: SceneSchema) -> Steps | None:
-        """Which of the steps that were wanted stay, once the game is over; None: all of them."""
+    def steps(self, episode: Episode, schema: SceneSchema) -> Steps:
+        """Which steps stay, of those that were wanted, once the game is over."""
         if self.kind != "failures":
-            return None
+            return np.arange(len(episode))
         found = [steps for steps in failures(episode, schema).values() if len(steps)]
         return _around(np.concatenate(found), len(episode), self.window) if found else np.zeros(0, np.int64)
 

@@ -62,9 +62,8 @@ def test_failures_and_the_steps_around_them() -> None:
     found = {kind: steps.tolist() for kind, steps in failures(episode, SCHEMA).items() if len(steps)}
     assert found == {"life lost": [100], "overruled": [190]}
     steps = FramePolicy("failures", window=2).steps(episode, SCHEMA)
-    assert steps is not None
     assert steps.tolist() == [*range(100 - BEFORE - 1, 100 + AFTER + 1), *range(190 - BEFORE - 1, 200)]
-    assert FramePolicy("failures").steps(game(), SCHEMA).tolist() == []  # type: ignore[union-attr]
+    assert FramePolicy("failures").steps(game(), SCHEMA).tolist() == []
 
 
 def test_perception_is_lost_when_a_seen_thing_is_only_carried_on() -> None:

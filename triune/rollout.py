@@ -24,6 +24,7 @@ from triune.system import check_eyes
 
 if TYPE_CHECKING:
     from data_flywheel.recorder import Recorder
+    from data_flywheel.recorder_frames import Tape
     from triune.system import System
 
 
@@ -74,8 +75,8 @@ class Rollout:
         self.recorder: Recorder | None = None
         self._hashes = system.hashes()
 
-    def episode(self, seed: int) -> Iterator[Step]:
-        """Play the episode of `seed`. Stop early by closing the iterator."""
+    def episode(self, seed: int, tape: Tape | None = None) -> Iterator[Step]:
+        """Play the episode of `seed`. Stop early by closing the iterator. `tape`: sees every frame."""
         see, update, read = self.eyes.see, self.tracker.update, self.schema.read
         decide, env = self.controller.decide, self.env
         self.controller.reset()  # first: an isolated worker starts here and must not inherit a frame
@@ -84,6 +85,8 @@ class Rollout:
         self.tracker.reset()
         index = 0
         while not env.done:
+            if tape:
+                tape.see(index, frame)  # before the eyes, while the processor still has it at hand
             scene = read(update(see(frame)))
             decision = decide(scene)
             yield Step(index, scene, decision, frame)
@@ -102,12 +105,10 @@ class Rollout:
         recorder = EpisodeRecorder(self.meta(seed))
         tape = self.recorder.tape() if self.recorder else None
         began = time.perf_counter()
-        for step in self.episode(seed):
+        for step in self.episode(seed, tape):
             if step.index == limit:
                 break
             recorder.add(step.scene.vector, step.decision, 0, 0)  # type: ignore[arg-type]
-            if tape:
-                tape.see(step.index, step.frame)
             if each:
                 each(step)
         wall = time.perf_counter() - began

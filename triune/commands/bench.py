@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--steps", type=common.positive, metavar="N", help="for shift: cut episodes short (a quick look)"
     )
-    parser.add_argument("--rounds", type=common.positive, metavar="N", help="blocks (speed 12, language 7, record 100)")
+    parser.add_argument("--rounds", type=common.positive, metavar="N", help="blocks (speed 12, language 7, record 200)")
     parser.add_argument("--trials", type=common.positive, metavar="N", help="gate: of each kind; blame: faults")
     parser.add_argument(
         "--real", action="store_true", help="for gate: play and judge real episodes first (about 40 minutes, goes on)"
@@ -80,20 +80,16 @@ def _record(system: System, args: argparse.Namespace, console: Console) -> dict[
 
     shift = args.shifts  # one look for all sides
     found = recording_cost(
-        system, args.rounds or 100, args.protocol, shift, lambda i, n: console.progress(i, n, "alternating blocks")
+        system, args.rounds or 200, args.protocol, shift, lambda i, n: console.progress(i, n, "alternating turns")
     )
     console.clear()
     console.say(f"{system.name}, {found['protocol']}, {found['steps']} steps a side, core {found['core']}")
-    rows = [
-        [
-            side,
-            f"{found['steps_per_second'][side]:.0f}",
-            *(f"{100 * found[k].get(side, 0):.1f} %" for k in ("cpu", "wall")),
-        ]
-        + [f"{found['bytes_a_step'].get(side, 0):.0f}"]
-        for side in SIDES
-    ]
-    console.say(table(rows, ["frames kept", "steps/s", "cost: processor", "clock", "bytes a step"], {1, 2, 3, 4}))
+    rows = [[SIDES[0], f"{found['microseconds'][SIDES[0]]:.0f}", "", "", ""]]
+    for side in SIDES[1:]:
+        low, high = (f"{100 * edge:.1f}" for edge in found["interval"][side])
+        told = [f"{100 * found['cost'][side]:.1f} %", f"{low} to {high} %", f"{found['bytes_a_step'][side]:.0f}"]
+        rows.append([side, f"{found['microseconds'][side]:.0f}", *told])
+    console.say(table(rows, ["frames kept", "us a step", "cost", "95 % interval", "bytes a step"], {1, 2, 3, 4}))
     return found
 
 
