@@ -57,10 +57,13 @@ def estimate(failure: Failure, signs: Mapping[str, float], by: Weights | None = 
 
 
 def _weightiest(model: Weights, x: Mapping[str, float], who: str) -> list[str]:
-    """The signs that speak most for a verdict."""
-    ways = {EYES: 1.0 if who in (EYES, BOTH) else -1.0, REFLEXES: 1.0 if who in (REFLEXES, BOTH) else -1.0}
-    said = {n: sum(way * model[part][n] * (x[n] - 0.5) for part, way in ways.items()) for n in SIGNS}
-    return sorted(said, key=lambda n: -said[n])[:TOLD]
+    """The signs that speak most for blaming who is blamed, then those whose absence clears who is not."""
+    blamed = {EYES: (EYES,), REFLEXES: (REFLEXES,), BOTH: (EYES, REFLEXES), WORLD: ()}[who]
+    shown = {n: sum(model[part][n] * x[n] for part in blamed) for n in SIGNS}
+    cleared = [part for part in (EYES, REFLEXES) if part not in blamed]
+    absent = {n: sum(model[part][n] * (1 - x[n]) for part in cleared) for n in SIGNS}
+    first = sorted((n for n in SIGNS if shown[n] > 0), key=lambda n: -shown[n])[: TOLD - (len(blamed) < 2)]
+    return (first + [n for n in sorted(SIGNS, key=lambda n: -absent[n]) if n not in first])[:TOLD]
 
 
 def fit(signs: Sequence[Mapping[str, float]], truths: Sequence[str]) -> dict[str, dict[str, float]]:

@@ -14,9 +14,12 @@ from data_flywheel import blame_odds
 from data_flywheel.blame import BOTH, EYES, POINT, REFLEXES, WORLD, failures
 from data_flywheel.blame_signs import SIGNS
 from data_flywheel.episode import Episode
+from supervisor.loop_types import Situation
 from triune import blame_record
+from triune.arena import TaskArena
 from triune.blame_plant import BROKEN, SOUND, Lie, Plant, plant
 from triune.blame_rig import Rig
+from triune.improve_setup import tell_all
 from triune.rollout import Rollout
 from triune.system import System, load
 
@@ -57,6 +60,18 @@ def test_the_supervisor_is_told_in_one_line(
     step = failures(episode)[0].step
     assert tell(episode, step - 40) == "" and not asked
     assert "(estimate," in tell(episode, step) and asked == [failures(episode)[0]]
+
+
+@pytest.mark.slow
+def test_a_proposer_is_told_whose_failure_it_was_when_asked(
+    still: tuple[System, Episode, Path], tmp_path: Path
+) -> None:
+    system, episode, _ = still
+    arena = TaskArena(load("pong"), None, "cnn", tmp_path)
+    situation = Situation(1, STILL, [episode], {0: -1.0}, None, [], {})
+    requests = {asked: tell_all(arena.system, arena, asked)(situation) for asked in (False, True)}
+    told = {asked: dict(request.sections)["Failures"] for asked, request in requests.items()}
+    assert "blame" not in told[False] and 'blame: "reflexes (oracle swap)' in told[True]
 
 
 def test_a_record_of_another_policy_or_other_weights_is_only_estimated(still: tuple[System, Episode, Path]) -> None:
