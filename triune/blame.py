@@ -8,7 +8,7 @@ mean (data_flywheel.blame). Evaluation only: the exact scenes are the teacher's,
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
 from typing import Any, Protocol, Self
 
@@ -22,6 +22,7 @@ from envs.boundary import Observer, Sheet
 from envs.protocol import Protocol as Rules
 from envs.rewind import RewindEnv
 from logic.controller import Controller
+from logic.program import Memory
 from logic.tracker import Tracker
 from triune.system import System
 
@@ -91,13 +92,13 @@ class Swap:
         recorded = list(episode.scenes[max(0, first - MEMORY) : first])
         games = {
             BOTH: (self.reference, None, (self._truth, recorded)), SAME: (self.own, self.sight, (recorded,)),
-            EYES: (self.own, None, (recorded, self._truth)), REFLEXES: (self.reference, self.sight, (recorded,)),
+            REFLEXES: (self.reference, self.sight, (recorded,)), EYES: (self.own, None, (recorded, self._truth)),
         }  # fmt: skip
         found: dict[str, list[bool]] = {what: [] for what in games}
         for what, (controller, sight, pasts) in games.items():
             for past in pasts:  # a memory that was built up on false scenes may be what is wrong
                 found[what] = list(self._well(controller, sight, past, first, failure))
-                if blame.helped(found, what):
+                if blame.helped(found, what) or what == EYES and blame.helped(found, REFLEXES):
                     break
             if what == BOTH and not blame.helped(found, BOTH):
                 break
@@ -118,24 +119,40 @@ class Swap:
     def _well(
         self, controller: Controller, sight: Sight | None, past: Sequence[np.ndarray], first: int, failure: Failure
     ) -> Iterator[bool]:
-        well = 0
+        ready, well = self._ready(controller, past), 0
         for luck in range(MORE):
             if luck >= LUCKS and (well in (0, luck) or 4 * min(well, luck - well) <= luck - 1):
                 return
-            good = self._play_on(controller, sight, past, first, failure, luck)
+            ready()
+            good = self._play_on(controller, sight, first, failure, luck)
             well += good
             yield good
 
+    def _ready(self, controller: Controller, past: Sequence[np.ndarray]) -> Callable[[], None]:
+        """What puts tracker and controller where `past` leaves them, as often as it is called."""
+
+        def build() -> None:
+            controller.reset()
+            self.tracker.reset()
+            for vector in past:
+                controller.decide(self.schema.read(self.tracker.update(vector)))
+
+        if type(controller) is not Controller:  # its memory is in another process
+            return build
+        build()
+        kept = [(memory, memory.snapshot()) for memory in _memories(controller, self.tracker)]
+
+        def restore() -> None:
+            for memory, values in kept:
+                memory.restore(values)
+
+        return restore
+
     def _play_on(
-        self, controller: Controller, sight: Sight | None, past: Sequence[np.ndarray], first: int, failure: Failure,
-        luck: int,
+        self, controller: Controller, sight: Sight | None, first: int, failure: Failure, luck: int
     ) -> bool:  # fmt: skip
         """Whether the game from `first` on goes well. Without a sight the scenes are the teacher's."""
         read, update = self.schema.read, self.tracker.update
-        controller.reset()
-        self.tracker.reset()
-        for vector in past:
-            controller.decide(read(update(vector)))
         frame = self.env.back(luck)
         if sight:
             sight.begin(first, self._warm)
@@ -156,6 +173,10 @@ class Swap:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         self.close()
+
+
+def _memories(controller: Controller, tracker: Tracker) -> list[Memory]:
+    return [controller.memory, *controller.rule_memories, tracker.memory]
 
 
 def went_well(sheet: Sheet, first: int, stuck: bool) -> bool:
