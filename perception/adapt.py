@@ -95,6 +95,23 @@ def adapt(
     return loss
 
 
+def blend(
+    old: Path, new: Path, share: float, schema: SceneSchema, check: np.ndarray, provenance: dict[str, Any]
+) -> None:
+    """Move `new`'s weights back towards those of `old`, which it came from: `share` of the way is kept.
+
+    Between the two, eyes have most of what was learned and have forgotten little. `check` uint8[N, H, W, 3].
+    """
+    shape = (int(check.shape[1]), int(check.shape[2]))
+    net, learned = (recall(path, schema, shape) for path in (old, new))
+    with torch.no_grad():
+        for a, b in zip(net.parameters(), learned.parameters(), strict=True):
+            a.lerp_(b, share)
+        for a, b in zip(net.buffers(), learned.buffers(), strict=True):
+            a.copy_(b)
+    export(net, new, {**provenance, "blend": share}, check)
+
+
 def _fit(net: Detector, mixture: Mixture, schedule: Schedule, seed: int) -> float:
     """Norms stay as they are (`eval`): their statistics belong to all looks."""
     optimiser = torch.optim.AdamW(net.parameters(), lr=schedule.rate, weight_decay=schedule.decay)

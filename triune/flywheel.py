@@ -41,10 +41,8 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 CHECK = 0.2  # share of a round's frames that the candidate plays by itself
-TRIES = (  # rate, frames of a batch: new, memory, rendered; the second when the first forgets the old look
-    (1e-3, (10, 14, 24)),
-    (4e-4, (10, 20, 18)),
-)
+SHARES = {"new": 10, "memory": 16, "rendered": 22}  # frames of a batch
+BLENDS = (1.0, 0.7, 0.5)  # share of the way from the old weights that is kept, the next when one forgets the old look
 DONE, KEPT, LOST, PROMOTED = "nothing to learn", "kept", "cannot recover", "promoted"
 
 
@@ -100,9 +98,9 @@ class Wheel:
         for number in range(1, self.request.rounds + 1):
             rounds.append(self._round(number))
             self.say(f"round {number}: {rounds[-1]['outcome']}; {rounds[-1]['reason']}")
-            if rounds[-1]["outcome"] in (DONE, LOST):
+            promoted = any(r["outcome"] == PROMOTED for r in rounds)
+            if rounds[-1]["outcome"] in (DONE, LOST) or (promoted and rounds[-1]["outcome"] == KEPT):
                 break
-        promoted = any(r["outcome"] == PROMOTED for r in rounds)
         outcome = PROMOTED if promoted else rounds[-1]["outcome"]
         told = {"outcome": outcome, "rounds": rounds, "eyes": str(self.eyes), "request": asdict(self.request)}
         _write(self.home / "result.json", told)
@@ -141,8 +139,10 @@ class Wheel:
         if old.score >= judging.GOOD:
             return told | {"outcome": DONE, "reason": f"the eyes agree with motion: {old.score:.3f}"}
         candidate, tried = folder / "candidate.onnx", list[str]()
-        for attempt in range(len(TRIES)):
-            self._learn(candidate, taught, number, attempt)
+        self._learn(candidate, taught, number)
+        for before_, after in zip((1.0, *BLENDS), BLENDS, strict=False):
+            if after < before_:
+                self._blend(candidate, after / before_, taught)
             verdict = self._judged(candidate, played, taught, old, number)
             tried.append(verdict.reason)
             if not verdict.forgets:
@@ -184,25 +184,32 @@ class Wheel:
         seen = looked(eyes, played.frames[rows], self.system)
         return judging.sight(seen, played.episodes[rows], part, self.known, self.schema, taught.cells[rows])
 
-    def _learn(self, out: Path, taught: Lesson, number: int, attempt: int) -> None:
-        from perception.adapt import GENTLE, Part, Schedule, adapt
-
-        rate, (new, old, rendered) = TRIES[attempt]
+    def _provenance(self, taught: Lesson) -> dict[str, Any]:
+        """What the candidate can be traced to."""
         plays = sorted(self.home.glob("round-*/play.npz"))
-        provenance = {
+        return {
             "wheel": {
                 "plays": {str(p.relative_to(self.home)): sha256(p.read_bytes()) for p in plays},
                 "memory": self.memory.fingerprint(),
                 "from": sha256(self.eyes.read_bytes()), "labels": taught.record(), "shift": self.request.shift,
             }
         }  # fmt: skip
+
+    def _learn(self, out: Path, taught: Lesson, number: int) -> None:
+        from perception.adapt import GENTLE, Part, Schedule, adapt
+
         parts = [
-            Part(taught.new, new, GENTLE),
-            Part(self.memory, old, rare=True),
-            Part(taught.rendered, rendered, GENTLE),
+            Part(taught.new, SHARES["new"], GENTLE),
+            Part(self.memory, SHARES["memory"], rare=True),
+            Part(taught.rendered, SHARES["rendered"], GENTLE),
         ]
-        schedule = Schedule(self.request.steps, rate)
-        adapt(self.eyes, out, self.schema, parts, provenance, schedule, seed=10 * number + attempt)
+        adapt(self.eyes, out, self.schema, parts, self._provenance(taught), Schedule(self.request.steps), seed=number)
+
+    def _blend(self, candidate: Path, share: float, taught: Lesson) -> None:
+        from perception.adapt import blend
+
+        check = np.stack([self.memory.rgb(i) for i in range(0, 320, 10)])
+        blend(self.eyes, candidate, share, self.schema, check, self._provenance(taught))
 
     def _judged(self, candidate: Path, played: Capture, taught: Lesson, old: Sight, number: int) -> Verdict:
         new = self._sight(candidate, played, taught)
@@ -212,6 +219,9 @@ class Wheel:
             judging.wrong(looked(eyes, pictures, self.system), frames.scenes, self.schema)
             for eyes in (self.eyes, candidate)
         ]
+        verdict = judging.judge(old, new, None, wrong[0], wrong[1])
+        if not verdict.promote:
+            return verdict
         own = self._play(candidate, int(self.request.frames * CHECK), 700 + 10 * number, False)
         told = motion.label(own.frames, own.episodes, self.schema, self.known)
         cells, _, _ = render.cells_of(own.frames, own.episodes, self.schema)
