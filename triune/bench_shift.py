@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from triune.system import System
 
 LOWEST = {"ALE/Pong-v5": -21.0}  # the score of doing nothing, where it is not 0
+LIMIT = 9000  # decisions; a perfect game of Breakout takes about 7500
 SHORT = 3000  # decisions after which a game that has nearly nothing is not played further
 NOTHING = 0.05  # share of the unshifted score that is nearly nothing
 LOST = 0.5  # looks on which the first eyes keep at most this count as shifted
@@ -42,7 +43,7 @@ class Plan:
 
     seeds: tuple[int, ...]
     protocol: str
-    limit: int = 9000
+    limit: int = LIMIT
     rounds: int = 3
     frames: int = 3000
     colour: bool = True

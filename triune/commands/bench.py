@@ -20,16 +20,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What to measure, on which task."""
     parser.add_argument(
         "what",
-        help="speed: pixel stack beside the bare emulator; shift: score kept; perception: errors; "
+        help="speed: pixel stack beside the bare emulator; shift: score lost in other looks and won back by the wheel; "
+        "perception: errors; "
         "language: the compiler's back ends beside plain Python; gate: how often equal and better policies get in; "
         "record: what recording costs; blame: how often the verdict on a planted fault is right",
     )
-    parser.add_argument("task", nargs="?", help="default breakout (language: the whole zoo)")
+    parser.add_argument("task", nargs="?", help="default breakout (language, shift: the whole zoo)")
     parser.add_argument("--trust", action="store_true", help="a teacher.py of unknown origin may run")
-    parser.add_argument("--seeds", default="0:5", metavar="A:B", help="for shift (default 0:5)")
+    parser.add_argument("--seeds", metavar="A:B", help="for shift (default 1000:1002; with --shifts 0:5)")
+    parser.add_argument("--looks", metavar="L,L", help="for shift: these looks, or `named`, `random` (default: all)")
     parser.add_argument("--protocol", metavar="P", help="for shift, record (default: the task's)")
-    parser.add_argument("--shifts", metavar="S,S", help="for shift (default: all)")
-    parser.add_argument("--eyes", default="cnn,colour", metavar="E,E", help="for shift (default cnn,colour)")
+    parser.add_argument("--shifts", metavar="S,S", help="for shift: evaluate under these, without the wheel")
+    parser.add_argument("--eyes", default="cnn,colour", metavar="E,E", help="with --shifts (default cnn,colour)")
     parser.add_argument("--workers", type=common.positive, metavar="N", help="for shift (default: one per core)")
     parser.add_argument(
         "--steps", type=common.positive, metavar="N", help="for shift: cut episodes short (a quick look)"
@@ -54,6 +56,8 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
         return _gate(args, console)
     if args.what == "blame":
         return _blame(args, console)
+    if args.what == "shift" and not args.shifts:
+        return _looks(args, console)
     args.task = args.task or "breakout"
     system = common.load_system(args)
     return {"speed": _speed, "shift": _shift, "perception": _perception, "record": _record}[args.what](
@@ -150,11 +154,52 @@ def _blame(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     return found
 
 
+def _looks(args: argparse.Namespace, console: Console) -> dict[str, Any]:
+    """What the wheel brings back. Finished looks are kept in runs/bench/shift; the command goes on where it was."""
+    import torch  # noqa: F401 - say at once that the extra is missing
+
+    from envs.looks import is_look
+    from envs.spec import task_names
+    from triune import bench_shift
+
+    every = bench_shift.all_looks()
+    groups = {
+        "named": [n for n in every if n[-1:] not in "0123456789"],
+        "random": [n for n in every if n[-1:].isdigit()],
+    }
+    looks = groups.get(args.looks, args.looks.split(",") if args.looks else every)
+    for look in looks:
+        if not is_look(look):
+            raise UsageError(f"unknown look {look!r}; {nearest(look, every)}")
+    seeds = tuple(common.parse_seeds(args.seeds or "1000:1002"))
+    found: dict[str, dict[str, Any]] = {}
+    for task in [args.task] if args.task else task_names():
+        protocol = common.load_system(argparse.Namespace(task=task, trust=False)).protocol(args.protocol).name
+        plan = bench_shift.Plan(seeds, protocol, args.steps or bench_shift.LIMIT)
+        bench = bench_shift.Bench(task, plan, say=console.log)
+        for i, row in enumerate(bench.measure(looks)):
+            console.progress(i + 1, len(looks), f"{task}, {row['look']}")
+            found[f"{task}/{row['look']}"] = row
+    console.clear()
+    told = bench_shift.summary(list(found.values()))
+    heads = ["look", "before", "after", "old look after", "colour rules", "outcome", "rounds", "seconds"]
+    console.say(table([_look_row(name, row) for name, row in found.items()], heads, {1, 2, 3, 4, 6, 7}))
+    for which, means in (("named", told), ("random", told["random"])):
+        console.say(f"{which}: {means['shifted']} of {means['looks']} looks cost half of the score: "
+                    f"{means['shifted_fraction']} before, {means['recovered_fraction']} after")  # fmt: skip
+    return {"seeds": list(seeds), "looks": found, **told}
+
+
+def _look_row(name: str, row: dict[str, Any]) -> list[str]:
+    shares = [f"{row[k]:.2f}" if k in row else "" for k in ("before", "after", "old_look_after", "colour")]
+    return [name, *shares, row["outcome"], str(row["rounds"]), f"{row['wall_s']:.0f}"]
+
+
 def _shift(system: System, args: argparse.Namespace, console: Console) -> dict[str, Any]:
     from envs.shifts import SHIFTS
 
-    shifts = args.shifts.split(",") if args.shifts else list(SHIFTS)
-    kinds, seeds = args.eyes.split(","), common.parse_seeds(args.seeds)
+    shifts = args.shifts.split(",") if args.shifts != "all" else list(SHIFTS)
+    kinds, seeds = args.eyes.split(","), common.parse_seeds(args.seeds or "0:5")
     for shift in shifts:
         args.shift = shift
         for args.eyes in kinds:
