@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from data_flywheel import motion
 from data_flywheel.blame import Failure
 from data_flywheel.episode import Episode
-from data_flywheel.motion import Floats, Prior
+from data_flywheel.motion import Floats, Motion, Prior
 from perception.scene import SLOT, SceneSchema
 
 SPAN = 80  # steps before the failure that are looked at
@@ -33,7 +33,7 @@ SIGNS = {
     "unanswered": "how far our thing moved otherwise than it was told, in units of what is usual",
     "miss": "px by which our thing missed the other as the scenes tell it; 0: they say it was met",
     "strayed": "share of the last steps in which our thing was off the meeting place and did not go there",
-    "odd": "share of steps in which the reference policy decides otherwise on the same scenes",
+    "odd": "share of steps in which the reference policy decides otherwise on the same scenes, recorded or corrected",
 }
 
 
@@ -98,17 +98,30 @@ def _table(moved: Floats, asked: NDArray[np.int_], actions: int) -> Floats:
     return (total / np.maximum(n, 1)).astype(np.float32)
 
 
+def watch(frames: NDArray[np.uint8], usual: Habits, schema: SceneSchema) -> Motion:
+    """What moves in frames uint8[N, H, W, 3] that follow each other."""
+    return motion.label(frames, np.zeros(len(frames), np.int64), schema, usual.known)
+
+
+def corrected(scenes: Floats, shown: Motion, at: int, schema: SceneSchema) -> Floats:
+    """Recorded scenes float32[T, size] in which things are where the frames from step `at` on surely show them."""
+    made, rows = scenes.copy(), slice(at, at + len(shown.scenes))
+    for k, (_, start) in enumerate(motion.slots(schema)):
+        part, sure = made[rows, start : start + SLOT], shown.trust[: len(made[rows]), k]
+        part[sure] = shown.scenes[: len(part)][sure, start : start + SLOT]
+    return made
+
+
 def signs(
-    episode: Episode, failure: Failure, frames: NDArray[np.uint8], usual: Habits, schema: SceneSchema,
-    odd: NDArray[np.bool_], at: int,
+    episode: Episode, failure: Failure, shown: Motion, at: int, usual: Habits, schema: SceneSchema,
+    odd: Sequence[NDArray[np.bool_]],
 ) -> dict[str, float]:  # fmt: skip
-    """Values of SIGNS. `frames` uint8[N, H, W, 3] are those of steps `at`, `at` + 1 ...; those after the failure help
-    to tell the field from things. `odd` bool[T]: where the reference decides otherwise."""
+    """Values of SIGNS. `shown` is what the frames of steps `at`, `at` + 1 ... show; those after the failure help to
+    tell the field from things. `odd` bool[T] each: where the reference decides otherwise."""
     end = failure.step + 1
     first = max(end - SPAN, at, failure.since, 0)
     part = slice(first, end)
     here = _places(episode.scenes[part], schema)
-    shown = motion.label(frames, np.zeros(len(frames), np.int64), schema, usual.known)
     seen, trust = _places(shown.scenes, schema)[first - at : end - at], shown.trust[first - at : end - at]
     away = np.abs(here - seen).max(2)
     told = trust & ~np.isnan(away)
@@ -125,7 +138,7 @@ def signs(
         "jumps": float(max(f.mean() for f in fast)),
         "unanswered": _unanswered(here[:, usual.own, usual.axis], episode.actions[part].astype(int), usual),
         **_meeting(here, episode.scenes[part], usual, schema),
-        "odd": float(odd[part].mean()),
+        "odd": max(float(differs[part].mean()) for differs in odd),
     }  # fmt: skip
 
 

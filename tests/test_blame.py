@@ -10,7 +10,7 @@ from motion_kit import SCHEMA, SHAPE, black, play
 
 from data_flywheel import blame, blame_odds
 from data_flywheel.blame import BOTH, EYES, LIFE, POINT, REFLEXES, SAME, STUCK, WORLD, Failure, failures, judge
-from data_flywheel.blame_signs import SIGNS, habits, signs
+from data_flywheel.blame_signs import SIGNS, corrected, habits, signs, watch
 from data_flywheel.episode import Episode
 
 HERE = Failure(LIFE, 90)
@@ -78,7 +78,8 @@ def told() -> dict[str, dict[str, float]]:
     ways["late"][4:] = true[:-4]
     ways["swapped"][:, BALL], ways["swapped"][:, BAT] = true[:, BAT], true[:, BALL]
     none = np.zeros(len(true), bool)
-    return {n: signs(record(s, true), Failure(LIFE, 60), frames, usual, SCHEMA, none, 0) for n, s in ways.items()}
+    shown = watch(frames, usual, SCHEMA)
+    return {n: signs(record(s, true), Failure(LIFE, 60), shown, 0, usual, SCHEMA, [none]) for n, s in ways.items()}
 
 
 def test_sound_eyes_show_no_signs(told: dict[str, dict[str, float]]) -> None:
@@ -93,6 +94,19 @@ def test_each_lie_of_the_eyes_shows(told: dict[str, dict[str, float]]) -> None:
     assert told["offset"]["apart"] > 0.9 and told["offset"]["gap"] == pytest.approx(6.0, abs=1.0)
     assert told["late"]["apart"] > 0.9 and told["late"]["unanswered"] > 2.0 * sound["unanswered"]
     assert told["swapped"]["apart"] > 0.5 and told["swapped"]["gap"] > 10.0
+
+
+def test_scenes_are_corrected_where_the_frames_are_sure() -> None:
+    usual = habits([record(SOUND.scenes)], SCHEMA, SHAPE, ACTIONS)
+    game = play(90, 2, black())
+    shown = watch(game.frames[10:45], usual, SCHEMA)
+    false = game.scenes[:40].copy()
+    false[:, BALL] = 0.0
+    made = corrected(false, shown, 10, SCHEMA)
+    sure = np.flatnonzero(shown.trust[:30, 0]) + 10
+    assert len(sure) > 5 and np.abs(made[sure, BALL.start + 1] - game.scenes[sure, BALL.start + 1]).max() < 2.0
+    rest = np.setdiff1d(np.arange(40), sure)
+    assert not made[rest, BALL].any() and not false.any(0)[BALL].any()
 
 
 # --- the estimate

@@ -13,7 +13,6 @@ from types import TracebackType
 from typing import Any, Protocol, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
 from data_flywheel import blame
 from data_flywheel.blame import BOTH, EYES, REFLEXES, SAME, STUCK, Failure, Verdict
@@ -185,11 +184,3 @@ def went_well(sheet: Sheet, first: int, stuck: bool) -> bool:
     lives = np.array([*sheet.lives_left[:1], *sheet.lives_left])[first:]
     lost = (np.diff(scores) < 0).any() or (np.diff(lives) < 0).any()
     return not lost and (not stuck or bool((np.diff(scores) > 0).any()))
-
-
-def odd_steps(reference: Controller, episode: Episode, system: System) -> NDArray[np.bool_]:
-    """bool[T]: where the reference, shown the recorded scenes, decides otherwise than was decided."""
-    reference.reset()
-    decided = [reference.decide(system.schema.read(vector)).action for vector in episode.scenes]
-    differs: NDArray[np.bool_] = np.array(decided, np.uint8) != episode.actions
-    return differs

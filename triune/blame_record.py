@@ -12,15 +12,16 @@ from contextlib import ExitStack
 from functools import cached_property
 
 import numpy as np
+from numpy.typing import NDArray
 
 from data_flywheel import blame_odds
 from data_flywheel.blame import GROUP, Failure, Verdict, failures
-from data_flywheel.blame_signs import Habits, habits, signs
+from data_flywheel.blame_signs import Habits, corrected, habits, signs, watch
 from data_flywheel.episode import Episode
 from envs.errors import EnvError
 from envs.spec import ZOO
 from logic.controller import Controller
-from triune.blame import PlainSight, Swap, odd_steps
+from triune.blame import PlainSight, Swap
 from triune.errors import TriuneError
 from triune.system import System, load
 
@@ -72,8 +73,10 @@ class Blamer:
         at, last = max(0, failure.step + 1 - BEFORE), min(len(episode) - 1, failure.step + BEYOND)
         shown = [f.copy() for i, f in enumerate(frames_of(self.system, episode, last)) if i >= at]
         with ExitStack() as stack:
-            odd = odd_steps(self._controller(self.reference, episode, stack), episode, self.system)
-        told = signs(episode, failure, np.stack(shown), self._habits, self.system.schema, odd, at)
+            reference = self._controller(self.reference, episode, stack)
+            same = episode.meta.get("policy") == self.system.hashes()["policy"]
+            own = self._controller(self.system, episode, stack) if same else None
+            told = signs_of(episode, failure, np.stack(shown), at, self._habits, self.system, own, reference)
         return blame_odds.estimate(failure, told)
 
     @cached_property
@@ -117,3 +120,23 @@ def shipped(system: System) -> System:
     found = load(folder)
     same = found.schema.fingerprint == system.schema.fingerprint and found.spec.env.id == system.spec.env.id
     return found if same else system
+
+
+def decided(controller: Controller, scenes: NDArray[np.float32], system: System) -> NDArray[np.uint8]:
+    """uint8[T]: the actions of a policy that is shown scenes float32[T, size]."""
+    controller.reset()
+    return np.array([controller.decide(system.schema.read(vector)).action for vector in scenes], np.uint8)
+
+
+def signs_of(
+    episode: Episode, failure: Failure, frames: NDArray[np.uint8], at: int, usual: Habits, system: System,
+    own: Controller | None, reference: Controller,
+) -> dict[str, float]:  # fmt: skip
+    """The signs of a failure; frames uint8[N, H, W, 3] are those of steps `at` on. `own`: the policy that played, if known:
+    it is compared with the reference on what the frames show, too, since false scenes may hide that it is broken."""
+    shown = watch(frames, usual, system.schema)
+    odd = [decided(reference, episode.scenes, system) != episode.actions]
+    if own:
+        scenes = corrected(episode.scenes, shown, at, system.schema)
+        odd.append(decided(reference, scenes, system) != decided(own, scenes, system))
+    return signs(episode, failure, shown, at, usual, system.schema, odd)

@@ -15,11 +15,12 @@ from typing import Any, Self
 import numpy as np
 
 from data_flywheel.blame import WORLD, Failure, Verdict, failures
-from data_flywheel.blame_signs import Habits, habits, signs
+from data_flywheel.blame_signs import Habits, habits
 from data_flywheel.episode import Episode, EpisodeRecorder
 from logic.controller import Controller
-from triune.blame import Swap, odd_steps
+from triune.blame import Swap
 from triune.blame_plant import AXIS, STICKY, Lying, Plant
+from triune.blame_record import signs_of
 from triune.policies import Texts, build_logic
 from triune.system import System
 
@@ -119,9 +120,8 @@ class Rig:
 
     def signs(self, played: Played) -> dict[str, float]:
         """What the record and its frames say by themselves."""
-        odd = odd_steps(self.reference, played.episode, self.system)
-        p = played
-        return signs(p.episode, p.failure, p.frames, self.habits, self.system.schema, odd, p.at)
+        p, own = played, self._swap(played.plant)[0].own
+        return signs_of(p.episode, p.failure, p.frames, p.at, self.habits, self.system, own, self.reference)
 
     def close(self) -> None:
         """End the emulators."""
