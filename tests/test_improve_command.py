@@ -92,6 +92,7 @@ def test_what_would_be_asked_is_written_and_nothing_is_asked(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("words", "said"),
     [
+        (("breakout", "--protocol", "classic"), "improve under one of seed-sticky, sticky"),
         ((), "which task"),
         (("breakot",), "did you mean 'breakout'"),
         (("breakout", "--proposer", "agnt"), "did you mean 'agent'"),

@@ -120,7 +120,7 @@ def parts_of(
     args: argparse.Namespace, system: System, home: Path, workers: int, say: Callable[[str], object]
 ) -> Parts:  # fmt: skip
     """Everything a run works with, but its log."""
-    protocol = system.protocol(args.protocol).name
+    protocol = varied(system, args.protocol)
     arena = TaskArena(system, protocol, args.eyes or "cnn", home / "work", workers, floors=args.floors != "off")
     if args.games:
         arena.keep_games(Path(args.games))
@@ -133,6 +133,18 @@ def parts_of(
     evidence = tell_policy(system.name) if args.proposer == "tuner" else tell_all(system, arena, bool(args.blame))
     proposer = proposer_of(args, home, folder, rules, arena)
     return Parts(home, folder, proposer, arena, evidence, system.hashes, time.monotonic, say, rules, about)
+
+
+def varied(system: System, name: str | None) -> str:
+    """The protocol's name; UsageError where seeds are no independent games, so that the gate would count one game
+    often: `seed` knows a single one, `classic` about thirty."""
+    protocol = system.protocol(name)
+    if protocol.sticky == 0.0:
+        from envs.protocol import PROTOCOLS
+
+        fit = ", ".join(p.name for p in PROTOCOLS.values() if p.sticky > 0.0)
+        raise UsageError(f"under {protocol.name} seeds are not independent games; improve under one of {fit}")
+    return protocol.name
 
 
 def rule_names(system: System) -> frozenset[str]:
