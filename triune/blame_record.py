@@ -132,8 +132,8 @@ def signs_of(
     episode: Episode, failure: Failure, frames: NDArray[np.uint8], at: int, usual: Habits, system: System,
     own: Controller | None, reference: Controller,
 ) -> dict[str, float]:  # fmt: skip
-    """The signs of a failure; frames uint8[N, H, W, 3] are those of steps `at` on. `own`: the policy that played, if known:
-    it is compared with the reference on what the frames show, too, since false scenes may hide that it is broken."""
+    """The signs of a failure; frames uint8[N, H, W, 3] are those of steps `at` on. `own`: the policy that played,
+    if known: compared with the reference on what the frames show, too, since false scenes may hide a broken rule."""
     shown = watch(frames, usual, system.schema)
     odd = [decided(reference, episode.scenes, system) != episode.actions]
     if own:
