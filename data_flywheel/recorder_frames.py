@@ -1,7 +1,7 @@
 """Frames of one game, kept while it is played at a few microseconds each: what changed since the frame before.
 
-Knows pixels only. A frame is cut into pieces of 64 bytes; a piece is stored again when any of its bytes changed. That
-is lossless for every picture, cheap where most of it stands still, and as large as the picture where nothing does.
+Knows pixels only. A frame is read as words of eight bytes; a word is stored again when it changed. That is lossless for
+every picture, cheap where most of it stands still, and larger than the picture where nothing does.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from data_flywheel.container import pack, read_bytes, unpack
 from data_flywheel.errors import DataError
 
 KIND, VERSION = "triune frames", 1
-PIECE = 64  # bytes stored together: eight words of eight
+WORD = 8  # bytes
 MOST_BYTES = 256 << 20  # of changes held in memory for one game; frames after that are not kept
 _REMEDY = "delete it: the scenes and decisions of the episode stay"
 
 U8 = NDArray[np.uint8]
 Size = tuple[int, int]
-Change = tuple[NDArray[np.int64], NDArray[np.uint64]]  # numbers of pieces, and what they hold now
+Change = tuple[NDArray[np.int64], NDArray[np.uint64]]  # numbers of words, and what they hold now
 
 
 class Tape:
@@ -36,11 +36,10 @@ class Tape:
     def __init__(self, size: Size, most: int = MOST_BYTES, wants: Callable[[int], bool] | None = None) -> None:
         self.size, self.cut, self._left, self._wants = size, False, most, wants
         self._shape, self._bytes = (*size, 3), size[0] * size[1] * 3
-        self._pieces = np.zeros((-(-self._bytes // PIECE), 8), np.uint64)  # the last frame
-        self._differ = np.zeros(self._pieces.shape, bool)
-        self._any = self._differ.reshape(-1).view(np.uint64)  # eight answers at once: one for each piece
+        self._last = np.zeros(-(-self._bytes // WORD), np.uint64)  # the last frame
+        self._differ = np.zeros(len(self._last), bool)
         self._frame: U8 | None = None  # the array that was looked at last: an emulator gives the same one every step
-        self._words = self._pieces
+        self._words = self._last
         self._steps: list[int] = []
         self._changes: list[Change] = []
 
@@ -52,27 +51,27 @@ class Tape:
         if self._left <= 0:
             self.cut = True
             return
-        np.not_equal(words, self._pieces, self._differ)
-        where = self._any.astype(bool).nonzero()[0]
-        changed = words.take(where, axis=0)
-        self._pieces[where] = changed
-        self._left -= changed.nbytes
+        np.not_equal(words, self._last, self._differ)
+        where = self._differ.nonzero()[0]
+        changed = words.take(where)
+        self._last[where] = changed
+        self._left -= 2 * changed.nbytes
         self._steps.append(step)
         self._changes.append((where, changed))
 
     def _open(self, step: int, frame: U8) -> NDArray[np.uint64]:
-        """The frame in pieces: a view where its bytes allow it, else a copy."""
+        """The frame as words: a view where its bytes allow it, else a copy."""
         if frame.shape != self._shape or frame.dtype != np.uint8:
             wanted = f"{self.size[1]}x{self.size[0]} pixels, uint8[{self.size[0]}, {self.size[1]}, 3]"
             raise DataError(
                 f"the frame of step {step} is {frame.dtype}{list(frame.shape)}, but this recording holds {wanted}; "
                 "scale the camera's picture before it is seen, or record into a folder of its own"
             )
-        if frame.flags.c_contiguous and self._bytes % PIECE == 0:
-            self._frame, self._words = frame, frame.reshape(-1).view(np.uint64).reshape(-1, 8)
+        if frame.flags.c_contiguous and self._bytes % WORD == 0:
+            self._frame, self._words = frame, frame.reshape(-1).view(np.uint64)
             return self._words
-        words = np.zeros_like(self._pieces)  # the last piece is not full
-        words.reshape(-1).view(np.uint8)[: self._bytes] = frame.reshape(-1)
+        words = np.zeros_like(self._last)  # the last word may not be full
+        words.view(np.uint8)[: self._bytes] = frame.reshape(-1)
         return words
 
     @property
@@ -96,7 +95,7 @@ class Tape:
 
 
 def _merged(changes: list[Change]) -> Change:
-    """Several changes as one: of a piece, the last counts."""
+    """Several changes as one: of a word, the last counts."""
     if len(changes) == 1:
         return changes[0]
     where = np.concatenate([where for where, _ in changes])[::-1]
@@ -105,25 +104,25 @@ def _merged(changes: list[Change]) -> Change:
     return where, changed[first]
 
 
-def _joined(changes: list[Change]) -> tuple[Any, Any, U8]:
+def _joined(changes: list[Change]) -> tuple[Any, Any, Any]:
     counts = np.array([len(where) for where, _ in changes], np.uint32)
     where = np.concatenate([where for where, _ in changes] or [np.zeros(0, np.int64)]).astype(np.uint32)
-    changed = np.concatenate([changed for _, changed in changes] or [np.zeros((0, 8), np.uint64)])
-    return counts, where, changed.view(np.uint8)
+    changed = np.concatenate([changed for _, changed in changes] or [np.zeros(0, np.uint64)])
+    return counts, where, changed
 
 
 @dataclass(frozen=True)
 class KeptFrames:
-    """K frames of one episode: `steps` int32[K] ascending; each changes `counts[k]` pieces of the one before.
+    """K frames of one episode: `steps` int32[K] ascending; each changes `counts[k]` words of the one before.
 
-    where: uint32[S] numbers of the changed pieces; pieces: uint8[S, PIECE] their new bytes. The first changes black.
+    where: uint32[S] numbers of the changed words; words: uint64[S] what they hold then. The first changes black.
     """
 
     size: Size
     steps: NDArray[np.int32]
     counts: NDArray[np.uint32]
     where: NDArray[np.uint32]
-    pieces: U8
+    words: NDArray[np.uint64]
 
     def __len__(self) -> int:
         """Number of frames."""
@@ -132,11 +131,11 @@ class KeptFrames:
     def __iter__(self) -> Iterator[tuple[int, U8]]:
         """Step and frame, uint8[H, W, 3], in order; a frame is a view that the next one overwrites."""
         length, end = self.size[0] * self.size[1] * 3, 0
-        pieces = np.zeros((-(-length // PIECE), PIECE), np.uint8)
-        frame = pieces.reshape(-1)[:length].reshape(*self.size, 3)
+        words = np.zeros(-(-length // WORD), np.uint64)
+        frame = words.view(np.uint8)[:length].reshape(*self.size, 3)
         for step, count in zip(self.steps.tolist(), self.counts.tolist(), strict=True):
             begin, end = end, end + count
-            pieces[self.where[begin:end]] = self.pieces[begin:end]
+            words[self.where[begin:end]] = self.words[begin:end]
             yield step, frame
 
     def rgb(self, steps: Sequence[int]) -> U8:
@@ -159,7 +158,7 @@ class KeptFrames:
 
     def to_bytes(self, episode: str) -> bytes:
         """The content of its file; `episode` is the name of the episode they are of."""
-        arrays = {name: getattr(self, name) for name in ("steps", "counts", "where", "pieces")}
+        arrays = {name: getattr(self, name) for name in ("steps", "counts", "where", "words")}
         return pack(KIND, VERSION, {"size": list(self.size), "episode": episode}, arrays, level=1)
 
     @staticmethod

@@ -19,9 +19,9 @@ from data_flywheel.recorder_folder import Recording
 from data_flywheel.recorder_frames import KeptFrames, Tape
 from perception.scene import GaugeSpec, GridSpec, SceneSchema, ThingSpec
 
-SIZE = (21, 16)  # 1008 bytes: the last piece is not full
+SIZE = (21, 17)  # 1071 bytes: the last word is not full
 SCHEMA = SceneSchema(
-    (0, 0, 21, 16),
+    (0, 0, 21, 17),
     (ThingSpec("ball", 1, (2, 4)), ThingSpec("enemy", 2, (4, 4))),
     (GridSpec("bricks", 2, 3, 0, 0, (8, 6)),),
     (GaugeSpec("oxygen", (0, 0, 4, 16)),),

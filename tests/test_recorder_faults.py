@@ -138,7 +138,7 @@ def test_a_run_goes_on_when_a_game_cannot_be_written(tmp_path: Path) -> None:
 def test_a_camera_frame_of_the_wrong_size_is_left_out_alone(frame: np.ndarray, tmp_path: Path) -> None:
     tape, frames = Tape(SIZE), pictures(4)
     tape.see(0, frames[0])
-    with pytest.raises(DataError, match=r"frame of step 1 is .* holds 16x21 pixels.* scale the camera's picture"):
+    with pytest.raises(DataError, match=r"frame of step 1 is .* holds 17x21 pixels.* scale the camera's picture"):
         tape.see(1, frame)
     tape.see(2, frames[2])
     held = tape.keep()
@@ -157,7 +157,7 @@ def test_a_half_written_manifest_is_named_and_its_fix_works(how: str, tmp_path: 
 
 def test_other_versions_tasks_and_schemas_are_refused(tmp_path: Path) -> None:
     three(tmp_path)
-    other = SceneSchema((0, 0, 21, 16), (ThingSpec("ball"),))
+    other = SceneSchema((0, 0, 21, 17), (ThingSpec("ball"),))
     for task, schema, size in (("pong", SCHEMA, SIZE), ("toy", other, SIZE), ("toy", SCHEMA, (84, 84))):
         with pytest.raises(DataError, match="name another folder"):
             Recording.create(tmp_path, task, schema, size)
