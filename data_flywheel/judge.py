@@ -27,6 +27,7 @@ GOOD = 0.995  # score from which nothing needs to be learned
 GAIN = 0.01  # by which new eyes must be better
 OLD_LOSS = 0.01  # share of the old look's frames that may newly be wrong
 FORGETS = "the old look suffers"
+FALL = 0.02
 CHANCE = 0.05  # p-value from which more wrong frames are no accident
 
 
@@ -131,6 +132,17 @@ def judge(
     if played:
         figures["played"] = {"old": played[0].record(), "new": played[1].record()}
     return Verdict(*_decide(old, new, played, figures), figures)
+
+
+def with_scores(verdict: Verdict, old: Sequence[float], new: Sequence[float]) -> Verdict:
+    """The verdict, unless the score falls by more than FALL of itself on the same games; as it is without any."""
+    if not old:
+        return verdict
+    before, after = float(np.mean(old)), float(np.mean(new))
+    told = Verdict(verdict.promote, verdict.reason, {**verdict.figures, "scores": {"old": list(old), "new": list(new)}})
+    if after < before - FALL * abs(before):
+        return Verdict(False, f"the score falls: {before:.1f} -> {after:.1f}", told.figures)
+    return told
 
 
 def _decide(old: Sight, new: Sight, played: tuple[Sight, Sight] | None, figures: dict[str, Any]) -> tuple[bool, str]:

@@ -101,3 +101,12 @@ def test_what_is_wrong_on_a_labelled_frame() -> None:
     found[3, BAT : BAT + 5] = (1, 50, 70, 16, 4)  # made up
     found[4, kit.CELLS.start] = 1  # a cell that is not there
     assert judge.wrong(found, truth, kit.SCHEMA).tolist() == [False, True, True, True, True]
+
+
+def test_a_falling_score_keeps_eyes_out_and_none_is_no_reason() -> None:
+    good = judge.judge(of(0.2), of(0.9), None, NONE, NONE)
+    assert judge.with_scores(good, [], []) == good
+    assert judge.with_scores(good, [100, 90], [99, 90]).promote
+    fallen = judge.with_scores(good, [100, 90], [80, 90])
+    assert not fallen.promote and "95.0 -> 85.0" in fallen.reason and fallen.figures["scores"]["new"] == [80, 90]
+    assert not judge.with_scores(good, [-10], [-12]).promote

@@ -8,7 +8,6 @@ wheel itself reads none. Every figure is a share of the unshifted score of the s
 from __future__ import annotations
 
 import json
-import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ import numpy as np
 
 from data_flywheel.container import atomic_write
 from envs.looks import RANDOM, STATIC
-from triune.flywheel import Request, Wheel
+from triune.flywheel import Request, Wheel, with_eyes
 from triune.runs import HOME
 from triune.system import load
 
@@ -32,7 +31,6 @@ SHORT = 3000  # decisions after which a game that has nearly nothing is not play
 NOTHING = 0.05  # share of the unshifted score that is nearly nothing
 LOST = 0.5  # looks on which the first eyes keep at most this count as shifted
 RANDOM_LOOKS = 24
-PARTS = ("system.toml", "policy.py", "safety.py")
 
 Say = Callable[[str], object]
 
@@ -91,7 +89,7 @@ class Bench:
             "before": self._share(self.system, look),
         }  # fmt: skip
         if told["outcome"] == "promoted":
-            adapted = _with_eyes(self.system, Path(told["eyes"]), run / "task")
+            adapted = with_eyes(self.system, Path(told["eyes"]), run / "task")
             row |= {"after": self._share(adapted, look), "old_look_after": self._share(adapted, None)}
         else:
             row |= {"after": row["before"], "old_look_after": 1.0}
@@ -111,15 +109,6 @@ class Bench:
         limit = min(most or self.plan.limit, self.plan.limit)
         found = system.evaluate(self.plan.protocol, self.plan.seeds, shift, eyes, limit=limit)
         return float(found.mean or 0.0)
-
-
-def _with_eyes(system: System, eyes: Path, folder: Path) -> System:
-    """The same system with other eyes, in a folder of its own."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for name in PARTS:
-        shutil.copyfile(system.folder / name, folder / name)
-    shutil.copyfile(eyes, folder / "perception.onnx")
-    return load(folder)
 
 
 def summary(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:

@@ -43,6 +43,7 @@ FORMAT = 1
 CHECK = 0.2  # share of a round's frames that the candidate plays by itself
 SHARES = {"new": 10, "memory": 16, "rendered": 22}  # frames of a batch
 BLENDS = (1.0, 0.7, 0.5)  # share of the way from the old weights that is kept, the next when one forgets the old look
+LIMIT = 3000  # decisions of a game whose score is compared
 DONE, KEPT, LOST, PROMOTED = "nothing to learn", "kept", "cannot recover", "promoted"
 
 
@@ -57,6 +58,7 @@ class Request:
     frames: int = 3000
     steps: int = 500
     seed: int = 500
+    games: int = 0  # whose score may not fall; 0: no score is looked at
 
 
 class Wheel:
@@ -229,7 +231,29 @@ class Wheel:
             judging.sight(seen, own.episodes, told, self.known, self.schema, cells)
             for seen in (looked(self.eyes, own.frames, self.system), own.seen)
         ]
-        return judging.judge(old, new, (sights[0], sights[1]), wrong[0], wrong[1])
+        verdict = judging.judge(old, new, (sights[0], sights[1]), wrong[0], wrong[1])
+        return judging.with_scores(verdict, *self._scores(candidate)) if verdict.promote else verdict
+
+    def _scores(self, candidate: Path) -> tuple[list[int], list[int]]:
+        """Of the old and the new eyes on the same training seeds, when scores may be looked at; else none."""
+        ask, found = self.request, list[list[int]]()
+        for eyes in (self.eyes, candidate):
+            system = with_eyes(self.system, eyes, candidate.parent / "task")
+            seeds = range(ask.seed + 260, ask.seed + 260 + ask.games)
+            made = system.evaluate(ask.protocol, seeds, ask.shift, limit=LIMIT).scores if ask.games else []
+            found.append(made)
+        return found[0], found[1]
+
+
+def with_eyes(system: System, eyes: Path, folder: Path) -> System:
+    """The same system with other eyes, in a folder of its own."""
+    from triune.system import load
+
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in ("system.toml", "policy.py", "safety.py"):
+        shutil.copyfile(system.folder / name, folder / name)
+    shutil.copyfile(eyes, folder / "perception.onnx")
+    return load(folder)
 
 
 def looked(eyes: Path, frames: np.ndarray, system: System) -> np.ndarray:

@@ -55,7 +55,8 @@ def _round(system: System, home: Path, asked: dict[str, Any], told: dict[str, An
     if "figures" in told:
         sight["after"] = told["figures"]["new"]
         sight |= {f"own play, {k}": v for k, v in told["figures"].get("played", {}).items()}
-    words = {who: _words(s) for who, s in sight.items()}
+    words: dict[str, Any] = {who: _words(s) for who, s in sight.items()}
+    words |= {f"scores, {k} eyes": v for k, v in told.get("figures", {}).get("scores", {}).items()}
     facts = parts.rows({k: v for k, v in told["lesson"].items() if k != "sources"} | words)
     sources = parts.rows(told["lesson"]["sources"])
     frozen = parts.rows(told["figures"]["frozen"]) if "figures" in told else "<p>nothing was learned</p>"

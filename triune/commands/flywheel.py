@@ -19,6 +19,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rounds", type=common.positive, default=3, metavar="N", help="at most (default 3)")
     parser.add_argument("--frames", type=common.positive, default=3000, metavar="N", help="a round (default 3000)")
     parser.add_argument("--steps", type=common.positive, default=500, metavar="N", help="of training (default 500)")
+    parser.add_argument(
+        "--games",
+        type=int,
+        metavar="N",
+        help="whose score may not fall (default: 2, and 0 with --shift: no score is seen)",
+    )
     parser.add_argument("--run", dest="home", metavar="DIR", help="default runs/flywheel/TASK[-S]; one there goes on")
     parser.add_argument("--install", action="store_true", help="put promoted eyes into the task's folder")
 
@@ -38,7 +44,8 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
         raise TriuneError("--frames: motion needs 400 frames at least to tell things from the field")
     home = Path(args.home or f"runs/flywheel/{system.name}{'-' + args.shift if args.shift else ''}")
     protocol = system.protocol(args.protocol).name
-    ask = Request(system.name, args.shift, protocol, args.rounds, args.frames, args.steps)
+    games = args.games if args.games is not None else 0 if args.shift else 2
+    ask = Request(system.name, args.shift, protocol, args.rounds, args.frames, args.steps, games=games)
     try:
         told = Wheel(system, ask, home, console.log).run()
     except KeyboardInterrupt:
