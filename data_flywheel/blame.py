@@ -25,6 +25,7 @@ STUCK_STEPS = 600  # decisions without a change of score or lives, at the end of
 GROUP = 8  # steps: points lost closer together are one failure
 ENOUGH = 0.5  # share of games that must go well before a swap counts as a cure
 LUCK = 0.75  # ... before the parts of the record itself count as sound
+GAIN = 0.3  # by how much both swaps must better that share for anybody to be blamed
 
 Outcomes = Mapping[str, Sequence[bool]]  # what was swapped -> did the game go well, luck by luck
 
@@ -88,11 +89,14 @@ def lucky(outcomes: Outcomes) -> bool:
 def judge(failure: Failure, outcomes: Outcomes, back: int) -> Verdict:
     """The verdict of a swap that began `back` steps before the failure."""
     same, eyes, reflexes, both = (_share(outcomes, what) for what in (SAME, EYES, REFLEXES, BOTH))
+    cured = (same + both) / 2.0  # nearer to what both swaps reach than to how it was
     if both < ENOUGH:
         who, why = WORLD, "not even exact scenes with the reference policy got through"
     elif lucky(outcomes):
         who, why = WORLD, "the same eyes and policy get through with other luck"
-    elif eyes < ENOUGH and reflexes < ENOUGH:
+    elif both - same < GAIN:
+        who, why = WORLD, "exact scenes and the reference policy make no difference"
+    elif eyes < cured and reflexes < cured:
         who, why = BOTH, "neither exact scenes nor the reference policy alone got through, together they did"
     elif eyes >= reflexes:
         who, why = EYES, "with exact scenes the same policy gets through"

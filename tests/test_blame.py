@@ -39,6 +39,7 @@ def test_failures_are_lives_and_points_lost_and_a_game_that_hangs() -> None:
     [
         (0, 3, 0, 3, EYES), (0, 0, 3, 3, REFLEXES), (0, 0, 0, 3, BOTH), (0, 0, 0, 0, WORLD), (3, 3, 3, 3, WORLD),
         (1, 3, 1, 3, EYES), (1, 1, 2, 2, REFLEXES), (0, 3, 2, 3, EYES), (0, 2, 3, 3, REFLEXES), (0, 3, 3, 1, WORLD),
+        (2, 2, 2, 2, WORLD), (1, 1, 1, 3, BOTH),
     ],
 )  # fmt: skip
 def test_the_swap_that_helps_names_the_party(same: int, eyes: int, reflexes: int, both: int, who: str) -> None:
