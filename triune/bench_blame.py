@@ -90,12 +90,11 @@ class _Store:
         source = (Path(__file__).parent / "blame_plant.py").read_text(encoding="utf-8")
         digest = sha256(json.dumps([hashes, source], sort_keys=True))[:8]
         self.path = HOME / f"{task}-{digest}.jsonl"
-        self.rows: dict[int, Row] = {}
         text = self.path.read_text(encoding="utf-8") if self.path.is_file() else ""
-        for line in text.splitlines(keepends=True):
-            if line.endswith("\n"):
-                row = json.loads(line)
-                self.rows[row["seed"]] = row
+        whole = text[: text.rfind("\n") + 1]
+        self.rows = {row["seed"]: row for row in map(json.loads, whole.splitlines())}
+        if whole != text:  # what a kill left half written
+            atomic_write(self.path, whole.encode())
 
     def add(self, row: Row) -> Row:
         self.path.parent.mkdir(parents=True, exist_ok=True)
