@@ -14,6 +14,7 @@ from data_flywheel import blame_odds
 from data_flywheel.blame import BOTH, EYES, POINT, REFLEXES, WORLD, failures
 from data_flywheel.blame_signs import SIGNS
 from data_flywheel.episode import Episode
+from logic.controller import Controller
 from supervisor.loop_types import Situation
 from triune import blame_record
 from triune.arena import TaskArena
@@ -148,3 +149,18 @@ def test_a_planted_fault_is_found_with_a_teacher(rig: Rig, seed: int) -> None:
     played = rig.play(plant("pong", seed))
     assert not isinstance(played, str), played
     assert rig.swapped(played).who == played.plant.truth
+
+
+class Twin(Controller):
+    """A controller whose memory is not reached, as that of an isolated one."""
+
+
+@pytest.mark.slow
+def test_a_memory_put_back_plays_like_one_built_up_anew(rig: Rig) -> None:
+    played = rig.play(plant("pong", 3))
+    assert not isinstance(played, str), played
+    swap, _ = rig._swap(played.plant)
+    told = swap.verdict(played.episode, played.failure)
+    for name in ("own", "reference"):
+        setattr(swap, name, Twin(getattr(swap, name).logic, 1000.0))
+    assert swap.verdict(played.episode, played.failure) == told and told.who == EYES
