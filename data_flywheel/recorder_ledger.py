@@ -13,6 +13,7 @@ from typing import Any
 
 RECORDED, EVICTED, WANTED, CUT = "recorded", "evicted", "wanted", "frames cut"
 EPISODE, FRAMES = "episode", "frames"
+LINE = 400  # bytes of the log that a game, or its going, takes at most
 
 
 @dataclass
@@ -59,7 +60,8 @@ class Ledger:
                 name, **sizes, failures=failures, wanted=self.wanted(name), at=float(record["at"])
             )
             self.gone.discard(name)
-            self.frames_gone.discard(name)
+            if sizes["frame_size"]:
+                self.frames_gone.discard(name)
         elif record["kind"] == WANTED:
             self.wanted(name).add(str(record["by"]))
         elif record["kind"] == EVICTED:
@@ -91,10 +93,10 @@ class Ledger:
         yield from ((new, what) for what in large)
         if EPISODE in large:
             return
-        over = self.size + new.size - budget + (0 if large else new.frame_size)
+        over = self.size + new.size + LINE - budget + (0 if large else new.frame_size)
         for entry, what in self._by_worth(new):
-            freed = entry.frame_size if what == FRAMES else entry.size
-            if over > 0 and freed and not (large and entry is new and what == FRAMES):
+            freed = (entry.frame_size if what == FRAMES else entry.size) - LINE
+            if over > 0 and freed > 0 and not (large and entry is new and what == FRAMES):
                 over -= freed
                 yield entry, what
         if over > 0 and new.wanted:
