@@ -56,11 +56,13 @@ class Recorder:
         if self._pending is None:
             return None
         (episode, written), self._pending = self._pending, None
+        name, why = None, "everything else in its folder is worth more; raise --disk"
         try:
             name = written.result()
         except DataError as error:
-            self._tell(f"not recorded: seed {episode.meta.get('seed')}: {error}")
-            name = None
+            why = str(error)
+        if name is None:
+            self._tell(f"not recorded: seed {episode.meta.get('seed')}: {why}")
         self.kept += name is not None
         self.left_out += name is None
         return name

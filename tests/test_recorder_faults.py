@@ -128,8 +128,12 @@ def test_a_run_goes_on_when_a_game_cannot_be_written(tmp_path: Path) -> None:
         recorder.keep(game(1))
         recorder.settle()
     recorder.keep(game(2))
+    recorder.settle()
+    recorder.disk = 2000
+    recorder.keep(game(3))
     recorder.close()
-    assert len(heard) == 1 and "not recorded: seed 1" in heard[0] and (recorder.kept, recorder.left_out) == (1, 1)
+    assert [text.partition(": ")[2][:6] for text in heard] == ["seed 1", "seed 3"] and "raise --disk" in heard[1]
+    assert (recorder.kept, recorder.left_out) == (1, 2)
 
 
 @pytest.mark.parametrize(

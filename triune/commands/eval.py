@@ -54,6 +54,9 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     show(result, console)
     payload = result.to_dict()
     del payload["episodes"]
+    if args.record:
+        payload["recording"] = args.record
+        console.say(f"recording  {args.record}")
     if args.card:
         from triune.card import record
 

@@ -71,6 +71,9 @@ def _outputs(
     }
     payload |= {"episode": str(kept.episodes / f"{args.seed}.npz")}
     console.say(f"episode    {payload['episode']}")
+    if args.record:
+        payload["recording"] = args.record
+        console.say(f"recording  {args.record}")
     if args.video:
         from triune.replay import write_replay
 
