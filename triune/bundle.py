@@ -58,7 +58,7 @@ def pack(model: bytes, parts: Parts, about: Mapping[str, Any]) -> bytes:
     """The bundle's bytes from a serialised model without metadata. `about`: the manifest's other keys, JSON values."""
     hashes = {name: digest(text) for name, text in parts.items()} | {"graph": digest(model)}
     fixed = {"format": FORMAT, "reader": __version__, "graph_bytes": len(model), "hashes": hashes}
-    manifest = json.dumps({**about, **fixed}, sort_keys=True, allow_nan=False)
+    manifest = json.dumps({**about, **fixed}, allow_nan=False)  # unsorted: the order of things is that of the Scene
     entries = {PART + name: text for name, text in parts.items()} | {MANIFEST: manifest, DIGEST: digest(manifest)}
     return model + metadata_bytes(entries | {FORMAT_KEY: str(FORMAT), READER: __version__})
 
