@@ -34,6 +34,7 @@ COMMANDS = {
     "dataset": "export recorded games or labelled frames: COCO, Minari, Parquet",
     "review": "a page where people look at suspicious frames and correct their labels",
     "flywheel": "eyes that stopped seeing learn from play alone, and are kept only if they are better",
+    "drift": "does play still look as in training: measure the ranges, or show them",
     "train": "train the eyes and put them into the task folder",
     "export": "one deployable file that runs by itself: eyes, tracker, policy, safety rules",
     "migrate": "bring a bundle of an older format up to date",

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from data_flywheel.episode import Episode
 from triune import stats
+from triune.drift import together
 from triune.errors import UsageError
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ class Result:
     episodes: list[Record] = field(default_factory=list)
     run: str | None = None
     isolated: bool = False
+    drift: dict[str, Any] = field(default_factory=dict)  # {} when nobody watched
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -72,6 +74,7 @@ def episode_record(episode: Episode) -> Record:
         "steps": len(episode), "finished": meta["finished"], "seconds": meta["seconds"],
         "interventions": dict(rules), "reasons": episode.reason_counts(), "faults": sum(faults.values()),
         "fault_texts": dict(faults.most_common(5)), "deadline_misses": deadline_misses(episode),
+        "drift": meta.get("drift", {}),
     }  # fmt: skip
 
 
@@ -95,7 +98,7 @@ def summarise(request: dict[str, Any], records: Sequence[Record], seconds: float
         faults=sum(r["faults"] for r in records), fault_texts=total("fault_texts"),
         deadline_misses=sum(r["deadline_misses"] for r in records),
         unfinished=[r["seed"] for r in records if not r["finished"]], episodes=list(records),
-        isolated=bool(request.get("isolate")),
+        isolated=bool(request.get("isolate")), drift=together([r["drift"] for r in records if r.get("drift")]),
     )  # type: ignore[arg-type]  # fmt: skip
 
 

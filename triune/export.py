@@ -18,8 +18,10 @@ from envs.spec import SystemSpec, parse_spec
 from logic.compiled import Logic
 from logic.compiler.ir import IR_FORMAT
 from logic.errors import LogicError
+from perception.drift import Ranges
 from perception.scene import SceneSchema
 from triune import bundle, bundle_v1
+from triune.drift import ranges_of
 from triune.errors import TriuneError
 from triune.policies import Texts, build_logic, sha256
 from triune.runs import versions
@@ -41,9 +43,8 @@ def export(system: System, path: str | Path, protocol: str | None = None) -> dic
     _need_onnx()
     rules = system.protocol(protocol)
     system.eyes()  # says what is wrong with them
-    return _write(
-        Path(path), system.spec, system.schema, system.logic(rules.name), rules, system.eyes_path.read_bytes()
-    )
+    logic, eyes = system.logic(rules.name), system.eyes_path.read_bytes()
+    return _write(Path(path), system.spec, system.schema, logic, rules, eyes, ranges_of(system))
 
 
 def migrate(old: str | Path, new: str | Path) -> dict[str, Any]:
@@ -82,7 +83,8 @@ def _need_onnx() -> None:
 
 
 def _write(
-    path: Path, spec: SystemSpec, schema: SceneSchema, logic: Logic, protocol: Protocol, eyes: bytes
+    path: Path, spec: SystemSpec, schema: SceneSchema, logic: Logic, protocol: Protocol, eyes: bytes,
+    ranges: Ranges | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     from triune.export_check import check
     from triune.fuse import fuse
@@ -91,6 +93,8 @@ def _write(
     fused = fuse(logic, eyes, (spec.env.height, spec.env.width, 3))
     model = fused.model.SerializeToString(deterministic=True)
     about = _about(spec, schema, logic, protocol, fused, eyes)
+    if ranges is not None:
+        about["drift"] = ranges
     about["checked"] = check(model, fused.layout, logic, eyes, spec, protocol)
     data = bundle.pack(model, _parts(spec, logic), about)
     bundle.read(data, str(path))

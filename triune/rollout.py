@@ -20,6 +20,7 @@ from logic.controller import DEADLINE, Decision
 from logic.tracker import Tracker
 from perception.scene import Scene
 from triune import __version__
+from triune.drift import watch_for
 from triune.system import check_eyes
 
 if TYPE_CHECKING:
@@ -73,6 +74,7 @@ class Rollout:
         self.env = PixelEnv(system.spec.env, self.protocol, shift, observer, canary)
         self.eyes: Any = seeing or TeacherEyes(self.env)
         self.recorder: Recorder | None = None
+        self.watch = watch_for(system) if eyes == "cnn" else None
         self._hashes = system.hashes()
 
     def episode(self, seed: int, tape: Tape | None = None) -> Iterator[Step]:
@@ -100,8 +102,11 @@ class Rollout:
     def record(self, seed: int, limit: int | None = None, each: Any = None) -> Episode:
         """Play and record an episode, at most `limit` steps; `each(step)` is called before every action.
 
-        With a `recorder`, the game goes into its folder too.
+        With a `recorder`, the game goes into its folder too. With a `watch`, its report goes into the meta (`drift`).
         """
+        watch = self.watch
+        if watch:
+            watch.start()
         recorder = EpisodeRecorder(self.meta(seed))
         tape = self.recorder.tape() if self.recorder else None
         began = time.perf_counter()
@@ -109,10 +114,12 @@ class Rollout:
             if step.index == limit:
                 break
             recorder.add(step.scene.vector, step.decision, 0, 0)  # type: ignore[arg-type]
+            if watch:
+                watch.see(step.frame, step.scene.vector)
             if each:
                 each(step)
         wall = time.perf_counter() - began
-        episode = finish(recorder, self.sheet(), wall)
+        episode = finish(recorder, self.sheet(), wall, **({"drift": watch.report()} if watch else {}))
         if self.recorder:
             self.recorder.keep(episode, tape)
         return episode
@@ -140,11 +147,11 @@ class Rollout:
         self.close()
 
 
-def finish(recorder: EpisodeRecorder, sheet: Sheet, wall: float) -> Episode:
-    """The episode, once the referee has given the score; `wall`: seconds it took."""
+def finish(recorder: EpisodeRecorder, sheet: Sheet, wall: float, **meta: Any) -> Episode:
+    """The episode, once the referee has given the score; `wall`: seconds it took; `meta`: what else to remember."""
     return recorder.finish(
         scores=sheet.scores, lives=sheet.lives_left, score=sheet.score, lives_at_end=sheet.lives,
-        frames=sheet.frames, finished=sheet.finished, seconds=round(wall, 3),
+        frames=sheet.frames, finished=sheet.finished, seconds=round(wall, 3), **meta,
     )  # fmt: skip
 
 

@@ -22,6 +22,7 @@ import onnxruntime
 
 from envs.protocol import Protocol
 from envs.spec import parse_spec
+from perception.drift import Watch, scene_parts
 from perception.scene import Scene, SceneSchema
 from triune import bundle
 from triune.errors import TriuneError
@@ -99,6 +100,19 @@ class Bundle:
     def start(self) -> State:
         """The memory of a fresh episode. Any number of states may run side by side."""
         return self._start
+
+    def watch(self) -> Watch | None:
+        """A new drift watch: give it every frame with `why.scene.vector`, and it says when play no longer looks as in
+        training. None when the bundle was made of eyes without ranges."""
+        ranges = self.manifest.get("drift")
+        if ranges is None:
+            return None
+        try:
+            if ranges["scene"] != scene_parts(self.schema):
+                raise ValueError("of another scene")
+            return Watch(ranges)
+        except (KeyError, TypeError, ValueError, IndexError) as error:
+            raise TriuneError(f"{self.task}: the bundle's ranges make no sense ({error!r}); export it again") from None
 
     def step(self, frame: np.ndarray, state: State) -> tuple[int, State, Why]:
         """Decide on one native frame uint8[H, W, 3]: the action, the state after it, and why. Never raises on the

@@ -12,7 +12,7 @@ from triune.errors import UsageError, nearest
 if TYPE_CHECKING:
     from triune.system import System
 
-KINDS = ("speed", "shift", "perception", "language", "gate", "record", "blame")
+KINDS = ("speed", "shift", "perception", "language", "gate", "record", "blame", "data", "drift")
 LOWEST = {"ALE/Pong-v5": -21.0}  # the score of doing nothing, where it is not 0
 
 
@@ -23,7 +23,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="speed: pixel stack beside the bare emulator; shift: score lost in other looks and won back by the wheel; "
         "perception: errors; "
         "language: the compiler's back ends beside plain Python; gate: how often equal and better policies get in; "
-        "record: what recording costs; blame: how often the verdict on a planted fault is right",
+        "record: what recording costs; blame: how often the verdict on a planted fault is right; "
+        "data: labels that curation saves; drift: alarms of the drift watch (default: the whole zoo)",
     )
     parser.add_argument("task", nargs="?", help="default breakout (language, shift: the whole zoo)")
     parser.add_argument("--trust", action="store_true", help="a teacher.py of unknown origin may run")
@@ -36,14 +37,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--steps", type=common.positive, metavar="N", help="for shift: cut episodes short (a quick look)"
     )
-    parser.add_argument("--rounds", type=common.positive, metavar="N", help="blocks (speed 12, language 7, record 200)")
+    parser.add_argument(
+        "--rounds", type=common.positive, metavar="N",
+        help="blocks (speed 12, language 7, record 200); training seeds (data 1)",
+    )  # fmt: skip
     parser.add_argument("--trials", type=common.positive, metavar="N", help="gate: of each kind; blame: faults")
     parser.add_argument(
         "--real", action="store_true", help="for gate: play and judge real episodes first (about 40 minutes, goes on)"
     )
     parser.add_argument("--minutes", type=common.positive, default=60, metavar="M", help="for gate --real: stop after")
     parser.add_argument("--fit", action="store_true", help="for blame: first fit the estimate on the fit seeds")
-    parser.add_argument("--data", metavar="FOLDER", help="for perception (default runs/data/TASK)")
+    parser.add_argument("--data", metavar="FOLDER", help="for perception, data (default runs/data/TASK)")
 
 
 def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
@@ -56,13 +60,14 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
         return _gate(args, console)
     if args.what == "blame":
         return _blame(args, console)
+    if args.what == "drift":
+        return _drift(args, console)
     if args.what == "shift" and not args.shifts:
         return _looks(args, console)
     args.task = args.task or "breakout"
     system = common.load_system(args)
-    return {"speed": _speed, "shift": _shift, "perception": _perception, "record": _record}[args.what](
-        system, args, console
-    )
+    kinds = {"speed": _speed, "shift": _shift, "perception": _perception, "record": _record, "data": _data}
+    return kinds[args.what](system, args, console)
 
 
 def _speed(system: System, args: argparse.Namespace, console: Console) -> dict[str, Any]:
@@ -76,6 +81,31 @@ def _speed(system: System, args: argparse.Namespace, console: Console) -> dict[s
     console.say(f"pixel stack    {found['stack_fps']:.0f} frames/s")
     console.say(f"ratio          {found['ratio']:.3f} ({found['ratio_blind']:.3f})")
     console.say(table([[k, f"{v:.1f}"] for k, v in found["microseconds"].items()], ["part", "us a frame, median"], {1}))
+    return found
+
+
+def _data(system: System, args: argparse.Namespace, console: Console) -> dict[str, Any]:
+    from triune.bench_data import measure, rows
+
+    system.check_teacher()
+    found = measure(system, args.data, console.log, range(args.rounds or 1))
+    console.say(table(rows(found), ["set", "frames", *found["tests"]], {1, 2, 3}))
+    for told in found["saved"]:
+        console.say(told["words"])
+    return found
+
+
+def _drift(args: argparse.Namespace, console: Console) -> dict[str, Any]:
+    from envs.spec import task_names
+    from triune.bench_drift import measure
+    from triune.system import load
+
+    systems = [load(task) for task in ([args.task] if args.task else task_names())]
+    found = measure(systems, lambda system: LOWEST.get(system.spec.env.id, 0.0), say=console.say)
+    console.say(f"false alarms {found['false_alarms']} in {found['plain_games']} games as in training")
+    console.say(f"failing eyes found {found['hurting_called_failing']} of {found['hurting']} looks that hurt")
+    console.say(f"called failing {found['harmless_called_failing']} of {found['harmless']} looks that do not")
+    console.say(f"cost {100 * found['cost']:.1f} % of a step")
     return found
 
 

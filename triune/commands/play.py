@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from triune.commands import common
 from triune.console import Console
+from triune.drift import warning
 from triune.errors import TriuneError
 from triune.recording import add_record, open_recorder, record_job
 
@@ -97,7 +98,14 @@ def _play(rollout: Rollout, args: argparse.Namespace, console: Console) -> Episo
         window = Window(rollout)
     limit = args.steps or rollout.protocol.max_frames // rollout.protocol.frameskip
 
+    told = "ok"
+
     def each(step: Step) -> None:
+        nonlocal told
+        if rollout.watch and rollout.watch.level != told:
+            told = rollout.watch.level
+            console.clear()
+            console.log(warning(rollout.watch.report(), rollout.system.name, args.shift))
         if step.index % 50 == 0:
             console.progress(step.index, limit, f"step {step.index}: {step.decision.reason}")
         if window:

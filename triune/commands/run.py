@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from triune.commands import common
 from triune.console import Console
+from triune.drift import warning
 from triune.errors import TriuneError
 
 if TYPE_CHECKING:
@@ -45,7 +46,8 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     console.log(f"{bot.task}, made for {bot.protocol.name}, on {args.source}{' (shadow)' if args.shadow else ''}")
     log = open(common.out_file(args.log), "w", encoding="utf-8") if args.log else None  # noqa: SIM115 - closed below
     try:
-        payload = _env(bot, args, log) if args.source == "env" else _frames(bot, args, log)
+        pilot = _Pilot(bot, log, console)
+        payload = _env(pilot, args) if args.source == "env" else _frames(pilot, args)
     finally:
         if log:
             log.close()
@@ -61,8 +63,9 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
 class _Pilot:
     """Steps a bundle and keeps count."""
 
-    def __init__(self, bot: Bundle, log: TextIO | None) -> None:
-        self.bot, self.log, self.state = bot, log, bot.start()
+    def __init__(self, bot: Bundle, log: TextIO | None, console: Console) -> None:
+        self.bot, self.log, self.state, self.console = bot, log, bot.start(), console
+        self.watch = bot.watch()
         self.times: list[float] = []
         self.reasons: Counter[str] = Counter()
         self.rules: Counter[str] = Counter()
@@ -75,6 +78,8 @@ class _Pilot:
         self.reasons[why.reason] += 1
         self.rules.update(why.overruled_by)
         self.faults += bool(why.fault)
+        if self.watch and self.watch.see(frame, why.scene.vector):
+            self.console.log(warning(self.watch.report(), self.bot.task, None))
         if self.log:
             line = {"step": len(self.times) - 1, "action": why.action, "proposed": why.proposed, "reason": why.reason}
             line |= {"overruled_by": list(why.overruled_by), "fault": why.fault}
@@ -86,13 +91,15 @@ class _Pilot:
         return {
             "steps": len(self.times), "ms_per_step": round(middle, 3), "reasons": dict(self.reasons.most_common()),
             "interventions": dict(self.rules.most_common()), "faults": self.faults,
+            "drift": self.watch.report() if self.watch else {},
         }  # fmt: skip
 
 
-def _env(bot: Bundle, args: argparse.Namespace, log: TextIO | None) -> dict[str, Any]:
+def _env(pilot: _Pilot, args: argparse.Namespace) -> dict[str, Any]:
     from envs.boundary import PixelEnv
 
-    pilot, fallback = _Pilot(bot, log), bot.actions.index(bot.spec.env.fallback)
+    bot = pilot.bot
+    fallback = bot.actions.index(bot.spec.env.fallback)
     with PixelEnv(bot.spec.env, bot.protocol) as env:
         frame = env.reset(args.seed)
         while not env.done and (args.steps is None or len(pilot.times) < args.steps):
@@ -102,13 +109,12 @@ def _env(bot: Bundle, args: argparse.Namespace, log: TextIO | None) -> dict[str,
     return {"score": sheet.score, "finished": sheet.finished, "frames": sheet.frames, **pilot.summary()}
 
 
-def _frames(bot: Bundle, args: argparse.Namespace, log: TextIO | None) -> dict[str, Any]:
+def _frames(pilot: _Pilot, args: argparse.Namespace) -> dict[str, Any]:
     """Nobody executes the actions here: a video or a camera is watched, decisions are counted and logged."""
-    pilot = _Pilot(bot, log)
     for i, frame in enumerate(_capture(args.source)):
         if i == args.steps:
             break
-        pilot.decide(fitted(frame, bot.frame_shape, args.fit, args.source))
+        pilot.decide(fitted(frame, pilot.bot.frame_shape, args.fit, args.source))
     if not pilot.times:
         raise TriuneError(f"no frame could be read from {args.source}; is it a video that OpenCV decodes (mp4, avi)?")
     return pilot.summary()
