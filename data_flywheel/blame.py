@@ -25,6 +25,7 @@ STUCK_STEPS = 600  # decisions without a change of score or lives, at the end of
 GROUP = 8  # steps: points lost closer together are one failure
 ENOUGH = 0.5  # share of games that must go well before a swap counts as a cure
 LUCK = 0.75  # ... before the parts of the record itself count as sound
+CLEAR = 0.5  # by how much both swaps should better that share at once; else longer games are asked for
 GAIN = 0.3  # by how much both swaps must better that share for anybody to be blamed
 
 Outcomes = Mapping[str, Sequence[bool]]  # what was swapped -> did the game go well, luck by luck
@@ -81,9 +82,9 @@ def helped(outcomes: Outcomes, what: str) -> bool:
     return _share(outcomes, what) >= ENOUGH
 
 
-def lucky(outcomes: Outcomes) -> bool:
-    """Whether what failed gets through with other luck."""
-    return helped(outcomes, BOTH) and _share(outcomes, SAME) >= LUCK
+def unclear(outcomes: Outcomes) -> bool:
+    """Whether longer games must tell: what failed gets through with other luck, hardly less often than both swaps."""
+    return helped(outcomes, BOTH) and _share(outcomes, BOTH) - _share(outcomes, SAME) < CLEAR
 
 
 def judge(failure: Failure, outcomes: Outcomes, back: int) -> Verdict:
@@ -92,7 +93,7 @@ def judge(failure: Failure, outcomes: Outcomes, back: int) -> Verdict:
     cured = (same + both) / 2.0  # nearer to what both swaps reach than to how it was
     if both < ENOUGH:
         who, why = WORLD, "not even exact scenes with the reference policy got through"
-    elif lucky(outcomes):
+    elif same >= LUCK:
         who, why = WORLD, "the same eyes and policy get through with other luck"
     elif both - same < GAIN:
         who, why = WORLD, "exact scenes and the reference policy make no difference"

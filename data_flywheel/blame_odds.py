@@ -1,7 +1,7 @@
 """Whose failure it probably was, from signs alone: two logistic models, one for the eyes and one for the policy.
 
-Knows: the signs and their weights (`blame_odds.json`, fitted by `triune bench blame --fit` on planted faults of seeds
-0-399). Does not know: how signs are measured (data_flywheel.blame_signs), any game.
+Knows: the signs and their weights (`blame_odds.json`: set by hand from some twenty planted faults; `triune bench blame
+--fit` fits them on faults of seeds 0-399). Does not know: how signs are measured (data_flywheel.blame_signs), any game.
 
 A weight is the change in log-odds for one unit of a sign as `scaled` gives it; nothing else enters, so that a verdict
 can be checked by hand. Eyes and policy may both be at fault, or neither: then it was the world.

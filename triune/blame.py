@@ -26,8 +26,8 @@ from logic.tracker import Tracker
 from triune.system import System
 
 BACK = (60, 120, 200)  # decisions before the failure from which the game goes on; farther when nothing helps
-AFTER = 25  # decisions beyond the failure that must go well
-LONG = 300  # ... where nothing is lost with other luck: a fault of eyes or policy comes back, bad luck does not
+AFTER = 60  # decisions beyond the failure that must go well
+LONG = 300  # ... where that does not tell: a fault of eyes or policy comes back, bad luck does not
 PROGRESS = 250  # decisions in which a game that was stuck must score
 LUCKS, MORE = 3, 5  # games for each swap; more where they do not agree
 MEMORY = 1000  # decisions from which a policy's memory is built up again
@@ -77,7 +77,7 @@ class Swap:
         for first in firsts:
             self._after = AFTER
             outcomes = self._outcomes(episode, failure, first)
-            if blame.lucky(outcomes):
+            if blame.unclear(outcomes):
                 self._after = LONG
                 outcomes = self._outcomes(episode, failure, first)
             found = blame.judge(failure, outcomes, failure.step - first)
