@@ -22,7 +22,7 @@ def row(seed: int, truth: str, who: str, task: str = "pong", **signs: float) -> 
 def test_the_report_counts_what_was_planted_against_what_was_said() -> None:
     rows = [
         row(400, EYES, EYES, apart=1.0, gap=8.0), row(401, REFLEXES, BOTH, odd=0.5, miss=20.0, strayed=1.0),
-        row(402, EYES, EYES), row(403, WORLD, WORLD, "breakout"),
+        row(402, EYES, EYES, unanswered=10.0), row(403, WORLD, WORLD, "breakout", unanswered=10.0),
     ]  # fmt: skip
     found = bench_blame.report(rows)
     told, guessed = found["with_teacher"], found["without_teacher"]
