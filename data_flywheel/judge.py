@@ -24,7 +24,8 @@ from perception.scene import SLOT, SceneSchema
 NEAR = 2.0  # px
 STILL = 8  # frames at one place
 GOOD = 0.995  # score from which nothing needs to be learned
-GAIN = 0.01  # by which new eyes must be better
+GAIN = 0.2  # share of what is wrong that new eyes must see right
+SLACK = 0.01  # by which they may be worse where they lead by themselves
 OLD_LOSS = 0.01  # share of the old look's frames that may newly be wrong
 FORGETS = "the old look suffers"
 FALL = 0.02
@@ -150,9 +151,9 @@ def _decide(old: Sight, new: Sight, played: tuple[Sight, Sight] | None, figures:
     lost = (frozen["newly_wrong"] - frozen["newly_right"]) / max(1, frozen["frames"])
     if lost > OLD_LOSS and frozen["p"] < CHANCE:
         return False, f"{FORGETS}: {frozen['newly_wrong']} of {frozen['frames']} frozen frames newly wrong"
-    if new.score < old.score + GAIN:
+    if 1.0 - new.score > (1.0 - GAIN) * (1.0 - old.score):
         return False, f"not better on unseen play: {old.score:.3f} -> {new.score:.3f}"
-    if played and played[1].score + GAIN < played[0].score:
+    if played and played[1].score + SLACK < played[0].score:
         return False, f"worse where it leads by itself: {played[0].score:.3f} -> {played[1].score:.3f}"
     return True, f"better on unseen play: {old.score:.3f} -> {new.score:.3f}"
 

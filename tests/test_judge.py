@@ -73,7 +73,8 @@ def some(n: int) -> np.ndarray:
 
 def test_better_eyes_are_promoted_and_no_better_ones_are_not() -> None:
     assert judge.judge(of(0.2), of(0.9), (of(0.3), of(0.95)), NONE, NONE).promote
-    kept = judge.judge(of(0.9), of(0.9), None, NONE, NONE)
+    assert judge.judge(of(0.99), of(0.996), None, NONE, NONE).promote, "more than a fifth of what was wrong"
+    kept = judge.judge(of(0.9), of(0.91), None, NONE, NONE)
     assert not kept.promote and "not better" in kept.reason and not kept.forgets
 
 

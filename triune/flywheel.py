@@ -137,6 +137,8 @@ class Wheel:
         told["sight"] = old.record()
         if taught.coverage < LEAST or not len(taught.rendered):
             reason = f"motion is sure of the things on {taught.coverage:.0%} of the frames, {LEAST:.0%} are needed"
+            if taught.coverage >= LEAST:
+                reason = "a thing was never seen whole and by itself, so it cannot be drawn"
             return told | {"outcome": LOST, "reason": reason}
         if old.score >= judging.GOOD:
             return told | {"outcome": DONE, "reason": f"the eyes agree with motion: {old.score:.3f}"}
