@@ -24,6 +24,7 @@ U8 = NDArray[np.uint8]
 
 CANDIDATES = 5  # of one thing in one frame
 NOISE_FLOOR = 0.6  # grey levels: paint without any noise still has codecs and rounding
+CONTRAST = 20.0  # a pixel's noise is at least what things differ by, divided by this
 LEAST = 3.0  # a candidate's mean difference, in units of the field's noise
 RIM = 3.0  # px: how far from where it begins to be cut off a thing is trusted
 BEND = 1.2  # px: how far three observations of free flight may deviate from a line
@@ -108,7 +109,9 @@ def field_of(frames: U8, most: int = 300) -> tuple[Floats, Floats]:
     field = np.median(pick, axis=0).astype(np.float32)
     away = np.abs(pick.astype(np.float32) - field).max(3)
     noise = 1.4826 * np.median(away, axis=0) + NOISE_FLOOR
-    return field, noise.astype(np.float32)
+    far = away[away > LEAST * noise]
+    strong = float(np.quantile(far, 0.9)) if len(far) else 0.0  # what things differ by; codecs' blocks differ by less
+    return field, np.maximum(noise, strong / CONTRAST).astype(np.float32)
 
 
 def difference(frame: U8, field: Floats, noise: Floats) -> Floats:
