@@ -27,6 +27,7 @@ NOISE_FLOOR = 0.6  # grey levels: paint without any noise still has codecs and r
 CONTRAST = 20.0  # a pixel's noise is at least what things differ by, divided by this
 LEAST = 3.0  # a candidate's mean difference, in units of the field's noise
 RIM = 3.0  # px: how far from where it begins to be cut off a thing is trusted
+GAP = 4  # frames: how long a flight that motion lost beside a larger thing is known from both ends
 BEND = 1.2  # px: how far three observations of free flight may deviate from a line
 
 
@@ -94,7 +95,7 @@ def label(frames: U8, episodes: NDArray[np.int64], schema: SceneSchema, known: S
         change = [difference(frames[i], field, noise) for i in rows]
         for k in sorted(range(len(known)), key=lambda k: -known[k].size[0] * known[k].size[1]):
             start = slots(schema)[k][1]
-            track, sure = follow(change, known[k], hidden)
+            track, sure = filled(*follow(change, known[k], hidden), known[k])
             scenes[rows, start : start + SLOT] = track
             trust[rows, k] = sure
             for c, box in zip(change, track, strict=True):  # what a large thing explains is no small one
@@ -145,6 +146,31 @@ def follow(change: Sequence[Floats], prior: Prior, hidden: NDArray[np.bool_]) ->
             x, y, w, h = _refined(c, spots[t][at], prior)
             track[t] = (1, x, y, w, h, 0, 0, 1)
     return track, _trusted(track, prior)
+
+
+def filled(track: Floats, sure: NDArray[np.bool_], prior: Prior) -> tuple[Floats, NDArray[np.bool_]]:
+    """Short gaps in a flight, by physics: what was there and will be there is there now.
+
+    The flights before and after the gap are led on to each other. Where they agree the thing flew through; else it
+    bounced where they come nearest, and that frame stays unknown. Frames where things touch are learned this way.
+    """
+    if prior.fixed != (None, None):
+        return track, sure
+    track, known, rows = track.copy(), sure.copy(), np.flatnonzero(sure)
+    for a, b in zip(rows[:-1], rows[1:], strict=True):
+        n = b - a - 1
+        if not 0 < n <= GAP or a < 1 or b + 1 >= len(track) or not (sure[a - 1] and sure[b + 1]):
+            continue
+        k = np.arange(1, n + 1)[:, None]
+        on = track[a, 1:3] + k * (track[a, 1:3] - track[a - 1, 1:3])
+        back = track[b, 1:3] - (n + 1 - k) * (track[b + 1, 1:3] - track[b, 1:3])
+        apart = np.abs(on - back).max(1)
+        turn = n if apart.max() <= 2.0 else int(apart.argmin())
+        for i in range(n):
+            if i != turn:
+                x, y = (on[i] + back[i]) / 2 if turn == n else on[i] if i < turn else back[i]
+                track[a + 1 + i], known[a + 1 + i] = (1, x, y, *prior.size, 0, 0, 1), True
+    return track, known
 
 
 def _candidates(change: Floats, prior: Prior, hidden: NDArray[np.bool_]) -> Floats:

@@ -73,3 +73,36 @@ def test_a_rendered_scene_is_the_frame_the_game_would_have_shown(name: str) -> N
     assert (made[45:49, 50:52] == true[45:49, 50:52]).all() and (made[70:74, 25:41] == true[70:74, 25:41]).all()
     scene[SCHEMA.slot("ball", 0).start] = 0
     assert (render.render(known, scene, SCHEMA, np.random.default_rng(0))[45:49, 50:52] != made[45:49, 50:52]).any()
+
+
+def _flight(points: list[tuple[float, float] | None]) -> tuple[np.ndarray, np.ndarray]:
+    track, sure = np.zeros((len(points), 8), np.float32), np.array([p is not None for p in points])
+    for row, p in zip(track, points, strict=True):
+        if p is not None:
+            row[:5] = (1, *p, 2, 4)
+    return track, sure
+
+
+BALL = motion.priors(OLD.scenes, OLD.episodes, SCHEMA, SHAPE)[0]
+
+
+def test_a_flight_that_was_lost_for_a_moment_is_known_from_both_ends() -> None:
+    points = [(10.0 + 3 * i, 20.0 + 4 * i) for i in range(9)]
+    gone = [p if i not in (3, 4, 5) else None for i, p in enumerate(points)]
+    track, sure = motion.filled(*_flight(gone), BALL)
+    assert sure.all() and np.allclose(track[:, 1:3], points, atol=0.01)
+
+
+def test_where_it_bounced_stays_unknown_and_the_rest_is_known() -> None:
+    points = [(10.0 + 3 * i, 20.0 + 4 * min(i, 8 - i)) for i in range(9)]  # turns at i = 4
+    gone = [p if i not in (3, 4, 5) else None for i, p in enumerate(points)]
+    track, sure = motion.filled(*_flight(gone), BALL)
+    assert sure.tolist() == [True] * 4 + [False] + [True] * 4
+    assert np.allclose(track[sure, 1:3], np.array(points)[sure], atol=0.01)
+
+
+def test_long_gaps_and_things_on_rails_are_left_alone() -> None:
+    gone = [(10.0 + 3 * i, 20.0) if i not in range(3, 9) else None for i in range(12)]
+    assert motion.filled(*_flight(gone), BALL)[1].sum() == 6
+    bat = motion.priors(OLD.scenes, OLD.episodes, SCHEMA, SHAPE)[1]
+    assert motion.filled(*_flight(gone[:5] + gone[9:]), bat)[1].sum() == 6

@@ -101,7 +101,8 @@ class Wheel:
             rounds.append(self._round(number))
             self.say(f"round {number}: {rounds[-1]['outcome']}; {rounds[-1]['reason']}")
             promoted = any(r["outcome"] == PROMOTED for r in rounds)
-            if rounds[-1]["outcome"] in (DONE, LOST) or (promoted and rounds[-1]["outcome"] == KEPT):
+            spent = promoted and rounds[-1]["outcome"] == KEPT and not rounds[-1]["reason"].startswith(judging.FORGETS)
+            if rounds[-1]["outcome"] in (DONE, LOST) or spent:
                 break
         outcome = PROMOTED if promoted else rounds[-1]["outcome"]
         told = {"outcome": outcome, "rounds": rounds, "eyes": str(self.eyes), "request": asdict(self.request)}
@@ -203,7 +204,7 @@ class Wheel:
         from perception.adapt import GENTLE, Part, Schedule, adapt
 
         parts = [
-            Part(taught.new, SHARES["new"], GENTLE),
+            Part(taught.new, SHARES["new"], GENTLE, rare=True),
             Part(self.memory, SHARES["memory"], rare=True),
             Part(taught.rendered, SHARES["rendered"], GENTLE),
         ]
