@@ -24,7 +24,7 @@ U8 = NDArray[np.uint8]
 
 CANDIDATES = 5  # of one thing in one frame
 NOISE_FLOOR = 0.6  # grey levels: paint without any noise still has codecs and rounding
-CONTRAST = 20.0  # a pixel's noise is at least what things differ by, divided by this
+CONTRAST = 40.0  # a pixel's noise is at least what things differ by, divided by this
 LEAST = 3.0  # a candidate's mean difference, in units of the field's noise
 RIM = 3.0  # px: how far from where it begins to be cut off a thing is trusted
 GAP = 4  # frames: how long a flight that motion lost beside a larger thing is known from both ends
