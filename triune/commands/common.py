@@ -66,8 +66,8 @@ def load_system(args: argparse.Namespace) -> System:
 
 def check_conditions(args: argparse.Namespace) -> None:
     """Refuse unknown protocols, shifts and eyes before anything is started."""
-    from envs.protocol import PROTOCOLS
     from envs.looks import MOVING, STATIC, is_look
+    from envs.protocol import PROTOCOLS
     from envs.shifts import SHIFTS
     from triune.system import check_eyes
 
