@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 from triune.commands import common
 from triune.console import Console
-from triune.drift import warning
 from triune.errors import UsageError
 from triune.recording import add_record, record_job
 
@@ -119,6 +118,8 @@ def show(result: Result, console: Console) -> None:
     console.say(f"frames     {result.frames}   {result.frames_per_second or 0:.0f} a second, {result.workers} workers")
     rules = ", ".join(f"{name} {n}" for name, n in result.interventions.items()) or "none"
     console.say(f"overruled  {rules}   faults {result.faults}   deadline misses {result.deadline_misses}")
+    from triune.drift import warning
+
     if line := warning(result.drift, result.task, result.shift):
         console.say(line)
     if result.unfinished:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from triune.commands import common
 from triune.console import Console
-from triune.drift import warning
 from triune.errors import TriuneError
 from triune.recording import add_record, open_recorder, record_job
 
@@ -105,6 +104,8 @@ def _play(rollout: Rollout, args: argparse.Namespace, console: Console) -> Episo
         if rollout.watch and rollout.watch.level != told:
             told = rollout.watch.level
             console.clear()
+            from triune.drift import warning
+
             console.log(warning(rollout.watch.report(), rollout.system.name, args.shift))
         if step.index % 50 == 0:
             console.progress(step.index, limit, f"step {step.index}: {step.decision.reason}")

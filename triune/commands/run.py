@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from triune.commands import common
 from triune.console import Console
-from triune.drift import warning
 from triune.errors import TriuneError
 
 if TYPE_CHECKING:
@@ -79,6 +78,8 @@ class _Pilot:
         self.rules.update(why.overruled_by)
         self.faults += bool(why.fault)
         if self.watch and self.watch.see(frame, why.scene.vector):
+            from triune.drift import warning
+
             self.console.log(warning(self.watch.report(), self.bot.task, None))
         if self.log:
             line = {"step": len(self.times) - 1, "action": why.action, "proposed": why.proposed, "reason": why.reason}
