@@ -117,7 +117,7 @@ def summary(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     def means(chosen: Sequence[dict[str, Any]]) -> dict[str, Any]:
         lost = [r for r in chosen if r["before"] <= LOST]
         return {
-            "looks": len(chosen), "shifted": len(lost),
+            "n": len(chosen), "shifted": len(lost),
             "shifted_fraction": _mean([r["before"] for r in lost]),
             "recovered_fraction": _mean([r["after"] for r in lost]),
             "old_look_after": _mean([r["old_look_after"] for r in chosen]),

@@ -215,7 +215,7 @@ def _looks(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     heads = ["look", "before", "after", "old look after", "colour rules", "outcome", "rounds", "seconds"]
     console.say(table([_look_row(name, row) for name, row in found.items()], heads, {1, 2, 3, 4, 6, 7}))
     for which, means in (("named", told), ("random", told["random"])):
-        console.say(f"{which}: {means['shifted']} of {means['looks']} looks cost half of the score: "
+        console.say(f"{which}: {means['shifted']} of {means['n']} looks cost half of the score: "
                     f"{means['shifted_fraction']} before, {means['recovered_fraction']} after")  # fmt: skip
     return {"seeds": list(seeds), "looks": found, **told}
 
