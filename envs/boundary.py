@@ -58,7 +58,7 @@ class PixelEnv:
     The frame is a read-only uint8[H, W, 3] view that the next call overwrites: copy it to keep it.
     """
 
-    module = "envs.emulator"  # what runs behind the wall
+    _module = "envs.emulator"  # what runs behind the wall
 
     def __init__(
         self,
@@ -92,7 +92,7 @@ class PixelEnv:
     def _start(self, job: dict[str, object]) -> None:
         path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
         self._process = subprocess.Popen(
-            [sys.executable, "-m", self.module, json.dumps(job)],
+            [sys.executable, "-m", self._module, json.dumps(job)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             bufsize=0,

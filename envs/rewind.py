@@ -53,7 +53,7 @@ class Rewinding(Emulator):
 class RewindEnv(PixelEnv):
     """A PixelEnv with `mark()` and `back(luck)`; `observed` holds the observer's vector as always."""
 
-    module = "envs.rewind"
+    _module = "envs.rewind"
 
     def __init__(self, env: EnvSpec, protocol: Protocol, shift: str | None, observer: Observer) -> None:
         super().__init__(env, protocol, shift, observer)
