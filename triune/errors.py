@@ -17,7 +17,7 @@ _EXPECTED = {
 }  # fmt: skip
 _EXTRAS = {
     "torch": "train", "onnx": "export", "onnxscript": "train", "openai": "supervisor", "pydantic": "supervisor",
-    "mujoco": "mujoco", "minari": "export", "h5py": "export", "PIL": "export", "pyarrow": "export",
+    "mujoco": "mujoco", "minari": "datasets", "h5py": "datasets", "PIL": "datasets", "pyarrow": "datasets",
 }  # fmt: skip
 _CORE = {"numpy", "onnxruntime", "gymnasium", "ale_py", "cv2"}
 
