@@ -145,9 +145,11 @@ class Wheel:
             return told | {"outcome": DONE, "reason": f"the eyes agree with motion: {old.score:.3f}"}
         candidate, tried = folder / "candidate.onnx", list[str]()
         self._learn(candidate, taught, number)
-        for before_, after in zip((1.0, *BLENDS), BLENDS, strict=False):
-            if after < before_:
-                self._blend(candidate, after / before_, taught)
+        kept = 1.0  # of the way from the old weights
+        for share in BLENDS:
+            if share < kept:
+                self._blend(candidate, share / kept, taught)
+                kept = share
             verdict = self._judged(candidate, played, taught, old, number)
             tried.append(verdict.reason)
             if not verdict.forgets:
