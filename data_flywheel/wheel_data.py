@@ -18,6 +18,7 @@ from data_flywheel import motion, render
 from data_flywheel.capture import Capture
 from data_flywheel.container import array_digest
 from data_flywheel.frozen import FrozenSet
+from data_flywheel.judge import coverage
 from data_flywheel.motion import Floats, Motion, Prior
 from perception.batches import draw_weights
 from perception.data import Samples
@@ -87,14 +88,12 @@ def lesson(
     )
     cells, _, _ = render.cells_of(play.frames, play.episodes, schema)
     rows = np.flatnonzero(learn & found.trust.all(1))
-    flying = [k for k, p in enumerate(known) if p.fixed == (None, None)]
-    covered = min((float(found.trust[:, k].mean()) for k in flying), default=1.0)
     new = Samples(
         play.frames[rows], None, _whole(found.scenes[rows], cells[rows], schema), play.episodes[rows],
         np.zeros(len(rows), np.uint8), "motion",
     )  # fmt: skip
     rendered = without(drawn(paint, memory, schema, RENDERED, seed), frozen)
-    return Lesson(found, cells, held, covered, without(new, frozen), rendered)
+    return Lesson(found, cells, held, coverage(found, known), without(new, frozen), rendered)
 
 
 def _whole(scenes: Floats, cells: Floats, schema: SceneSchema) -> Floats:

@@ -27,12 +27,12 @@ Say = Callable[[str], None]
 
 
 def measure(
-    systems: Sequence[System], lowest: Callable[[System], float], plain: Iterable[int] = PLAIN,
+    systems: Sequence[System], plain: Iterable[int] = PLAIN,
     looked: Sequence[int] = LOOKED, looks: Sequence[str] = (*STATIC, *MOVING), steps: int = STEPS, say: Say = print,
 ) -> dict[str, Any]:  # fmt: skip
     """Per task: games as in training (level of each), looks (share of the score kept, alarms), cost. TriuneError
-    without ranges. `lowest`: the score of doing nothing."""
-    tasks = {system.name: _task(system, lowest(system), list(plain), looked, looks, steps, say) for system in systems}
+    without ranges."""
+    tasks = {system.name: _task(system, system.lowest, list(plain), looked, looks, steps, say) for system in systems}
     every = [row for task in tasks.values() for row in task["looks"].values()]
     hurting = [row for row in every if row["effect"] == "hurts"]
     games = [game for task in tasks.values() for game in task["plain"]]

@@ -25,7 +25,6 @@ from triune.system import load
 if TYPE_CHECKING:
     from triune.system import System
 
-LOWEST = {"ALE/Pong-v5": -21.0}  # the score of doing nothing, where it is not 0
 LIMIT = 9000  # decisions; a perfect game of Breakout takes about 7500
 SHORT = 3000  # decisions after which a game that has nearly nothing is not played further
 NOTHING = 0.05  # share of the unshifted score that is nearly nothing
@@ -58,7 +57,6 @@ class Bench:
     def __init__(self, task: str, plan: Plan, home: Path | None = None, say: Say = print) -> None:
         self.system, self.plan, self.say = load(task), plan, say
         self.home = (home or HOME / "bench" / "shift") / self.system.name
-        self.lowest = LOWEST.get(self.system.spec.env.id, 0.0)
         self.plain = self._kept("none", lambda: {"mean": self._score(self.system, None)})["mean"]
 
     def measure(self, looks: Sequence[str]) -> Iterator[dict[str, Any]]:
@@ -101,9 +99,9 @@ class Bench:
     def _share(self, system: System, shift: str | None, eyes: str = "cnn") -> float:
         """Of the unshifted score, over the score of doing nothing."""
         score = self._score(system, shift, eyes, SHORT)
-        if (score - self.lowest) > NOTHING * (self.plain - self.lowest):
+        if (score - self.system.lowest) > NOTHING * (self.plain - self.system.lowest):
             score = self._score(system, shift, eyes)
-        return round((score - self.lowest) / (self.plain - self.lowest), 4)
+        return round((score - self.system.lowest) / (self.plain - self.system.lowest), 4)
 
     def _score(self, system: System, shift: str | None, eyes: str = "cnn", most: int | None = None) -> float:
         limit = min(most or self.plan.limit, self.plan.limit)

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from triune.rollout import Step
 
 EYES = ("cnn", "teacher", "colour")
+LOWEST = {"ALE/Pong-v5": -21.0}  # the score of doing nothing, where it is not 0
 
 
 class System:
@@ -49,6 +50,11 @@ class System:
     def texts(self) -> Texts:
         """Policy and safety text; TriuneError when missing."""
         return read_texts(self.spec, self.policy_path)
+
+    @property
+    def lowest(self) -> float:
+        """The score of doing nothing."""
+        return LOWEST.get(self.spec.env.id, 0.0)
 
     @property
     def eyes_path(self) -> Path:

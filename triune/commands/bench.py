@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from triune.system import System
 
 KINDS = ("speed", "shift", "perception", "language", "gate", "record", "blame", "data", "drift")
-LOWEST = {"ALE/Pong-v5": -21.0}  # the score of doing nothing, where it is not 0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -101,7 +100,7 @@ def _drift(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     from triune.system import load
 
     systems = [load(task) for task in ([args.task] if args.task else task_names())]
-    found = measure(systems, lambda system: LOWEST.get(system.spec.env.id, 0.0), say=console.say)
+    found = measure(systems, say=console.say)
     console.say(f"false alarms {found['false_alarms']} in {found['plain_games']} games as in training")
     console.say(f"failing eyes found {found['hurting_called_failing']} of {found['hurting']} looks that hurt")
     console.say(f"called failing {found['harmless_called_failing']} of {found['harmless']} looks that do not")
@@ -242,7 +241,7 @@ def _shift(system: System, args: argparse.Namespace, console: Console) -> dict[s
         result = system.evaluate(args.protocol, seeds, shift, kind, workers, limit=args.steps)
         means[kind][shift or "none"] = float(result.mean or 0.0)
     console.clear()
-    worst = LOWEST.get(system.spec.env.id, 0.0)
+    worst = system.lowest
     kept = {kind: {s: _kept(m[s], m["none"], worst) for s in shifts} for kind, m in means.items()}
     rows = [
         [s, *(f"{means[k][s]:.1f}" + (f" ({kept[k][s]:.2f})" if s in kept[k] else "") for k in kinds)]
