@@ -13,9 +13,10 @@ from typing import Any
 
 import numpy as np
 
-EVERY = 8  # steps between two samples
-PICTURE_WINDOW, EYES_WINDOW = 8, 16  # samples in a running window
-CHECK = 2  # samples between two looks at the windows
+FORMAT = 2  # of the ranges: changes with every statistic
+EVERY = 8  # steps between two samples of what was seen
+LOOK = 32  # steps between two looks: the picture is sampled, the windows are compared with their ranges
+PICTURE_WINDOW, EYES_WINDOW = 2, 16  # samples in a running window
 PATIENCE = 2  # looks in a row that must find one out of range
 SLACK = 0.25  # of a range's width that is tolerated beyond its ends
 PAIR = 28  # px between two pairs of rows that are sampled
@@ -33,7 +34,8 @@ _PICTURE_FLOOR = (6.0, 6.0, 6.0, 6.0, 6.0, 6.0, 2.0, 2.0, 6.0, 0.1, 0.02)
 _THING = (("presence", 0.15), ("confidence", 0.15), ("misses", 2.0), ("speed", 0.5))
 _GRID = (("returns", 0.2),)
 _GREY = np.array([0.299, 0.587, 0.114], np.float32)
-_CODE = np.array([256, 16, 1])
+_CODE = np.array([256, 16, 1], np.float32)
+_TONES = 8
 
 Ranges = dict[str, Any]
 
@@ -51,44 +53,61 @@ def eyes_names(parts: dict[str, Any]) -> list[tuple[str, str, float]]:
     return things + [(name, stat, floor) for name, *_ in parts["grids"] for stat, floor in _GRID]
 
 
+def palette(seen: np.ndarray) -> np.ndarray:
+    """int[4096]: tone of a colour code (4 bits a channel, 0 to 7 from dark to light), 8 more for a colour not seen."""
+    codes = np.arange(4096)
+    channels = np.stack([codes >> 8, codes >> 4 & 15, codes & 15], 1) * 16 + 8
+    tones = (channels @ _GREY).astype(np.intp) * _TONES // 256
+    return np.asarray(tones + _TONES * ~seen)
+
+
 class Sampler:
-    """A frame and two Scene vectors in, one row of statistics out."""
+    """A frame in, a row of statistics out; two Scene vectors in, another row out. Buffers are used again and again:
+    in play, what counts is how little is allocated and how few calls there are."""
 
     def __init__(self, parts: dict[str, Any]) -> None:
         top, left, bottom, right = parts["crop"]
-        rows = np.arange(top, bottom - 1, PAIR)
-        self._rows = np.stack([rows, rows + 1], 1).ravel()
-        self._columns = slice(left, left + (right - left) // CELLS * CELLS)
+        width = (right - left) // CELLS * CELLS
+        self._columns = slice(left, left + width)
+        self._upper, self._lower = slice(top, bottom - 1, PAIR), slice(top + 1, bottom, PAIR)
+        rows = len(range(top, bottom - 1, PAIR))
+        self._pixels = np.empty((2, rows, width, 3), np.float32)
+        self._squares = np.empty((2 * rows * width, 3), np.float32)
+        self._grey = np.empty((2, rows, width), np.float32)
+        self._along, self._across = np.empty((2, rows, width - 1), np.float32), np.empty((rows, width), np.float32)
+        self._ones = np.ones(2 * rows * width, np.float32)
+        self._gather = np.kron(np.eye(width // CELLS), np.full((CELLS, 1), 1 / (2 * CELLS))).astype(np.float32)
         self._slots = [start for _, start in parts["things"]]
         self._grids = [slice(first, last) for _, first, last in parts["grids"]]
 
-    def patch(self, frame: np.ndarray) -> np.ndarray:
-        """uint8[R, W, 3]: pairs of rows of the frame, a copy."""
-        taken: np.ndarray = frame[self._rows, self._columns]
-        return taken
+    def pairs(self, frame: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Two views uint8[R, W, 3]: every PAIR-th row of the frame, and the rows below them."""
+        return frame[self._upper, self._columns], frame[self._lower, self._columns]
 
-    def coarse(self, patch: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """Channels [3, N]; grey [R, W]; cells [R/2, W/CELLS]; tones [8]; colour codes int[N/2], 4 bits a channel."""
-        channels = np.ascontiguousarray(patch.reshape(-1, 3).T).astype(np.float32)
-        grey = (_GREY @ channels).reshape(patch.shape[:2])
-        cells = (grey[::2] + grey[1::2]).reshape(len(grey) // 2, -1, CELLS).sum(2) / (2 * CELLS)
-        tones = np.bincount((grey.ravel() * (1 / 32)).astype(np.intp), minlength=8) / grey.size
-        high = patch[::2].reshape(-1, 3).astype(np.intp) >> 4  # one row of each pair
-        return channels, grey, cells, tones, high @ _CODE
+    def coarse(self, upper: np.ndarray, lower: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Cells, grey [R, W/CELLS], and colour codes int[N]. Leaves channels and grey in their buffers."""
+        self._pixels[0], self._pixels[1] = upper, lower
+        np.dot(self._pixels.reshape(-1, 3), _GREY, out=self._grey.reshape(-1))
+        cells = (self._grey[0] + self._grey[1]) @ self._gather
+        return cells, ((upper >> 4).reshape(-1, 3) @ _CODE).astype(np.intp)
 
-    def picture(self, patch: np.ndarray, known: dict[str, np.ndarray]) -> list[float]:
-        """Values of PICTURE. known: "cells", "tones" (means of training), "colours" bool[4096] (seen in training)."""
-        channels, grey, cells, tones, codes = self.coarse(patch)
-        n = grey.size
-        level = [float(c.sum()) / n for c in channels]
-        spread = [math.sqrt(max(0.0, float(c @ c) / n - mean * mean)) for c, mean in zip(channels, level, strict=True)]
-        along = float(np.abs(grey[:, 1:] - grey[:, :-1]).sum()) / n
-        across = 2 * float(np.abs(grey[::2] - grey[1::2]).sum()) / n
-        away = cells - known["cells"]
-        layout = math.sqrt(float((away * away).sum()) / away.size)
-        new = 1 - np.count_nonzero(known["colours"][codes]) / len(codes)
-        other = float(np.abs(tones - known["tones"]).sum())
-        return [*level, *spread, along, across, layout, other, new]
+    def picture(self, upper: np.ndarray, lower: np.ndarray, known: dict[str, np.ndarray]) -> list[float]:
+        """Values of PICTURE. known: "cells", "tones" (means of training), "palette" (of the colours of training)."""
+        cells, codes = self.coarse(upper, lower)
+        grey, channels, ones, n = self._grey, self._pixels.reshape(-1, 3), self._ones, self._ones.size
+        level = (ones @ channels / n).tolist()
+        squares = (ones @ np.multiply(channels, channels, self._squares)).tolist()
+        spread = [math.sqrt(max(0.0, q / n - mean * mean)) for q, mean in zip(squares, level, strict=True)]
+        np.abs(np.subtract(grey[:, :, 1:], grey[:, :, :-1], self._along), self._along)
+        np.abs(np.subtract(grey[0], grey[1], self._across), self._across)
+        along = float(self._along.ravel() @ ones[: self._along.size]) / n
+        across = float(self._across.ravel() @ ones[: self._across.size]) / self._across.size
+        away = (cells - known["cells"]).ravel()
+        counts = np.bincount(known["palette"][codes], minlength=2 * _TONES).tolist()
+        tones = zip(counts[:_TONES], counts[_TONES:], known["tones"], strict=True)
+        other = sum(abs((old + new) / len(codes) - usual) for old, new, usual in tones)
+        new = sum(counts[_TONES:]) / len(codes)
+        return [*level, *spread, along, across, math.sqrt(float(away @ away) / away.size), other, new]
 
     def eyes(self, before: np.ndarray, now: np.ndarray) -> list[float]:
         """Values of `eyes_names`; NaN where a thing was not seen. Vectors of two steps that follow each other."""
@@ -108,10 +127,13 @@ class Watch:
     """Looks at play beside the eyes. `see` every step; `level` and `words` say what is the matter."""
 
     def __init__(self, ranges: Ranges) -> None:
+        if ranges["format"] != FORMAT:
+            raise ValueError(f"ranges of format {ranges['format']}, not {FORMAT}")
         parts = ranges["scene"]
-        self._sampler, self._every = Sampler(parts), int(ranges["every"])
+        self._sampler = Sampler(parts)
         bits = np.unpackbits(np.frombuffer(bytes.fromhex(ranges["colours"]), np.uint8)).astype(bool)
-        self._known = {"cells": np.array(ranges["cells"]), "tones": np.array(ranges["tones"]), "colours": bits}
+        cells = np.array(ranges["cells"], np.float32)
+        self._known = {"cells": cells, "palette": palette(bits), "tones": ranges["tones"]}
         names = [("picture", name, floor) for name, floor in zip(PICTURE, _PICTURE_FLOOR, strict=True)]
         self._picture = _Limits(names, ranges["picture"], PICTURE_WINDOW)
         self._eyes = _Limits(eyes_names(parts), ranges["eyes"], EYES_WINDOW)
@@ -123,6 +145,7 @@ class Watch:
         self.since: dict[str, int] = {}  # level -> step of its alarm
         self.words: tuple[str, ...] = ()
         self._before: np.ndarray | None = None
+        self._seen: list[tuple[np.ndarray, np.ndarray]] = []
         self._picture.clear()
         self._eyes.clear()
 
@@ -134,13 +157,23 @@ class Watch:
     def see(self, frame: np.ndarray, vector: np.ndarray) -> bool:
         """One step: the frame and the tracked Scene vector of it. Whether an alarm was raised just now."""
         before, self._before = self._before, vector
-        step, self.steps = self.steps, self.steps + 1
-        if step % self._every or before is None:
+        step = self.steps
+        self.steps = step + 1
+        if step % EVERY or before is None:
             return False
-        self._picture.add(self._sampler.picture(self._sampler.patch(frame), self._known))
-        self._eyes.add(self._sampler.eyes(before, vector))
+        self._seen.append((before, vector))
+        if step % LOOK:
+            return False
+        for pair in self._seen:  # together: code that has not run for a while is slow the first time
+            self._eyes.add(self._sampler.eyes(*pair))
+        self._seen.clear()
+        self._picture.add(self._sampler.picture(*self._sampler.pairs(frame), self._known))
+        return self._look(step)
+
+    def _look(self, step: int) -> bool:
         raised = False
         for level, limits in ((CHANGED, self._picture), (FAILING, self._eyes)):
+            limits.look()
             if limits.out >= PATIENCE and level not in self.since:
                 self.since[level] = step
                 raised = True
@@ -166,31 +199,34 @@ class _Limits:
         self.clear()
 
     def clear(self) -> None:
-        self._rows = np.full((self.size, len(self.names)), np.nan)
+        self._rows = np.zeros((2, self.size, len(self.names)))  # values, and 1 where there is one
         self._count = self.out = 0
-        self.values = np.full(len(self.names), np.nan)
 
     def add(self, row: list[float]) -> None:
-        """One sample; `out` counts the looks in a row at which the window was out of range."""
-        self._rows[self._count % self.size] = row
+        """One sample; NaN where there is no value."""
+        at = self._count % self.size
+        self._rows[0, at] = [v if v == v else 0.0 for v in row]
+        self._rows[1, at] = [v == v for v in row]
         self._count += 1
-        if self._count < self.size or self._count % CHECK:
-            return
-        good = ~np.isnan(self._rows)
-        counts = good.sum(0)
-        self.values = np.where(counts > 0, np.where(good, self._rows, 0).sum(0) / np.maximum(counts, 1), np.nan)
-        self.out = self.out + 1 if self._outside().any() else 0
+
+    def look(self) -> None:
+        """Compare the window with its ranges; `out` counts the looks in a row at which it was out of range."""
+        if self._count >= self.size:
+            self.out = self.out + 1 if self._outside().any() else 0
 
     def _outside(self) -> np.ndarray:
-        beyond: np.ndarray = (self.values < self.low) | (self.values > self.high)
+        """Statistics whose mean is out of range; one without a value is not, nor one without a range."""
+        sums, counts = self._rows.sum(1)
+        beyond: np.ndarray = (sums < self.low * counts) | (sums > self.high * counts)
         return beyond
 
     def told(self) -> list[str]:
         """In words, what is out of range now."""
         found: list[str] = []
+        sums, counts = self._rows.sum(1)
         for i in np.flatnonzero(self._outside()):
             part, stat, _ = self.names[i]
-            text = _words(part, stat, float(self.usual[i]), float(self.values[i]))
+            text = _words(part, stat, float(self.usual[i]), float(sums[i] / counts[i]))
             if text not in found:
                 found.append(text)
         return found

@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from perception.drift import EVERY, EYES_WINDOW, PICTURE_WINDOW, Ranges, Sampler
+from perception.drift import EVERY, EYES_WINDOW, FORMAT, LOOK, PICTURE_WINDOW, Ranges, Sampler, palette
 from perception.errors import PerceptionError
 
-FILE, FORMAT = "ranges.json", 1
+FILE = "ranges.json"
 
 
 def window_means(rows: np.ndarray, size: int) -> np.ndarray:
@@ -44,27 +44,29 @@ class Gauge:
     def see(self, frame: np.ndarray, vector: np.ndarray) -> None:
         """One step."""
         if self._step % EVERY == 0 and self._before is not None:
-            patches, rows = self._episodes[-1]
-            patches.append(self.sampler.patch(frame))
+            pictures, rows = self._episodes[-1]
             rows.append(self.sampler.eyes(self._before, vector))
+            if self._step % LOOK == 0:
+                pictures.append(np.stack(self.sampler.pairs(frame)))
         self._before, self._step = vector, self._step + 1
 
     def ranges(self) -> Ranges:
         """JSON value; ValueError without one full window."""
-        episodes = [(np.stack(p), np.array(r)) for p, r in self._episodes if len(p) >= EYES_WINDOW]
+        episodes = [(np.stack(p), np.array(r)) for p, r in self._episodes if len(r) >= EYES_WINDOW]
         if not episodes:
             raise ValueError(f"play at least {EYES_WINDOW * EVERY + 1} steps of an episode")
-        coarse = [self.sampler.coarse(patch) for patches, _ in episodes for patch in patches]
+        coarse = [self.sampler.coarse(*pair) for pairs, _ in episodes for pair in pairs]
         colours = np.zeros(4096, bool)
-        for *_, codes in coarse:
+        for _, codes in coarse:
             colours[codes] = True
-        known = {"cells": np.mean([c[2] for c in coarse], 0), "tones": np.mean([c[3] for c in coarse], 0)}
-        known["colours"] = colours
-        pictures = [np.array([self.sampler.picture(patch, known) for patch in patches]) for patches, _ in episodes]
+        table = palette(colours)
+        tones = np.bincount(np.concatenate([table[codes] for _, codes in coarse]), minlength=8)
+        known = {"cells": np.mean([cells for cells, _ in coarse], 0), "tones": tones / tones.sum(), "palette": table}
+        pictures = [np.array([self.sampler.picture(*pair, known) for pair in pairs]) for pairs, _ in episodes]
         eyes = [rows for _, rows in episodes]
         return {
-            "scene": self.parts, "samples": len(coarse), "every": EVERY,
-            "cells": np.round(known["cells"], 2).tolist(), "tones": np.round(known["tones"], 4).tolist(),
+            "format": FORMAT, "scene": self.parts, "samples": sum(map(len, eyes)),
+            "cells": np.round(known["cells"].astype(float), 2).tolist(), "tones": np.round(known["tones"], 4).tolist(),
             "colours": np.packbits(colours).tobytes().hex(),
             "picture": _ends(pictures, PICTURE_WINDOW), "eyes": _ends(eyes, EYES_WINDOW),
         }  # fmt: skip
@@ -83,7 +85,7 @@ def _ends(episodes: list[np.ndarray], size: int) -> list[list[float] | None]:
 
 def save(ranges: Ranges, path: str | Path, weights: str, play: dict[str, Any]) -> None:
     """Write ranges. weights: sha256 of the eyes they were measured with; play: what was played, JSON values."""
-    record = {"format": FORMAT, "weights": weights, "play": play, **ranges}
+    record = {"weights": weights, "play": play, **ranges}
     lines = ",\n".join(f"{json.dumps(key)}: {json.dumps(value)}" for key, value in record.items())
     Path(path).write_text("{\n" + lines + "\n}\n", encoding="utf-8")
 

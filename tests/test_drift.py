@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,10 +14,10 @@ from drift_kit import SCHEMA, STEPS, play, ranges, watched
 
 from perception.drift import (
     CHANGED,
-    CHECK,
     EVERY,
     EYES_WINDOW,
     FAILING,
+    LOOK,
     OK,
     PATIENCE,
     PICTURE_WINDOW,
@@ -38,7 +39,7 @@ def test_play_as_in_training_is_silent() -> None:
 def test_a_darker_picture_has_changed_and_the_eyes_are_not_blamed() -> None:
     watch = watched(play(dark=0.6))
     assert watch.level == CHANGED
-    assert watch.since[CHANGED] <= (PICTURE_WINDOW + CHECK * PATIENCE) * EVERY
+    assert watch.since[CHANGED] <= (PICTURE_WINDOW + PATIENCE) * LOOK
     assert any(w.startswith("the picture's red fell from") for w in watch.words)
     assert any("colours that training never showed" in w for w in watch.words)
 
@@ -46,7 +47,7 @@ def test_a_darker_picture_has_changed_and_the_eyes_are_not_blamed() -> None:
 def test_doubt_is_failing_and_told_in_words() -> None:
     watch = watched(play(sure=0.41))
     assert watch.level == FAILING and CHANGED not in watch.since
-    assert watch.since[FAILING] <= (EYES_WINDOW + CHECK * PATIENCE) * EVERY
+    assert watch.since[FAILING] <= EYES_WINDOW * EVERY + PATIENCE * LOOK
     assert watch.words[0].startswith("the ball's confidence fell from 0.98 to 0.4")
 
 
@@ -106,6 +107,26 @@ def test_see_tells_when_an_alarm_is_raised() -> None:
     watch = Watch(ranges())
     raised = [i for i, (frame, vector) in enumerate(play(dark=0.6, sure=0.4)) if watch.see(frame, vector)]
     assert raised == sorted(watch.since.values()) and len(raised) == 2
+
+
+def test_most_steps_look_at_nothing() -> None:
+    class Counted(np.ndarray):
+        reads = 0
+
+        def __getitem__(self, key: Any) -> Any:
+            Counted.reads += 1
+            return super().__getitem__(key)
+
+    watch = Watch(ranges())
+    for frame, vector in play(steps=LOOK + 1):
+        assert Counted.reads == 0
+        watch.see(frame.view(Counted), vector.view(Counted))
+    assert Counted.reads > 0
+
+
+def test_ranges_of_other_statistics_are_refused() -> None:
+    with pytest.raises(ValueError, match="format 1, not 2"):
+        Watch({**ranges(), "format": 1})
 
 
 def test_a_thing_that_training_never_saw_has_no_range() -> None:

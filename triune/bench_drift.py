@@ -7,13 +7,15 @@ either.
 
 from __future__ import annotations
 
+import itertools
 import time
-from collections.abc import Callable, Iterable, Sequence
-from statistics import median
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from envs.looks import MOVING, STATIC
-from perception.drift import EVERY, FAILING, OK, Watch
+from perception.drift import FAILING, LOOK, OK, Watch
+from triune.bench_record import middle
+from triune.bench_speed import one_core
 from triune.drift import watch_for
 from triune.errors import TriuneError
 from triune.rollout import Rollout
@@ -23,6 +25,7 @@ HURT, HARMLESS = 0.5, 0.9
 PLAIN = tuple(range(20, 40))  # training seeds, none of those that the ranges were measured on
 LOOKED = (20,)
 STEPS = 1000  # of a game
+TURNS, TURN, FIRST_SEED = 400, LOOK, 600  # of the cost: turns a side, steps a turn, first training seed
 Say = Callable[[str], None]
 
 
@@ -30,8 +33,8 @@ def measure(
     systems: Sequence[System], plain: Iterable[int] = PLAIN,
     looked: Sequence[int] = LOOKED, looks: Sequence[str] = (*STATIC, *MOVING), steps: int = STEPS, say: Say = print,
 ) -> dict[str, Any]:  # fmt: skip
-    """Per task: games as in training (level of each), looks (share of the score kept, alarms), cost. TriuneError
-    without ranges."""
+    """Per task: games as in training (level of each), looks (share of the score kept, alarms), cost (share of a
+    step) and its 95 % interval. TriuneError without ranges."""
     tasks = {system.name: _task(system, system.lowest, list(plain), looked, looks, steps, say) for system in systems}
     every = [row for task in tasks.values() for row in task["looks"].values()]
     hurting = [row for row in every if row["effect"] == "hurts"]
@@ -63,8 +66,35 @@ def _task(
         found[look] = row = _row(seen, base, lowest)
         told = f"kept {row['kept']:5.2f}  {row['effect']:<9} {row['level']:<8} {row['since']}"
         say(f"  {look:<12} {told} {'; '.join(row['words'][:2])}")
-    cost = median(g["watch_us"] for g in games) / EVERY / median(g["step_us"] for g in games)
-    return {"plain": games, "usual": usual, "looks": found, "cost": round(cost, 4)}
+    share, *interval = cost(system, watch)
+    say(f"  cost {100 * share:.1f} % of a step ({100 * interval[0]:.1f} to {100 * interval[1]:.1f} %)")
+    return {"plain": games, "usual": usual, "looks": found, "cost": share, "interval": interval}
+
+
+def cost(system: System, watch: Watch, turns: int = TURNS) -> list[float]:
+    """Share of a step that the watch takes, and its 95 % interval: the same games with and without it, in turns, each
+    compared with the one beside it."""
+    times: tuple[list[float], list[float]] = ([], [])
+    with one_core(), Rollout(system) as one, Rollout(system) as other:
+        sides = _steps(one, watch), _steps(other, None)
+        for i in range(-1, turns):  # the first turn is to warm up
+            for k in (i % 2, 1 - i % 2):
+                began = time.perf_counter()
+                for _ in itertools.islice(sides[k], TURN):
+                    pass
+                times[k].append(time.perf_counter() - began)
+    return [round(1 - 1 / ratio, 4) for ratio in middle(times[0][1:], times[1][1:])]
+
+
+def _steps(rollout: Rollout, watch: Watch | None) -> Iterator[None]:
+    """Game after game, a step at a time."""
+    for seed in itertools.count(FIRST_SEED):
+        if watch:
+            watch.start()
+        for step in itertools.islice(rollout.episode(seed), STEPS):
+            if watch:
+                watch.see(step.frame, step.scene.vector)
+            yield
 
 
 def _row(games: list[dict[str, Any]], base: float, lowest: float) -> dict[str, Any]:
@@ -78,17 +108,8 @@ def _row(games: list[dict[str, Any]], base: float, lowest: float) -> dict[str, A
 
 
 def _play(rollout: Rollout, watch: Watch, seed: int, limit: int) -> dict[str, Any]:
-    """One game. Times are medians: of a step without the watch, and of the watch on a step that it samples."""
+    """One game."""
     watch.start()
-    steps, samples, done = [], [], time.perf_counter()
-    for step in rollout.episode(seed):
-        if step.index == limit:
-            break
-        before = time.perf_counter()
-        steps.append(before - done)
+    for step in itertools.islice(rollout.episode(seed), limit):
         watch.see(step.frame, step.scene.vector)
-        done = time.perf_counter()
-        if step.index % EVERY == 0:
-            samples.append(done - before)
-    timing = {"watch_us": round(1e6 * median(samples), 1), "step_us": round(1e6 * median(steps), 1)}
-    return {"seed": seed, "score": rollout.sheet().score, **watch.report(), **timing}
+    return {"seed": seed, "score": rollout.sheet().score, **watch.report()}

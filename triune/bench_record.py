@@ -63,12 +63,17 @@ def recording_cost(
 
 def _cost(turns: list[float], beside: list[float], games: _Games, plain: float) -> dict[str, Any]:
     """Median and its 95 % interval of what recording takes beside playing; microseconds a step of both together."""
+    ratios = middle(turns, beside)
+    after = games.after / max(1, games.written) / plain
+    shares = [round(1 - 1 / (ratio + after), 4) for ratio in ratios]
+    return {"us": round(1e6 * plain * (ratios[0] + after), 1), "cost": shares[0], "interval": shares[1:]}
+
+
+def middle(turns: list[float], beside: list[float]) -> tuple[float, float, float]:
+    """Of the ratios of turns that stand beside each other: median, and the ends of its 95 % interval."""
     ratios = sorted(one / other for one, other in zip(turns, beside, strict=True))
     n, half = len(ratios), 0.98 * len(ratios) ** 0.5  # ranks either side of the median
-    low, high = ratios[max(0, int(n / 2 - half))], ratios[min(n - 1, int(n / 2 + half))]
-    after = games.after / max(1, games.written) / plain
-    shares = [round(1 - 1 / (ratio + after), 4) for ratio in (median(ratios), low, high)]
-    return {"us": round(1e6 * plain * (median(ratios) + after), 1), "cost": shares[0], "interval": shares[1:]}
+    return median(ratios), ratios[max(0, int(n / 2 - half))], ratios[min(n - 1, int(n / 2 + half))]
 
 
 class _Games:
