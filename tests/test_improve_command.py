@@ -12,6 +12,9 @@ from improve_kit import answer
 from test_arena import LAZY, LEFTWARD, REWRITTEN
 
 from supervisor.events import read
+from triune.drift import ranges_of
+from triune.improve_setup import copy_folder
+from triune.system import load
 
 WORDS = {k: v for k, v in json.loads(answer([])).items() if k != "edit"}
 FOLLOW = LAZY.replace(
@@ -136,3 +139,11 @@ def run_here(path: Path, *words: str) -> tuple[int, str]:
 def test_a_run_that_is_none_is_refused(tmp_path: Path) -> None:
     code, said = run_here(tmp_path, "--resume", "nowhere")
     assert code == 1 and "nowhere" in said
+
+
+def test_a_copy_has_the_ranges_and_whatever_else_a_task_is_read_from(tmp_path: Path) -> None:
+    system = load("breakout")
+    copy = copy_folder(system, tmp_path / "copy", history=False)
+    assert ranges_of(load(copy, trust=True)) == ranges_of(system) is not None
+    own = {path.name for path in system.folder.iterdir() if path.is_file()}
+    assert own - {path.name for path in copy.iterdir()} <= {"README.md", "scores.json", "trials.jsonl"}

@@ -27,7 +27,10 @@ OPTIONS = (
     "proposer", "protocol", "eyes", "model", "base_url", "set", "recording", "agent_command", "workspace", "agent_time",
     "keep_env", "record", "games", "floors", "trust", "require_isolation", "blame",
 )  # fmt: skip
-COPIED = ("system.toml", "policy.py", "safety.py", "teacher.py", "perception.onnx", "catalogue.json", "seeds.jsonl")
+COPIED = (
+    "system.toml", "policy.py", "safety.py", "teacher.py", "perception.onnx", "ranges.json", "catalogue.json",
+    "seeds.jsonl",
+)  # fmt: skip
 HISTORY = ("locks", "lineage", "trials.jsonl")
 
 
