@@ -7,6 +7,7 @@ kind, version, sha256 of every array, and the caller's fields.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import json
@@ -26,6 +27,15 @@ Arrays = dict[str, NDArray[Any]]
 # Everything numpy and zipfile were seen to raise on damaged bytes (RuntimeError: a flipped "encrypted" flag).
 _READ_ERRORS = (zipfile.BadZipFile, zlib.error, ValueError, KeyError, EOFError, OSError, RuntimeError, MemoryError)
 
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+class DiskFull(DataError, OSError):
+    """There was no room to write a file, which is as it was before; `errno` and `strerror` as of any OSError."""
+
+    def __str__(self) -> str:
+        return f"{self.filename}: {self.strerror}; not written: free some space, then run the same command again"
+
 
 def array_digest(array: NDArray[Any]) -> str:
     """sha256 hex over dtype, shape and bytes; the same for every memory layout and compression level."""
@@ -40,7 +50,10 @@ def canonical_json(value: Any) -> str:
 
 
 def atomic_write(path: Path, payload: bytes) -> None:
-    """Write `payload` so that `path` holds either its old content or all of the new one, even after a crash."""
+    """Write `payload` so that `path` holds either its old content or all of the new one, even after a crash.
+
+    DiskFull when there is no room; any other OSError as it comes.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}.part")
     try:
@@ -49,6 +62,10 @@ def atomic_write(path: Path, payload: bytes) -> None:
             handle.flush()
             os.fsync(handle.fileno())
         os.replace(partial, path)
+    except OSError as error:
+        if error.errno in _NO_ROOM:
+            raise DiskFull(error.errno, error.strerror, str(path)) from error
+        raise
     finally:
         partial.unlink(missing_ok=True)
     _sync_folder(path.parent)

@@ -70,10 +70,16 @@ class DatasetFrames:
         """The name of a shard's episode."""
         return f"{self.dataset.manifest.task}-seed{shard.seed}-shard{shard.number}"
 
-    def refs(self) -> Iterator[FrameRef]:
-        """Every frame; DataError names a damaged shard."""
+    def refs(self, problems: list[str] | None = None) -> Iterator[FrameRef]:
+        """Every frame; DataError names a damaged shard. With `problems` it is named there and left out instead."""
         for number in self.dataset.numbers():
-            shard: Shard = self._shard(number)
+            try:
+                shard: Shard = self._shard(number)
+            except DataError as error:
+                if problems is None:
+                    raise
+                problems.append(str(error))
+                continue
             for row in range(len(shard)):
                 yield FrameRef.of(shard.frames.rgb(row), self.episode(shard), row, shard.seed)
 

@@ -224,17 +224,19 @@ def _digest(record: dict[str, Any]) -> str:
 
 
 def _read_manifest(path: Path) -> dict[str, Any]:
+    """Parse and verify; DataError says what is wrong and how to go on."""
+    fix = f"delete {path} and open the folder again as before: the labels stay"
     try:
         record = json.loads(read_bytes(path, "label store"))
     except ValueError as error:
-        raise DataError(f"{path}: damaged manifest ({error}); restore it from a copy, the labels are intact") from error
+        raise DataError(f"{path}: damaged or half-written manifest ({error}); {fix}") from error
     if not isinstance(record, dict) or record.get("kind") != KIND:
         raise DataError(f"{path}: not the manifest of {KIND}")
     if record.get("version") != VERSION:
         versions = f"format version {record.get('version')}, but this program reads version {VERSION}"
         raise DataError(f"{path}: {KIND} of {versions}; update Triune")
     if "schema" not in record or record.get("sha256") != _digest(record):
-        raise DataError(f"{path}: changed by hand or damaged (checksum); restore it from a copy, the labels are intact")
+        raise DataError(f"{path}: changed by hand or damaged (checksum); {fix}")
     try:
         SceneSchema.from_config(record["schema"])
     except SceneError as error:

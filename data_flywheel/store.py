@@ -114,6 +114,8 @@ class Dataset:
         fields, arrays = unpack(payload, SHARD_KIND, VERSION, str(path), remedy)
         if fields["fingerprint"] != self.manifest.fingerprint:
             raise DataError(f"{path}: labelled under another scene schema than {self.folder / MANIFEST}; {remedy}")
+        if fields["teacher"] != self.manifest.teacher:
+            raise DataError(f"{path}: labelled by another teacher than {self.folder / MANIFEST} names; {remedy}")
         stored = {name[7:]: array for name, array in arrays.items() if name.startswith("frames.")}
         columns: dict[str, Any] = {name: arrays[name] for name in _COLUMNS}
         identity = (fields["number"], fields["episode"], fields["seed"])
@@ -175,11 +177,12 @@ def _shared(episodes: Mapping[str, set[int]]) -> list[str]:
 
 
 def _read_manifest(path: Path) -> Manifest:
-    """Parse and verify the manifest; DataError says what is wrong with it."""
+    """Parse and verify the manifest; DataError says what is wrong with it and how to go on."""
+    fix = f"delete {path} and run the same `triune collect` again: whole shards stay (or curate into a new folder)"
     try:
         record = json.loads(read_bytes(path, "data set manifest"))
     except ValueError as error:
-        raise DataError(f"{path}: damaged manifest ({error}); collect into a new folder") from error
+        raise DataError(f"{path}: damaged or half-written manifest ({error}); {fix}") from error
     if not isinstance(record, dict) or record.get("kind") != KIND:
         raise DataError(f"{path}: not the manifest of a {KIND}")
     if record.get("version") != VERSION:
@@ -187,6 +190,6 @@ def _read_manifest(path: Path) -> Manifest:
         raise DataError(f"{path}: {KIND} {versions}; collect anew")
     wanted = record.pop("sha256", None)
     if hashlib.sha256(canonical_json(record).encode()).hexdigest() != wanted:
-        raise DataError(f"{path}: checksum mismatch: the manifest was changed by hand or damaged; collect anew")
+        raise DataError(f"{path}: checksum mismatch: the manifest was changed by hand or damaged; {fix}")
     del record["kind"], record["version"]
     return Manifest(**record)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from data_flywheel.errors import DataError
 from data_flywheel.labels import FrameRef
 from data_flywheel.labels_frames import DatasetFrames, EpisodeFrames
 from data_flywheel.review_queue import Suspicion
@@ -101,20 +102,31 @@ def _boxes(schema: SceneSchema, name: str, vector: Vector) -> list[Vector]:
     return sorted((slot[1:5] for slot in slots if slot[0] > 0.5), key=lambda box: (float(box[0]), float(box[1])))
 
 
-def of_dataset(schema: SceneSchema, frames: DatasetFrames, look: Callable[[U8], Vector]) -> Iterator[Suspicion]:
-    """Suspicions about every frame that may teach. `look`: the eyes, uint8[H, W, 3] -> Scene vector."""
-    for ref in frames.refs():
+def of_dataset(
+    schema: SceneSchema, frames: DatasetFrames, look: Callable[[U8], Vector], problems: list[str] | None = None
+) -> Iterator[Suspicion]:
+    """Suspicions about every frame that may teach. `look`: the eyes, uint8[H, W, 3] -> Scene vector.
+
+    DataError names a damaged shard; with `problems` it is named there and left out.
+    """
+    for ref in frames.refs(problems):
         if ref.split != "test":
             yield from suspicions(schema, ref, look(frames.rgb(ref)), frames.vector(ref))
 
 
-def of_episodes(schema: SceneSchema, frames: EpisodeFrames) -> Iterator[Suspicion]:
-    """Suspicions about every step of recorded play, from the scenes that were acted on.
+def of_episodes(schema: SceneSchema, frames: EpisodeFrames, problems: list[str] | None = None) -> Iterator[Suspicion]:
+    """Suspicions about every step of recorded play, from the scenes that were acted on; `problems` as above.
 
     A frame's pixels are fetched only when its scenes are odd, because most are not.
     """
     for name in frames.names():
-        scenes = frames.episode(name).scenes
+        try:
+            scenes = frames.episode(name).scenes
+        except DataError as error:
+            if problems is None:
+                raise
+            problems.append(str(error))
+            continue
         for step in range(len(scenes)):
             before = scenes[step - 1] if step else None
             if measures(schema, scenes[step], before=before):

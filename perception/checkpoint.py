@@ -30,11 +30,16 @@ class Checkpoint:
         return self
 
     def save(self, net: Detector, optimiser: torch.optim.Optimizer, step: int) -> None:
-        """Write the state after `step` steps."""
+        """Write the state after `step` steps; PerceptionError when the disk is full: the state before it stays."""
         part = self.path.with_name(self.path.name + ".part")
         state = {"origin": self.origin, "net": net.state_dict(), "optimiser": optimiser.state_dict(), "step": step}
-        torch.save(state, part)
-        os.replace(part, self.path)
+        try:
+            torch.save(state, part)
+            os.replace(part, self.path)
+        except (OSError, RuntimeError) as error:  # torch raises the second when its writer finds no room
+            part.unlink(missing_ok=True)
+            fix = "free some space, then run the same command again: it goes on where it was last written"
+            raise PerceptionError(f"{self.path}: training cannot be kept ({error}); {fix}") from error
 
     def load(self, net: Detector, optimiser: torch.optim.Optimizer) -> int:
         """Steps already done (0 without a checkpoint); PerceptionError when it belongs to another run."""

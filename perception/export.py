@@ -27,7 +27,7 @@ TOLERANCE = 2e-2  # px or probability: float32 sums in another order, amplified 
 def export(net: Detector, path: str | Path, provenance: dict[str, Any], check: np.ndarray) -> float:
     """Write `net` to `path` and return its largest disagreement with torch on `check` uint8[N, H, W, 3].
 
-    PerceptionError when they disagree beyond rounding (and nothing is written then).
+    PerceptionError when they disagree beyond rounding, or the disk is full: nothing is written then.
     """
     net.eval()
     model = build(net)
@@ -46,11 +46,20 @@ def export(net: Detector, path: str | Path, provenance: dict[str, Any], check: n
     gap = disagreement(net, Eyes.parse(data, schema), check)
     if gap > TOLERANCE:
         raise PerceptionError(f"the exported eyes differ from the trained ones by {gap:.4f}; nothing was written")
-    path = Path(path)
-    part = path.with_name(path.name + ".part")
-    part.write_bytes(data)
-    os.replace(part, path)
+    _write(Path(path), data)
     return gap
+
+
+def _write(path: Path, data: bytes) -> None:
+    """All of it or nothing; PerceptionError says why nothing."""
+    part = path.with_name(path.name + ".part")
+    try:
+        part.write_bytes(data)
+        os.replace(part, path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        fix = "not written: free some space or name another place, then run the same command again"
+        raise PerceptionError(f"{path}: {error.strerror or error}; {fix}") from error
 
 
 def disagreement(net: Detector, eyes: Eyes, frames: np.ndarray) -> float:

@@ -5,13 +5,11 @@ from __future__ import annotations
 import errno
 import json
 import os
-import resource
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
+from faults_kit import small_files, spoil
 
 from data_flywheel.errors import DataError
 from data_flywheel.export_source import Source
@@ -27,17 +25,6 @@ from tests.recorder_kit import SCHEMA, SIZE, game, kept, pictures, recording
 def three(folder: Path) -> tuple[Recording, list[str]]:
     place = recording(folder)
     return place, [str(place.add(game(seed), kept(pictures(30, seed)))) for seed in range(3)]
-
-
-def spoil(path: Path, how: str) -> None:
-    data = bytearray(path.read_bytes())
-    if how == "cut":
-        del data[len(data) // 2 :]
-    elif how == "empty":
-        data.clear()
-    else:
-        data[len(data) // 2] ^= 0xFF
-    path.write_bytes(data)
 
 
 @pytest.mark.parametrize("how", ["cut", "empty", "flipped"])
@@ -84,17 +71,6 @@ def test_a_damaged_line_of_the_log_costs_nothing_that_is_on_disk(tmp_path: Path)
     again = Recording(tmp_path)
     assert sorted(again.names()) == sorted(names) and any("line 3" in text for text in again.problems)
     assert sorted(Recording(tmp_path).names()) == sorted(names)
-
-
-@contextmanager
-def small_files(limit: int) -> Iterator[None]:
-    """No file of this process may grow beyond `limit` bytes: how a full disk looks to it."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def test_a_full_disk_refuses_a_game_and_takes_the_next(tmp_path: Path) -> None:

@@ -92,10 +92,14 @@ def make_queue(system: System, source: Any, folder: str, most: int, console: Con
 
     console.log(f"looking for suspicious frames in {folder}")
     if isinstance(source, DatasetFrames):
-        found = of_dataset(system.schema, source, system.eyes().look)
+        problems: list[str] = []
+        found = of_dataset(system.schema, source, system.eyes().look, problems)
     else:
-        found = of_episodes(system.schema, source)
+        problems = source.problems
+        found = of_episodes(system.schema, source, problems)
     queue = ReviewQueue.build(system.name, system.schema, found, [folder], most)
+    for problem in problems:
+        console.log(f"left out   {problem}")
     if not queue.items:
         raise TriuneError(
             f"{folder}: nothing suspicious in it (left out: {queue.left_out}); name a --queue of your own"

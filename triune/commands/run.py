@@ -111,14 +111,27 @@ def _env(pilot: _Pilot, args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _frames(pilot: _Pilot, args: argparse.Namespace) -> dict[str, Any]:
-    """Nobody executes the actions here: a video or a camera is watched, decisions are counted and logged."""
+    """Nobody executes the actions here: a video or a camera is watched, decisions are counted and logged.
+
+    A source that begins with frames of another size is refused; one such frame later on is left out alone.
+    """
+    left_out = 0
     for i, frame in enumerate(_capture(args.source)):
         if i == args.steps:
             break
-        pilot.decide(fitted(frame, pilot.bot.frame_shape, args.fit, args.source))
+        try:
+            picture = fitted(frame, pilot.bot.frame_shape, args.fit, args.source)
+        except TriuneError as error:
+            if not pilot.times:
+                raise
+            if not left_out:
+                pilot.console.log(f"left out   frame {i}, and all others like it: {error}")
+            left_out += 1
+            continue
+        pilot.decide(picture)
     if not pilot.times:
         raise TriuneError(f"no frame could be read from {args.source}; is it a video that OpenCV decodes (mp4, avi)?")
-    return pilot.summary()
+    return {"left_out": left_out, **pilot.summary()}
 
 
 def fitted(frame: np.ndarray, shape: tuple[int, ...], how: str | None, source: str) -> np.ndarray:
