@@ -6,6 +6,7 @@ import json
 import random
 import signal
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +106,9 @@ def test_ctrl_c_leaves_everything_saved_and_the_next_start_goes_on(queue: Review
     assert len(list(LabelStore(told["labels"]))) == len(list(store))  # nothing was entered twice
 
 
+UNDONE = "undone"
+
+
 def killed(folder: Path, queue: Path, rounds: range) -> None:
     """Kill the program in the middle of a reviewer's work, again and again; what it acknowledged must be there."""
     known: dict[str, str] = {}
@@ -112,9 +116,7 @@ def killed(folder: Path, queue: Path, rounds: range) -> None:
         process, client = started("pong", "--queue", str(queue), "--labels", str(folder))
         generator = random.Random(number)
         acknowledged: list[tuple[str, str]] = []
-        timer = threading.Timer(generator.uniform(0, 0.25), process.kill)
-        timer.start()
-        work(client, generator, acknowledged)
+        work(client, generator, acknowledged, process.kill)
         process.wait(timeout=60)
         process.communicate()
         assert process.returncode == -signal.SIGKILL
@@ -122,27 +124,45 @@ def killed(folder: Path, queue: Path, rounds: range) -> None:
         store = LabelStore(folder)
         assert store.problems == []
         for name, note in known.items():
-            assert note == json.dumps([store.label(name).verdict, store.label(name).values], sort_keys=True)
+            label = store.label(name)
+            assert store.retracted(name) if note == UNDONE else note == told(label.verdict, label.values)
         counts = progress(ReviewQueue.load(queue), store).counts
         assert counts["total"] == 6
     assert len(known) >= len(rounds)
 
 
-def work(client: Client, generator: random.Random, acknowledged: list[tuple[str, str]]) -> None:
-    """Save one thing after the other until nobody answers."""
+def told(verdict: str, values: Any) -> str:
+    return json.dumps([verdict, values], sort_keys=True)
+
+
+def work(
+    client: Client, generator: random.Random, acknowledged: list[tuple[str, str]], kill: Callable[[], None]
+) -> None:
+    """Save one thing after the other, and undo some, until nobody answers: soon after a few answers comes the kill.
+
+    `acknowledged` gets label and content of each answer.
+    """
+    left = generator.randrange(1, 5)
     while True:
         index, x = generator.randrange(6), generator.randrange(10, 150)
         reject = generator.random() < 0.2
         values: dict[str, Any] = {} if reject else {"ball": [[float(x), 100.0, 2.0, 4.0]]}
         try:
             status, answer = client.save(index, "reject" if reject else "", values)
+            name = answer["last"]
+            acknowledged.append((name, told("reject" if reject else "", values)))
+            if generator.random() < 0.2:
+                status, _ = client.post("undo", last=name)
+                acknowledged.append((name, UNDONE))
         except (OSError, ValueError, AssertionError):
             return
         except Exception as error:  # a connection that ends in the middle has many names
             assert "http" in type(error).__module__, error
             return
         assert status == 200
-        acknowledged.append((answer["last"], json.dumps(["reject" if reject else "", values], sort_keys=True)))
+        left -= 1
+        if not left:
+            threading.Timer(generator.uniform(0, 0.05), kill).start()
 
 
 def test_killed_between_actions_nothing_acknowledged_is_lost(queue: ReviewQueue, tmp_path: Path) -> None:
@@ -153,7 +173,7 @@ def test_killed_between_actions_nothing_acknowledged_is_lost(queue: ReviewQueue,
 @pytest.mark.slow
 def test_killed_many_times_nothing_acknowledged_is_lost(queue: ReviewQueue, tmp_path: Path) -> None:
     queue.save(tmp_path / "queue.json")
-    killed(tmp_path / "labels", tmp_path / "queue.json", range(50, 74))
+    killed(tmp_path / "labels", tmp_path / "queue.json", range(50, 100))
 
 
 @pytest.mark.parametrize(
