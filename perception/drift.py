@@ -210,8 +210,9 @@ class _Limits:
         self._count += 1
 
     def look(self) -> None:
-        """Compare the window with its ranges; `out` counts the looks in a row at which it was out of range."""
-        if self._count >= self.size:
+        """Compare the window with its ranges; `out` counts the looks in a row at which it was out of range. The first
+        look needs three quarters of a window: a game with blind eyes can be over soon after the first full one."""
+        if 4 * self._count >= 3 * self.size:
             self.out = self.out + 1 if self._outside().any() else 0
 
     def _outside(self) -> np.ndarray:
