@@ -54,7 +54,10 @@ def _write(path: Path, data: bytes) -> None:
     """All of it or nothing; PerceptionError says why nothing."""
     part = path.with_name(path.name + ".part")
     try:
-        part.write_bytes(data)
+        with open(part, "wb") as handle:
+            handle.write(data)
+            handle.flush()
+            os.fsync(handle.fileno())  # a verdict that names this file may be on disk soon after
         os.replace(part, path)
     except OSError as error:
         part.unlink(missing_ok=True)
