@@ -62,7 +62,9 @@ class Gauge:
         table = palette(colours)
         tones = np.bincount(np.concatenate([table[codes] for _, codes in coarse]), minlength=8)
         known = {"cells": np.mean([cells for cells, _ in coarse], 0), "tones": tones / tones.sum(), "palette": table}
-        pictures = [np.array([self.sampler.picture(*pair, known) for pair in pairs]) for pairs, _ in episodes]
+        pictures = [
+            np.array([self.sampler.picture(upper, lower, known) for upper, lower in pairs]) for pairs, _ in episodes
+        ]
         eyes = [rows for _, rows in episodes]
         return {
             "format": FORMAT, "scene": self.parts, "samples": sum(map(len, eyes)),
