@@ -118,21 +118,23 @@ class Verdict:
         return self.reason.startswith(FORGETS)
 
 
-def judge(
-    old: Sight, new: Sight, played: tuple[Sight, Sight] | None, old_wrong: NDArray[np.bool_],
-    new_wrong: NDArray[np.bool_],
-) -> Verdict:  # fmt: skip
-    """Promote new eyes? `old`, `new`: on frames nobody learned from. `played`: (old, new) on frames that the new eyes'
-    own play led to. `old_wrong`, `new_wrong`: on the same frames of the frozen set."""
+def judge(old: Sight, new: Sight, old_wrong: NDArray[np.bool_], new_wrong: NDArray[np.bool_]) -> Verdict:
+    """Promote new eyes? `old`, `new`: on frames nobody learned from; `old_wrong`, `new_wrong`: on the frozen set."""
     worse, better = int((new_wrong & ~old_wrong).sum()), int((old_wrong & ~new_wrong).sum())
     figures: dict[str, Any] = {
         "old": old.record(), "new": new.record(),
         "frozen": {"frames": len(old_wrong), "wrong_before": int(old_wrong.sum()), "wrong_after": int(new_wrong.sum()),
                    "newly_wrong": worse, "newly_right": better, "p": round(_sign_test(worse, better), 5)},
     }  # fmt: skip
-    if played:
-        figures["played"] = {"old": played[0].record(), "new": played[1].record()}
-    return Verdict(*_decide(old, new, played, figures), figures)
+    return Verdict(*_decide(old, new, figures), figures)
+
+
+def led(verdict: Verdict, old: Sight, new: Sight) -> Verdict:
+    """The verdict, unless new eyes are worse than old ones on frames to which their own play led."""
+    figures = {**verdict.figures, "played": {"old": old.record(), "new": new.record()}}
+    if new.score + SLACK < old.score:
+        return Verdict(False, f"worse where it leads by itself: {old.score:.3f} -> {new.score:.3f}", figures)
+    return Verdict(verdict.promote, verdict.reason, figures)
 
 
 def with_scores(verdict: Verdict, old: Sequence[float], new: Sequence[float]) -> Verdict:
@@ -146,15 +148,13 @@ def with_scores(verdict: Verdict, old: Sequence[float], new: Sequence[float]) ->
     return told
 
 
-def _decide(old: Sight, new: Sight, played: tuple[Sight, Sight] | None, figures: dict[str, Any]) -> tuple[bool, str]:
+def _decide(old: Sight, new: Sight, figures: dict[str, Any]) -> tuple[bool, str]:
     frozen = figures["frozen"]
     lost = (frozen["newly_wrong"] - frozen["newly_right"]) / max(1, frozen["frames"])
     if lost > OLD_LOSS and frozen["p"] < CHANCE:
         return False, f"{FORGETS}: {frozen['newly_wrong']} of {frozen['frames']} frozen frames newly wrong"
     if 1.0 - new.score > (1.0 - GAIN) * (1.0 - old.score):
         return False, f"not better on unseen play: {old.score:.3f} -> {new.score:.3f}"
-    if played and played[1].score + SLACK < played[0].score:
-        return False, f"worse where it leads by itself: {played[0].score:.3f} -> {played[1].score:.3f}"
     return True, f"better on unseen play: {old.score:.3f} -> {new.score:.3f}"
 
 

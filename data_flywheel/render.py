@@ -13,16 +13,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from data_flywheel.motion import Floats, Motion, field_of, slots
-from perception.scene import SLOT, GridSpec, SceneSchema
+from data_flywheel.cells import boxes_of, cells_of
+from data_flywheel.motion import Floats, Motion, slots
+from perception.scene import SLOT, SceneSchema
 
 U8 = NDArray[np.uint8]
 MARGIN = 2  # px around a thing's box that its paint may touch
 PHASE = 8  # px: patterns that repeat on the screen (dithers, codec blocks) repeat at most this often
-START = 40  # frames of an episode in which every cell still stands
-GONE = 4.0  # mean change of a cell, in units of noise, from which it has vanished ...
-STEADY = 9  # ... in the median of so many frames
-FEW = 3  # frames in which an empty cell must have been seen to be known
 
 
 @dataclass(frozen=True)
@@ -46,70 +43,11 @@ class Paint:
     sizes: tuple[tuple[int, int], ...]  # w, h of each slot's patches without margin
 
 
-def cells_of(frames: U8, episodes: NDArray[np.int64], schema: SceneSchema) -> tuple[Floats, Floats, Floats]:
-    """Grid labels by change alone: float32[N, cells] (1 present), and the field full and empty float32[H, W, 3].
-
-    Cells stand at the start of an episode and are gone once they stay different from how they looked then.
-    """
-    full, noise = field_of(np.concatenate([frames[episodes == e][:START] for e in np.unique(episodes)]))
-    empty = full.copy()
-    labels = np.ones((len(frames), sum(g.rows * g.cols for g in schema.grids)), np.float32)
-    at, known = 0, []
-    for grid in schema.grids:
-        for box in _boxes(grid):
-            there = _standing(frames, episodes, full, noise, box)
-            labels[:, at], at = there, at + 1
-            gone = np.flatnonzero(~there)
-            if len(gone) >= FEW:
-                part = frames[gone[np.linspace(0, len(gone) - 1, min(len(gone), 60)).astype(int)]]
-                empty[box] = np.median(part[:, box[0], box[1]], axis=0)
-                known.append(box)
-        _fill(empty, full, grid, known)
-    return labels, full, empty
-
-
-def _boxes(grid: GridSpec) -> list[tuple[slice, slice]]:
-    (w, h), found = grid.cell, []
-    for row in range(grid.rows):
-        for col in range(grid.cols):
-            top, left = round(grid.top + row * h), round(grid.left + col * w)
-            found.append((slice(top, top + round(h)), slice(left, left + round(w))))
-    return found
-
-
-def _standing(
-    frames: U8, episodes: NDArray[np.int64], full: Floats, noise: Floats, box: tuple[slice, slice]
-) -> NDArray[np.bool_]:
-    """bool[N]: does the cell in `box` stand?"""
-    away = np.abs(frames[:, box[0], box[1]].astype(np.float32) - full[box]).max(3) / noise[box]
-    change, there = away.mean((1, 2)), np.ones(len(frames), bool)
-    for e in np.unique(episodes):
-        rows = np.flatnonzero(episodes == e)
-        padded = np.pad(change[rows], STEADY // 2, mode="edge")
-        steady = np.median(np.lib.stride_tricks.sliding_window_view(padded, STEADY), axis=1)
-        there[rows] = steady < GONE
-    return there
-
-
-def _fill(empty: Floats, full: Floats, grid: GridSpec, known: Sequence[tuple[slice, slice]]) -> None:
-    """Cells that were never seen empty look like the mean empty cell, or like the field below the grid."""
-    bottom = round(grid.top + grid.rows * grid.cell[1])
-    for box in _boxes(grid):
-        if box in known:
-            continue
-        if known:
-            near = min(known, key=lambda k: abs(k[0].start - box[0].start) + abs(k[1].start - box[1].start) / 4)
-            empty[box] = empty[near]
-        else:
-            high = box[0].stop - box[0].start
-            empty[box] = full[bottom + 4 : bottom + 4 + high, box[1]]
-
-
 def learn(
     frames: U8, episodes: NDArray[np.int64], motion: Motion, schema: SceneSchema, most: int = 400
 ) -> tuple[Paint, Floats]:
     """The paint of a look and the grid labels float32[N, cells] of its frames."""
-    labels, full, empty = cells_of(frames, episodes, schema)
+    labels, full, empty = cells_of(frames, episodes, schema, motion.field)
     boxes = [start for _, start in slots(schema)]
     sizes = [_size(motion.scenes[motion.trust[:, k]][:, s : s + SLOT]) for k, s in enumerate(boxes)]
     patches: list[tuple[Patch, ...]] = []
@@ -161,7 +99,7 @@ def _field(full: Floats, empty: Floats, cells: Floats, schema: SceneSchema) -> U
     """uint8[H, W, 3]: the field with these cells standing."""
     out, at = full.copy(), 0
     for grid in schema.grids:
-        for box in _boxes(grid):
+        for box in boxes_of(grid):
             if cells[at] < 0.5:
                 out[box] = empty[box]
             at += 1
@@ -178,8 +116,8 @@ def _leftover(frame: U8, bare: U8, scene: Floats, starts: Sequence[int]) -> NDAr
     return left
 
 
-def render(paint: Paint, scene: Floats, schema: SceneSchema, rng: np.random.Generator) -> U8:
-    """One scene vector as a frame uint8[H, W, 3] of the look."""
+def render(paint: Paint, scene: Floats, schema: SceneSchema, rng: np.random.Generator) -> tuple[U8, U8]:
+    """One scene vector as a frame uint8[H, W, 3] of the look, and the bare field behind its things."""
     cells = np.concatenate([scene[schema.grid(g.name)] for g in schema.grids]) if schema.grids else scene[:0]
     bare = _field(paint.full, paint.empty, cells, schema)
     left = paint.leftover[int(rng.integers(len(paint.leftover)))]
@@ -190,7 +128,7 @@ def render(paint: Paint, scene: Floats, schema: SceneSchema, rng: np.random.Gene
         box = scene[start : start + SLOT]
         if box[0] > 0.5 and paint.patches[k]:
             _draw(out, bare, paint.patches[k], box, paint.sizes[k], rng)
-    return out
+    return out, bare
 
 
 def _draw(
@@ -228,5 +166,3 @@ def _fitted(part: NDArray[np.generic], w: int, h: int, cut_top: bool) -> NDArray
         rows = np.arange(h + 2 * MARGIN) + (height - h if cut_top else 0)
         part = part[np.clip(rows, 0, part.shape[0] - 1)]
     return part
-
-

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from data_flywheel import motion, render
 from data_flywheel.capture import Capture
+from data_flywheel.cells import cells_of
 from data_flywheel.container import array_digest
 from data_flywheel.frozen import FrozenSet
 from data_flywheel.judge import coverage
@@ -80,20 +81,28 @@ def lesson(
     seed: int = 0,
 ) -> Lesson:  # fmt: skip
     """Labels of `play` and the frames to learn. `memory`: old labelled frames; what is `frozen` does not teach."""
-    found = motion.label(play.frames, play.episodes, schema, known)
+    found = motion.label(play.frames, play.episodes, schema, known, old=field_in(memory))
     held = held_back(play.episodes)
     learn = ~held
     paint, _ = render.learn(
-        play.frames[learn], play.episodes[learn], Motion(found.scenes[learn], found.trust[learn]), schema
+        play.frames[learn], play.episodes[learn], found.take(learn), schema
     )
-    cells, _, _ = render.cells_of(play.frames, play.episodes, schema)
+    cells, _, _ = cells_of(play.frames, play.episodes, schema, found.field)
+    starts = [start for _, start in motion.slots(schema)]
     rows = np.flatnonzero(learn & found.trust.all(1))
+    rows = rows[[found.shows(play.frames[i], found.field.look, found.scenes[i], starts) for i in rows]]
     new = Samples(
         play.frames[rows], None, _whole(found.scenes[rows], cells[rows], schema), play.episodes[rows],
         np.zeros(len(rows), np.uint8), "motion",
     )  # fmt: skip
-    rendered = without(drawn(paint, memory, schema, RENDERED, seed), frozen)
+    rendered = without(drawn(paint, found, memory, schema, RENDERED, seed), frozen)
     return Lesson(found, cells, held, coverage(found, known), without(new, frozen), rendered)
+
+
+def field_in(memory: Samples) -> Floats:
+    """float32[H, W, 3]: the field as old frames show it."""
+    rows = np.linspace(0, len(memory) - 1, min(200, len(memory))).astype(int)
+    return np.asarray(np.median([memory.rgb(i) for i in rows], axis=0), np.float32)
 
 
 def _whole(scenes: Floats, cells: Floats, schema: SceneSchema) -> Floats:
@@ -105,12 +114,24 @@ def _whole(scenes: Floats, cells: Floats, schema: SceneSchema) -> Floats:
     return out
 
 
-def drawn(paint: render.Paint, memory: Samples, schema: SceneSchema, n: int, seed: int) -> Samples:
-    """`n` old scenes, rare ones oftener, in the new paint; none where a thing's paint is not known."""
+def drawn(
+    paint: render.Paint, found: Motion, memory: Samples, schema: SceneSchema, n: int, seed: int
+) -> Samples:  # fmt: skip
+    """`n` old scenes, rare ones oftener, in the new paint; none where a thing's paint is not known.
+
+    Scenes in which something cannot be told from the field are left out: they would teach to guess."""
     if not all(paint.patches) or not len(memory):
         empty = np.zeros((0, *memory.shape, 3), np.uint8)
         return Samples(empty, None, memory.scenes[:0], memory.episodes[:0], memory.splits[:0], "rendered")
-    rng = np.random.default_rng([seed, 11])
-    pick = rng.choice(len(memory), n, p=draw_weights(memory.scenes, schema))
-    frames = np.stack([render.render(paint, memory.scenes[i], schema, rng) for i in pick])
-    return Samples(frames, None, memory.scenes[pick], memory.episodes[pick], memory.splits[pick], "rendered")
+    rng, starts = np.random.default_rng([seed, 11]), [start for _, start in motion.slots(schema)]
+    frames, pick = list[NDArray[np.uint8]](), list[int]()
+    for i in rng.choice(len(memory), 2 * n, p=draw_weights(memory.scenes, schema)):
+        if len(pick) == n:
+            break
+        frame, bare = render.render(paint, memory.scenes[i], schema, rng)
+        if found.shows(frame, bare, memory.scenes[i], starts):
+            frames.append(frame)
+            pick.append(int(i))
+    rows = np.array(pick, int)
+    made = np.stack(frames) if frames else np.zeros((0, *memory.shape, 3), np.uint8)
+    return Samples(made, None, memory.scenes[rows], memory.episodes[rows], memory.splits[rows], "rendered")

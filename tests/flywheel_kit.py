@@ -60,10 +60,11 @@ class SmallWheel(Wheel):
     def _sight(self, *_: Any) -> Sight:
         return Sight({"ball": 0.5}, 0.0, None, FRAMES)
 
-    def _judged(self, candidate: Path, *rest: Any) -> Verdict:
-        if "blend" not in Eyes.load(candidate).provenance:
-            return Verdict(False, judge.FORGETS, {})
-        return Verdict(rest[-1] < ROUNDS, "better", {})
+    def _weighed(self, candidate: Path, *_: Any) -> Verdict:
+        return Verdict("blend" in Eyes.load(candidate).provenance, judge.FORGETS, {})
+
+    def _led(self, candidate: Path, taught: Any, verdict: Verdict, number: int) -> Verdict:
+        return Verdict(number < ROUNDS, "better", {})
 
 
 def lesson(play: Capture, memory: Samples, *rest: Any) -> Any:
@@ -82,7 +83,7 @@ def run(home: Path) -> None:
         return np.concatenate([game(system, s, int((episodes == k).sum())) for k, s in enumerate(seeds)])
 
     capture.replayed, flywheel.lesson, flywheel.load_samples = replayed, lesson, stored
-    flywheel.SHARES = {"new": 2, "memory": 3, "rendered": 3}
+    flywheel.SHARES = flywheel.RECALL = {"new": 2, "memory": 3, "rendered": 3}
     request = Request("pong", None, "sticky", ROUNDS, FRAMES, steps=2)
     SmallWheel(system, request, home, lambda text: None).run()
 

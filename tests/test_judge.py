@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import motion_kit as kit
 import numpy as np
 import pytest
@@ -56,7 +58,7 @@ def test_wrong_cells_count(game) -> None:
 def test_coverage_is_that_of_the_rarest_flying_thing(game) -> None:
     _, found, known = game
     assert judge.coverage(found, known) == pytest.approx(found.trust[:, 0].mean())
-    blind = motion.Motion(found.scenes, np.zeros_like(found.trust))
+    blind = dataclasses.replace(found, trust=np.zeros_like(found.trust))
     assert judge.coverage(blind, known) == 0.0
 
 
@@ -72,24 +74,24 @@ def some(n: int) -> np.ndarray:
 
 
 def test_better_eyes_are_promoted_and_no_better_ones_are_not() -> None:
-    assert judge.judge(of(0.2), of(0.9), (of(0.3), of(0.95)), NONE, NONE).promote
-    assert judge.judge(of(0.99), of(0.996), None, NONE, NONE).promote, "more than a fifth of what was wrong"
-    kept = judge.judge(of(0.9), of(0.91), None, NONE, NONE)
+    assert judge.led(judge.judge(of(0.2), of(0.9), NONE, NONE), of(0.3), of(0.95)).promote
+    assert judge.judge(of(0.99), of(0.996), NONE, NONE).promote, "more than a fifth of what was wrong"
+    kept = judge.judge(of(0.9), of(0.91), NONE, NONE)
     assert not kept.promote and "not better" in kept.reason and not kept.forgets
 
 
 def test_eyes_that_forget_the_old_look_are_kept_out_however_good() -> None:
-    verdict = judge.judge(of(0.0), of(1.0), (of(0.0), of(1.0)), NONE, some(12))
+    verdict = judge.judge(of(0.0), of(1.0), NONE, some(12))
     assert not verdict.promote and verdict.forgets and "12 of 500" in verdict.reason
 
 
 def test_as_many_frames_newly_right_as_newly_wrong_is_no_forgetting() -> None:
-    assert judge.judge(of(0.0), of(1.0), None, some(12), np.roll(some(12), 100)).promote
-    assert judge.judge(of(0.0), of(1.0), None, NONE, some(4)).promote, "4 of 500 is within what is allowed"
+    assert judge.judge(of(0.0), of(1.0), some(12), np.roll(some(12), 100)).promote
+    assert judge.judge(of(0.0), of(1.0), NONE, some(4)).promote, "4 of 500 is within what is allowed"
 
 
 def test_eyes_that_are_worse_where_they_lead_are_kept_out() -> None:
-    verdict = judge.judge(of(0.5), of(0.9), (of(0.8), of(0.6)), NONE, NONE)
+    verdict = judge.led(judge.judge(of(0.5), of(0.9), NONE, NONE), of(0.8), of(0.6))
     assert not verdict.promote and "by itself" in verdict.reason
 
 
@@ -105,7 +107,7 @@ def test_what_is_wrong_on_a_labelled_frame() -> None:
 
 
 def test_a_falling_score_keeps_eyes_out_and_none_is_no_reason() -> None:
-    good = judge.judge(of(0.2), of(0.9), None, NONE, NONE)
+    good = judge.judge(of(0.2), of(0.9), NONE, NONE)
     assert judge.with_scores(good, [], []) == good
     assert judge.with_scores(good, [100, 90], [99, 90]).promote
     fallen = judge.with_scores(good, [100, 90], [80, 90])

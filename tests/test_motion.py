@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 from motion_kit import CELLS, SCHEMA, SHAPE, Play, black, paint, play, quilt
 
-from data_flywheel import motion, render
+from data_flywheel import motion, paths, render
+from data_flywheel.cells import cells_of
 
 OLD = play(500, 1, black())
 PAINTS = {"quilt": (quilt(), (200, 72, 72), 0.0), "faint": (black() + 100, (109, 109, 109), 0.0),
-          "snow": (black() + 40, (190, 190, 60), 8.0)}  # fmt: skip
+          "snow": (black() + 40, (190, 190, 60), 8.0), "storm": (quilt(), (190, 190, 150), 20.0)}  # fmt: skip
 
 
 def found(name: str) -> tuple[Play, motion.Motion]:
@@ -25,7 +26,7 @@ def test_trusted_labels_are_right_and_most_frames_have_one(name: str) -> None:
     new, got = found(name)
     for k, (spec, start) in enumerate(motion.slots(SCHEMA)):
         truth, rows = new.scenes[:, start : start + 8], got.trust[:, k]
-        assert rows.sum() > 0.55 * (truth[:, 0] > 0).sum(), spec.name
+        assert rows.sum() > 0.5 * (truth[:, 0] > 0).sum(), spec.name
         assert (truth[rows, 0] > 0).mean() > 0.99, spec.name  # nothing is trusted that is not there
         away = np.abs(got.scenes[rows, start + 1 : start + 3] - truth[rows, 1:3]).max(1)
         assert (away <= 2.0).mean() > 0.97 and np.median(away) < 0.6, spec.name
@@ -53,8 +54,8 @@ def test_priors_know_places_sizes_and_what_never_moves() -> None:
 
 @pytest.mark.parametrize("name", PAINTS)
 def test_cells_are_read_off_change(name: str) -> None:
-    new, _ = found(name)
-    labels, full, empty = render.cells_of(new.frames, new.episodes, SCHEMA)
+    new, got = found(name)
+    labels, full, empty = cells_of(new.frames, new.episodes, SCHEMA, got.field)
     assert (labels == new.scenes[:, CELLS]).mean() > 0.985
     assert np.abs(full[13, 10] - empty[13, 10]).max() > 5
 
@@ -67,12 +68,12 @@ def test_a_rendered_scene_is_the_frame_the_game_would_have_shown(name: str) -> N
     scene = np.zeros(SCHEMA.size, np.float32)
     scene[CELLS] = new.scenes[-1, CELLS]
     true = paint(scene, 51.0, 47.0, 33.0, field, ink)
-    made = render.render(known, scene, SCHEMA, np.random.default_rng(0))
+    made, _ = render.render(known, scene, SCHEMA, np.random.default_rng(0))
     wrong = (np.abs(made.astype(int) - true).max(2) > 6).mean()
     assert wrong < 0.01
     assert (made[45:49, 50:52] == true[45:49, 50:52]).all() and (made[70:74, 25:41] == true[70:74, 25:41]).all()
     scene[SCHEMA.slot("ball", 0).start] = 0
-    assert (render.render(known, scene, SCHEMA, np.random.default_rng(0))[45:49, 50:52] != made[45:49, 50:52]).any()
+    assert (render.render(known, scene, SCHEMA, np.random.default_rng(0))[0][45:49, 50:52] != made[45:49, 50:52]).any()
 
 
 def _flight(points: list[tuple[float, float] | None]) -> tuple[np.ndarray, np.ndarray]:
@@ -89,20 +90,30 @@ BALL = motion.priors(OLD.scenes, OLD.episodes, SCHEMA, SHAPE)[0]
 def test_a_flight_that_was_lost_for_a_moment_is_known_from_both_ends() -> None:
     points = [(10.0 + 3 * i, 20.0 + 4 * i) for i in range(9)]
     gone = [p if i not in (3, 4, 5) else None for i, p in enumerate(points)]
-    track, sure = motion.filled(*_flight(gone), BALL)
+    track, sure = paths.filled(*_flight(gone), BALL)
     assert sure.all() and np.allclose(track[:, 1:3], points, atol=0.01)
 
 
 def test_where_it_bounced_stays_unknown_and_the_rest_is_known() -> None:
     points = [(10.0 + 3 * i, 20.0 + 4 * min(i, 8 - i)) for i in range(9)]  # turns at i = 4
     gone = [p if i not in (3, 4, 5) else None for i, p in enumerate(points)]
-    track, sure = motion.filled(*_flight(gone), BALL)
+    track, sure = paths.filled(*_flight(gone), BALL)
     assert sure.tolist() == [True] * 4 + [False] + [True] * 4
     assert np.allclose(track[sure, 1:3], np.array(points)[sure], atol=0.01)
 
 
 def test_long_gaps_and_things_on_rails_are_left_alone() -> None:
     gone = [(10.0 + 3 * i, 20.0) if i not in range(3, 9) else None for i in range(12)]
-    assert motion.filled(*_flight(gone), BALL)[1].sum() == 6
+    assert paths.filled(*_flight(gone), BALL)[1].sum() == 6
     bat = motion.priors(OLD.scenes, OLD.episodes, SCHEMA, SHAPE)[1]
-    assert motion.filled(*_flight(gone[:5] + gone[9:]), bat)[1].sum() == 6
+    assert paths.filled(*_flight(gone[:5] + gone[9:]), bat)[1].sum() == 6
+
+
+def test_a_flight_seen_badly_is_brought_onto_its_line() -> None:
+    r = np.random.default_rng(4)
+    points = [(16.0 + 4 * i, 40.0 + 1.2 * i) for i in range(15)]
+    shaken = [(x + r.uniform(-0.9, 0.9), y + r.uniform(-0.9, 0.9)) for x, y in points]
+    track, sure = paths.trusted(_flight(shaken)[0], BALL)
+    assert sure.mean() > 0.7
+    error = np.abs(track[sure, 1:3] - np.array(points)[sure])
+    assert error.max() < np.abs(np.array(shaken) - points).max() and np.median(error) < 0.4

@@ -24,13 +24,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from data_flywheel import judge as judging
-from data_flywheel import motion, render
+from data_flywheel import motion
 from data_flywheel.capture import Capture
+from data_flywheel.cells import cells_of
 from data_flywheel.container import atomic_write
 from data_flywheel.dataset import load_samples
 from data_flywheel.frozen import FrozenSet
 from data_flywheel.judge import Sight, Verdict
-from data_flywheel.wheel_data import LEAST, Lesson, lesson, pictures, without
+from data_flywheel.wheel_data import LEAST, Lesson, field_in, lesson, pictures, without
+from perception.augment import Look
 from perception.runtime import Eyes
 from triune.errors import TriuneError
 from triune.flywheel_play import play
@@ -41,8 +43,12 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 CHECK = 0.2  # share of a round's frames that the candidate plays by itself
-SHARES = {"new": 10, "memory": 16, "rendered": 22}  # frames of a batch
-BLENDS = (1.0, 0.7, 0.5)  # share of the way from the old weights that is kept, the next when one forgets the old look
+SHARES = {"new": 8, "memory": 20, "rendered": 20}  # frames of a batch
+RECALL = {"new": 4, "memory": 24, "rendered": 20}  # ... for eyes that forgot
+RATES = (2e-3, 2e-3, 1e-3)  # of one stretch of training after the other ...
+ENOUGH = 0.98  # ... until eyes that forget nothing see so well; those that begin so well get one stretch
+BLEND = 0.6  # share of the way from the old weights that eyes keep which still forget
+PLAIN = Look(clean=0.8, recolour=0.5)  # of the memory: the old look as it is, and a few others
 LIMIT = 3000  # decisions of a game whose score is compared
 DONE, KEPT, LOST, PROMOTED = "nothing to learn", "kept", "cannot recover", "promoted"
 
@@ -56,7 +62,7 @@ class Request:
     protocol: str
     rounds: int = 3
     frames: int = 3000
-    steps: int = 500
+    steps: int = 400  # of a stretch of training
     seed: int = 500
     games: int = 0  # whose score may not fall; 0: no score is looked at
 
@@ -143,22 +149,29 @@ class Wheel:
             return told | {"outcome": LOST, "reason": reason}
         if old.score >= judging.GOOD:
             return told | {"outcome": DONE, "reason": f"the eyes agree with motion: {old.score:.3f}"}
-        candidate, tried = folder / "candidate.onnx", list[str]()
-        self._learn(candidate, taught, number)
-        kept = 1.0  # of the way from the old weights
-        for share in BLENDS:
-            if share < kept:
-                self._blend(candidate, share / kept, taught)
-                kept = share
-            verdict = self._judged(candidate, played, taught, old, number)
-            tried.append(verdict.reason)
-            if not verdict.forgets:
-                break
-        outcome = PROMOTED if verdict.promote else KEPT
+        candidate = folder / "candidate.onnx"
+        verdict = self._learned(candidate, taught, old, played, number)
+        if verdict.promote:
+            verdict = self._led(candidate, taught, verdict, number)
         return told | {
-            "outcome": outcome, "reason": "; then ".join(tried), "figures": verdict.figures,
+            "outcome": PROMOTED if verdict.promote else KEPT, "reason": verdict.reason, "figures": verdict.figures,
             "after": sha256(candidate.read_bytes()),
         }  # fmt: skip
+
+    def _learned(self, candidate: Path, taught: Lesson, old: Sight, played: Capture, number: int) -> Verdict:
+        """Train in stretches, each from where the last one ended; more of the old look when it is forgotten."""
+        verdict: Verdict | None = None
+        for nth, rate in enumerate(RATES[:1] if old.score >= ENOUGH else RATES):
+            shares = RECALL if verdict and verdict.forgets else SHARES
+            self._stretch(candidate, taught, shares, rate, nth, number)
+            verdict = self._weighed(candidate, played, taught, old)
+            if verdict.promote and verdict.figures["new"]["score"] >= ENOUGH:
+                return verdict
+        assert verdict
+        if verdict.forgets:
+            self._blend(candidate, taught)
+            verdict = self._weighed(candidate, played, taught, old)
+        return verdict
 
     def _played(self, number: int) -> Capture:
         """All rounds' play so far, this one's last."""
@@ -187,7 +200,7 @@ class Wheel:
     def _sight(self, eyes: Path, played: Capture, taught: Lesson) -> Sight:
         """How these eyes see what was held back."""
         rows = np.flatnonzero(taught.held)
-        part = motion.Motion(taught.motion.scenes[rows], taught.motion.trust[rows])
+        part = taught.motion.take(rows)
         seen = looked(eyes, played.frames[rows], self.system)
         return judging.sight(seen, played.episodes[rows], part, self.known, self.schema, taught.cells[rows])
 
@@ -202,41 +215,47 @@ class Wheel:
             }
         }  # fmt: skip
 
-    def _learn(self, out: Path, taught: Lesson, number: int) -> None:
+    def _stretch(
+        self, candidate: Path, taught: Lesson, shares: dict[str, int], rate: float, nth: int, number: int
+    ) -> None:
         from perception.adapt import GENTLE, Part, Schedule, adapt
 
         parts = [
-            Part(taught.new, SHARES["new"], GENTLE, rare=True),
-            Part(self.memory, SHARES["memory"], rare=True),
-            Part(taught.rendered, SHARES["rendered"], GENTLE),
+            Part(taught.new, shares["new"], GENTLE, rare=True),
+            Part(self.memory, shares["memory"], PLAIN, rare=True),
+            Part(taught.rendered, shares["rendered"], GENTLE),
         ]
-        adapt(self.eyes, out, self.schema, parts, self._provenance(taught), Schedule(self.request.steps), seed=number)
+        start, schedule = candidate if nth else self.eyes, Schedule(self.request.steps, rate)
+        told = self._provenance(taught) | {"stretch": nth + 1}
+        adapt(start, candidate, self.schema, parts, told, schedule, seed=10 * number + nth)
 
-    def _blend(self, candidate: Path, share: float, taught: Lesson) -> None:
+    def _blend(self, candidate: Path, taught: Lesson) -> None:
         from perception.adapt import blend
 
         check = np.stack([self.memory.rgb(i) for i in range(0, 320, 10)])
-        blend(self.eyes, candidate, share, self.schema, check, self._provenance(taught))
+        blend(self.eyes, candidate, BLEND, self.schema, check, self._provenance(taught))
 
-    def _judged(self, candidate: Path, played: Capture, taught: Lesson, old: Sight, number: int) -> Verdict:
-        new = self._sight(candidate, played, taught)
-        frames = self.frozen
+    def _weighed(self, candidate: Path, played: Capture, taught: Lesson, old: Sight) -> Verdict:
+        """On frames that were held back, and on the frozen set."""
+        new, frames = self._sight(candidate, played, taught), self.frozen
         pictures = np.stack([frames.rgb(i) for i in range(len(frames))])
         wrong = [
             judging.wrong(looked(eyes, pictures, self.system), frames.scenes, self.schema)
             for eyes in (self.eyes, candidate)
         ]
-        verdict = judging.judge(old, new, None, wrong[0], wrong[1])
-        if not verdict.promote:
-            return verdict
+        return judging.judge(old, new, wrong[0], wrong[1])
+
+    def _led(self, candidate: Path, taught: Lesson, verdict: Verdict, number: int) -> Verdict:
+        """On frames to which the candidate's own play leads, and by scores when they may be looked at."""
         own = self._play(candidate, int(self.request.frames * CHECK), 700 + 10 * number, False)
-        told = motion.label(own.frames, own.episodes, self.schema, self.known)
-        cells, _, _ = render.cells_of(own.frames, own.episodes, self.schema)
-        sights = [
+        field = taught.motion.field
+        told = motion.label(own.frames, own.episodes, self.schema, self.known, field, field_in(self.memory))
+        cells, _, _ = cells_of(own.frames, own.episodes, self.schema, field)
+        old, new = (
             judging.sight(seen, own.episodes, told, self.known, self.schema, cells)
             for seen in (looked(self.eyes, own.frames, self.system), own.seen)
-        ]
-        verdict = judging.judge(old, new, (sights[0], sights[1]), wrong[0], wrong[1])
+        )
+        verdict = judging.led(verdict, old, new)
         return judging.with_scores(verdict, *self._scores(candidate)) if verdict.promote else verdict
 
     def _scores(self, candidate: Path) -> tuple[list[int], list[int]]:

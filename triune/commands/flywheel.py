@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--protocol", metavar="P", help="default: the task's")
     parser.add_argument("--rounds", type=common.positive, default=3, metavar="N", help="at most (default 3)")
     parser.add_argument("--frames", type=common.positive, default=3000, metavar="N", help="a round (default 3000)")
-    parser.add_argument("--steps", type=common.positive, default=500, metavar="N", help="of training (default 500)")
+    parser.add_argument("--steps", type=common.positive, default=400, metavar="N", help="of each stretch (default 400)")
     parser.add_argument(
         "--games",
         type=int,
