@@ -117,7 +117,7 @@ def label(
     field = field or field_of(frames)
     scenes = np.zeros((len(frames), schema.size), np.float32)
     trust = np.zeros((len(frames), len(known)), bool)
-    hidden = _grid_mask(schema, frames.shape[1:3])
+    hidden = grid_mask(schema, frames.shape[1:3])
     filters = tuple(Filter.of(frames, field, prior, hidden) for prior in known)
     large_first = sorted(range(len(known)), key=lambda k: -known[k].size[0] * known[k].size[1])
     for episode in np.unique(episodes):
@@ -170,7 +170,7 @@ def _around(box: Floats) -> tuple[slice, slice]:
     return slice(top, int(np.ceil(y + h / 2 + 1))), slice(left, int(np.ceil(x + w / 2 + 1)))
 
 
-def _grid_mask(schema: SceneSchema, shape: tuple[int, int]) -> NDArray[np.bool_]:
+def grid_mask(schema: SceneSchema, shape: tuple[int, int]) -> NDArray[np.bool_]:
     """Where cells appear and vanish: motion there says nothing about things."""
     mask = np.zeros(shape, bool)
     for g in schema.grids:

@@ -8,13 +8,13 @@ memory's frozen set never teach: a picture that equals one of them is left out, 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from data_flywheel import motion, render
+from data_flywheel import motion, paths, render
 from data_flywheel.capture import Capture
 from data_flywheel.cells import cells_of
 from data_flywheel.container import array_digest
@@ -23,10 +23,11 @@ from data_flywheel.judge import coverage
 from data_flywheel.motion import Floats, Motion, Prior
 from perception.batches import draw_weights
 from perception.data import Samples
-from perception.scene import SceneSchema
+from perception.scene import SLOT, SceneSchema
 
 HELD_BACK = 0.2  # share of the games' frames on which eyes are judged
 RENDERED = 1600  # old scenes drawn anew
+EMPTY = 0.2  # share of them without what flies
 LEAST = 0.15  # coverage below which motion says too little: nothing is learned
 
 
@@ -95,8 +96,41 @@ def lesson(
         play.frames[rows], None, _whole(found.scenes[rows], cells[rows], schema), play.episodes[rows],
         np.zeros(len(rows), np.uint8), "motion",
     )  # fmt: skip
-    rendered = without(drawn(paint, found, memory, schema, RENDERED, seed), frozen)
+    rendered = without(drawn(paint, found, memory, known, schema, RENDERED, seed), frozen)
     return Lesson(found, cells, held, coverage(found, known), without(new, frozen), rendered)
+
+
+def emptied(samples: Samples, schema: SceneSchema, known: list[Prior]) -> Samples:
+    """Frames whose flying things were painted over with the field, and their scenes without them; others left out.
+
+    Where nothing flies, eyes may take a hole among the cells for a thing; ordinary play hardly shows that."""
+    field = np.median(samples.frames[np.linspace(0, len(samples) - 1, min(200, len(samples))).astype(int)], axis=0)
+    hidden, flying = motion.grid_mask(schema, samples.shape), [k for k, p in enumerate(known) if paths.flies(p)]
+    frames, scenes, rows = list[NDArray[np.uint8]](), list[Floats](), list[int]()
+    for i, (frame, scene) in enumerate(zip(samples.frames, samples.scenes, strict=True)):
+        boxes = [motion.slots(schema)[k][1] for k in flying]
+        spots = [_pixels(scene[at : at + SLOT]) for at in boxes if scene[at] > 0.5]
+        if not spots or any(hidden[spot].any() for spot in spots):
+            continue
+        frame, scene = frame.copy(), scene.copy()
+        for spot in spots:
+            frame[spot] = field[spot]
+        for at in boxes:
+            scene[at : at + SLOT] = 0.0
+        frames.append(frame)
+        scenes.append(scene)
+        rows.append(i)
+    left = samples.take(np.array(rows, int))
+    if not rows:
+        return left
+    return replace(left, frames=np.stack(frames), scenes=np.stack(scenes), source="memory without what flies")
+
+
+def _pixels(box: Floats) -> tuple[slice, slice]:
+    """Rows and columns of a box (seen, x, y, w, h)."""
+    x, y, w, h = (float(v) for v in box[1:5])
+    rows, cols = (slice(max(round(c - s / 2), 0), max(round(c + s / 2), 0)) for c, s in ((y, h), (x, w)))
+    return rows, cols
 
 
 def field_in(memory: Samples) -> Floats:
@@ -115,7 +149,7 @@ def _whole(scenes: Floats, cells: Floats, schema: SceneSchema) -> Floats:
 
 
 def drawn(
-    paint: render.Paint, found: Motion, memory: Samples, schema: SceneSchema, n: int, seed: int
+    paint: render.Paint, found: Motion, memory: Samples, known: list[Prior], schema: SceneSchema, n: int, seed: int
 ) -> Samples:  # fmt: skip
     """`n` old scenes, rare ones oftener, in the new paint; none where a thing's paint is not known.
 
@@ -124,14 +158,21 @@ def drawn(
         empty = np.zeros((0, *memory.shape, 3), np.uint8)
         return Samples(empty, None, memory.scenes[:0], memory.episodes[:0], memory.splits[:0], "rendered")
     rng, starts = np.random.default_rng([seed, 11]), [start for _, start in motion.slots(schema)]
-    frames, pick = list[NDArray[np.uint8]](), list[int]()
+    flying = [start for start, prior in zip(starts, known, strict=True) if paths.flies(prior)]
+    frames, scenes, pick = list[NDArray[np.uint8]](), list[Floats](), list[int]()
     for i in rng.choice(len(memory), 2 * n, p=draw_weights(memory.scenes, schema)):
         if len(pick) == n:
             break
-        frame, bare = render.render(paint, memory.scenes[i], schema, rng)
-        if found.shows(frame, bare, memory.scenes[i], starts):
+        scene = memory.scenes[i].copy()
+        if rng.random() < EMPTY:
+            for at in flying:
+                scene[at : at + SLOT] = 0.0
+        frame, bare = render.render(paint, scene, schema, rng)
+        if found.shows(frame, bare, scene, starts):
             frames.append(frame)
+            scenes.append(scene)
             pick.append(int(i))
     rows = np.array(pick, int)
     made = np.stack(frames) if frames else np.zeros((0, *memory.shape, 3), np.uint8)
-    return Samples(made, None, memory.scenes[rows], memory.episodes[rows], memory.splits[rows], "rendered")
+    told = np.stack(scenes) if scenes else memory.scenes[:0]
+    return Samples(made, None, told, memory.episodes[rows], memory.splits[rows], "rendered")

@@ -24,6 +24,9 @@ from data_flywheel.frozen import FrozenSet
 from data_flywheel.wheel_data import held_back, pictures, without
 from perception.runtime import Eyes
 from triune.bench_shift import all_looks, summary
+from triune.errors import TriuneError
+from triune.flywheel import Request, Wheel
+from triune.policies import sha256
 
 FROZEN = {task: load_samples(ROOT / "zoo" / task / "memory", "test") for task in ("breakout", "pong")}
 
@@ -53,6 +56,28 @@ def test_what_a_round_learns_is_not_what_it_is_judged_on(monkeypatch: pytest.Mon
     assert made.held.sum() == 30 and not set(made.new.episodes.tolist()) & set(episodes[made.held].tolist())
     assert len(made.rendered) > 100 and not frozen & set(pictures(made.rendered))
     assert not frozen & set(pictures(made.new))
+
+
+def _key(scene: np.ndarray, frame: np.ndarray) -> bytes:
+    return bytes(scene.tobytes() + frame[:30].tobytes())
+
+
+@pytest.mark.parametrize("task", FROZEN)
+def test_frames_without_what_flies_show_the_field_where_it_was(task: str) -> None:
+    """... and nothing else of them changes; frozen ones do not teach either."""
+    system = api.load(task)
+    memory = load_samples(system.folder / "memory", "train").take(np.arange(0, 4000, 10))
+    known = motion.priors(memory.scenes, memory.episodes, system.schema, memory.shape)
+    made, ball = wheel_data.emptied(memory, system.schema, known), system.schema.slot("ball", 0)
+    assert len(made) > 0.4 * len(memory) and not made.scenes[:, ball].any()
+    others = np.setdiff1d(np.arange(system.schema.size), np.arange(ball.start, ball.stop))
+    row = {_key(memory.scenes[i][others], memory.frames[i]): i for i in np.flatnonzero(memory.scenes[:, ball.start])}
+    for frame, scene in zip(made.frames[:40], made.scenes[:40], strict=True):
+        i = row[_key(scene[others], frame)]
+        _, x, y, w, h = memory.scenes[i, ball.start : ball.start + 5]
+        changed = np.argwhere(frame != memory.frames[i])
+        assert (np.abs(changed - (y - 0.5, x - 0.5)).max(0) <= (h / 2 + 0.5, w / 2 + 0.5)).all()
+        assert len(changed)
 
 
 def test_a_single_game_is_held_back_from_its_end() -> None:
@@ -141,3 +166,31 @@ def test_a_run_that_was_asked_something_else_is_not_continued(tmp_path: Path) ->
     (home / "wheel.json").write_text(json.dumps({"format": 1, "request": {"shift": "heat"}}))
     done = triune("flywheel", "pong", "--shift", "codec", "--run", str(home), cwd=tmp_path)
     assert done.returncode == 1 and "another" in done.stderr and "name another folder" in done.stderr
+
+
+@pytest.mark.train
+@pytest.mark.parametrize("text", ["{", "[]"])
+def test_a_torn_record_of_a_run_says_what_to_delete(tmp_path: Path, text: str) -> None:
+    system, ask = api.load("pong"), Request("pong", None, "sticky", 1)
+    Wheel(system, ask, tmp_path)
+    (tmp_path / "round-1").mkdir()
+    (tmp_path / "round-1" / "round.json").write_text(text)
+    with pytest.raises(TriuneError, match="delete it and run the command again"):
+        Wheel(system, ask, tmp_path).run()
+    (tmp_path / "wheel.json").write_text(text)
+    with pytest.raises(TriuneError, match=f"delete {tmp_path}"):
+        Wheel(system, ask, tmp_path)
+
+
+@pytest.mark.train
+def test_eyes_that_are_not_what_was_judged_are_not_taken(tmp_path: Path) -> None:
+    system, ask = api.load("pong"), Request("pong", None, "sticky", 1)
+    Wheel(system, ask, tmp_path)
+    first = (tmp_path / "eyes.onnx").read_bytes()
+    (tmp_path / "round-1").mkdir()
+    (tmp_path / "round-1" / "candidate.onnx").write_bytes(first[:-9])
+    told = {"outcome": "promoted", "reason": "", "before": sha256(first), "after": sha256(first + b"!")}
+    (tmp_path / "round-1" / "round.json").write_text(json.dumps(told))
+    with pytest.raises(TriuneError, match="not what was judged"):
+        Wheel(system, ask, tmp_path).run()
+    assert (tmp_path / "eyes.onnx").read_bytes() == first

@@ -48,7 +48,7 @@ def test_what_cannot_be_told_from_the_field_is_not_taught() -> None:
     got = motion.label(new.frames, new.episodes, SCHEMA, KNOWN)
     memory = Samples(OLD.frames, None, OLD.scenes, OLD.episodes, np.zeros(500, np.uint8), "teacher")
     paint, _ = wheel_data.render.learn(new.frames, new.episodes, got, SCHEMA)
-    made = wheel_data.drawn(paint, got, memory, SCHEMA, 60, 0)
+    made = wheel_data.drawn(paint, got, memory, KNOWN, SCHEMA, 60, 0)
     ball = made.scenes[:, SCHEMA.slot("ball", 0)]
     seen = ball[ball[:, 0] > 0.5]
     assert len(seen) > 10 and (seen[:, 1] < 50).mean() > 0.95

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from data_flywheel import judge as judging
 from data_flywheel import motion
@@ -31,7 +32,7 @@ from data_flywheel.container import atomic_write
 from data_flywheel.dataset import load_samples
 from data_flywheel.frozen import FrozenSet
 from data_flywheel.judge import Sight, Verdict
-from data_flywheel.wheel_data import LEAST, Lesson, field_in, lesson, pictures, without
+from data_flywheel.wheel_data import LEAST, Lesson, emptied, field_in, lesson, pictures, without
 from perception.augment import Look
 from perception.runtime import Eyes
 from triune.errors import TriuneError
@@ -43,8 +44,8 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 CHECK = 0.2  # share of a round's frames that the candidate plays by itself
-SHARES = {"new": 8, "memory": 20, "rendered": 20}  # frames of a batch
-RECALL = {"new": 4, "memory": 24, "rendered": 20}  # ... for eyes that forgot
+SHARES = {"new": 8, "memory": 16, "emptied": 4, "rendered": 20}  # frames of a batch
+RECALL = {"new": 4, "memory": 18, "emptied": 6, "rendered": 20}  # ... for eyes that forgot
 RATES = (2e-3, 2e-3, 1e-3)  # of one stretch of training after the other ...
 ENOUGH = 0.98  # ... until eyes that forget nothing see so well; those that begin so well get one stretch
 BLEND = 0.6  # share of the way from the old weights that eyes keep which still forget
@@ -78,9 +79,13 @@ class Wheel:
             fix = f"make one with `triune collect {system.name} --frames 5000 --out {memory}`"
             raise TriuneError(f"{system.folder} has no memory of old labelled frames; {fix}")
         self.frozen = load_samples(memory, "test")
-        self._pictures = FrozenSet(frozenset(pictures(self.frozen)))
-        self.memory = without(load_samples(memory, "train"), self._pictures)
-        self.known = motion.priors(self.memory.scenes, self.memory.episodes, self.schema, self.memory.shape)
+        train = load_samples(memory, "train")
+        self.known = motion.priors(train.scenes, train.episodes, self.schema, train.shape)
+        self.frozen_empty = emptied(self.frozen, self.schema, self.known)
+        frozen = [p for part in (self.frozen, self.frozen_empty) for p in pictures(part)]
+        self._pictures = FrozenSet(frozenset(frozen))
+        self.memory = without(train, self._pictures)
+        self.empty = without(emptied(self.memory, self.schema, self.known), self._pictures)
         self._open()
 
     def _open(self) -> None:
@@ -91,7 +96,7 @@ class Wheel:
             "memory": self.memory.fingerprint(), "frozen": self.frozen.fingerprint(),
         }  # fmt: skip
         if path.is_file():
-            found = json.loads(path.read_text("utf-8"))
+            found = _read(path, f"delete {self.home} and run the command again")
             changed = [k for k in told if found.get(k) != told[k]]
             if changed:
                 raise TriuneError(f"{self.home} holds a run with another {', '.join(changed)}; name another folder")
@@ -119,7 +124,7 @@ class Wheel:
         folder = self.home / f"round-{number}"
         done = folder / "round.json"
         if done.is_file():
-            told: dict[str, Any] = json.loads(done.read_text("utf-8"))
+            told = _read(done, "delete it and run the command again; the round is made again")
             self._settle(told, folder)
             return told
         folder.mkdir(exist_ok=True)
@@ -133,7 +138,10 @@ class Wheel:
     def _settle(self, told: dict[str, Any], folder: Path) -> None:
         """What the verdict says becomes so; said twice, it is the same."""
         if told["outcome"] == PROMOTED and sha256(self.eyes.read_bytes()) == told["before"]:
-            atomic_write(self.eyes, (folder / "candidate.onnx").read_bytes())
+            made = (folder / "candidate.onnx").read_bytes()
+            if sha256(made) != told["after"]:
+                raise TriuneError(f"{folder}/candidate.onnx is not what was judged; delete {folder} and run again")
+            atomic_write(self.eyes, made)
 
     def _made(self, number: int, folder: Path) -> dict[str, Any]:
         before = sha256(self.eyes.read_bytes())
@@ -223,6 +231,7 @@ class Wheel:
         parts = [
             Part(taught.new, shares["new"], GENTLE, rare=True),
             Part(self.memory, shares["memory"], PLAIN, rare=True),
+            Part(self.empty, shares["emptied"], PLAIN),
             Part(taught.rendered, shares["rendered"], GENTLE),
         ]
         start, schedule = candidate if nth else self.eyes, Schedule(self.request.steps, rate)
@@ -237,13 +246,18 @@ class Wheel:
 
     def _weighed(self, candidate: Path, played: Capture, taught: Lesson, old: Sight) -> Verdict:
         """On frames that were held back, and on the frozen set."""
-        new, frames = self._sight(candidate, played, taught), self.frozen
-        pictures = np.stack([frames.rgb(i) for i in range(len(frames))])
-        wrong = [
-            judging.wrong(looked(eyes, pictures, self.system), frames.scenes, self.schema)
-            for eyes in (self.eyes, candidate)
+        new = self._sight(candidate, played, taught)
+        return judging.judge(old, new, self._wrong(self.eyes), self._wrong(candidate))
+
+    def _wrong(self, eyes: Path) -> NDArray[np.bool_]:
+        """Which frames of the frozen set, as they are and without what flies, these eyes see wrongly."""
+        seen = [
+            looked(eyes, np.stack([samples.rgb(i) for i in range(len(samples))]), self.system)
+            for samples in (self.frozen, self.frozen_empty)
+            if len(samples)
         ]
-        return judging.judge(old, new, wrong[0], wrong[1])
+        truth = np.concatenate([self.frozen.scenes, self.frozen_empty.scenes])
+        return judging.wrong(np.concatenate(seen), truth, self.schema)
 
     def _led(self, candidate: Path, taught: Lesson, verdict: Verdict, number: int) -> Verdict:
         """On frames to which the candidate's own play leads, and by scores when they may be looked at."""
@@ -288,3 +302,14 @@ def looked(eyes: Path, frames: np.ndarray, system: System) -> np.ndarray:
 
 def _write(path: Path, value: Any) -> None:
     atomic_write(path, json.dumps(value, indent=1).encode())
+
+
+def _read(path: Path, fix: str) -> dict[str, Any]:
+    """A JSON object that this module wrote."""
+    try:
+        found = json.loads(path.read_text("utf-8"))
+    except (ValueError, OSError) as e:
+        raise TriuneError(f"{path} cannot be read ({e}); {fix}") from e
+    if not isinstance(found, dict):
+        raise TriuneError(f"{path} holds no object; {fix}")
+    return found

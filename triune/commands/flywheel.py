@@ -34,6 +34,7 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     import torch  # noqa: F401 - say at once that the extra is missing
 
     from data_flywheel.container import atomic_write
+    from triune.drift import measure
     from triune.flywheel import PROMOTED, Request, Wheel
     from triune.flywheel_report import write_report
 
@@ -55,7 +56,9 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     console.say(f"{told['outcome']}: {told['rounds'][-1]['reason']}")
     if args.install and told["outcome"] == PROMOTED:
         atomic_write(system.eyes_path, Path(told["eyes"]).read_bytes())
-        console.say(f"installed  {system.eyes_path}; its score card is no longer true: `triune eval --card`")
+        measure(system)
+        console.say(f"installed  {system.eyes_path}; the drift watch has measured them")
+        console.say("           the score card is no longer true: `triune eval --card`")
     console.say(f"eyes       {told['eyes']}\nreport     {told['report']}")
     return {"task": system.name, **told}
 
