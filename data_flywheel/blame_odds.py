@@ -1,16 +1,15 @@
-"""Whose failure it probably was, from signs alone: two logistic models, one for the eyes and one for the policy.
+"""Whose failure it probably was, from signs alone: one linear model for each party, the odds of all four add up to 1.
 
-Knows: the signs and their weights (`blame_odds.json`: set by hand from some twenty planted faults; `triune bench blame
---fit` fits them on faults of seeds 0-399). Does not know: how signs are measured (data_flywheel.blame_signs), any game.
+Knows: the signs and their weights (`blame_odds.json`; `triune bench blame --fit` fits them on planted faults of seeds
+0-399). Does not know: how signs are measured (data_flywheel.blame_signs), any game.
 
-A weight is the change in log-odds for one unit of a sign as `scaled` gives it; nothing else enters, so that a verdict
-can be checked by hand. Eyes and policy may both be at fault, or neither: then it was the world.
+A weight is the change in a party's log-odds for one unit of a sign as `scaled` gives it; nothing else enters, so that
+a verdict can be checked by hand.
 """
 
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -18,12 +17,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from data_flywheel.blame import BOTH, EYES, PARTIES, REFLEXES, WORLD, Failure, Verdict
+from data_flywheel.blame import PARTIES, Failure, Verdict
 from data_flywheel.blame_signs import SIGNS
 
 FILE = Path(__file__).with_suffix(".json")
 CAPS = {"gap": 12.0, "miss": 40.0, "unanswered": 10.0}  # where more says no more; shares end at 1
-HELD = 0.02  # L2 penalty a fault: keeps weights readable where planted faults can be told apart exactly
+HELD = 3e-4  # L2 penalty a fault: keeps weights finite where planted faults can be told apart exactly
 TOLD = 3  # signs named in the evidence
 EDGES = (0.0, 0.6, 0.8, 0.95, 1.0)  # of the ranges of odds whose reliability is told
 
@@ -37,7 +36,7 @@ def scaled(signs: Mapping[str, float]) -> dict[str, float]:
 
 @cache
 def weights() -> Weights:
-    """The fitted weights of "eyes" and "reflexes"."""
+    """The fitted weights of each party."""
     told: Weights = json.loads(FILE.read_text(encoding="utf-8"))
     return told
 
@@ -45,50 +44,51 @@ def weights() -> Weights:
 def estimate(failure: Failure, signs: Mapping[str, float], by: Weights | None = None) -> Verdict:
     """The likeliest party, with the odds of each and the signs that weighed most for it."""
     model, x = by or weights(), scaled(signs)
-    p = {part: _logistic(sum(model[part][n] * v for n, v in x.items())) for part in (EYES, REFLEXES)}
-    eyes, reflexes = p[EYES], p[REFLEXES]
-    odds = {
-        EYES: eyes * (1 - reflexes), REFLEXES: reflexes * (1 - eyes), BOTH: eyes * reflexes,
-        WORLD: (1 - eyes) * (1 - reflexes),
-    }  # fmt: skip
+    said = np.array([sum(model[party][n] * v for n, v in x.items()) for party in PARTIES])
+    share = np.exp(said - said.max())
+    odds = dict(zip(PARTIES, (share / share.sum()).tolist(), strict=True))
     who = max(PARTIES, key=lambda party: odds[party])
     evidence = tuple(f"{n} {signs[n]:.2f} ({SIGNS[n]})" for n in _weightiest(model, x, who))
     return Verdict(who, "estimate", failure, evidence, dict(signs), odds)
 
 
 def _weightiest(model: Weights, x: Mapping[str, float], who: str) -> list[str]:
-    """The signs that speak most for blaming who is blamed, then those whose absence clears who is not."""
-    blamed = {EYES: (EYES,), REFLEXES: (REFLEXES,), BOTH: (EYES, REFLEXES), WORLD: ()}[who]
-    shown = {n: sum(model[part][n] * x[n] for part in blamed) for n in SIGNS}
-    cleared = [part for part in (EYES, REFLEXES) if part not in blamed]
-    absent = {n: sum(model[part][n] * (1 - x[n]) for part in cleared) for n in SIGNS}
-    first = sorted((n for n in SIGNS if shown[n] > 0), key=lambda n: -shown[n])[: TOLD - (len(blamed) < 2)]
-    return (first + [n for n in sorted(SIGNS, key=lambda n: -absent[n]) if n not in first])[:TOLD]
+    """The signs that speak most for `who`: by being there, or by not being there where they would speak for others."""
+    lean = {n: model[who][n] - float(np.mean([model[party][n] for party in PARTIES])) for n in SIGNS}
+    speaks = {n: v * x[n] if v > 0 else -v * (1 - x[n]) for n, v in lean.items()}
+    return sorted(SIGNS, key=lambda n: -speaks[n])[:TOLD]
 
 
 def fit(signs: Sequence[Mapping[str, float]], truths: Sequence[str]) -> dict[str, dict[str, float]]:
     """Weights from planted faults, by Newton's method."""
     names = ["bias", *SIGNS]
     x = np.array([[scaled(s)[n] for n in names] for s in signs])
-    made = {}
-    for part in (EYES, REFLEXES):
-        y = np.array([truth in (part, BOTH) for truth in truths], float)
-        made[part] = {n: round(float(w), 3) for n, w in zip(names, _newton(x, y), strict=True)}
-    return made
+    y = np.array([[truth == party for party in PARTIES] for truth in truths], float)
+    made = _newton(x, y)
+    return {p: {n: round(float(w), 3) for n, w in zip(names, made[:, k], strict=True)} for k, p in enumerate(PARTIES)}
 
 
-def _newton(x: NDArray[np.float64], y: NDArray[np.float64], rounds: int = 30) -> NDArray[np.float64]:
-    w, held = np.zeros(x.shape[1]), HELD * len(y) * np.eye(x.shape[1]) / 2.0
-    held[0, 0] = 1e-6  # the bias is free
+def _newton(x: NDArray[np.float64], y: NDArray[np.float64], rounds: int = 60) -> NDArray[np.float64]:
+    """float64[signs, parties]: the most likely weights, held by HELD; the bias is nearly free."""
+    n, k = x.shape[1], y.shape[1]
+    w, held = np.zeros((n, k)), np.full((n, k), HELD * len(y))
+    held[0] = 1e-3
     for _ in range(rounds):
-        p = 1.0 / (1.0 + np.exp(-np.clip(x @ w, -30.0, 30.0)))
-        slope = x.T @ (p - y) + held @ w
-        w = w - np.linalg.solve(x.T @ (x * (p * (1 - p))[:, None]) + held, slope)
+        p = _shares(x @ w)
+        slope = x.T @ (p - y) + held * w
+        bend = np.diag(held.ravel())
+        for a in range(k):
+            for b in range(k):
+                part = x.T @ (x * (p[:, a] * ((a == b) - p[:, b]))[:, None])
+                bend[a::k, b::k] += part
+        step = np.linalg.solve(bend, slope.ravel()).reshape(n, k)
+        w = w - step * min(1.0, 4.0 / max(float(np.abs(step).max()), 1e-9))  # a far step is not to be believed
     return w
 
 
-def _logistic(value: float) -> float:
-    return 1.0 / (1.0 + math.exp(-min(max(value, -30.0), 30.0)))
+def _shares(said: NDArray[np.float64]) -> NDArray[np.float64]:
+    share = np.exp(said - said.max(1, keepdims=True))
+    return np.asarray(share / share.sum(1, keepdims=True))
 
 
 def reliability(verdicts: Sequence[tuple[float, bool]]) -> list[dict[str, float]]:

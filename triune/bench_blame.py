@@ -23,7 +23,7 @@ from triune.system import load
 HOME = Path("runs") / "bench" / "blame"
 TASKS = ("breakout", "pong")
 FIT, REPORT = range(0, 400), range(400, 800)
-TRIALS, FITTED = 208, 100
+TRIALS, FITTED = 208, 240
 BARS = {"with_teacher": 0.90, "without_teacher": 0.75}
 
 Row = dict[str, Any]
