@@ -11,9 +11,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from data_flywheel import blame_odds
+from data_flywheel import blame_odds, blame_signs, matched, motion, offset, paths
 from data_flywheel.blame import PARTIES, Failure
 from data_flywheel.container import atomic_write
+from triune import blame_plant
 from triune.blame_plant import plant
 from triune.blame_rig import Rig
 from triune.console import table
@@ -83,11 +84,12 @@ def _fault(rig: Rig, seed: int, swap: bool) -> Row:
 
 
 class _Store:
-    """Finished faults of a task under its present eyes, policy and plants: one JSON line each."""
+    """Finished faults of a task under its present eyes, policy, plants and signs: one JSON line each."""
 
     def __init__(self, task: str) -> None:
         hashes = load(task).hashes()
-        source = (Path(__file__).parent / "blame_plant.py").read_text(encoding="utf-8")
+        parts = (blame_plant, blame_signs, motion, matched, paths, offset)
+        source = [Path(str(part.__file__)).read_text(encoding="utf-8") for part in parts]
         digest = sha256(json.dumps([hashes, source], sort_keys=True))[:8]
         self.path = HOME / f"{task}-{digest}.jsonl"
         text = self.path.read_text(encoding="utf-8") if self.path.is_file() else ""
