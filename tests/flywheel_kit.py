@@ -83,7 +83,7 @@ def run(home: Path) -> None:
         return np.concatenate([game(system, s, int((episodes == k).sum())) for k, s in enumerate(seeds)])
 
     capture.replayed, flywheel.lesson, flywheel.load_samples = replayed, lesson, stored
-    flywheel.SHARES = flywheel.RECALL = {"new": 2, "memory": 3, "rendered": 3}
+    flywheel.SHARES = flywheel.RECALL = {"new": 2, "memory": 2, "emptied": 1, "rendered": 3}
     request = Request("pong", None, "sticky", ROUNDS, FRAMES, steps=2)
     SmallWheel(system, request, home, lambda text: None).run()
 
