@@ -164,7 +164,7 @@ def started(*words: str) -> tuple[subprocess.Popen[str], Client]:
     command = [sys.executable, "-m", "triune", "review", *words, "--no-open"]
     process = subprocess.Popen(
         command, cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # not ignored as in a background job
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # not ignored as in background
     )  # fmt: skip
     assert process.stderr is not None
     told = []
