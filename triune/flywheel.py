@@ -169,16 +169,17 @@ class Wheel:
     def _learned(self, candidate: Path, taught: Lesson, old: Sight, played: Capture, number: int) -> Verdict:
         """Train in stretches, each from where the last one ended; more of the old look when it is forgotten."""
         verdict: Verdict | None = None
+        wrong = self._wrong(self.eyes)
         for nth, rate in enumerate(RATES[:1] if old.score >= ENOUGH else RATES):
             shares = RECALL if verdict and verdict.forgets else SHARES
             self._stretch(candidate, taught, shares, rate, nth, number)
-            verdict = self._weighed(candidate, played, taught, old)
+            verdict = self._weighed(candidate, played, taught, old, wrong)
             if verdict.promote and verdict.figures["new"]["score"] >= ENOUGH:
                 return verdict
         assert verdict
         if verdict.forgets:
             self._blend(candidate, taught)
-            verdict = self._weighed(candidate, played, taught, old)
+            verdict = self._weighed(candidate, played, taught, old, wrong)
         return verdict
 
     def _played(self, number: int) -> Capture:
@@ -244,10 +245,12 @@ class Wheel:
         check = np.stack([self.memory.rgb(i) for i in range(0, 320, 10)])
         blend(self.eyes, candidate, BLEND, self.schema, check, self._provenance(taught))
 
-    def _weighed(self, candidate: Path, played: Capture, taught: Lesson, old: Sight) -> Verdict:
+    def _weighed(
+        self, candidate: Path, played: Capture, taught: Lesson, old: Sight, wrong: NDArray[np.bool_]
+    ) -> Verdict:
         """On frames that were held back, and on the frozen set."""
         new = self._sight(candidate, played, taught)
-        return judging.judge(old, new, self._wrong(self.eyes), self._wrong(candidate))
+        return judging.judge(old, new, wrong, self._wrong(candidate))
 
     def _wrong(self, eyes: Path) -> NDArray[np.bool_]:
         """Which frames of the frozen set, as they are and without what flies, these eyes see wrongly."""
