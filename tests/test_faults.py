@@ -18,7 +18,7 @@ from cli_kit import ROOT, copy_task
 from faults_kit import small_files, spoil
 from labels_kit import label
 from labels_kit import store as label_store
-from review_kit import collected, desk_of, played, queue_of, serving
+from review_kit import desk_of, played, serving
 
 from data_flywheel import curation_write, labels_store, store
 from data_flywheel.collect import collect
@@ -26,7 +26,6 @@ from data_flywheel.container import DiskFull
 from data_flywheel.dataset import load_samples
 from data_flywheel.errors import DataError
 from data_flywheel.labels_store import LabelStore
-from data_flywheel.review_queue import ReviewQueue
 from data_flywheel.store import Dataset
 from perception.runtime import Eyes
 from triune import load
@@ -37,18 +36,6 @@ from triune.errors import TriuneError
 from triune.flywheel import Request, Wheel
 
 HOW = ("cut", "empty", "flipped")
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("data") / "pong"
-    collected(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def queue(data: Path) -> ReviewQueue:
-    return queue_of(data)
 
 
 class Ear:

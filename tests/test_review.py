@@ -12,7 +12,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from review_kit import Client, collected, desk_of, queue_of, serving, shown
+from review_kit import Client, desk_of, queue_of, serving, shown
 
 from data_flywheel.errors import DataError
 from data_flywheel.labels import Label
@@ -23,18 +23,6 @@ from data_flywheel.review_queue import ReviewQueue
 from triune.errors import TriuneError
 from triune.review.desk import Desk
 from triune.review.server import LARGEST, ReviewServer
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("data") / "pong"
-    collected(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def queue(data: Path) -> ReviewQueue:
-    return queue_of(data)
 
 
 @pytest.fixture

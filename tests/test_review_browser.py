@@ -30,18 +30,6 @@ OUTSIDE = """[...document.querySelectorAll('button')].filter((e) => e.checkVisib
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("data") / "pong"
-    collected(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def queue(data: Path) -> ReviewQueue:
-    return queue_of(data)
-
-
-@pytest.fixture(scope="module")
 def chrome(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
     if find_chromium() is None:
         pytest.skip("no Chromium here: install it, or name it in CHROMIUM")

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from review_kit import Client, collected, played, queue_of, shown, started
+from review_kit import Client, collected, played, shown, started
 
 import triune
 from data_flywheel.errors import DataError
@@ -21,18 +21,6 @@ from triune.cli import build_parser, main
 from triune.commands.review import open_desk
 from triune.console import Console
 from triune.review.desk import Desk
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("data") / "pong"
-    collected(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def queue(data: Path) -> ReviewQueue:
-    return queue_of(data)
 
 
 def opened(folder: Path, *words: str) -> Desk:

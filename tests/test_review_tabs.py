@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from chrome_kit import Chrome, find_chromium
-from review_kit import collected, desk_of, queue_of, serving, started
+from review_kit import desk_of, serving, started
 from review_page_kit import LEAVES, Page, go, holds, whole
 
 from data_flywheel.labels import Label
@@ -21,18 +21,6 @@ from data_flywheel.review_queue import ReviewQueue
 from triune.review.desk import Desk
 
 pytestmark = pytest.mark.browser
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("data") / "pong"
-    collected(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def queue(data: Path) -> ReviewQueue:
-    return queue_of(data)
 
 
 @pytest.fixture(scope="module")
