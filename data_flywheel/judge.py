@@ -24,6 +24,7 @@ from perception.scene import SLOT, SceneSchema
 NEAR = 2.0  # px
 STILL = 8  # frames at one place
 GOOD = 0.995  # score from which nothing needs to be learned
+SEES = 0.5  # score below which eyes that learned still cannot be said to see
 GAIN = 0.2  # share of what is wrong that new eyes must see right
 SLACK = 0.01  # by which they may be worse where they lead by themselves
 OLD_LOSS = 0.01  # share of the old look's frames that may newly be wrong

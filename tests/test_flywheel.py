@@ -194,3 +194,21 @@ def test_eyes_that_are_not_what_was_judged_are_not_taken(tmp_path: Path) -> None
     with pytest.raises(TriuneError, match="not what was judged"):
         Wheel(system, ask, tmp_path).run()
     assert (tmp_path / "eyes.onnx").read_bytes() == first
+
+
+@pytest.mark.train
+@pytest.mark.parametrize(("score", "outcome"), [(0.49, "cannot recover"), (0.51, "promoted")])
+def test_eyes_that_got_better_and_still_do_not_see_are_not_kept(tmp_path: Path, score: float, outcome: str) -> None:
+    wheel = Wheel(api.load("pong"), Request("pong", None, "sticky", 1), tmp_path)
+    first, learned = (tmp_path / "eyes.onnx").read_bytes(), b"learned"
+    (tmp_path / "round-1").mkdir()
+    (tmp_path / "round-1" / "candidate.onnx").write_bytes(learned)
+    made = {"outcome": "promoted", "reason": "", "before": sha256(first), "after": sha256(learned),
+            "sight": {"score": 0.0}, "figures": {"new": {"score": score}}}  # fmt: skip
+    (tmp_path / "round-1" / "round.json").write_text(json.dumps(made))
+    for _ in "twice":
+        told = wheel.run()
+        assert told["outcome"] == outcome
+        assert (tmp_path / "eyes.onnx").read_bytes() == (learned if outcome == "promoted" else first)
+    assert ("far from seeing" in told["reason"]) == (outcome == "cannot recover")
+    assert json.loads((tmp_path / "result.json").read_text())["outcome"] == outcome

@@ -9,6 +9,7 @@ new look is used. The frozen test split of the memory is read to judge, never to
     RUN/round-K/play.npz         what was played; pixels are played again from it
     RUN/round-K/candidate.onnx   what was learned; its provenance names play, labels and memory by hash
     RUN/round-K/round.json       the verdict and the figures it rests on: a round that has it is over
+    RUN/result.json              what came of it all
 """
 
 from __future__ import annotations
@@ -106,7 +107,11 @@ class Wheel:
         _write(path, told)
 
     def run(self) -> dict[str, Any]:
-        """JSON values: `outcome`, `rounds`, `eyes` (file). A round that promoted is followed by another one."""
+        """JSON values: `outcome`, `reason`, `rounds`, `eyes` (file). A round that promoted is followed by another one.
+
+        Eyes that got better in every round and still miss a thing on half of the frames are no recovery: the first
+        ones stay, and the learned ones lie in their rounds' folders.
+        """
         rounds: list[dict[str, Any]] = []
         for number in range(1, self.request.rounds + 1):
             rounds.append(self._round(number))
@@ -115,8 +120,12 @@ class Wheel:
             spent = promoted and rounds[-1]["outcome"] == KEPT and not rounds[-1]["reason"].startswith(judging.FORGETS)
             if rounds[-1]["outcome"] in (DONE, LOST) or spent:
                 break
-        outcome = PROMOTED if promoted else rounds[-1]["outcome"]
-        told = {"outcome": outcome, "rounds": rounds, "eyes": str(self.eyes), "request": asdict(self.request)}
+        outcome, reason = PROMOTED if promoted else rounds[-1]["outcome"], rounds[-1]["reason"]
+        if promoted and (score := _last_sight(rounds[-1])) < judging.SEES:
+            atomic_write(self.eyes, self.system.eyes_path.read_bytes())
+            outcome, reason = LOST, f"better, but still far from seeing: {score:.3f}, {judging.SEES} is needed"
+        told = {"outcome": outcome, "reason": reason, "rounds": rounds, "eyes": str(self.eyes)}
+        told["request"] = asdict(self.request)
         _write(self.home / "result.json", told)
         return told
 
@@ -284,6 +293,12 @@ class Wheel:
             made = system.evaluate(ask.protocol, seeds, ask.shift, limit=LIMIT).scores if ask.games else []
             found.append(made)
         return found[0], found[1]
+
+
+def _last_sight(told: dict[str, Any]) -> float:
+    """Of the eyes that a round leaves."""
+    sight = told["figures"]["new"] if told["outcome"] == PROMOTED else told["sight"]
+    return float(sight["score"])
 
 
 def with_eyes(system: System, eyes: Path, folder: Path) -> System:

@@ -38,7 +38,9 @@ def write_report(system: System, home: Path) -> Path:
              "frozen test set": asked["frozen"]}  # fmt: skip
     css = (Path(__file__).parent / "report.css").read_text("utf-8")
     head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{escape(title)}</title>'
-    outcome = f'<p class="sub">{escape("; ".join(t["outcome"] for t in rounds))}</p>'
+    end = json.loads((home / "result.json").read_text("utf-8")) if (home / "result.json").is_file() else None
+    words = f"{end['outcome']}: {end['reason']}" if end else "; ".join(t["outcome"] for t in rounds)
+    outcome = f'<p class="sub">{escape(words)}</p>'
     page = (
         f"<h1>{escape(title)}</h1>{outcome}{body}<h2>From what</h2>{parts.card('Asked and given', parts.rows(facts))}"
     )

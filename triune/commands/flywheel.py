@@ -53,7 +53,7 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
         raise KeyboardInterrupt("the same command goes on where it was") from None
     told["report"] = str(write_report(system, home))
     console.say(table([_row(r) for r in told["rounds"]], ["round", "coverage", "frames", "sight", "after", "outcome"]))
-    console.say(f"{told['outcome']}: {told['rounds'][-1]['reason']}")
+    console.say(f"{told['outcome']}: {told['reason']}")
     if args.install and told["outcome"] == PROMOTED:
         atomic_write(system.eyes_path, Path(told["eyes"]).read_bytes())
         measure(system)
