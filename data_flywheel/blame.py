@@ -21,6 +21,7 @@ EYES, REFLEXES, BOTH, WORLD = "eyes", "reflexes", "both", "world"
 PARTIES = (EYES, REFLEXES, BOTH, WORLD)
 SAME = "same"
 LIFE, POINT, STUCK = "life lost", "point lost", "stuck"
+TOLD = "told"  # a person says that something went wrong
 STUCK_STEPS = 600  # decisions without a change of score or lives, at the end of a game
 GROUP = 8  # steps: points lost closer together are one failure
 ENOUGH = 0.5  # share of games that must go well before a swap counts as a cure

@@ -94,6 +94,9 @@ def _game(name: str, episode: Episode, frames: KeptFrames | None) -> Part:
     }
     seed, kept = episode.meta.get("seed"), len(frames) if frames is not None else 0
     pictures: Pictures = (lambda: frames) if frames is not None else tuple
+    if episode.frames is not None:  # of a film
+        own, kept = episode.frames, len(episode)
+        pictures = lambda: ((step, own.rgb(step)) for step in range(len(own)))  # noqa: E731
     steps = np.arange(len(episode))
     return Part(name, seed, _split(seed), episode.meta, steps, episode.scenes, episode.actions, columns, kept, pictures)
 

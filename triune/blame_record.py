@@ -59,6 +59,8 @@ class Blamer:
         """Why a swap cannot be made; "" when it can."""
         if self.no_swap:
             return self.no_swap
+        if episode.meta.get("source"):
+            return "it was filmed, and cannot be played on"
         now, meta = self.system.hashes(), episode.meta
         if meta.get("policy") != now["policy"]:
             return "it was played by another policy (name its text with --policy)"

@@ -15,6 +15,7 @@ from triune.console import Console, table
 from triune.errors import TriuneError, UsageError
 
 if TYPE_CHECKING:
+    from data_flywheel.blame import Failure
     from data_flywheel.episode import Episode
 
 
@@ -22,6 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Which games, judged how."""
     parser.add_argument("what", metavar="RUN_OR_EPISODE", help="a run's folder, an episode file, or a task")
     parser.add_argument("--seed", type=int, metavar="N", help="of a run: only this game (default: all)")
+    parser.add_argument("--at", type=int, metavar="STEP", help="of one game: what went wrong there, whatever the score")
     parser.add_argument("--most", type=common.positive, default=10, metavar="N", help="failures at most (default 10)")
     parser.add_argument("--reference", metavar="FILE", help="a policy that is trusted (default: the shipped one)")
     parser.add_argument(
@@ -44,6 +46,8 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     told: list[dict[str, Any]] = []
     notes: dict[str, None] = {}
     todo = [(episode, failure) for episode in episodes for failure in failures(episode)][: args.most]
+    if args.at is not None:
+        todo = [(episodes[0], told_at(episodes, args.at))]
     for i, (episode, failure) in enumerate(todo):
         console.progress(i, len(todo), f"seed {episode.meta['seed']}, step {failure.step}: {failure.kind}")
         why = blamer.why_estimate(episode)
@@ -54,6 +58,17 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     _show(told, list(notes), console)
     counts = dict(Counter(v["who"] for v in told))
     return {"task": system.name, "verdicts": told, "counts": counts, "notes": list(notes)}
+
+
+def told_at(episodes: list[Episode], step: int) -> Failure:
+    """The failure that a person names; a film has no score that would tell."""
+    from data_flywheel.blame import TOLD, Failure
+
+    if len(episodes) != 1:
+        raise UsageError("--at is a step of one game; name an episode file, or a run with --seed")
+    if not 0 <= step < len(episodes[0]):
+        raise UsageError(f"--at {step}: the game has steps 0 to {len(episodes[0]) - 1}")
+    return Failure(TOLD, step)
 
 
 def find(what: str, seed: int | None) -> tuple[str, list[Episode]]:

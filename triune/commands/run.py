@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from triune.commands import common
 from triune.console import Console
-from triune.errors import TriuneError
+from triune.errors import TriuneError, UsageError
 
 if TYPE_CHECKING:
     import numpy as np
 
+    from envs.boundary import Sheet
+    from triune.run_record import BundleRecorder
     from triune.runtime import Bundle
 
 FITS = ("letterbox", "stretch")
@@ -34,6 +36,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="episode, with --source env")
     parser.add_argument("--steps", type=common.positive, metavar="N", help="stop after N steps")
     parser.add_argument("--log", metavar="FILE", help="write every decision as a line of JSON")
+    parser.add_argument("--record", metavar="FOLDER", help="add what was seen to this recording (docs/recording.md)")
+    parser.add_argument("--disk", default="500MB", metavar="SIZE", help="bytes the recording may take")
 
 
 def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
@@ -43,34 +47,54 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     common.parse_seeds(str(args.seed))
     bot = Bundle.load(args.bundle, args.deadline)
     console.log(f"{bot.task}, made for {bot.protocol.name}, on {args.source}{' (shadow)' if args.shadow else ''}")
+    book = _book(bot, args, console) if args.record else None
     log = open(common.out_file(args.log), "w", encoding="utf-8") if args.log else None  # noqa: SIM115 - closed below
+    pilot = _Pilot(bot, log, console, book)
     try:
-        pilot = _Pilot(bot, log, console)
         payload = _env(pilot, args) if args.source == "env" else _frames(pilot, args)
     finally:
         if log:
             log.close()
+        kept = book.close(pilot.sheet) if book else 0
     console.say(
         "".join(f"score      {payload['score']}\n" if "score" in payload else "") + f"steps      {payload['steps']}"
     )
     console.say(f"time       {payload['ms_per_step']} ms a step (median)")
     console.say("reasons    " + ", ".join(f"{k} {n}" for k, n in payload["reasons"].items()))
+    if book:
+        console.say(f"recorded   {kept} episode{'' if kept == 1 else 's'} in {args.record}")
+        payload["recorded"] = kept
     console.say("overruled  " + (", ".join(f"{k} {n}" for k, n in payload["interventions"].items()) or "none"))
     return {"bundle": args.bundle, "task": bot.task, "source": args.source, "shadow": args.shadow, **payload}
 
 
-class _Pilot:
-    """Steps a bundle and keeps count."""
+def _book(bot: Bundle, args: argparse.Namespace, console: Console) -> BundleRecorder:
+    from data_flywheel.errors import DataError
+    from data_flywheel.recorder_policy import parse_bytes
+    from triune.run_record import BundleRecorder
 
-    def __init__(self, bot: Bundle, log: TextIO | None, console: Console) -> None:
-        self.bot, self.log, self.state, self.console = bot, log, bot.start(), console
+    try:
+        disk = parse_bytes(args.disk)
+    except DataError as error:
+        raise UsageError(str(error)) from None
+    seed = args.seed if args.source == "env" else None
+    return BundleRecorder(bot, args.record, disk, args.source, seed, console.log)
+
+
+class _Pilot:
+    """Steps a bundle and keeps count. `sheet`: of the game that was played, once it has ended."""
+
+    def __init__(self, bot: Bundle, log: TextIO | None, console: Console, book: BundleRecorder | None) -> None:
+        self.bot, self.log, self.state, self.console, self.book = bot, log, bot.start(), console, book
+        self.sheet: Sheet | None = None
         self.watch = bot.watch()
         self.times: list[float] = []
         self.reasons: Counter[str] = Counter()
         self.rules: Counter[str] = Counter()
         self.faults = 0
 
-    def decide(self, frame: np.ndarray) -> int:
+    def decide(self, frame: np.ndarray, sent: int | None = None) -> int:
+        """The action on a frame. `sent`: what is sent whatever is decided."""
         began = time.perf_counter()
         action, self.state, why = self.bot.step(frame, self.state)
         self.times.append(1000 * (time.perf_counter() - began))
@@ -85,7 +109,9 @@ class _Pilot:
             line = {"step": len(self.times) - 1, "action": why.action, "proposed": why.proposed, "reason": why.reason}
             line |= {"overruled_by": list(why.overruled_by), "fault": why.fault}
             print(json.dumps(line), file=self.log)
-        return action
+        if self.book:
+            self.book.see(frame, action if sent is None else sent, why)
+        return action if sent is None else sent
 
     def summary(self) -> dict[str, Any]:
         middle = sorted(self.times)[len(self.times) // 2] if self.times else 0.0
@@ -104,9 +130,8 @@ def _env(pilot: _Pilot, args: argparse.Namespace) -> dict[str, Any]:
     with PixelEnv(bot.spec.env, bot.protocol) as env:
         frame = env.reset(args.seed)
         while not env.done and (args.steps is None or len(pilot.times) < args.steps):
-            action = pilot.decide(frame)
-            frame = env.step(fallback if args.shadow else action)
-        sheet = env.sheet()
+            frame = env.step(pilot.decide(frame, fallback if args.shadow else None))
+        sheet = pilot.sheet = env.sheet()
     return {"score": sheet.score, "finished": sheet.finished, "frames": sheet.frames, **pilot.summary()}
 
 

@@ -1,0 +1,89 @@
+"""What `triune run --record` keeps: the scenes and decisions of a bundle at work, and every frame of a camera or video.
+
+Knows: how a bundle's steps become episodes. Does not know sources, files (`data_flywheel.recorder`). A game is played
+again from its seed, so its frames are not kept. A film cannot be played again: its frames stand in its episodes, which
+are pieces of it, so that a kill costs one piece at most.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from data_flywheel.episode import EpisodeRecorder
+from data_flywheel.recorder import Recorder
+from data_flywheel.recorder_folder import Recording
+from triune import __version__
+
+if TYPE_CHECKING:
+    from envs.boundary import Sheet
+    from triune.runtime import Bundle, Why
+
+PIECE = 600  # steps of a film in one episode, fewer where they would take more than ...
+PIECE_BYTES = 64 << 20  # ... this of memory
+SPREAD = 37  # pieces are numbered so that some of any twenty-five or so are of the test split
+
+
+@dataclass(slots=True)
+class _Decision:
+    action: int
+    reason: str
+    proposed: int
+    overruled_by: tuple[str, ...]
+    fault: str
+
+
+class BundleRecorder:
+    """Adds to a recording what one run of a bundle sees. `seed`: of a game; None for a film of `source`."""
+
+    def __init__(
+        self, bot: Bundle, folder: str, disk: int, source: str, seed: int | None, tell: Callable[[str], None]
+    ) -> None:
+        """DataError: the folder records another task, scene or frame size."""
+        self.bot, self.source, self.seed = bot, source, seed
+        high, wide, _ = bot.frame_shape
+        self.recorder = Recorder(Recording.create(folder, bot.task, bot.schema, (high, wide)), "none", disk, tell)
+        self._piece = max(1, min(PIECE, PIECE_BYTES // (high * wide * 3)))
+        self._number = len(self.recorder.recording.names())
+        self._steps: EpisodeRecorder | None = None
+        self._count = 0
+
+    def see(self, frame: np.ndarray, action: int, why: Why) -> None:
+        """A step: its frame uint8[H, W, 3], and the action that was sent."""
+        if self._steps is None:
+            self._steps = EpisodeRecorder(self._meta(), keep_frames=self.seed is None)
+        decision = _Decision(action, why.reason, self.bot.actions.index(why.proposed), why.overruled_by, why.fault)
+        self._steps.add(why.scene.vector, decision, 0, 0, frame)
+        self._count += 1
+        if self.seed is None and self._count == self._piece:
+            self._end()
+
+    def close(self, sheet: Sheet | None = None) -> int:
+        """Write what is left; how many episodes were recorded. `sheet`: of a game; one without it is left out."""
+        told: dict[str, Any] = {}
+        if self.seed is not None and sheet is None:
+            self._steps = None
+        if sheet:
+            told = {"scores": sheet.scores, "lives": sheet.lives_left, "score": sheet.score, "frames": sheet.frames,
+                    "lives_at_end": sheet.lives, "finished": sheet.finished}  # fmt: skip
+        self._end(**told)
+        self.recorder.close()
+        return self.recorder.kept
+
+    def _end(self, **told: Any) -> None:
+        if self._steps is not None:
+            self.recorder.keep(self._steps.finish(**told))
+            self._number, self._steps, self._count = self._number + 1, None, 0
+
+    def _meta(self) -> dict[str, Any]:
+        manifest, hashes = self.bot.manifest, self.bot.manifest["hashes"]
+        seed = self._number * SPREAD % 1000 if self.seed is None else self.seed
+        return {
+            "task": self.bot.task, "protocol": self.bot.protocol.name, "seed": seed, "shift": None, "eyes": "cnn",
+            "schema": self.bot.schema.fingerprint, "policy": hashes.get("policy.py"),
+            "safety": hashes.get("safety.py"), "weights": manifest["eyes"]["sha256"], "triune": __version__,
+            **({"source": self.source} if self.seed is None else {}),
+        }  # fmt: skip
