@@ -7,8 +7,8 @@ are pieces of it, so that a kill costs one piece at most.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,7 +16,9 @@ import numpy as np
 from data_flywheel.episode import EpisodeRecorder
 from data_flywheel.recorder import Recorder
 from data_flywheel.recorder_folder import Recording
+from logic.controller import Decision
 from triune import __version__
+from triune.rollout import finish
 
 if TYPE_CHECKING:
     from envs.boundary import Sheet
@@ -25,15 +27,6 @@ if TYPE_CHECKING:
 PIECE = 600  # steps of a film in one episode, fewer where they would take more than ...
 PIECE_BYTES = 64 << 20  # ... this of memory
 SPREAD = 37  # pieces are numbered so that some of any twenty-five or so are of the test split
-
-
-@dataclass(slots=True)
-class _Decision:
-    action: int
-    reason: str
-    proposed: int
-    overruled_by: tuple[str, ...]
-    fault: str
 
 
 class BundleRecorder:
@@ -49,33 +42,30 @@ class BundleRecorder:
         self._piece = max(1, min(PIECE, PIECE_BYTES // (high * wide * 3)))
         self._number = len(self.recorder.recording.names())
         self._steps: EpisodeRecorder | None = None
-        self._count = 0
+        self._count, self._began = 0, time.perf_counter()
 
     def see(self, frame: np.ndarray, action: int, why: Why) -> None:
         """A step: its frame uint8[H, W, 3], and the action that was sent."""
         if self._steps is None:
             self._steps = EpisodeRecorder(self._meta(), keep_frames=self.seed is None)
-        decision = _Decision(action, why.reason, self.bot.actions.index(why.proposed), why.overruled_by, why.fault)
-        self._steps.add(why.scene.vector, decision, 0, 0, frame)
+        decision = Decision(action, why.reason, self.bot.actions.index(why.proposed), why.overruled_by, why.fault)
+        self._steps.add(why.scene.vector, decision, 0, 0, frame)  # type: ignore[arg-type]
         self._count += 1
         if self.seed is None and self._count == self._piece:
             self._end()
 
     def close(self, sheet: Sheet | None = None) -> int:
         """Write what is left; how many episodes were recorded. `sheet`: of a game; one without it is left out."""
-        told: dict[str, Any] = {}
-        if self.seed is not None and sheet is None:
-            self._steps = None
-        if sheet:
-            told = {"scores": sheet.scores, "lives": sheet.lives_left, "score": sheet.score, "frames": sheet.frames,
-                    "lives_at_end": sheet.lives, "finished": sheet.finished}  # fmt: skip
-        self._end(**told)
+        if self._steps is not None and sheet is not None:
+            self.recorder.keep(finish(self._steps, sheet, time.perf_counter() - self._began))
+        elif self.seed is None:
+            self._end()
         self.recorder.close()
         return self.recorder.kept
 
-    def _end(self, **told: Any) -> None:
+    def _end(self) -> None:
         if self._steps is not None:
-            self.recorder.keep(self._steps.finish(**told))
+            self.recorder.keep(self._steps.finish())
             self._number, self._steps, self._count = self._number + 1, None, 0
 
     def _meta(self) -> dict[str, Any]:
