@@ -44,6 +44,8 @@ class Frames:
     @staticmethod
     def from_rgb(rgb: U8) -> Frames:
         """Encode uint8[N, H, W, 3]; the palette is sorted, so equal frames give equal encodings."""
+        if len(rgb) and len(np.unique(pack_rgb(rgb[0]))) > 256:  # of a camera: no need to look at the others
+            return Frames(np.ascontiguousarray(rgb), None)
         packed = [pack_rgb(frame) for frame in rgb]  # frame by frame: little memory at a time
         used = np.zeros(1 << 24, bool)
         for frame in packed:
