@@ -12,7 +12,7 @@ import re
 import shutil
 from pathlib import Path
 
-from supervisor.tunables import constants, with_constants
+from supervisor.edits.tunables import constants, with_constants
 
 SHIPPED = Path(__file__).resolve().parent.parent / "zoo" / "breakout"
 KEPT = ("system.toml", "safety.py", "perception.onnx", "ranges.json", "locks")

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from logic.errors import LogicError
-from logic.language import tunable, vocabulary
-from logic.program import Library, Module, Program, shipped_library
+from logic.language.builtins import tunable, vocabulary
+from logic.language.program import Library, Module, Program, shipped_library
 
 
 def load_module(source: str, name: str, constants: Mapping[str, Any], library: Library = shipped_library) -> Module:

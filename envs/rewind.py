@@ -12,10 +12,10 @@ import sys
 
 import numpy as np
 
-from envs.boundary import Observer, PixelEnv
-from envs.emulator import DONE, RESET, SEED, Emulator, main
 from envs.errors import EnvError
 from envs.protocol import Protocol
+from envs.remote import Observer, PixelEnv
+from envs.remote_process import DONE, RESET, SEED, Emulator, main
 from envs.spec import EnvSpec
 
 MARK = 250  # in place of an action

@@ -8,7 +8,7 @@ import sys
 import numpy as np
 
 import triune
-from triune.export import export
+from triune.deploy.export import export
 from triune.runtime import Bundle
 
 task = sys.argv[1] if len(sys.argv) > 1 else "breakout"

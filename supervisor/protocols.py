@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple, Protocol
 
-from data_flywheel.episode import Episode
-from supervisor.budget import Amount
+from data_flywheel.episodes.episode import Episode
 from supervisor.errors import SupervisorError
+from supervisor.loop.budget import Amount
 
 
 class Section(NamedTuple):

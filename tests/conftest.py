@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from review_kit import collected, queue_of
 
-from data_flywheel.review_queue import ReviewQueue
+from data_flywheel.labels.review_queue import ReviewQueue
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from typing import Any, NamedTuple
 
-from triune.bundle import FORMAT_KEY, MANIFEST, PART, PREFIX, Parts, digest, metadata
+from triune.deploy.bundle import FORMAT_KEY, MANIFEST, PART, PREFIX, Parts, digest, metadata
 from triune.errors import TriuneError
 
 

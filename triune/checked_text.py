@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from envs.protocol import PROTOCOLS, get_protocol
-from logic.compiler import CompiledModule, CompiledProgram, CompileError, Diagnostic, compile_program, compile_safety
-from logic.compiler.ir import Graph, walk
-from logic.compiler.passes import table_bytes, worst_ns
 from logic.errors import LogicError
-from logic.program import Library, shipped_library
+from logic.language import CompiledModule, CompiledProgram, CompileError, Diagnostic, compile_program, compile_safety
+from logic.language.ir import Graph, walk
+from logic.language.passes import table_bytes, worst_ns
+from logic.language.program import Library, shipped_library
 from triune.policies import constants_of
 
 if TYPE_CHECKING:
@@ -66,7 +66,11 @@ def check_text(
 
 
 def compile_text(
-    text: bytes, file: str, rules: bool, schema: SceneSchema, constants: Mapping[str, Any],
+    text: bytes,
+    file: str,
+    rules: bool,
+    schema: SceneSchema,
+    constants: Mapping[str, Any],
     library: Library = shipped_library,
 ) -> Compiled | list[Diagnostic]:
     """The one place where `check` compiles: what was made, or everything that is wrong. Never raises."""

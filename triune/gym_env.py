@@ -17,8 +17,8 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
-from envs.atari import AtariCore
-from logic.tracker import Tracker
+from envs.backends.atari import AtariCore
+from logic.runtime.tracker import Tracker
 from perception.scene import SLOT, SceneSchema, ThingSpec
 from triune.errors import UsageError, nearest
 from triune.gym_register import register_all
@@ -60,7 +60,7 @@ class SceneEnv(gymnasium.Env[dict[str, np.ndarray], np.int64]):  # type: ignore[
             eyes = system.eyes()
             return eyes.see, eyes.reset
         system.check_teacher()
-        from data_flywheel.teachers import load_teacher
+        from data_flywheel.labelers.teachers import load_teacher
 
         teacher = load_teacher(system.folder)
         return lambda frame: teacher.label(self._core.ram(), frame), lambda: None

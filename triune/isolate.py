@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING
 
 from envs.protocol import Protocol
 from envs.spec import SystemSpec
-from logic.controller import Controller
+from logic.runtime.controller import Controller
 from perception.scene import SceneSchema
 from triune.errors import TriuneError, UsageError
 from triune.policies import Texts, constants_of, sha256, shipped
 
 if TYPE_CHECKING:
-    from logic.compiler import CompiledModule
+    from logic.language import CompiledModule
 
 _said: set[str] = set()
 
@@ -57,8 +57,8 @@ def choose(texts: Texts, isolate: bool | None, required: bool) -> bool:
 @cache
 def lacking() -> tuple[str, ...]:
     """What complete isolation needs and this machine lacks, each with its reason."""
-    from logic.isolation import layers
-    from logic.isolation.harden import missing
+    from logic.sandbox import layers
+    from logic.sandbox.harden import missing
 
     return tuple(missing({name: layer.reason for name, layer in layers().items()}))
 
@@ -78,9 +78,9 @@ def build_confined(
     spec: SystemSpec, schema: SceneSchema, texts: Texts, protocol: Protocol, required: bool
 ) -> Controller:
     """The controller of one protocol whose policy, and foreign safety rules, run in workers; CompileError as ever."""
-    from logic.compiled import lost_text
-    from logic.compiler import compile_safety
-    from logic.confined import ConfinedController
+    from logic.language import compile_safety
+    from logic.runtime.compiled import lost_text
+    from logic.sandbox.confined import ConfinedController
 
     known = constants_of(spec, protocol)
     there = texts.safety if foreign(texts.safety) else ""
@@ -97,6 +97,6 @@ def build_confined(
 def _artifact(
     schema: SceneSchema, policy: str, safety: str, known: tuple[tuple[str, float], ...], required: bool
 ) -> bytes:
-    from logic.confined_compile import compile_confined
+    from logic.sandbox.confined_compile import compile_confined
 
     return compile_confined(schema, policy, safety, dict(known), require_isolation=required)

@@ -10,9 +10,9 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from logic.confined_compile import DIAGNOSTICS_MOST, shipped_texts
 from logic.errors import LogicError
-from logic.isolation import Limits, run_isolated
+from logic.sandbox import Limits, run_isolated
+from logic.sandbox.confined_compile import DIAGNOSTICS_MOST, shipped_texts
 from supervisor.protocols import Compiled
 from triune.checked_text import Checked, check_text, figures
 

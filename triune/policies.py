@@ -15,9 +15,9 @@ from pathlib import Path
 
 from envs.protocol import Protocol
 from envs.spec import ZOO, SystemSpec
-from logic.compiled import Logic, compile_logic
-from logic.controller import Controller
-from logic.program import Library, shipped_library
+from logic.language.program import Library, shipped_library
+from logic.runtime.compiled import Logic, compile_logic
+from logic.runtime.controller import Controller
 from perception.scene import SceneSchema
 from triune.errors import TriuneError
 

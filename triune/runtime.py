@@ -24,7 +24,7 @@ from envs.protocol import Protocol
 from envs.spec import parse_spec
 from perception.drift import Watch, scene_parts
 from perception.scene import Scene, SceneSchema
-from triune import bundle
+from triune.deploy import bundle
 from triune.errors import TriuneError
 
 DEADLINE = "deadline missed"

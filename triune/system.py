@@ -13,17 +13,17 @@ from typing import TYPE_CHECKING, Any
 
 from envs.protocol import Protocol, get_protocol
 from envs.spec import ZOO, SystemSpec, find_line, load_spec
-from logic.compiled import Logic
-from logic.controller import Controller
+from logic.runtime.compiled import Logic
+from logic.runtime.controller import Controller
 from perception.scene import SceneError, SceneSchema
 from triune.errors import TriuneError, UsageError, nearest
 from triune.isolate import build_confined, choose
 from triune.policies import Texts, build_controller, build_logic, read_texts, sha256
 
 if TYPE_CHECKING:
-    from logic.locks import Lock
-    from triune.evaluate import Result
-    from triune.rollout import Step
+    from logic.runtime.locks import Lock
+    from triune.play.evaluate import Result
+    from triune.play.loop import Step
 
 EYES = ("cnn", "teacher", "colour")
 LOWEST = {"ALE/Pong-v5": -21.0}  # the score of doing nothing, where it is not 0
@@ -83,7 +83,7 @@ class System:
 
     def locks(self) -> tuple[Lock, ...]:
         """What must not change, as kept by `triune lock`; LogicError names a file that is damaged."""
-        from logic import locks
+        from logic.runtime import locks
 
         return tuple(locks.read(path, self.schema) for path in locks.files(self.folder))
 
@@ -99,13 +99,13 @@ class System:
         """Something with `reset()` and `see(frame) -> float32[size]`. The teacher's lives behind the wall: rollout."""
         check_eyes(kind)
         if kind == "colour":
-            from triune.colour_eyes import ColourEyes
+            from triune.play.colour_rules import ColourEyes
 
             return ColourEyes.load(self.spec, self.schema)
         if not self.eyes_path.is_file():
             fix = f"train them with `triune train {self.name}`"
             raise TriuneError(f"{self.folder} has no eyes (perception.onnx); {fix}, or compare with --eyes teacher")
-        from perception.runtime import Eyes
+        from perception.detector import Eyes
 
         return Eyes.load(self.eyes_path, self.schema)
 
@@ -120,7 +120,7 @@ class System:
         self, seed: int = 0, protocol: str | None = None, shift: str | None = None, eyes: str = "cnn"
     ) -> Iterator[Step]:
         """One episode, step by step: `step.index`, `step.scene`, `step.decision`, `step.frame` (copy it to keep it)."""
-        from triune.rollout import Rollout
+        from triune.play.loop import Rollout
 
         with Rollout(self, protocol, shift, eyes) as rollout:
             yield from rollout.episode(seed)
@@ -130,7 +130,7 @@ class System:
         eyes: str = "cnn", workers: int = 1, **options: Any,
     ) -> Result:  # fmt: skip
         """Score over seeds; `run` names a folder that keeps every episode (and makes it resumable)."""
-        from triune.evaluate import evaluate
+        from triune.play.evaluate import evaluate
 
         return evaluate(self, protocol, list(seeds), shift, eyes, workers, **options)
 

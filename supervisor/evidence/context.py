@@ -10,10 +10,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, NamedTuple
 
-from data_flywheel.episode import Episode
+from data_flywheel.episodes.episode import Episode
 from envs.protocol import Protocol
 from perception.scene import SceneSchema
-from supervisor import stats
+from supervisor.gate import statistics as stats
 
 SIDE = 0.025  # error on either side of a 95 % interval
 Frames = Callable[[Episode, Sequence[int]], Sequence[Any]]  # (episode, steps) -> uint8[H, W, 3] for each step

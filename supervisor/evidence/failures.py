@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
-from data_flywheel.episode import Episode
+from data_flywheel.episodes.episode import Episode
 from supervisor.evidence.clusters import Cluster, clusters
 from supervisor.evidence.context import Context
 from supervisor.evidence.moments import LASTING, SEVERITY, moments, usual

@@ -9,9 +9,9 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from supervisor.budget import KINDS, UNKNOWN
 from supervisor.evidence.context import GateSummary, LockNote, Scoreboard
 from supervisor.evidence.text import number, quoted, signed, table, word
+from supervisor.loop.budget import KINDS, UNKNOWN
 
 ACCEPT = "accept"
 WORDS = 300  # characters of a hypothesis or a lesson

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from data_flywheel.frames import Frames
+from data_flywheel.storage.frames import Frames
 
 Array = NDArray[Any]
 SIGNATURE = b"\x89PNG\r\n\x1a\n"

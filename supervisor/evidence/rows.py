@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from data_flywheel.episode import Episode
+from data_flywheel.episodes.episode import Episode
 from supervisor.evidence.context import Context
 from supervisor.evidence.moments import SUDDEN, lost_lives, rewards
 from supervisor.evidence.steps import table_steps

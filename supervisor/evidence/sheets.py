@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from data_flywheel.episode import Episode
+from data_flywheel.episodes.episode import Episode
 from perception.scene import SceneSchema
 from supervisor.errors import SupervisorError
 from supervisor.evidence import letters, png

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from data_flywheel.episode import Episode
+from data_flywheel.episodes.episode import Episode
 from supervisor.evidence.moments import SUDDEN, rewards
 from supervisor.evidence.text import number, quoted, table
 from supervisor.evidence.windows import Window

@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from supervisor.durable import replace_file
+from data_flywheel.storage.files import replace_file
 from supervisor.errors import SupervisorError
 from supervisor.evidence import png
 from supervisor.evidence.text import word

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from data_flywheel.episode import Episode
+from data_flywheel.episodes.episode import Episode
 from perception.scene import SLOT, SceneSchema
 
 Array = NDArray[Any]

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from data_flywheel.episode import Episode
+from data_flywheel.episodes.episode import Episode
 from perception.scene import SceneSchema
 from supervisor.evidence.moments import DROUGHT, LASTING, SUDDEN, Moment, Usual, dry_spells
 from supervisor.evidence.things import Cast, Slot, apart, body, place, side

@@ -17,8 +17,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from supervisor.budget import UNKNOWN, Amount
 from supervisor.errors import SupervisorError
+from supervisor.loop.budget import UNKNOWN, Amount
 from supervisor.proposers import process_tree, workspace
 from supervisor.protocols import ProposerError, Reply, Request, Usage, Waiting
 

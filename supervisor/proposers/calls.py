@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from supervisor.prices import Tokens, tokens_of
+from supervisor.loop.prices import Tokens, tokens_of
 from supervisor.proposers.transport import CallError, Transport
 
 FORMATS = ("json_schema", "json_object", "none")

@@ -9,9 +9,9 @@ from __future__ import annotations
 import ast
 from collections import Counter
 
-from supervisor.edits import Edit, EditError, apply
+from supervisor.edits.definitions import Text, Unit, Unreadable
+from supervisor.edits.edits import Edit, EditError, apply
 from supervisor.errors import SupervisorError
-from supervisor.units import Text, Unit, Unreadable
 
 
 class NoEdit(SupervisorError):

@@ -11,11 +11,11 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from supervisor.answer import ANSWER_CHARS, Defect, problems, schema
-from supervisor.budget import UNKNOWN, Amount
-from supervisor.instructions import REPAIR_CHARS, messages, repair_text
-from supervisor.prices import Tokens, total
+from supervisor.edits.answer import ANSWER_CHARS, Defect, problems, schema
+from supervisor.loop.budget import UNKNOWN, Amount
+from supervisor.loop.prices import Tokens, total
 from supervisor.proposers.calls import Caller, Spent
+from supervisor.proposers.instructions import REPAIR_CHARS, messages, repair_text
 from supervisor.proposers.settings import Settings
 from supervisor.proposers.transport import CallError, SdkTransport, Transport
 from supervisor.protocols import ProposerError, Reply, Request, Usage

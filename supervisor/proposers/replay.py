@@ -15,9 +15,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from supervisor.budget import Amount
-from supervisor.durable import folder_held, replace_file
+from data_flywheel.storage.files import folder_held, replace_file
 from supervisor.errors import SupervisorError
+from supervisor.loop.budget import Amount
 from supervisor.protocols import Proposer, ProposerError, Reply, Request, Usage
 
 FORMAT = 1

@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from supervisor.budget import Budgets, BudgetSpent
-from supervisor.chain import Event
 from supervisor.errors import SupervisorError
+from supervisor.loop.budget import Budgets, BudgetSpent
+from supervisor.loop.chain import Event
 from supervisor.protocols import Arena, Score
 
 TRIED, SHOWN = "tuner.tried", "evidence.episode"

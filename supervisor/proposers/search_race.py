@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection
 
-from supervisor import stats
+from supervisor.gate import statistics as stats
 from supervisor.proposers.search_games import WORST, Candidate, Games
 from supervisor.proposers.search_space import Point, Space
 

@@ -9,7 +9,7 @@ import hashlib
 import math
 from collections.abc import Mapping, Sequence
 
-from supervisor.tunables import Tunable, constants, with_constants
+from supervisor.edits.tunables import Tunable, constants, with_constants
 
 GRAIN = 1000  # parts of a range that are told apart: more digits would be noise
 

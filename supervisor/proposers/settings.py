@@ -12,9 +12,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from supervisor.edit_checks import nearest
+from supervisor.edits.checks import nearest
 from supervisor.errors import SupervisorError
-from supervisor.prices import Price
+from supervisor.loop.prices import Price
 
 TOKEN_PARAMETERS = ("max_completion_tokens", "max_tokens")
 NO_KEY = "no-key-needed"  # servers on one's own machine want a header, whatever is in it

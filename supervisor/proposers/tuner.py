@@ -16,16 +16,16 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from supervisor.budget import Amount, Budgets, BudgetSpent
-from supervisor.chain import Event
-from supervisor.edits import EditError
+from supervisor.edits.edits import EditError
+from supervisor.gate.seeds import TRAIN
+from supervisor.loop.budget import Amount, Budgets, BudgetSpent
+from supervisor.loop.chain import Event
 from supervisor.proposers.search_games import SHOWN, Enough, Games
 from supervisor.proposers.search_moves import search
 from supervisor.proposers.search_race import Race
 from supervisor.proposers.search_space import Space
 from supervisor.proposers.tuner_words import answer
 from supervisor.protocols import Arena, ProposerError, Reply, Request
-from supervisor.seeds import TRAIN
 
 
 @dataclass(frozen=True)

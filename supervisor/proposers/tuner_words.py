@@ -5,10 +5,10 @@ Knows: the race at its end. Does not know: how it was run.
 
 from __future__ import annotations
 
-from supervisor import stats
-from supervisor.answer import Answer
-from supervisor.edits import apply, source
+from supervisor.edits.answer import Answer
+from supervisor.edits.edits import apply, source
 from supervisor.errors import SupervisorError
+from supervisor.gate import statistics as stats
 from supervisor.proposers.search_race import Race
 
 HOPE = 0.2  # the largest p-value of a gain on training seeds that is worth the gate's games

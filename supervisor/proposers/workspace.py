@@ -18,7 +18,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from supervisor.durable import replace_file
+from data_flywheel.storage.files import replace_file
 from supervisor.errors import SupervisorError
 from supervisor.evidence import page
 from supervisor.proposers.differences import changes_between

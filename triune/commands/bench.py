@@ -70,7 +70,7 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
 
 
 def _speed(system: System, args: argparse.Namespace, console: Console) -> dict[str, Any]:
-    from triune.bench_speed import speed
+    from benchmarks.speed import speed
 
     rounds = args.rounds or 12
     found = speed(system, rounds, progress=lambda done, total: console.progress(done, total, "alternating blocks"))
@@ -84,7 +84,7 @@ def _speed(system: System, args: argparse.Namespace, console: Console) -> dict[s
 
 
 def _data(system: System, args: argparse.Namespace, console: Console) -> dict[str, Any]:
-    from triune.bench_data import measure, rows
+    from benchmarks.bench_data import measure, rows
 
     system.check_teacher()
     found = measure(system, args.data, console.log, range(args.rounds or 1))
@@ -95,8 +95,8 @@ def _data(system: System, args: argparse.Namespace, console: Console) -> dict[st
 
 
 def _drift(args: argparse.Namespace, console: Console) -> dict[str, Any]:
+    from benchmarks.drift import measure
     from envs.spec import task_names
-    from triune.bench_drift import measure
     from triune.system import load
 
     systems = [load(task) for task in ([args.task] if args.task else task_names())]
@@ -109,7 +109,7 @@ def _drift(args: argparse.Namespace, console: Console) -> dict[str, Any]:
 
 
 def _record(system: System, args: argparse.Namespace, console: Console) -> dict[str, Any]:
-    from triune.bench_record import SIDES, recording_cost
+    from benchmarks.record import SIDES, recording_cost
 
     shift = args.shifts  # one look for all sides
     found = recording_cost(
@@ -127,8 +127,8 @@ def _record(system: System, args: argparse.Namespace, console: Console) -> dict[
 
 
 def _language(args: argparse.Namespace, console: Console) -> dict[str, Any]:
+    from benchmarks.bench_language import measure
     from envs.spec import task_names
-    from triune.bench_language import measure
     from triune.system import load
 
     figures = []
@@ -140,10 +140,10 @@ def _language(args: argparse.Namespace, console: Console) -> dict[str, Any]:
 
 
 def _gate(args: argparse.Namespace, console: Console) -> dict[str, Any]:
-    from triune import bench_gate
+    from benchmarks import bench_gate
 
     if args.real:
-        from triune.bench_gate_real import measure
+        from benchmarks.gate_played import measure
 
         bench_gate.write_recorded(measure(console.log, args.minutes))
     found = bench_gate.measure(args.trials or bench_gate.TRIALS, lambda i, n: console.progress(i, n, "trials"))
@@ -173,7 +173,7 @@ def _gate_row(row: dict[str, Any]) -> list[str]:
 
 
 def _blame(args: argparse.Namespace, console: Console) -> dict[str, Any]:
-    from triune import bench_blame
+    from benchmarks import attribution as bench_blame
 
     if args.fit:
         bench_blame.refit(bench_blame.FITTED, console.progress)
@@ -187,9 +187,9 @@ def _looks(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     """What the wheel brings back. Finished looks are kept in runs/bench/shift; the command goes on where it was."""
     import torch  # noqa: F401 - say at once that the extra is missing
 
+    from benchmarks import shift as bench_shift
     from envs.looks import is_look
     from envs.spec import task_names
-    from triune import bench_shift
 
     every = bench_shift.all_looks()
     groups = {
@@ -265,10 +265,10 @@ def _kept(score: float, plain: float, worst: float) -> float:
 
 
 def _perception(system: System, args: argparse.Namespace, console: Console) -> dict[str, Any]:
-    from data_flywheel.dataset import load_samples
-    from perception.metrics import evaluate, time_per_frame
-    from perception.metrics import table as metrics_table
-    from triune.bench_speed import one_core
+    from benchmarks.speed import one_core
+    from data_flywheel.datasets.samples import load_samples
+    from perception.training.metrics import evaluate, time_per_frame
+    from perception.training.metrics import table as metrics_table
     from triune.commands.collect import data_folder
 
     samples = load_samples(args.data or data_folder(system.name), "test")

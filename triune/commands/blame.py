@@ -15,8 +15,8 @@ from triune.console import Console, table
 from triune.errors import TriuneError, UsageError
 
 if TYPE_CHECKING:
-    from data_flywheel.blame import Failure
-    from data_flywheel.episode import Episode
+    from data_flywheel.attribution.verdict import Failure
+    from data_flywheel.episodes.episode import Episode
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,8 +35,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     """Payload: `verdicts` (who, way, failure, evidence, figures, odds, line), `counts`, `notes`."""
-    from data_flywheel.blame import failures
-    from triune.blame_record import Blamer
+    from data_flywheel.attribution.verdict import failures
+    from triune.play.blame_record import Blamer
     from triune.system import load
 
     args.task, episodes = find(args.what, args.seed)
@@ -62,7 +62,7 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
 
 def told_at(episodes: list[Episode], step: int) -> Failure:
     """The failure that a person names; a film has no score that would tell."""
-    from data_flywheel.blame import TOLD, Failure
+    from data_flywheel.attribution.verdict import TOLD, Failure
 
     if len(episodes) != 1:
         raise UsageError("--at is a step of one game; name an episode file, or a run with --seed")
@@ -73,8 +73,8 @@ def told_at(episodes: list[Episode], step: int) -> Failure:
 
 def find(what: str, seed: int | None) -> tuple[str, list[Episode]]:
     """The task's folder or name, and the recorded games; the newest run of a task that is named."""
-    from data_flywheel.episode import Episode
-    from triune.runs import Run, latest
+    from data_flywheel.episodes.episode import Episode
+    from triune.play.runs import Run, latest
 
     path = Path(what)
     if path.is_file():

@@ -12,7 +12,7 @@ from triune.console import Console, table
 from triune.errors import UsageError
 
 if TYPE_CHECKING:
-    from data_flywheel.frozen import FrozenSet
+    from data_flywheel.datasets.frozen import FrozenSet
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,10 +32,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     """Payload: frames chosen, per cause, left out with reasons, requests, content hash, folder."""
-    from data_flywheel.curation import choose
-    from data_flywheel.curation_pool import build
-    from data_flywheel.curation_write import write
-    from data_flywheel.labels_frames import open_frames
+    from data_flywheel.datasets.curation import choose
+    from data_flywheel.datasets.curation_pool import build
+    from data_flywheel.datasets.curation_write import write
+    from data_flywheel.labels.frames import open_frames
 
     args.task = args.task or task_of(Path(args.pool))
     system = common.load_system(args)
@@ -60,7 +60,7 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
 
 def frozen_set(task: str, path: str | None) -> FrozenSet:
     """The task's frozen pictures: those of a file, and the usual file's where there is one."""
-    from data_flywheel.frozen import FrozenSet
+    from data_flywheel.datasets.frozen import FrozenSet
 
     usual = Path("runs") / "frozen" / f"{task}.json"
     named = FrozenSet.load(path) if path else FrozenSet()
@@ -69,9 +69,9 @@ def frozen_set(task: str, path: str | None) -> FrozenSet:
 
 def task_of(pool: Path) -> str:
     """The task that a pool's manifest, or its first episode, names."""
-    from data_flywheel.episode import Episode
+    from data_flywheel.episodes.episode import Episode
     from data_flywheel.errors import DataError
-    from data_flywheel.store import MANIFEST, Dataset
+    from data_flywheel.storage.dataset import MANIFEST, Dataset
 
     if (pool / MANIFEST).is_file():
         return Dataset(pool).manifest.task
@@ -86,7 +86,7 @@ def task_of(pool: Path) -> str:
 def read_requests(path: Path) -> list[dict[str, Any]]:
     """The supervisor's data requests from a file or an improve run."""
     if path.is_dir():
-        from supervisor.events import read
+        from supervisor.loop.events import read
 
         asked = [e.data["data_requests"] for e in read(path / "events.jsonl") if e.kind == "proposal.read"]
         return [request for requests in asked for request in requests]

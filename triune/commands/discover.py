@@ -11,8 +11,8 @@ from triune.console import Console, jsonable, table
 from triune.errors import UsageError
 
 if TYPE_CHECKING:
-    from data_flywheel.agree import Agreement
-    from data_flywheel.catalogue import Catalogue
+    from data_flywheel.labelers.ram.agree import Agreement
+    from data_flywheel.labelers.ram.catalogue import Catalogue
     from envs.spec import SystemSpec
 
 BAR = 0.95
@@ -53,8 +53,8 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
 
 
 def _rom(env_id: str) -> SystemSpec:
+    from envs.backends.rom import rom_spec
     from envs.errors import EnvError
-    from envs.rom import rom_spec
 
     try:
         return rom_spec(env_id)
@@ -65,7 +65,7 @@ def _rom(env_id: str) -> SystemSpec:
 def _discover(spec: SystemSpec, args: argparse.Namespace, console: Console) -> dict[str, Any]:
     from dataclasses import asdict
 
-    from data_flywheel.discover import default_path, discover
+    from data_flywheel.labelers.ram.discover import default_path, discover
 
     out = common.out_file(args.out or str(default_path(spec)), ".json")
 
@@ -97,10 +97,10 @@ def _tell(found: Catalogue, console: Console) -> None:
 
 
 def _agree(args: argparse.Namespace, console: Console) -> dict[str, Any]:
-    from data_flywheel.agree import agree
-    from data_flywheel.catalogue import CATALOGUES, Catalogue
-    from data_flywheel.colour_teachers import colour_teachers, teachers_of
     from data_flywheel.errors import DataError
+    from data_flywheel.labelers.declared import colour_teachers, teachers_of
+    from data_flywheel.labelers.ram.agree import agree
+    from data_flywheel.labelers.ram.catalogue import CATALOGUES, Catalogue
 
     try:
         for env_id in args.agree:

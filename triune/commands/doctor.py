@@ -110,7 +110,7 @@ def _version(metadata: Any, package: str) -> str:
 
 
 def _roms() -> list[Finding]:
-    from envs.atari import rom_path
+    from envs.backends.atari import rom_path
     from envs.errors import EnvError
     from envs.spec import load_spec, task_names
 
@@ -154,8 +154,8 @@ def _extras() -> list[Finding]:
 
 def _isolation() -> list[Finding]:
     """The layers that hold a stranger's policy here, found by putting them on."""
-    from logic.isolation import layers
-    from logic.isolation.harden import missing
+    from logic.sandbox import layers
+    from logic.sandbox.harden import missing
 
     reasons = {name: layer.reason for name, layer in layers().items()}
     active = [name for name, why in reasons.items() if not why]

@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     """Payload: the file, the weights it is of, lowest, usual and highest value of every statistic."""
     from perception.drift import PICTURE, eyes_names
-    from triune.drift import LONGEST, measure, ranges_of, ranges_path
+    from triune.play.drift import LONGEST, measure, ranges_of, ranges_path
 
     system = common.load_system(args)
     if args.measure:

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 from triune.commands import common
 from triune.console import Console
 from triune.errors import UsageError
-from triune.recording import add_record, record_job
+from triune.play.recording import add_record, record_job
 
 if TYPE_CHECKING:
-    from triune.evaluate import Result
+    from triune.play.evaluate import Result
     from triune.system import System
 
 
@@ -43,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     """Payload: the Result, without the lines of the single episodes."""
-    from triune.runs import Run
+    from triune.play.runs import Run
 
     if args.card and args.policy:
         raise UsageError("the score card is of the folder's own policy.py; leave --card or --policy out")
@@ -58,11 +58,11 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
         payload["recording"] = args.record
         console.say(f"recording  {args.record}")
     if args.card:
-        from triune.card import record
+        from triune.report.card import record
 
         console.say(f"card       {record(system, result, args.steps)}")
     if args.report is not None:
-        from triune.report import write_report
+        from triune.report.report import write_report
 
         out = common.out_file(args.report, ".html") if args.report else None
         payload["report"] = str(write_report(Run.read(folder), out, console))
@@ -72,7 +72,7 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
 
 def _what(system: System, args: argparse.Namespace) -> tuple[list[int], Path]:
     """Seeds and folder: as asked, or those of the run to be resumed (with all its conditions)."""
-    from triune.runs import Run, latest, new_folder
+    from triune.play.runs import Run, latest, new_folder
 
     seeds = common.parse_seeds(args.seeds)
     if args.resume is not None:
@@ -118,7 +118,7 @@ def show(result: Result, console: Console) -> None:
     console.say(f"frames     {result.frames}   {result.frames_per_second or 0:.0f} a second, {result.workers} workers")
     rules = ", ".join(f"{name} {n}" for name, n in result.interventions.items()) or "none"
     console.say(f"overruled  {rules}   faults {result.faults}   deadline misses {result.deadline_misses}")
-    from triune.drift import warning
+    from triune.play.drift import warning
 
     if line := warning(result.drift, result.task, result.shift):
         console.say(line)

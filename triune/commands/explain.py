@@ -14,7 +14,7 @@ from triune.console import Console, table
 from triune.errors import TriuneError, UsageError
 
 if TYPE_CHECKING:
-    from data_flywheel.episode import Episode
+    from data_flywheel.episodes.episode import Episode
     from triune.system import System
 
 AROUND = 5
@@ -47,7 +47,7 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
 def _trace(system: System, episode: Episode, step: int, full: bool) -> dict[str, Any]:
     """The trace, or why there is none: the rest is worth showing all the same."""
     from logic.errors import LogicError
-    from triune.step_trace import trace_step
+    from triune.report.explain import trace_step
 
     try:
         return {"trace": trace_step(system, episode, step, full), "trace_error": None}
@@ -58,8 +58,8 @@ def _trace(system: System, episode: Episode, step: int, full: bool) -> dict[str,
 
 def find_episode(system: System, wanted: str | None) -> tuple[Episode, str]:
     """A file, or a seed of the newest run (default: the worst episode there)."""
-    from data_flywheel.episode import Episode
-    from triune.runs import Run, latest
+    from data_flywheel.episodes.episode import Episode
+    from triune.play.runs import Run, latest
 
     if wanted and not wanted.isdigit():
         episode = Episode.load(wanted)
@@ -166,7 +166,7 @@ def _show(p: dict[str, Any], console: Console) -> None:
 
 
 def _show_trace(p: dict[str, Any], console: Console) -> None:
-    from triune.step_trace import lines_of
+    from triune.report.explain import lines_of
 
     if p["trace"] is None:
         console.say(f"no trace: {p['trace_error']}")

@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     """Payload: file, size, manifest."""
     from envs.protocol import PROTOCOLS
-    from triune.export import export
+    from triune.deploy.export import export
 
     system = common.load_system(args)
     if args.protocol and args.protocol not in PROTOCOLS:

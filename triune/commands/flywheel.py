@@ -33,10 +33,10 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     """Payload: `outcome`, `rounds` with what each played, learned and decided, `eyes`, `report`."""
     import torch  # noqa: F401 - say at once that the extra is missing
 
-    from data_flywheel.container import atomic_write
-    from triune.drift import measure
-    from triune.flywheel import PROMOTED, Request, Wheel
-    from triune.flywheel_report import write_report
+    from data_flywheel.storage.container import atomic_write
+    from triune.play.drift import measure
+    from triune.play.flywheel import PROMOTED, Request, Wheel
+    from triune.report.self_training import write_report
 
     args.eyes = "cnn"
     common.check_conditions(args)

@@ -16,8 +16,8 @@ from triune.console import Console, table
 from triune.errors import UsageError, nearest
 
 if TYPE_CHECKING:
-    from supervisor.loop import Ended
-    from supervisor.loop_types import Parts
+    from supervisor.loop.loop import Ended
+    from supervisor.loop.parts import Parts
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -78,10 +78,10 @@ def _add_gate(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     """Payload: `run`, `folder`, `why`, `trials`, `accepted`, `budgets`; with --dry-run what would be sent."""
-    from supervisor.events import EventLog
-    from supervisor.loop import LOG, Loop
-    from triune import improve_proposers as proposers
-    from triune import improve_setup as setup
+    from supervisor.loop.events import EventLog
+    from supervisor.loop.loop import LOG, Loop
+    from triune.commands import improve_proposers as proposers
+    from triune.commands import improve_setup as setup
 
     home = _home(args)
     system = setup.load_task(args)
@@ -108,10 +108,10 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
 
 def _home(args: argparse.Namespace) -> Path | None:
     """The run's folder, or None for a new one; fills in what a resumed run remembers."""
-    from supervisor.events import read
-    from supervisor.loop import LOG
-    from triune.improve_proposers import PROPOSERS
-    from triune.improve_setup import remembered
+    from supervisor.loop.events import read
+    from supervisor.loop.loop import LOG
+    from triune.commands.improve_proposers import PROPOSERS
+    from triune.commands.improve_setup import remembered
 
     if args.resume:
         if args.home or args.policy or args.out:
@@ -134,10 +134,10 @@ def _home(args: argparse.Namespace) -> Path | None:
 
 def _asked(home: Path, parts: Parts, ended: Ended, console: Console) -> dict[str, Any]:
     """Write the request as it would be sent."""
-    from supervisor import requests
-    from supervisor.blobs import Blobs
     from supervisor.evidence import describe, write
-    from supervisor.loop import BLOBS
+    from supervisor.loop import requests
+    from supervisor.loop.blobs import Blobs
+    from supervisor.loop.loop import BLOBS
 
     trial = ended.state.current
     if trial is None or trial.request is None:

@@ -17,7 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     """Payload: `tasks`, each with name, title, environment, parts, protocols' figures."""
     from envs.spec import load_spec, task_names
-    from triune.card import read_scores
+    from triune.report.card import read_scores
 
     tasks: list[dict[str, Any]] = []
     for name in task_names():

@@ -13,8 +13,8 @@ from triune.console import Console
 from triune.errors import TriuneError, UsageError
 
 if TYPE_CHECKING:
-    from data_flywheel.episode import Episode
-    from logic.locks import FloorLock, Lock, ScenesLock
+    from data_flywheel.episodes.episode import Episode
+    from logic.runtime.locks import FloorLock, Lock, ScenesLock
     from triune.system import System
 
 AROUND = 8  # steps on either side of --step
@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     """Payload: `lock` (name, kind, file, bytes and what it holds)."""
-    from logic import locks
+    from logic.runtime import locks
 
     floor = args.floor is not None or args.floor_auto
     _check_usage(args, floor)
@@ -111,7 +111,7 @@ def _source(episode: Episode, where: str) -> dict[str, Any]:
 
 
 def _scenes(system: System, episode: Episode, args: argparse.Namespace, about: dict[str, Any]) -> ScenesLock:
-    from logic.locks import Recording, make_scenes
+    from logic.runtime.locks import Recording, make_scenes
 
     last = len(episode) - 1
     start, stop = (args.start, args.to) if args.step is None else (args.step - AROUND, args.step + AROUND)
@@ -129,7 +129,7 @@ def _scenes(system: System, episode: Episode, args: argparse.Namespace, about: d
 
 
 def _floor(system: System, episode: Episode, args: argparse.Namespace, about: dict[str, Any]) -> FloorLock:
-    from logic.locks import FloorLock
+    from logic.runtime.locks import FloorLock
 
     meta = episode.meta
     if not meta.get("finished"):

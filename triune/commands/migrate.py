@@ -17,7 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     """Payload: file, size, manifest."""
-    from triune.export import migrate
+    from triune.deploy.export import migrate
 
     path = common.out_file(args.new, ".onnx")
     manifest = migrate(args.old, path)

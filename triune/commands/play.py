@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 from triune.commands import common
 from triune.console import Console
 from triune.errors import TriuneError
-from triune.recording import add_record, open_recorder, record_job
+from triune.play.recording import add_record, open_recorder, record_job
 
 if TYPE_CHECKING:
-    from data_flywheel.episode import Episode
-    from triune.rollout import Rollout, Step
-    from triune.runs import Run
+    from data_flywheel.episodes.episode import Episode
+    from triune.play.loop import Rollout, Step
+    from triune.play.runs import Run
     from triune.system import System
 
 
@@ -35,8 +35,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     """Payload: the episode's line, and the files written."""
-    from triune.evaluate import episode_record
-    from triune.rollout import Rollout
+    from triune.play.evaluate import episode_record
+    from triune.play.loop import Rollout
 
     system = common.load_system(args)
     common.check_conditions(args)
@@ -75,13 +75,13 @@ def _outputs(
         payload["recording"] = args.record
         console.say(f"recording  {args.record}")
     if args.video:
-        from triune.replay import write_replay
+        from triune.report.replay import write_replay
 
         video = Path(args.video)
         payload["video"] = str(video)
         console.say(f"replay     {video} ({write_replay(system, episode, video, console)})")
     if args.report:
-        from triune.report import write_report
+        from triune.report.report import write_report
 
         payload["report"] = str(write_report(kept, Path(args.report), console))
         console.say(f"report     {payload['report']}")
@@ -92,7 +92,7 @@ def _play(rollout: Rollout, args: argparse.Namespace, console: Console) -> Episo
     """Play and record, with a bar and perhaps a window."""
     window = None
     if args.watch:
-        from triune.replay import Window
+        from triune.report.replay import Window
 
         window = Window(rollout)
     limit = args.steps or rollout.protocol.max_frames // rollout.protocol.frameskip
@@ -104,7 +104,7 @@ def _play(rollout: Rollout, args: argparse.Namespace, console: Console) -> Episo
         if rollout.watch and rollout.watch.level != told:
             told = rollout.watch.level
             console.clear()
-            from triune.drift import warning
+            from triune.play.drift import warning
 
             console.log(warning(rollout.watch.report(), rollout.system.name, args.shift))
         if step.index % 50 == 0:
@@ -119,8 +119,8 @@ def _play(rollout: Rollout, args: argparse.Namespace, console: Console) -> Episo
 
 def _keep(system: System, args: argparse.Namespace, episode: Episode) -> Run:
     """The episode as a run of one seed, so that report and explain can read it; the last one is replaced."""
-    from triune.evaluate import episode_record, make_request, summarise
-    from triune.runs import HOME, Run
+    from triune.play.evaluate import episode_record, make_request, summarise
+    from triune.play.runs import HOME, Run
 
     folder = HOME / "play" / f"{system.name}-{episode.meta['protocol']}-{args.seed}"
     _fresh(folder)

@@ -31,8 +31,8 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
 
 def _improve(folder: Path, out: Path | None, args: argparse.Namespace, console: Console) -> dict[str, Any]:
     """The page of an improve run. `mean` is the incumbent's."""
-    from triune.improve_report import write_improve_report
-    from triune.improve_report.figures import level
+    from triune.report.improve import write_improve_report
+    from triune.report.improve.figures import level
 
     written = write_improve_report(folder, out, console, not args.no_replays, args.trust)
     score = level(written.run, written.run.chain[-1].policy)
@@ -44,8 +44,8 @@ def _improve(folder: Path, out: Path | None, args: argparse.Namespace, console: 
 
 
 def _evaluation(args: argparse.Namespace, folder: Path, out: Path | None, console: Console) -> dict[str, Any]:
-    from triune.report import write_report
-    from triune.runs import Run, latest
+    from triune.play.runs import Run, latest
+    from triune.report.report import write_report
 
     if not folder.is_dir() or (folder / "system.toml").is_file():
         from envs.spec import load_spec

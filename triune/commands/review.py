@@ -13,9 +13,9 @@ from triune.console import Console
 from triune.errors import TriuneError
 
 if TYPE_CHECKING:
-    from data_flywheel.labels_frames import DatasetFrames
-    from data_flywheel.review_queue import ReviewQueue
-    from triune.review.desk import Desk
+    from data_flywheel.labels.frames import DatasetFrames
+    from data_flywheel.labels.review_queue import ReviewQueue
+    from triune.review.session import Desk
     from triune.system import System
 
 MOST = 200
@@ -64,10 +64,10 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
 
 def open_desk(system: System, args: argparse.Namespace, console: Console) -> Desk:
     """Queue, labels and frames; DataError or TriuneError says what is missing and how to get it."""
-    from data_flywheel.labels_frames import DatasetFrames, Places, open_frames
-    from data_flywheel.labels_store import LabelStore
-    from data_flywheel.review_queue import ReviewQueue
-    from triune.review.desk import Desk
+    from data_flywheel.labels.frames import DatasetFrames, Places, open_frames
+    from data_flywheel.labels.review_queue import ReviewQueue
+    from data_flywheel.labels.store import LabelStore
+    from triune.review.session import Desk
 
     queue = ReviewQueue.load(args.queue) if args.queue else None
     folders = [args.data] if args.data else list(queue.data) if queue else [str(collect.data_folder(system.name))]
@@ -86,9 +86,9 @@ def open_desk(system: System, args: argparse.Namespace, console: Console) -> Des
 
 def make_queue(system: System, source: Any, folder: str, most: int, console: Console) -> ReviewQueue:
     """The most suspicious frames of a data set or of recorded episodes, by what the eyes say of them."""
-    from data_flywheel.labels_frames import DatasetFrames
-    from data_flywheel.review_queue import ReviewQueue
-    from data_flywheel.suspicion import of_dataset, of_episodes
+    from data_flywheel.labels.frames import DatasetFrames
+    from data_flywheel.labels.review_queue import ReviewQueue
+    from data_flywheel.labels.suspicion import of_dataset, of_episodes
 
     console.log(f"looking for suspicious frames in {folder}")
     if isinstance(source, DatasetFrames):
@@ -110,7 +110,7 @@ def make_queue(system: System, source: Any, folder: str, most: int, console: Con
 def _keep_teacher(desk: Desk, source: DatasetFrames, console: Console) -> None:
     """Enter a data set's own labels of the queue's frames, once, so that people see them and rows can be traced."""
     from data_flywheel.errors import DataError
-    from data_flywheel.labels import check_label
+    from data_flywheel.labels.label import check_label
 
     found = []
     for item in desk.queue.items:

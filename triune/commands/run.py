@@ -17,8 +17,8 @@ from triune.errors import TriuneError, UsageError
 if TYPE_CHECKING:
     import numpy as np
 
-    from envs.boundary import Sheet
-    from triune.run_record import BundleRecorder
+    from envs.remote import Sheet
+    from triune.play.run_record import BundleRecorder
     from triune.runtime import Bundle
 
 FITS = ("letterbox", "stretch")
@@ -69,9 +69,9 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
 
 
 def _book(bot: Bundle, args: argparse.Namespace, console: Console) -> BundleRecorder:
+    from data_flywheel.episodes.recorder_policy import parse_bytes
     from data_flywheel.errors import DataError
-    from data_flywheel.recorder_policy import parse_bytes
-    from triune.run_record import BundleRecorder
+    from triune.play.run_record import BundleRecorder
 
     try:
         disk = parse_bytes(args.disk)
@@ -102,7 +102,7 @@ class _Pilot:
         self.rules.update(why.overruled_by)
         self.faults += bool(why.fault)
         if self.watch and self.watch.see(frame, why.scene.vector):
-            from triune.drift import warning
+            from triune.play.drift import warning
 
             self.console.log(warning(self.watch.report(), self.bot.task, None))
         if self.log:
@@ -123,7 +123,7 @@ class _Pilot:
 
 
 def _env(pilot: _Pilot, args: argparse.Namespace) -> dict[str, Any]:
-    from envs.boundary import PixelEnv
+    from envs.remote import PixelEnv
 
     bot = pilot.bot
     fallback = bot.actions.index(bot.spec.env.fallback)

@@ -40,7 +40,7 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     """Payload: the metrics of the exported file on held-out episodes."""
     import torch  # noqa: F401 - say at once that the extra is missing, before minutes of collecting
 
-    from data_flywheel.dataset import load_samples
+    from data_flywheel.datasets.samples import load_samples
 
     system = common.load_system(args)
     out = common.out_file(args.out or str(system.eyes_path), ".onnx")
@@ -53,7 +53,7 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
         collect.collect_into(system, folder, args.frames, common.cores(), console)
     samples = load_samples(folder)
     console.log(f"training on {len(samples)} frames, {steps} steps")
-    from perception.train import train
+    from perception.training.train import train
 
     try:
         metrics = train(
@@ -61,7 +61,7 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
         )
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"continue with: triune train {system.name} --steps {steps}") from None
-    from perception.metrics import table
+    from perception.training.metrics import table
 
     console.say(table(metrics))
     console.say(f"eyes       {out}")

@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     """Payload: folder, files, steps, score, manifest; url when served."""
     from envs.protocol import PROTOCOLS
-    from triune.web import write_site
+    from triune.deploy.web import write_site
 
     system = common.load_system(args)
     if args.protocol and args.protocol not in PROTOCOLS:
@@ -58,7 +58,7 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
 
 def _serve(folder: Path, port: int, console: Console) -> str:
     """Serve until Ctrl-C; the address."""
-    from triune.web_server import HOST, server
+    from triune.deploy.web_server import HOST, server
 
     with server(folder, port) as running:
         url = f"http://{HOST}:{running.server_port}/"

@@ -18,9 +18,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from data_flywheel.errors import DataError
-from data_flywheel.labels_store import StaleLabels
+from data_flywheel.labels.store import StaleLabels
 from triune.errors import TriuneError
-from triune.review.desk import Desk
+from triune.review.session import Desk
 
 HOST = "127.0.0.1"
 NAMES = (HOST, "localhost")  # what a request may call this machine: any other name is somebody's rebound address

@@ -1,0 +1,152 @@
+"""`triune bench blame`: how often the verdict on a planted fault is the planted cause, with and without a teacher.
+
+Knows: which seeds fit and which report, where finished faults are kept, the confusion matrices. Does not know: how
+faults are planted (triune.blame_plant), played (triune.blame_rig) or judged.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks import blame_plant
+from benchmarks.blame_plant import plant
+from benchmarks.blame_rig import Rig
+from data_flywheel.attribution import blame_odds, blame_signs
+from data_flywheel.attribution.verdict import PARTIES, Failure
+from data_flywheel.labelers import matched, motion, offset, paths
+from data_flywheel.storage.container import atomic_write
+from triune.console import table
+from triune.policies import sha256
+from triune.system import load
+
+HOME = Path("runs") / "bench" / "blame"
+TASKS = ("breakout", "pong")
+FIT, REPORT = range(0, 400), range(400, 800)
+TRIALS, FITTED = 208, 240
+BARS = {"with_teacher": 0.90, "without_teacher": 0.75}
+
+Row = dict[str, Any]
+Say = Callable[[int, int, str], None]
+
+
+def measure(trials: int, say: Say) -> dict[str, Any]:
+    """`trials` faults that showed, of the report seeds; finished ones are not played again."""
+    rows, harmless = _gather(REPORT, trials, True, say)
+    return {"trials": len(rows), "harmless": harmless, **report(rows)}
+
+
+def refit(trials: int, say: Say) -> dict[str, Any]:
+    """Fit the weights of the estimate on faults of the fit seeds, and write them where they ship."""
+    rows, _ = _gather(FIT, trials, False, say)
+    made = blame_odds.fit([r["signs"] for r in rows], [r["truth"] for r in rows])
+    atomic_write(blame_odds.FILE, (json.dumps(made, indent=1) + "\n").encode())
+    return {"trials": len(rows), "weights": made}
+
+
+def _gather(seeds: Sequence[int], trials: int, swap: bool, say: Say) -> tuple[list[Row], int]:
+    kept: list[Row] = []
+    harmless = 0
+    for task in TASKS:
+        store, wanted = _Store(task), trials // len(TASKS)
+        rows: list[Row] = []
+        rig = None
+        try:
+            for seed in seeds:
+                if len(rows) == wanted:
+                    break
+                row = store.rows.get(seed)
+                if row is None or (swap and row.get("truth") and "swap" not in row):
+                    rig = rig or Rig(load(task))
+                    row = store.add(_fault(rig, seed, swap))
+                if "signs" in row:
+                    rows.append(row)
+                else:
+                    harmless += 1
+                say(len(kept) + len(rows), trials, f"{task}: {row['name']}")
+        finally:
+            if rig:
+                rig.close()
+        kept += rows
+    return kept, harmless
+
+
+def _fault(rig: Rig, seed: int, swap: bool) -> Row:
+    """One seed's fault, played and looked at; one that showed nothing has no `signs`."""
+    planted = plant(rig.system.name, seed)
+    row: Row = {"task": rig.system.name, "seed": seed, "truth": planted.truth, "name": planted.name}
+    played = rig.play(planted)
+    if isinstance(played, str):
+        return row | {"truth": None, "why": played}
+    row |= {"failure": played.failure._asdict(), "signs": rig.signs(played)}
+    return row | ({"swap": rig.swapped(played).to_dict()} if swap else {})
+
+
+class _Store:
+    """Finished faults of a task under its present eyes, policy, plants and signs: one JSON line each."""
+
+    def __init__(self, task: str) -> None:
+        hashes = load(task).hashes()
+        parts = (blame_plant, blame_signs, motion, matched, paths, offset)
+        source = [Path(str(part.__file__)).read_text(encoding="utf-8") for part in parts]
+        digest = sha256(json.dumps([hashes, source], sort_keys=True))[:8]
+        self.path = HOME / f"{task}-{digest}.jsonl"
+        text = self.path.read_text(encoding="utf-8") if self.path.is_file() else ""
+        whole = text[: text.rfind("\n") + 1]
+        self.rows = {row["seed"]: row for row in map(json.loads, whole.splitlines())}
+        if whole != text:  # what a kill left half written
+            atomic_write(self.path, whole.encode())
+
+    def add(self, row: Row) -> Row:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+        self.rows[row["seed"]] = row
+        return row
+
+
+def report(rows: Sequence[Row]) -> dict[str, Any]:
+    """Confusion matrices (planted cause -> verdict -> faults), shares that were right, reliability of the estimate."""
+    guesses = [blame_odds.estimate(Failure(**r["failure"]), r["signs"]) for r in rows]
+    told = {"with_teacher": [r["swap"]["who"] for r in rows], "without_teacher": [g.who for g in guesses]}
+    found: dict[str, Any] = {}
+    for way, whos in told.items():
+        right = [who == r["truth"] for who, r in zip(whos, rows, strict=True)]
+        found[way] = {
+            "right": round(sum(right) / len(rows), 4), "bar": BARS[way], "matrix": _matrix(rows, whos),
+            "by_task": {t: _share([g for g, r in zip(right, rows, strict=True) if r["task"] == t]) for t in TASKS},
+            "wrong": [_words(r, who) for r, who in zip(rows, whos, strict=True) if who != r["truth"]],
+        }  # fmt: skip
+    pairs = [(g.odds[g.who], g.who == r["truth"]) for g, r in zip(guesses, rows, strict=True)]
+    found["without_teacher"]["reliability"] = blame_odds.reliability(pairs)
+    found["ok"] = all(found[way]["right"] >= bar for way, bar in BARS.items())
+    return found
+
+
+def lines(found: dict[str, Any]) -> list[str]:
+    """The report in words."""
+    told = [f"{found['trials']} planted faults; {found['harmless']} more showed nothing and are not counted"]
+    for way in BARS:
+        part = found[way]
+        tasks = ", ".join(f"{task} {share}" for task, share in part["by_task"].items())
+        told += ["", f"{way.replace('_', ' ')}: {part['right']:.3f} right (bar {part['bar']:.2f}; {tasks})"]
+        rows = [[truth, *(str(n) for n in row.values())] for truth, row in part["matrix"].items()]
+        told.append(table(rows, ["planted", *PARTIES], set(range(1, 5))))
+    told += ["", "what the estimate says of its own verdicts, and how often they were right:"]
+    rows = found["without_teacher"]["reliability"]
+    return told + [f"  {r['said']:.2f} said, {r['came_true']:.2f} right (n = {r['n']})" for r in rows]
+
+
+def _matrix(rows: Sequence[Row], whos: Sequence[str]) -> dict[str, dict[str, int]]:
+    pairs = [(r["truth"], who) for r, who in zip(rows, whos, strict=True)]
+    return {truth: {who: pairs.count((truth, who)) for who in PARTIES} for truth in PARTIES}
+
+
+def _words(row: Row, who: str) -> str:
+    return f"{row['task']} {row['seed']}: {row['name']} -> {who}"
+
+
+def _share(right: Sequence[bool]) -> float | None:
+    return round(sum(right) / len(right), 4) if right else None

@@ -1,0 +1,110 @@
+"""What recording costs: the same games played with and without it, in turns of fifty steps, on one core.
+
+Knows what a fair comparison is: each side has its own emulator and plays the same seeds in the same process; without
+recording, nothing at all is kept. Other programs disturb single turns, so each turn is compared with the one beside it,
+and the median counts. What a game takes once it is over is measured by itself and spread over its steps.
+"""
+
+from __future__ import annotations
+
+import itertools
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from benchmarks.speed import one_core
+from data_flywheel.episodes.episode import EpisodeRecorder
+from triune.play.loop import Rollout, finish
+from triune.play.recording import open_recorder
+from triune.system import System
+
+PLAIN = "not recorded"
+SIDES = (PLAIN, "none", "failures", "sampled:10", "all")
+BLOCK, STEPS = 50, 2000  # steps a turn, steps a game (real ones are longer)
+FIRST_SEED = 600  # of the training seeds
+
+
+def recording_cost(
+    system: System, rounds: int = 200, protocol: str | None = None, shift: str | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> dict[str, Any]:  # fmt: skip
+    """Microseconds a step, the share of them that is recording (`cost`), and bytes a step, of every side."""
+    protocol = system.protocol(protocol).name
+    turns: dict[str, list[float]] = {side: [] for side in SIDES}
+    with one_core() as core, tempfile.TemporaryDirectory(dir=".") as place, ExitStack() as stack:
+        games = {
+            side: _Games(
+                stack.enter_context(Rollout(system, protocol, shift)), side, Path(place) / side.replace(":", "")
+            )
+            for side in SIDES
+        }
+        for i in range(-1, rounds):  # the first turn is to warm up
+            for side in SIDES:  # always in turn: a side that played twice running would find its memory warm
+                began = time.perf_counter()
+                for _ in itertools.islice(games[side].steps, BLOCK):
+                    pass
+                turns[side].append((time.perf_counter() - began) / BLOCK)
+            if progress:
+                progress(i + 1, rounds)
+        plain = median(turns[PLAIN][1:])
+        cost = {side: _cost(turns[side][1:], turns[PLAIN][1:], games[side], plain) for side in SIDES[1:]}
+        sizes = {side: round(games[side].bytes() / max(1, games[side].written), 1) for side in SIDES[1:]}
+    return {
+        "task": system.name, "protocol": protocol, "shift": shift, "core": core, "steps": rounds * BLOCK,
+        "microseconds": {PLAIN: round(1e6 * plain, 1)} | {side: found["us"] for side, found in cost.items()},
+        "cost": {side: found["cost"] for side, found in cost.items()},
+        "interval": {side: found["interval"] for side, found in cost.items()}, "bytes_a_step": sizes,
+    }  # fmt: skip
+
+
+def _cost(turns: list[float], beside: list[float], games: _Games, plain: float) -> dict[str, Any]:
+    """Median and its 95 % interval of what recording takes beside playing; microseconds a step of both together."""
+    ratios = middle(turns, beside)
+    after = games.after / max(1, games.written) / plain
+    shares = [round(1 - 1 / (ratio + after), 4) for ratio in ratios]
+    return {"us": round(1e6 * plain * (ratios[0] + after), 1), "cost": shares[0], "interval": shares[1:]}
+
+
+def middle(turns: list[float], beside: list[float]) -> tuple[float, float, float]:
+    """Of the ratios of turns that stand beside each other: median, and the ends of its 95 % interval."""
+    ratios = sorted(one / other for one, other in zip(turns, beside, strict=True))
+    n, half = len(ratios), 0.98 * len(ratios) ** 0.5  # ranks either side of the median
+    return median(ratios), ratios[max(0, int(n / 2 - half))], ratios[min(n - 1, int(n / 2 + half))]
+
+
+class _Games:
+    """Game after game, a step at a time; a game is on disk before the next begins.
+
+    after: processor seconds that games took once they were over; written: steps of those games.
+    """
+
+    def __init__(self, rollout: Rollout, side: str, folder: Path) -> None:
+        self.folder, self.after, self.written = folder, 0.0, 0
+        self.steps = self._play(rollout, side)
+
+    def _play(self, rollout: Rollout, side: str) -> Iterator[None]:
+        job = {"folder": str(self.folder), "frames": side, "disk": 1 << 40}
+        recorder = None if side == PLAIN else open_recorder(job, rollout.system)
+        for seed in itertools.count(FIRST_SEED):
+            rows = EpisodeRecorder(rollout.meta(seed))
+            tape = recorder.tape() if recorder else None
+            for step in rollout.episode(seed, tape):
+                if step.index == STEPS:
+                    break
+                if recorder:
+                    rows.add(step.scene.vector, step.decision, 0, 0)  # type: ignore[arg-type]
+                yield
+            if recorder:
+                sheet, began = rollout.sheet(), time.process_time()
+                episode = finish(rows, sheet, 0.0)
+                recorder.keep(episode, tape)
+                recorder.settle()
+                self.after, self.written = self.after + time.process_time() - began, self.written + len(episode)
+
+    def bytes(self) -> int:
+        """Of all episodes and frames on disk."""
+        return sum(path.stat().st_size for path in self.folder.rglob("*.npz"))

@@ -1,0 +1,1 @@
+"""Whose failure it was: the detector's, the policy's, both, or the world's."""

@@ -1,0 +1,1 @@
+"""Labelled frames for training: collection, curation, the frozen test set, exports."""

@@ -1,0 +1,1 @@
+"""Records of games, and recordings that keep them within a disk budget."""

@@ -1,0 +1,185 @@
+"""The record of one game: what was believed, decided, overruled and scored at every step.
+
+Knows how a game is stored and read back. Does not know how it was played or perceived. `play`, `eval`, `explain`,
+`lock` and `report` use it. Step t: from scene `scenes[t]` the controller decided `actions[t]`; `scores[t]` and
+`lives[t]` are the game's after that action.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data_flywheel.errors import DataError
+from data_flywheel.storage.container import Arrays, atomic_write, pack, read_bytes, unpack
+from data_flywheel.storage.frames import Frames
+
+KIND, VERSION = "triune episode", 1
+_REMEDY = "play the game again from its seed"
+CHUNK = 1024  # scenes of a running game that stand in one array
+_COLUMNS = ("scenes", "actions", "proposed", "reasons", "overruled", "faults", "scores", "lives")
+_TABLES = ("reason_table", "overruled_table", "fault_table")
+
+
+@dataclass(frozen=True)
+class Episode:
+    """T steps of one game. Tables hold each text once; index 0 of every table is "" (nothing).
+
+    meta      JSON values; by convention task, protocol, seed, shift, eyes, schema (fingerprint), policy (hash),
+              triune (version), score (final), frames (emulator frames)
+    """
+
+    meta: dict[str, Any]
+    scenes: NDArray[np.float32]  # [T, schema.size]
+    actions: NDArray[np.uint8]  # [T] what was sent to the game
+    proposed: NDArray[np.uint8]  # [T] what the policy wanted
+    reasons: NDArray[np.uint16]  # [T] index into reason_table
+    overruled: NDArray[np.uint16]  # [T] index into overruled_table, 0 = nobody
+    faults: NDArray[np.uint16]  # [T] index into fault_table, 0 = none
+    scores: NDArray[np.int32]  # [T]
+    lives: NDArray[np.int32]  # [T]
+    reason_table: tuple[str, ...] = ("",)
+    overruled_table: tuple[str, ...] = ("",)
+    fault_table: tuple[str, ...] = ("",)
+    frames: Frames | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        """Refuse columns of unequal length and ids outside their table."""
+        lengths = {name: len(getattr(self, name)) for name in _COLUMNS}
+        if len(set(lengths.values())) > 1:
+            raise DataError(f"episode columns differ in length: {lengths}")
+        if self.scenes.ndim != 2:
+            raise DataError(f"episode scenes must be [T, size], got shape {self.scenes.shape}")
+        if self.frames is not None and len(self.frames) != len(self):
+            raise DataError(f"episode has {len(self)} steps but {len(self.frames)} frames")
+        for name, table in (("reasons", "reason_table"), ("overruled", "overruled_table"), ("faults", "fault_table")):
+            ids = getattr(self, name)
+            if len(ids) and int(ids.max()) >= len(getattr(self, table)):
+                raise DataError(f"episode {name} point outside {table} ({len(getattr(self, table))} entries)")
+
+    def __len__(self) -> int:
+        """Number of steps."""
+        return len(self.actions)
+
+    def reason(self, step: int) -> str:
+        """The policy's reason at a step."""
+        return self.reason_table[int(self.reasons[step])]
+
+    def overruled_by(self, step: int) -> str:
+        """The safety rules that changed the action at a step, comma-separated; "" when none did."""
+        return self.overruled_table[int(self.overruled[step])]
+
+    def fault(self, step: int) -> str:
+        """The fault of the policy at a step; "" when there was none."""
+        return self.fault_table[int(self.faults[step])]
+
+    def interventions(self) -> dict[str, int]:
+        """How often each safety rule (or combination of rules) changed the action."""
+        return _tally(self.overruled, self.overruled_table)
+
+    def reason_counts(self) -> dict[str, int]:
+        """How often each reason was given."""
+        return _tally(self.reasons, self.reason_table)
+
+    def to_bytes(self, level: int = 6) -> bytes:
+        """The content of its file. `level`: of compression."""
+        arrays: Arrays = {name: getattr(self, name) for name in _COLUMNS}
+        if self.frames is not None:
+            arrays |= {f"frames.{name}": array for name, array in self.frames.to_arrays().items()}
+        tables = {name: list(getattr(self, name)) for name in _TABLES}
+        return pack(KIND, VERSION, {"meta": self.meta, **tables}, arrays, level)
+
+    def save(self, path: str | Path) -> Path:
+        """Write atomically; the written path."""
+        atomic_write(Path(path), self.to_bytes())
+        return Path(path)
+
+    @staticmethod
+    def load(path: str | Path) -> Episode:
+        """Read and verify. DataError: missing, damaged, checksum mismatch, another format version."""
+        fields, arrays = unpack(read_bytes(Path(path), KIND), KIND, VERSION, str(path), _REMEDY)
+        stored = {name[7:]: array for name, array in arrays.items() if name.startswith("frames.")}
+        frames = Frames.from_arrays(stored) if stored else None
+        rest: dict[str, Any] = {name: arrays[name] for name in _COLUMNS}
+        rest |= {name: tuple(fields[name]) for name in _TABLES}
+        return Episode(fields["meta"], **rest, frames=frames)
+
+
+class DecisionLike(Protocol):
+    """What the recorder needs of a decision; `logic.controller.Decision` has it. overruled_by: "", None or names."""
+
+    action: int
+    reason: str
+    proposed: int
+
+
+class EpisodeRecorder:
+    """Collects steps while a game is played and makes the Episode at its end."""
+
+    def __init__(self, meta: Mapping[str, Any], keep_frames: bool = False) -> None:
+        """`keep_frames`: store the frames too (palette-coded); else regenerate them from seed and actions."""
+        self.meta = dict(meta)
+        self._tables = {"reason": {"": 0}, "overruled": {"": 0}, "fault": {"": 0}}
+        self._rows: list[tuple[int, ...]] = []
+        self._scenes: list[NDArray[np.float32]] = []  # CHUNK rows each
+        self._frames: list[NDArray[np.uint8]] | None = [] if keep_frames else None
+
+    def add(
+        self, scene: NDArray[np.float32], decision: DecisionLike, score: int, lives: int,
+        frame: NDArray[np.uint8] | None = None,
+    ) -> None:  # fmt: skip
+        """One step: the scene vector acted on, the decision, score and lives after the action."""
+        ids = (
+            self._intern("reason", decision.reason),
+            self._intern("overruled", _names(getattr(decision, "overruled_by", ""))),
+            self._intern("fault", _names(getattr(decision, "fault", ""))),
+        )
+        row = len(self._rows) % CHUNK
+        if not row:
+            self._scenes.append(np.empty((CHUNK, *np.shape(scene)), np.float32))
+        self._scenes[-1][row] = scene
+        self._rows.append((decision.action, decision.proposed, *ids, score, lives))
+        if self._frames is not None and frame is not None:
+            self._frames.append(np.array(frame, np.uint8))
+
+    def finish(self, scores: Sequence[int] | None = None, lives: Sequence[int] | None = None, **meta: Any) -> Episode:
+        """The Episode. `scores` and `lives` replace what was recorded (a blind game tells late); `meta` is added."""
+        rows = np.array(self._rows, np.int64).reshape(-1, 7)
+        scenes = np.concatenate(self._scenes)[: len(rows)] if self._scenes else np.zeros((0, 0), np.float32)
+        return Episode(
+            meta={**self.meta, **meta},
+            scenes=scenes,
+            actions=rows[:, 0].astype(np.uint8),
+            proposed=rows[:, 1].astype(np.uint8),
+            reasons=rows[:, 2].astype(np.uint16),
+            overruled=rows[:, 3].astype(np.uint16),
+            faults=rows[:, 4].astype(np.uint16),
+            scores=np.asarray(rows[:, 5] if scores is None else scores, np.int32),
+            lives=np.asarray(rows[:, 6] if lives is None else lives, np.int32),
+            reason_table=tuple(self._tables["reason"]),
+            overruled_table=tuple(self._tables["overruled"]),
+            fault_table=tuple(self._tables["fault"]),
+            frames=Frames.from_rgb(np.stack(self._frames)) if self._frames else None,
+        )
+
+    def _intern(self, table: str, text: str) -> int:
+        return self._tables[table].setdefault(text, len(self._tables[table]))
+
+
+def _names(value: Any) -> str:
+    """Nothing as "", a text as it is, several names joined by commas."""
+    if not value:
+        return ""
+    if isinstance(value, (tuple, list)):
+        return ",".join(map(str, value))
+    return str(value)
+
+
+def _tally(ids: NDArray[np.uint16], table: tuple[str, ...]) -> dict[str, int]:
+    counts = np.bincount(ids, minlength=len(table))
+    return {text: int(count) for text, count in zip(table, counts, strict=True) if count and text}

@@ -1,0 +1,89 @@
+"""What a run holds to record its games: the folder, which frames to keep, how much disk.
+
+    recorder = Recorder(Recording.create(folder, task, schema, (H, W)), "failures", disk=parse_bytes("500MB"))
+    tape = recorder.tape()                        # one for each game
+    if tape: tape.see(step, frame)                # every step, before the action
+    recorder.keep(episode, tape)                  # once the game is over
+    recorder.close()                              # once the run is
+
+Knows how these go together, and that a run goes on when its recording fails. Does not know how a game is played.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+
+from data_flywheel.episodes.episode import Episode
+from data_flywheel.episodes.frame_buffer import Tape
+from data_flywheel.episodes.recorder_folder import Recording
+from data_flywheel.episodes.recorder_policy import FramePolicy
+from data_flywheel.errors import DataError
+from data_flywheel.labels.store import MANIFEST as LABELS
+from data_flywheel.labels.store import LabelStore
+
+
+class Recorder:
+    """Records the games of one run. `frames`: none, failures, sampled:N or all. `disk`: bytes for the whole folder.
+
+    A game is written while the next one is played. tell: hears of games that could not be recorded; the run goes on.
+    """
+
+    def __init__(
+        self, recording: Recording, frames: str = "none", disk: int | None = None,
+        tell: Callable[[str], None] = lambda text: print(text, file=sys.stderr),
+    ) -> None:  # fmt: skip
+        self.recording, self.disk, self._tell = recording, disk, tell
+        self.policy = FramePolicy.parse(frames, recording.schema.window)
+        self.kept, self.left_out = 0, 0
+        self._writer = ThreadPoolExecutor(1, "recorder")
+        self._pending: tuple[Episode, Future[str | None]] | None = None
+
+    def tape(self) -> Tape | None:
+        """For the frames of the next game; None when none are kept."""
+        if self.policy.kind == "none":
+            return None
+        return Tape(self.recording.size, wants=self.policy.wants if self.policy.kind == "sampled" else None)
+
+    def keep(self, episode: Episode, tape: Tape | None = None) -> None:
+        """Write a finished game; it is on disk for good once `settle` has returned, which the next `keep` calls."""
+        self.settle()
+        self._pending = episode, self._writer.submit(self._write, episode, tape)
+
+    def settle(self) -> str | None:
+        """Wait for the game being written: its name; None when it was not kept, which is told, or there is none."""
+        if self._pending is None:
+            return None
+        (episode, written), self._pending = self._pending, None
+        name, why = None, "everything else in its folder is worth more; raise --disk"
+        try:
+            name = written.result()
+        except DataError as error:
+            why = str(error)
+        if name is None:
+            self._tell(f"not recorded: seed {episode.meta.get('seed')}: {why}")
+        self.kept += name is not None
+        self.left_out += name is None
+        return name
+
+    def close(self) -> None:
+        """Wait for what is being written."""
+        self.settle()
+        self._writer.shutdown()
+
+    def _write(self, episode: Episode, tape: Tape | None) -> str | None:
+        frames = tape.keep(self.policy.steps(episode, self.recording.schema)) if tape else None
+        name = self.recording.add(episode, frames, self.disk)
+        if name and tape and tape.cut:
+            self.recording.note_cut(name, tape.last)
+        return name
+
+
+def want_labelled(recording: Recording, labels: str) -> list[str]:
+    """Let the episodes stay that a folder of labels speaks of; their names. Without such labels, none."""
+    try:
+        store = LabelStore(labels)
+    except DataError:
+        return []
+    return recording.want((ref.episode for ref in store.frames()), f"{LABELS} in {labels}")

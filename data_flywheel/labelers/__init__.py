@@ -1,0 +1,1 @@
+"""Who labels frames without a person: declared colours, motion, the simulator's state."""

@@ -1,0 +1,1 @@
+"""Labels from what each byte of a console's memory draws."""

@@ -1,0 +1,1 @@
+"""A detector that learns a new look from play alone."""

@@ -1,0 +1,1 @@
+"""How anything is written down: containers, frames, data sets, append-only logs, atomic files."""

@@ -1,0 +1,195 @@
+"""A data set on disk: a folder with one manifest and many shards, each a fragment of one episode.
+
+Knows files, checksums, versions and splits. Does not know how frames are made or learned from. The manifest states
+what every shard must agree with; a shard describes itself, so several writers may add shards at once (each file
+appears whole or not at all). A damaged shard is named in a DataError, never skipped.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data_flywheel.errors import DataError
+from data_flywheel.splits import SPLITS, split_of
+from data_flywheel.storage.container import Arrays, array_digest, atomic_write, canonical_json, pack, read_bytes, unpack
+from data_flywheel.storage.frames import Frames
+
+KIND, SHARD_KIND, VERSION = "triune dataset", "triune shard", 1
+MANIFEST = "manifest.json"
+_COLUMNS = ("scenes", "actions", "rams")
+
+
+@dataclass(frozen=True)
+class Shard:
+    """N labelled frames of one episode. `actions[i]` led to frame i; `rams` are kept for audits and relabelling.
+
+    meta: JSON values about how it was made (player, protocol, frames dropped...)
+    """
+
+    number: int
+    episode: int
+    seed: int
+    frames: Frames
+    scenes: NDArray[np.float32]  # [N, schema.size]
+    actions: NDArray[np.uint8]  # [N]
+    rams: NDArray[np.uint8]  # [N, bytes]
+    meta: dict[str, Any] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        """Number of frames."""
+        return len(self.frames)
+
+    @property
+    def split(self) -> str:
+        """Which part of the data set the whole episode belongs to."""
+        return split_of(self.seed)
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What all shards of a data set share. `extra` holds what the collector wants to remember (plan, figures)."""
+
+    task: str
+    schema: dict[str, Any]
+    fingerprint: str
+    teacher: str
+    triune: str
+    shards: int  # how many a complete data set has
+    extra: dict[str, Any] = field(default_factory=dict)
+
+
+class Dataset:
+    """A data set folder. `Dataset(folder)` opens one; `Dataset.create(folder, manifest)` starts one."""
+
+    def __init__(self, folder: str | Path) -> None:
+        """DataError: no manifest, or one of another kind or version."""
+        self.folder = Path(folder)
+        self.manifest = _read_manifest(self.folder / MANIFEST)
+
+    @staticmethod
+    def create(folder: str | Path, manifest: Manifest) -> Dataset:
+        """Write the manifest of a new data set (or replace that of an existing one)."""
+        record = {"kind": KIND, "version": VERSION, **vars(manifest)}
+        record["sha256"] = hashlib.sha256(canonical_json(record).encode()).hexdigest()
+        atomic_write(Path(folder) / MANIFEST, (json.dumps(record, indent=1, sort_keys=True) + "\n").encode())
+        return Dataset(folder)
+
+    def path(self, number: int) -> Path:
+        """Where shard `number` stands."""
+        return self.folder / f"shard-{number:06d}.npz"
+
+    def numbers(self) -> list[int]:
+        """The shards that are there, in order."""
+        return sorted(int(path.stem[6:]) for path in self.folder.glob("shard-[0-9]*.npz"))
+
+    def missing(self) -> list[int]:
+        """The shards that a complete data set would have and this one has not."""
+        return sorted(set(range(self.manifest.shards)) - set(self.numbers()))
+
+    def write(self, shard: Shard) -> Path:
+        """Add or replace a shard, atomically."""
+        lengths = {name: len(getattr(shard, name)) for name in ("frames", *_COLUMNS)}
+        if len(set(lengths.values())) > 1:
+            raise DataError(f"shard {shard.number}: columns differ in length: {lengths}")
+        fields = {name: getattr(shard, name) for name in ("number", "episode", "seed", "split", "meta")}
+        fields |= {"length": len(shard), "fingerprint": self.manifest.fingerprint, "teacher": self.manifest.teacher}
+        arrays: Arrays = {name: getattr(shard, name) for name in _COLUMNS}
+        arrays |= {f"frames.{name}": array for name, array in shard.frames.to_arrays().items()}
+        atomic_write(self.path(shard.number), pack(SHARD_KIND, VERSION, fields, arrays))
+        return self.path(shard.number)
+
+    def read(self, number: int) -> Shard:
+        """Read and verify one shard; DataError names it when it is missing, damaged or foreign."""
+        path = self.path(number)
+        remedy = f"delete {path} and collect again: only missing shards are made"
+        payload = read_bytes(path, SHARD_KIND)
+        fields, arrays = unpack(payload, SHARD_KIND, VERSION, str(path), remedy)
+        if fields["fingerprint"] != self.manifest.fingerprint:
+            raise DataError(f"{path}: labelled under another scene schema than {self.folder / MANIFEST}; {remedy}")
+        if fields["teacher"] != self.manifest.teacher:
+            raise DataError(f"{path}: labelled by another teacher than {self.folder / MANIFEST} names; {remedy}")
+        stored = {name[7:]: array for name, array in arrays.items() if name.startswith("frames.")}
+        columns: dict[str, Any] = {name: arrays[name] for name in _COLUMNS}
+        identity = (fields["number"], fields["episode"], fields["seed"])
+        shard = Shard(*identity, Frames.from_arrays(stored), **columns, meta=fields["meta"])
+        lengths = {len(shard), fields["length"], *(len(column) for column in columns.values())}
+        if len(lengths) > 1 or shard.number != number or shard.split != fields["split"]:
+            raise DataError(f"{path}: header and content disagree (lengths {sorted(lengths)}); {remedy}")
+        return shard
+
+    def __iter__(self) -> Iterator[Shard]:
+        """Every shard in order, verified."""
+        for number in self.numbers():
+            yield self.read(number)
+
+    def check(self) -> dict[str, Any]:
+        """Verify everything: frames and episodes per split, content hash. DataError names every bad shard at once."""
+        counts = dict.fromkeys(SPLITS, 0)
+        episodes: dict[str, set[int]] = {name: set() for name in SPLITS}
+        digest = hashlib.sha256(f"{KIND} {VERSION} {self.manifest.fingerprint}".encode())
+        problems: list[str] = []
+        for number in self.numbers():
+            try:
+                shard = self.read(number)
+            except DataError as error:
+                problems.append(str(error))
+                continue
+            counts[shard.split] += len(shard)
+            episodes[shard.split].add(shard.episode)
+            digest.update(f"{number} {shard_digest(shard)}".encode())
+        problems += _shared(episodes)
+        if problems:
+            raise DataError(f"{len(problems)} problem(s) in {self.folder}:\n" + "\n".join(problems))
+        numbers = {name: len(ids) for name, ids in episodes.items()}
+        return {"frames": counts, "episodes": numbers, "hash": digest.hexdigest(), "missing": self.missing()}
+
+    def content_hash(self) -> str:
+        """sha256 over every frame, label and origin: equal for equal content, however it was written."""
+        return str(self.check()["hash"])
+
+
+def shard_digest(shard: Shard) -> str:
+    """sha256 of a shard's content."""
+    head = canonical_json([shard.number, shard.episode, shard.seed, shard.split, shard.meta])
+    digest = hashlib.sha256(head.encode())
+    columns: list[NDArray[Any]] = [*shard.frames.to_arrays().values(), shard.scenes, shard.actions, shard.rams]
+    for array in columns:
+        digest.update(array_digest(array).encode())
+    return digest.hexdigest()
+
+
+def _shared(episodes: Mapping[str, set[int]]) -> list[str]:
+    """Episodes that stand in two splits."""
+    found = []
+    for i, first in enumerate(SPLITS):
+        for second in SPLITS[i + 1 :]:
+            both = sorted(episodes[first] & episodes[second])
+            found += [f"episode {number} is in both {first} and {second}" for number in both]
+    return found
+
+
+def _read_manifest(path: Path) -> Manifest:
+    """Parse and verify the manifest; DataError says what is wrong with it and how to go on."""
+    fix = f"delete {path} and run the same `triune collect` again: whole shards stay (or curate into a new folder)"
+    try:
+        record = json.loads(read_bytes(path, "data set manifest"))
+    except ValueError as error:
+        raise DataError(f"{path}: damaged or half-written manifest ({error}); {fix}") from error
+    if not isinstance(record, dict) or record.get("kind") != KIND:
+        raise DataError(f"{path}: not the manifest of a {KIND}")
+    if record.get("version") != VERSION:
+        versions = f"format version {record.get('version')}, but this program reads version {VERSION}"
+        raise DataError(f"{path}: {KIND} {versions}; collect anew")
+    wanted = record.pop("sha256", None)
+    if hashlib.sha256(canonical_json(record).encode()).hexdigest() != wanted:
+        raise DataError(f"{path}: checksum mismatch: the manifest was changed by hand or damaged; {fix}")
+    del record["kind"], record["version"]
+    return Manifest(**record)

@@ -1,0 +1,172 @@
+"""The wall: what the deciding side holds is an object that gives frames and takes actions, and nothing else.
+
+Knows: how to start the emulator process and talk to it. Does not know, while an episode runs: score, lives,
+RAM, reward or the emulator itself, all of which live in another process. The sheet with the score can be read
+only after the episode, and reading it ends the episode.
+"""
+
+from __future__ import annotations
+
+import json
+import mmap
+import os
+import subprocess
+import sys
+import tempfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from envs.errors import EnvError
+from envs.protocol import Protocol
+from envs.remote_process import CLOSE, DONE, FAILED, LENGTH, RESET, SEED, SHEET
+from envs.shifts import check_shift
+from envs.spec import EnvSpec
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """The referee's record of one episode: game score, lives, emulated frames; per step the running score and lives.
+    `finished` is False when the episode was abandoned."""
+
+    score: int
+    lives: int
+    frames: int
+    finished: bool
+    scores: tuple[int, ...]
+    lives_left: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Observer:
+    """A labeller that runs in the emulator process: `target` is "module:factory", called with `argument` (a string);
+    what it returns maps (ram, frame) to float32[size]. Privileged: for evaluation beside the eyes, never in play."""
+
+    target: str
+    argument: str
+    size: int
+
+
+class PixelEnv:
+    """Frames in, actions out: `reset(seed)`, `step(action)` until `done`, then `sheet()`; `close()` at the end.
+
+    The frame is a read-only uint8[H, W, 3] view that the next call overwrites: copy it to keep it.
+    """
+
+    _module = "envs.remote_process"  # what runs behind the wall
+
+    def __init__(
+        self,
+        env: EnvSpec,
+        protocol: Protocol,
+        shift: str | None = None,
+        observer: Observer | None = None,
+        canary: bool = False,
+    ) -> None:
+        check_shift(shift)
+        n, extra = env.height * env.width * 3, observer.size if observer else 0
+        folder = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+        with tempfile.NamedTemporaryFile(dir=folder) as shared:
+            shared.truncate(n + 4 * extra)
+            self._map = mmap.mmap(shared.fileno(), n + 4 * extra, access=mmap.ACCESS_READ)
+            job: dict[str, object] = {
+                "env": asdict(env),
+                "protocol": asdict(protocol),
+                "shift": shift,
+                "canary": canary,
+            }
+            job |= {"shared": shared.name, "observer_size": extra}
+            if observer:
+                job |= {"observer": observer.target, "observer_arg": observer.argument}
+            self._start(job)
+        self._frame = np.frombuffer(self._map, np.uint8, n).reshape(env.height, env.width, 3)
+        self._extra = np.frombuffer(self._map, np.float32, extra, n)
+        self.actions = env.actions
+        self.done = True
+
+    def _start(self, job: dict[str, object]) -> None:
+        path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", self._module, json.dumps(job)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            bufsize=0,
+            env={**os.environ, "PYTHONPATH": path},
+        )
+        assert self._process.stdin and self._process.stdout
+        self._in, self._out = self._process.stdin.fileno(), self._process.stdout.fileno()
+        if self._read(1)[0] == FAILED:
+            message = self._read(LENGTH.unpack(self._read(LENGTH.size))[0]).decode(errors="replace")
+            self.close()
+            raise EnvError(message.removeprefix("EnvError: "))
+
+    def _read(self, n: int) -> bytes:
+        """Exactly n bytes from the emulator; EnvError when it has died."""
+        data = os.read(self._out, n)
+        while len(data) < n:
+            more = os.read(self._out, n - len(data))
+            if not more:
+                code = self._process.wait()
+                raise EnvError(f"the emulator process ended unexpectedly (exit code {code}); its message is above")
+            data += more
+        return data
+
+    def _send(self, command: bytes) -> None:
+        try:
+            os.write(self._in, command)
+        except BrokenPipeError:
+            raise EnvError(f"the emulator process is gone (exit code {self._process.wait()})") from None
+
+    def reset(self, seed: int) -> np.ndarray:
+        """Start the episode of `seed`; its first frame."""
+        self._send(bytes([RESET]) + SEED.pack(seed))
+        self.done = self._read(1)[0] == DONE
+        return self._frame
+
+    def step(self, action: int) -> np.ndarray:
+        """One agent step; the frame after it. EnvError for an action that does not exist or after the end."""
+        if not 0 <= action < len(self.actions):
+            raise EnvError(f"action {action} is outside 0 .. {len(self.actions) - 1} ({', '.join(self.actions)})")
+        if self.done:
+            raise EnvError("the episode is over (or never began): call reset(seed)")
+        os.write(self._in, bytes([action]))
+        self.done = self._read(1)[0] == DONE
+        return self._frame
+
+    @property
+    def observed(self) -> np.ndarray:
+        """float32[size] of the observer for the current frame; empty without one."""
+        return self._extra
+
+    def sheet(self) -> Sheet:
+        """The referee's record. Reading it ends the episode."""
+        self._send(bytes([SHEET]))
+        self.done = True
+        text = self._read(LENGTH.unpack(self._read(LENGTH.size))[0])
+        raw: dict[str, Any] = json.loads(text)
+        raw |= {k: tuple(raw[k]) for k in ("scores", "lives_left")}
+        return Sheet(**raw)
+
+    def close(self) -> None:
+        """End the emulator process. Safe to call twice."""
+        if self._process.poll() is None:
+            try:
+                os.write(self._in, bytes([CLOSE]))
+                self._process.wait(2)
+            except (OSError, subprocess.TimeoutExpired):
+                self._process.kill()
+        self._process.wait()
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe:
+                pipe.close()
+
+    def __enter__(self) -> PixelEnv:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.close()

@@ -1,0 +1,21 @@
+"""The policy language's compiler: text -> checked, typed IR -> Python, batches, ONNX. Never executes the text."""
+
+from __future__ import annotations
+
+from logic.language.api import (
+    CompiledModule,
+    CompiledProgram,
+    CompileError,
+    check_safety,
+    check_source,
+    compile_program,
+    compile_safety,
+)
+from logic.language.diagnostics import Diagnostic
+from logic.language.limits import Limits
+from logic.language.modules import LANGUAGE_FORMAT
+
+__all__ = [
+    "LANGUAGE_FORMAT", "CompileError", "CompiledModule", "CompiledProgram", "Diagnostic", "Limits", "check_safety",
+    "check_source", "compile_program", "compile_safety",
+]  # fmt: skip

@@ -1,0 +1,29 @@
+"""Run code that may be hostile in a forked, hardened worker and say how it ended: bytes in, bytes out.
+
+    outcome = run_isolated(compile_text, text, reply_size_max=1 << 20)     # one shot: ok, fault, killed(cpu), ...
+    with Worker(make_step, request_size=120, reply_size=12) as worker:     # a whole episode
+        reply = worker.step(request)                                      # Stopped(outcome) when it ends early
+
+Knows processes, limits and kernel filters. Does not know policies, scenes, compilers or files of the project.
+"""
+
+from __future__ import annotations
+
+from logic.sandbox.outcome import Cause, IsolationError, Kind, Limits, Outcome, OutOfFuel, Stopped
+from logic.sandbox.report import Layer, layers, measure
+from logic.sandbox.worker import Worker, run_isolated
+
+__all__ = [
+    "Cause",
+    "IsolationError",
+    "Kind",
+    "Layer",
+    "Limits",
+    "OutOfFuel",
+    "Outcome",
+    "Stopped",
+    "Worker",
+    "layers",
+    "measure",
+    "run_isolated",
+]

@@ -1,0 +1,1 @@
+"""From labelled frames to a detector. torch lives here and nowhere else."""

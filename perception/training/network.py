@@ -1,0 +1,223 @@
+"""The detector: a coarse look at the whole field, then a fine look at the chosen cells. torch, training only.
+
+Knows: one architecture for every schema. A strided trunk gives one feature vector per 8 px cell; a heatmap per
+thing with a learned position bias chooses cells; a refiner reads a patch of raw pixels around each chosen cell and
+gives presence, centre and size; pooled features give the camera's shake, the context for grids, which are sampled
+at their cells, and gauges read their box. Does not know: losses, decoding on a device (`export.py` writes that).
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from perception.training.layout import Group, Layout
+
+REACH = 8.0  # px per unit of a refiner's sizes
+
+
+@dataclass(frozen=True)
+class Width:
+    """Sizes of the detector. Channel counts that are not multiples of 8 cost as much as the next one."""
+
+    stem: int = 8
+    trunk: int = 32
+    depth: int = 2
+    context: int = 16
+    edges: int = 8
+    hidden: int = 64
+    maps: int = 8
+    cell: int = 16
+
+    def to_config(self) -> dict[str, int]:
+        """JSON-able."""
+        return asdict(self)
+
+
+class GreyConv(nn.Conv2d):  # type: ignore[misc]
+    """A first layer that reads grey levels 0..255 as -2..2 without a scaled copy of the frame."""
+
+    def grey(self) -> tuple[Tensor, Tensor]:
+        """The weight and bias that apply to grey levels."""
+        weight = self.weight / 64
+        bias = torch.zeros(self.out_channels) if self.bias is None else self.bias
+        return weight, bias - 128 * weight.flatten(1).sum(1)
+
+    def forward(self, input: Tensor) -> Tensor:
+        """float[B, C, H, W] in 0..255."""
+        return F.conv2d(input, *self.grey(), self.stride, self.padding)
+
+
+class Refiner(nn.Module):  # type: ignore[misc]
+    """Fine look at one patch per slot: presence logit, centre (y, x) and size (h, w) in px.
+
+    The patch is normalised to zero mean and unit variance, so that contrast and brightness do not matter, and edges
+    saturate, so that a bright thing does not outweigh its dull neighbour. The centre is the mean of a distribution
+    over BINS places along each axis: exact where a plain regression blurs.
+    """
+
+    def __init__(self, layout: Layout, group: Group, width: Width) -> None:
+        super().__init__()
+        high, wide = group.patch
+        kinds = [layout.slots[s][0] for s in group.slots]
+        self.patch = (high, wide)
+        self.edges = nn.Conv2d(3, width.edges, 4, 2)
+        spots = ((high - 4) // 2 + 1) * ((wide - 4) // 2 + 1)
+        self.look = nn.Linear(spots * width.edges, width.hidden)
+        self.context = nn.Linear(width.context, width.hidden, bias=False)
+        self.kind = nn.Parameter(torch.zeros(len(layout.things), width.hidden))
+        self.think = nn.Linear(width.hidden, width.hidden)
+        self.out = nn.Linear(width.hidden, 3 + 2 * BINS)
+        sizes = torch.tensor([layout.things[k].size[::-1] for k in kinds], dtype=torch.float32).mean(0)
+        with torch.no_grad():
+            self.out.bias[:3] = torch.cat([torch.zeros(1), sizes / REACH])
+
+    def forward(self, patch: Tensor, context: Tensor, kind: Tensor) -> tuple[Tensor, Tensor]:
+        """patch [N, h, w, 3] grey levels, context [N, C], kind int [N] -> [N, 5]: logit; y, x from the origin; h, w,
+        and the places' log-probabilities [N, 2, BINS] along y and x."""
+        planes = F.layer_norm(patch, patch.shape[1:], eps=PATCH_EPS).permute(0, 3, 1, 2)
+        x = self.edges(planes).clamp(0, 1).flatten(1)
+        x = F.relu(self.look(x) + self.context(context) + self.kind[kind])
+        y: Tensor = self.out(F.relu(self.think(x)))
+        places = y[:, 3:].unflatten(1, (2, BINS)).log_softmax(2)
+        mean = places.exp() @ torch.arange(BINS, dtype=torch.float32)
+        return torch.cat([y[:, :1], mean * self.spacing(), y[:, 1:3] * REACH], 1), places
+
+    def spacing(self) -> Tensor:
+        """float[2]: px between neighbouring places along y and x."""
+        return torch.tensor(self.patch) / (BINS - 1)
+
+
+BINS = 16  # places along each axis of a patch, rim to rim
+PATCH_EPS = 60.0  # variance floor of a patch, grey levels squared
+
+
+class GridHead(nn.Module):  # type: ignore[misc]
+    """One logit per cell from its own pixels and the pooled context (which colour is "nothing"?)."""
+
+    def __init__(self, rows: int, cols: int, cell: tuple[int, int], context: int, width: int) -> None:
+        super().__init__()
+        self.cell = GreyConv(3, width, cell, stride=cell)
+        self.context = nn.Linear(context, width)
+        self.out = nn.Conv2d(width, 1, 1)
+        self.bias = nn.Parameter(torch.zeros(rows, cols))
+
+    def forward(self, pixels: Tensor, context: Tensor) -> Tensor:
+        """pixels [B, 3, rows * h, cols * w], context [B, C] -> logits [B, rows * cols]."""
+        x = F.relu(self.cell(pixels) + self.context(context)[:, :, None, None])
+        return (self.out(x)[:, 0] + self.bias).flatten(1)
+
+
+def _gauge_reader(box: tuple[int, int, int, int]) -> nn.Module:
+    """Reads a number in 0..1 off all pixels of a box (top, left, bottom, right)."""
+    pixels = GreyConv(3, 16, (box[2] - box[0], box[3] - box[1]))
+    return nn.Sequential(pixels, nn.ReLU(), nn.Flatten(), nn.Linear(16, 1))
+
+
+class Detector(nn.Module):  # type: ignore[misc]
+    """Frames to coarse heat, context and the parts read off the whole picture."""
+
+    def __init__(self, layout: Layout, width: Width | None = None) -> None:
+        super().__init__()
+        self.layout, self.width = layout, width or Width()
+        w = self.width
+        self.stem = nn.Sequential(GreyConv(3, w.stem, 4, 4), nn.BatchNorm2d(w.stem), nn.ReLU())
+        blocks: list[nn.Module] = [nn.Conv2d(w.stem, w.trunk, 3, 2, 1), nn.BatchNorm2d(w.trunk), nn.ReLU()]
+        for _ in range(w.depth):
+            blocks += [nn.Conv2d(w.trunk, w.trunk, 3, 1, 1, groups=w.trunk, bias=False)]
+            blocks += [nn.Conv2d(w.trunk, w.trunk, 1), nn.BatchNorm2d(w.trunk), nn.ReLU()]
+        self.trunk = nn.Sequential(*blocks)
+        kinds, cells = len(layout.things), layout.cells[0] * layout.cells[1]
+        self.head = nn.Conv2d(w.trunk, kinds + w.context, 1)
+        self.place = nn.Parameter(torch.zeros(kinds, cells))
+        self.refiners = nn.ModuleList(Refiner(layout, g, w) for g in layout.groups)
+        self.sharpness = nn.Buffer(torch.ones(()))  # presence logits are multiplied by it; fitted for calibration
+        self.maps = nn.Parameter(torch.randn(cells, w.maps) / cells)
+        self.pool = nn.Linear(w.context * w.maps, 2 * w.context)
+        self.camera = nn.Linear(2 * w.context, 2)
+        grids = layout.schema.grids
+        cell_sizes = [layout.grid_window(g.name)[2:] for g in grids]
+        self.grids = nn.ModuleList(
+            GridHead(g.rows, g.cols, size, 2 * w.context, w.cell) for g, size in zip(grids, cell_sizes, strict=True)
+        )
+        self.gauges = nn.ModuleList(_gauge_reader(g.box) for g in layout.schema.gauges)
+        for group, _ in enumerate(layout.groups):
+            patch = layout.groups[group].patch
+            self.register_buffer(f"origin{group}", torch.from_numpy(layout.origins(patch)), persistent=False)
+            self.register_buffer(f"offset{group}", torch.from_numpy(layout.offsets(patch)), persistent=False)
+
+    def forward(self, frames: Tensor) -> dict[str, Tensor]:
+        """uint8[B, H, W, 3] -> heat [B, things, cells], context [B, C, cells], camera [B, 2] (y, x px), grid:NAME,
+        gauge:NAME, and `view` uint8[B, h * w, 3] for `refine`."""
+        top, left, height, width = self.layout.view
+        view = frames[:, top : top + height, left : left + width].contiguous()
+        planes = view.permute(0, 3, 1, 2).to(torch.float32, memory_format=torch.contiguous_format)
+        head = self.head(self.trunk(self.stem(planes))).flatten(2)
+        kinds = len(self.layout.things)
+        heat, context = head[:, :kinds] + self.place, head[:, kinds:]
+        pooled = F.relu(self.pool((context @ self.maps).flatten(1)))
+        out = {"heat": heat, "context": context, "camera": self.camera(pooled), "view": view.flatten(1, 2)}
+        for spec, grid in zip(self.layout.schema.grids, self.grids, strict=True):
+            y, x, h, w = self.layout.grid_window(spec.name)
+            pixels = frames[:, y : y + spec.rows * h, x : x + spec.cols * w].permute(0, 3, 1, 2)
+            out[f"grid:{spec.name}"] = grid(pixels.float(), pooled)
+        for gauge, reader in zip(self.layout.schema.gauges, self.gauges, strict=True):
+            y, x, bottom, right = gauge.box
+            pixels = frames[:, y:bottom, x:right].permute(0, 3, 1, 2).float()
+            out[f"gauge:{gauge.name}"] = reader(pixels)[:, 0] * (gauge.high - gauge.low) + gauge.low
+        return out
+
+    def refine(
+        self, out: dict[str, Tensor], group: int, row: Tensor, cell: Tensor, kind: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Look closely at `cell` of frame `row` (int[N] each) for things of `kind` -> [N, 5]: logit, then y, x, h, w
+        in native pixels *as seen* (the camera's shake is not taken out); the places; the patches' corners [N, 2]."""
+        origin, offset = getattr(self, f"origin{group}")[cell], getattr(self, f"offset{group}")
+        top, left, _, width = self.layout.view
+        pixel = (origin[:, 0] * width + origin[:, 1])[:, None] + offset
+        patch = out["view"][row[:, None], pixel].float().unflatten(1, self.layout.groups[group].patch)
+        found, places = self.refiners[group](patch, out["context"][row, :, cell], kind)
+        corner = origin.float() + torch.tensor([top, left], dtype=torch.float32)
+        return torch.cat([found[:, :1], found[:, 1:3] + corner, found[:, 3:]], 1), places, corner
+
+    @torch.no_grad()  # type: ignore[untyped-decorator]
+    def scenes(self, frames: Tensor) -> Tensor:
+        """uint8[B, H, W, 3] -> Scene vectors float32[B, size]; what the exported graph computes, written plainly."""
+        layout = self.layout
+        out = self(frames)
+        cells, scene = self.choose(out["heat"]), torch.zeros(len(frames), layout.schema.size)
+        kinds = torch.tensor([k for k, _ in layout.slots])
+        for number, group in enumerate(layout.groups):
+            for slot in group.slots:
+                row = torch.arange(len(frames))
+                found = self.refine(out, number, row, cells[:, slot], kinds[slot].expand(len(frames)))[0]
+                sure = torch.sigmoid(found[:, 0] * self.sharpness)
+                seen = (sure > 0.5).float()[:, None]
+                y, x = (found[:, 1:3] - out["camera"]).unbind(1)
+                columns = torch.stack([torch.ones_like(x), x, y, found[:, 4], found[:, 3], 0 * x, 0 * x], 1)
+                start = int(layout.slot_starts[slot])
+                scene[:, start : start + 8] = torch.cat([columns * seen, sure[:, None]], 1)
+        for grid in layout.schema.grids:
+            scene[:, layout.schema.grid(grid.name)] = (out[f"grid:{grid.name}"] > 0).float()
+        for gauge in layout.schema.gauges:
+            scene[:, layout.schema.gauge(gauge.name)] = out[f"gauge:{gauge.name}"]
+        return scene
+
+    def choose(self, heat: Tensor) -> Tensor:
+        """heat [B, things, cells] -> int[B, slots]: arg-max for single things, highest local maxima for others."""
+        rows, cols = self.layout.cells
+        chosen = []
+        for k, thing in enumerate(self.layout.things):
+            if thing.count == 1:
+                chosen.append(heat[:, k].argmax(1, keepdim=True))
+                continue
+            plane = heat[:, k].view(-1, 1, rows, cols)
+            peak = plane == F.max_pool2d(plane, 3, 1, 1)
+            chosen.append(torch.where(peak, plane, NOT_A_PEAK).flatten(1).topk(thing.count, 1).indices)
+        return torch.cat(chosen, 1)
+
+
+NOT_A_PEAK = -1e4  # heat of a cell that is no local maximum

@@ -1,0 +1,169 @@
+"""Samples -> eyes: a fixed number of steps, reproducible, resumable, one `.onnx` at the end.
+
+Knows: the optimiser, the schedule, the calibration of `sure`, and what every run prints and stores.
+Does not know: where samples come from, whether the new eyes are better than the old (data_flywheel promotes).
+The same samples, steps, seed and width on one thread give the same weights; a killed run resumes where it stood.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from perception.detector import Eyes
+from perception.errors import SampleError
+from perception.scene import SceneSchema
+from perception.training.augment import Augmenter, Look
+from perception.training.batches import Batches
+from perception.training.checkpoint import Bar, Checkpoint
+from perception.training.data import Samples
+from perception.training.export import export
+from perception.training.layout import Layout
+from perception.training.losses import Targets, total_loss
+from perception.training.metrics import evaluate, table, time_per_frame
+from perception.training.network import Detector, Width
+
+MIN_LABELS = 200  # of a thing in the training split; fewer teach nothing reliable
+SAVE_EVERY = 200  # steps between checkpoints
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How to train. The defaults meet the bar on Breakout and Pong in three to five processor minutes."""
+
+    batch: int = 48
+    rate: float = 3e-3
+    warm: int = 100
+    decay: float = 1e-3
+    clip: float = 5.0
+    width: Width = field(default_factory=Width)
+    look: Look = field(default_factory=Look)
+
+
+def train(
+    samples: Samples, schema: SceneSchema, out_path: str | Path, *, steps: int = 2500, seed: int = 0,
+    threads: int = 1, resume: bool = True, progress: bool = True, recipe: Recipe | None = None,
+) -> dict[str, Any]:  # fmt: skip
+    """Train, calibrate, export to `out_path`, measure on the test split; the metrics, also kept in the file.
+
+    `threads` > 1 prepares batches in a second thread. A checkpoint lies beside `out_path` until the run is done.
+    SampleError for labels that do not fit, PerceptionError for a checkpoint of another run.
+    """
+    recipe = recipe or Recipe()
+    samples.check(schema)
+    _check_labels(samples.of("train"), schema)
+    torch.set_num_threads(1)  # two threads stall on shared cores, and one is reproducible
+    start, busy = time.monotonic(), time.process_time()
+    out_path = Path(out_path)
+    origin = _origin(samples, schema, recipe, steps, seed)
+    checkpoint = Checkpoint(out_path.with_name(out_path.name + ".training"), origin)
+    torch.manual_seed(seed)
+    net = Detector(Layout(schema, samples.shape), recipe.width)
+    _fit(net, samples.of("train"), recipe, steps, seed, threads, checkpoint if resume else checkpoint.fresh(), progress)
+    _calibrate(net, samples.of("val"), recipe, seed)
+    timing = {"wall_s": round(time.monotonic() - start, 1), "cpu_s": round(time.process_time() - busy, 1)}
+    metrics = _deliver(net, samples, schema, out_path, {**origin, **timing})
+    checkpoint.path.unlink(missing_ok=True)
+    if progress:
+        speed = f"{metrics['ms_per_frame']['median']:.3f} ms a frame, {timing['cpu_s']:.0f} processor seconds"
+        print(table(metrics), f"{metrics['parameters']} parameters, {speed}", sep="\n", file=sys.stderr)
+    return metrics
+
+
+def _origin(samples: Samples, schema: SceneSchema, recipe: Recipe, steps: int, seed: int) -> dict[str, Any]:
+    """What decides the weights; a checkpoint with another origin is refused."""
+    return {
+        "source": samples.source, "samples": samples.fingerprint(), "frames": len(samples), "steps": steps,
+        "seed": seed, "batch": recipe.batch, "rate": recipe.rate, "width": recipe.width.to_config(),
+        "schema": schema.fingerprint,
+    }  # fmt: skip
+
+
+def _check_labels(samples: Samples, schema: SceneSchema) -> None:
+    """SampleError naming the first thing with too few labels to learn from."""
+    if not len(samples):
+        raise SampleError("no frame in the training split; collect more episodes")
+    for thing in schema.things:
+        slots = [schema.slot(thing.name, i).start for i in range(thing.count)]
+        labels = int((samples.scenes[:, slots] > 0.5).sum())
+        if labels < MIN_LABELS:
+            raise SampleError(
+                f"{thing.name!r} has {labels} labels to train on, at least {MIN_LABELS} are needed; collect frames "
+                "that show it (poke the state in teacher.py) or take it out of system.toml"
+            )
+
+
+def _fit(
+    net: Detector, samples: Samples, recipe: Recipe, steps: int, seed: int, threads: int, checkpoint: Checkpoint,
+    progress: bool,
+) -> None:  # fmt: skip
+    """The training loop, from the checkpoint on."""
+    augment = Augmenter(net.layout.schema, samples.palette, recipe.look)
+    batches = Batches(samples, augment, recipe.batch, seed)
+    optimiser = torch.optim.AdamW(net.parameters(), lr=recipe.rate, weight_decay=recipe.decay)
+    done = checkpoint.load(net, optimiser)
+    bar = Bar(steps, done, progress)
+    net.train()
+    for step, batch in enumerate(batches(done, steps, threads > 1), done):
+        rate = recipe.rate * min(1.0, (step + 1) / recipe.warm) * 0.5 * (1 + math.cos(math.pi * step / steps))
+        for group in optimiser.param_groups:
+            group["lr"] = rate
+        frames, scenes, camera = (torch.from_numpy(part) for part in batch)
+        losses = total_loss(net, frames, scenes, camera, seed * 1_000_003 + step)
+        optimiser.zero_grad()
+        losses["total"].backward()
+        torch.nn.utils.clip_grad_norm_(net.parameters(), recipe.clip)
+        optimiser.step()
+        bar.show(step + 1, losses)
+        if (step + 1) % SAVE_EVERY == 0 or step + 1 == steps:
+            checkpoint.save(net, optimiser, step + 1)
+    bar.end()
+    net.eval()
+
+
+@torch.no_grad()  # type: ignore[untyped-decorator]
+def _calibrate(net: Detector, samples: Samples, recipe: Recipe, seed: int) -> None:
+    """Fit the sharpness of presence on augmented validation frames, so that `sure` is a probability."""
+    if not len(samples):
+        return
+    batches = Batches(samples, Augmenter(net.layout.schema, samples.palette, recipe.look), recipe.batch, seed + 1)
+    logits, truths = [], []
+    for step in range(12):
+        frames, scenes, camera = (torch.from_numpy(part) for part in batches.batch(step))
+        found = net.scenes(frames)[:, net.layout.slot_starts + 7].clamp(1e-6, 1 - 1e-6)
+        single = torch.tensor([net.layout.things[k].count == 1 for k, _ in net.layout.slots], dtype=torch.bool)
+        logits.append(torch.logit(found)[:, single].flatten())
+        truths.append(Targets(net.layout, scenes, camera).seen[:, single].flatten())
+    logit, truth = torch.cat(logits), torch.cat(truths).float()
+    if len(logit):
+        grid = torch.linspace(0.3, 2.0, 35)
+        cost = [torch.nn.functional.binary_cross_entropy_with_logits(logit * g, truth) for g in grid]
+        net.sharpness.fill_(float(grid[int(torch.stack(cost).argmin())]))
+
+
+def _deliver(
+    net: Detector, samples: Samples, schema: SceneSchema, out_path: Path, origin: dict[str, Any]
+) -> dict[str, Any]:
+    """Export twice: once to measure the very file that will be used, once with the metrics in it."""
+    test = samples.of("test") if (samples.splits == 2).any() else samples.of("val")
+    test = test if len(test) else samples.take(np.arange(min(len(samples), 200)))
+    check = np.stack([test.rgb(int(r)) for r in np.linspace(0, len(test) - 1, 32).astype(int)])
+    draft = out_path.with_name(out_path.name + ".draft")
+    gap = export(net, draft, origin, check)
+    eyes = Eyes.load(draft, schema)
+    metrics = evaluate(eyes.look, test, schema)
+    metrics |= {
+        "parameters": sum(p.numel() for p in net.parameters()), "ms_per_frame": time_per_frame(eyes.look, check[0]),
+        "torch_onnx_gap": round(gap, 6), "sharpness": round(float(net.sharpness), 3),
+        "wall_s": origin["wall_s"], "cpu_s": origin["cpu_s"],
+    }  # fmt: skip
+    draft.unlink()
+    export(net, out_path, {**origin, "metrics": metrics}, check)
+    return metrics

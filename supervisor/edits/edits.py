@@ -1,0 +1,152 @@
+"""A revision of a policy: things replaced, added or removed by name; every other byte stays as it was.
+
+Knows: policy.py, which is all that a revision can change. Does not know: what a policy means, other files, proposers.
+
+`[{"replace": name, "code": text}, {"add": name, "code": text}, {"remove": name}]` with the names of units.py.
+Whatever does not apply exactly as written is refused with a reason from REASONS, and then nothing applies.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+from supervisor.edits.checks import RESULT_CHARS, Change, EditError, changes_of, nearest
+from supervisor.edits.definitions import Text, Unit, Unreadable
+from supervisor.edits.placing import Splice, placed, removed, replaced
+from supervisor.edits.tunables import Tunable, constants, with_constants
+
+__all__ = ["Change", "Edit", "EditError", "Tunable", "apply", "constants", "diff", "source", "with_constants"]
+
+
+@dataclass(frozen=True)
+class Edit:
+    """Changes that apply together or not at all."""
+
+    changes: tuple[Change, ...]
+
+    @classmethod
+    def of(cls, items: object) -> Edit:
+        """From what JSON gives; EditError for everything that is wrong whatever the policy."""
+        return cls(changes_of(items))
+
+    def as_list(self) -> list[dict[str, str]]:
+        """JSON-able, the form that `of` reads."""
+        return [change.as_dict() for change in self.changes]
+
+
+def apply(text: str, edit: Edit | Sequence[Mapping[str, Any]], rules: Collection[str] = ()) -> str:
+    """The revised policy text; EditError says why not. `rules` are names in safety.py, for a better message."""
+    made = edit if isinstance(edit, Edit) else Edit.of(edit)
+    old = _policy(text)
+    names = {c.name for c in made.changes}
+    units = [_target(old, change, i, rules, names) for i, change in enumerate(made.changes, 1)]
+    splices: list[Splice] = []
+    for unit, change in zip(units, made.changes, strict=True):
+        if unit is not None:
+            splices.append(removed(old, unit) if change.action == "remove" else replaced(old, unit, change))
+    gone = {c.name for c in made.changes if c.action == "remove"}
+    splices += placed(old, [c for c in made.changes if c.action == "add"], gone, _nodes(made))
+    lines = list(old.lines)
+    for _, splice in sorted(enumerate(splices), key=lambda x: (x[1].start, x[1].stop, x[0]), reverse=True):
+        lines[splice.start : splice.stop] = splice.lines
+    result = "\n".join(lines)
+    _check_result(old, made, result)
+    return result
+
+
+def source(text: str, name: str) -> str:
+    """The lines of one named thing; EditError when there is none."""
+    old = _policy(text)
+    found = old.find(name)
+    if not found:
+        raise EditError("unknown-name", f"policy.py has no {name!r}; {nearest(name, old.names)}")
+    return old.source(found[0])
+
+
+def diff(old: str, new: str) -> str:
+    """Unified diff of two policy texts; '' when they are equal."""
+    lines = []
+    for line in difflib.unified_diff(_ended(old), _ended(new), "policy.py (before)", "policy.py (after)"):
+        lines.append(line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n")
+    return "".join(lines)
+
+
+def _ended(text: str) -> list[str]:
+    return [line + "\n" for line in text.split("\n")[:-1]] + ([last] if (last := text.split("\n")[-1]) else [])
+
+
+def _policy(text: str) -> Text:
+    if "\r" in text:
+        raise EditError("policy", "policy.py has carriage returns; convert its line ends to LF first")
+    try:
+        return Text(text)
+    except Unreadable as error:
+        raise EditError("policy", f"policy.py itself cannot be read: {error}") from None
+
+
+def _nodes(edit: Edit) -> dict[str, Unit]:
+    """What the code of a change defines, by name."""
+    return {c.name: Text(c.code).units[0] for c in edit.changes if c.action != "remove" and Text(c.code).units}
+
+
+def _target(old: Text, change: Change, item: int, rules: Collection[str], names: Collection[str]) -> Unit | None:
+    """The thing to change; None for one to add. `names` are all that the edit changes."""
+
+    def refuse(reason: str, why: str) -> NoReturn:
+        raise EditError(reason, f"change {item}: {why}", item)
+
+    name, found = change.name, old.find(change.name)
+    if name in rules:
+        refuse("safety", f"{name!r} is a rule in safety.py, which no revision can change; work within it")
+    if change.action == "add":
+        if found:
+            refuse("exists", f'policy.py has {name!r} already; write {{"replace": "{name}", ...}}')
+        if name in old.imported and old.imported[name] not in names:
+            refuse("exists", f"{name!r} is imported from {old.imported[name]}; choose another name")
+        return None
+    if not found:
+        refuse("unknown-name", _no_such(old, name))
+    if len(found) > 1 or not found[0].sure:
+        why = "stands there more than once" if len(found) > 1 else "shares a line with something else"
+        refuse("ambiguous", f"{name!r} {why} in policy.py; that must be mended by hand")
+    if change.action == "remove" and name == "act":
+        refuse("act", "a policy needs `act`; replace it instead")
+    if change.action == "replace" and change.kind != found[0].kind:
+        refuse(
+            "wrong-kind", f"{name!r} is a {found[0].kind} in policy.py and a {change.kind} in the code; keep its kind"
+        )
+    return found[0]
+
+
+def _no_such(old: Text, name: str) -> str:
+    if name in old.imported:
+        where = f"{name!r} is imported from {old.imported[name]}"
+        return f"{where}, which no revision can change; add a helper of another name"
+    if name in old.fields:
+        return f"{name!r} is a field of Memory; replace Memory as a whole"
+    return f"policy.py has no {name!r}; {nearest(name, old.names)}"
+
+
+def _check_result(old: Text, edit: Edit, result: str) -> None:
+    """What stands there now is what was meant: the new things as written, all others as they were."""
+    if len(result) > RESULT_CHARS:
+        raise EditError("oversized", f"policy.py would have {len(result)} characters; the limit is {RESULT_CHARS}")
+    try:
+        new = Text(result)
+    except Unreadable as error:
+        raise EditError("syntax", f"the revised policy.py does not parse: {error}") from None
+    twice = sorted(name for name, n in Counter(new.bound()).items() if n > 1)
+    if twice:
+        raise EditError("duplicate", f"policy.py would define {', '.join(map(repr, twice))} twice; keep one of each")
+    changed = {c.name for c in edit.changes}
+    meant = Counter(u.dump for u in old.units if u.name not in changed) + Counter(u.dump for u in _nodes(edit).values())
+    if Counter(u.dump for u in new.units) != meant or len(new.tree.body) - len(new.units) != _nameless(old):
+        raise EditError("does-not-fit", "the code does not stand alone between other lines; end it with a full line")
+
+
+def _nameless(text: Text) -> int:
+    return len(text.tree.body) - len(text.units)

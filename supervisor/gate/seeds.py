@@ -1,0 +1,189 @@
+"""Which seeds may judge what, and a ledger of every use.
+
+Knows: the ranges (train, gate, audit), blocks of gate seeds and their rotation, the ledger: JSON lines, append-only.
+Does not know scores or policies; children and parents are names here. Time is passed in as text.
+
+Rotation. A parent keeps one block for selecting children for `TENURE` children, so that its own scores are played once
+and used many times; then it gets the next. A confirmation block is fresh: never opened for this child or for its parent
+in any role, as parent or as the child it once was. Among the blocks that may be opened, the least used comes first.
+A parent that has seen all 20 blocks gets back the one it has not seen for the longest time.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from data_flywheel.storage.files import sync_folder
+from supervisor.errors import SupervisorError
+
+TRAIN = range(0, 1000)  # the proposer sees replays of these
+GATE = range(1000, 10_000)  # scores only
+AUDIT = range(10_000, 20_000)  # once per release
+FORBIDDEN = 900_000  # seeds from here on are nobody's
+BLOCK = 450  # gate seeds come in blocks of this many: what the last look of the gate needs
+AUDIT_BLOCK = 100
+TENURE = 10  # children of one parent that one block selects
+
+Role = Literal["select", "confirm", "audit"]
+
+
+def role_of(seed: int) -> str:
+    """ "train", "gate", "audit", "forbidden" (nobody may play it) or "free"."""
+    for name, seeds in (("train", TRAIN), ("gate", GATE), ("audit", AUDIT)):
+        if seed in seeds:
+            return name
+    return "forbidden" if seed >= FORBIDDEN or seed < 0 else "free"
+
+
+def ranges() -> str:
+    """The ranges, for error messages."""
+    return "train is 0-999, gate 1000-9999, audit 10000-19999"
+
+
+@dataclass(frozen=True)
+class Use:
+    """One opening of a block, which begins with seed `first`."""
+
+    role: Role
+    first: int
+    child: str  # for an audit: the release
+    parent: str = ""
+    at: str = ""
+
+    @property
+    def seeds(self) -> range:
+        """The seeds of the block."""
+        return range(self.first, self.first + (AUDIT_BLOCK if self.role == "audit" else BLOCK))
+
+    def line(self) -> str:
+        """One line of the ledger."""
+        return json.dumps(
+            {"role": self.role, "first": self.first, "child": self.child, "parent": self.parent, "at": self.at}
+        )
+
+
+@dataclass
+class SeedLedger:
+    """The uses so far, and the choice of the next block, which depends on nothing else.
+
+    Without a path it lives in memory (simulations). Opening what is open already gives the same block again and writes
+    nothing, so that a resumed run goes on with its seeds.
+    """
+
+    path: Path | None = None
+    uses: list[Use] = field(default_factory=list)
+    torn: str = ""  # a last line that a kill cut off; set aside, never trusted
+
+    @classmethod
+    def open(cls, path: str | Path) -> SeedLedger:
+        """Read a ledger, or begin one at the first use."""
+        ledger = cls(Path(path))
+        if not Path(path).exists():
+            return ledger
+        *lines, torn = Path(path).read_bytes().split(b"\n")
+        ledger.torn = torn.decode("utf-8", "replace")
+        for number, line in enumerate(lines, 1):
+            ledger.uses.append(_parse(line, f"{path}, line {number}"))
+        return ledger
+
+    def select(self, child: str, parent: str, at: str = "") -> range:
+        """The block that selects `child`: its parent's current one, or the next when that has served its time."""
+        if child == parent:
+            raise SupervisorError(f"{child} cannot be a child of itself; name every policy differently")
+        old = self._mine("select", child, parent)
+        if old:
+            return old.seeds
+        now = [u for u in self.uses if u.role == "select" and u.parent == parent]
+        if now and sum(u.first == now[-1].first for u in now) < TENURE:
+            first = now[-1].first
+        else:
+            first = self._next(child, parent)
+        return self._add(Use("select", first, child, parent, at))
+
+    def confirm(self, child: str, parent: str, at: str = "") -> range:
+        """A fresh block for `child`: opened neither for it nor for its parent before."""
+        old = self._mine("confirm", child, parent)
+        if old:
+            return old.seeds
+        if not self._mine("select", child, parent):
+            raise SupervisorError(f"{child} has no selecting block yet; call select before confirm")
+        return self._add(Use("confirm", self._next(child, parent), child, parent, at))
+
+    def audit(self, release: str, at: str = "") -> range:
+        """Open the next audit block for a release; a second opening for the same release is refused."""
+        opened = [u for u in self.uses if u.role == "audit"]
+        if any(u.child == release for u in opened):
+            raise SupervisorError(f"the audit of release {release} has been opened; audit seeds serve one release once")
+        if len(opened) == len(AUDIT) // AUDIT_BLOCK:
+            raise SupervisorError("every audit block has been opened; widen AUDIT in supervisor/seeds.py")
+        return self._add(Use("audit", AUDIT.start + AUDIT_BLOCK * len(opened), release, "", at))
+
+    def openings(self) -> dict[str, int]:
+        """How often each role has opened a block."""
+        return dict(Counter(u.role for u in self.uses))
+
+    def _mine(self, role: Role, child: str, parent: str) -> Use | None:
+        mine = [u for u in self.uses if u.role == role and u.child == child]
+        if mine and mine[0].parent != parent:
+            raise SupervisorError(f"{child} was judged against {mine[0].parent or 'nobody'}; give the child a new name")
+        return mine[0] if mine else None
+
+    def _about(self, child: str, parent: str) -> Iterator[Use]:
+        """Uses that have told anything about either, as child or as parent."""
+        return (u for u in self.uses if u.role != "audit" and {u.child, u.parent} & {child, parent})
+
+    def _next(self, child: str, parent: str) -> int:
+        """The least used block that is new to both; among those, the one after the block opened last."""
+        uses = [u for u in self.uses if u.role != "audit"]
+        firsts, about = list(GATE[::BLOCK]), list(self._about(child, parent))
+        counts = Counter(u.first for u in uses)
+        last = uses[-1].first if uses else firsts[-1]
+        seen, mine = {u.first for u in about}, {u.first for u in about if child in (u.child, u.parent)}
+        free = [f for f in firsts if f not in seen]
+        if free:
+            return min(free, key=lambda f: (counts[f], (f - last - 1) % len(GATE)))
+        when = {u.first: i for i, u in enumerate(about)}  # all are known: the one opened longest ago, the child's last
+        return min(firsts, key=lambda f: (f in mine, when[f]))
+
+    def _add(self, use: Use) -> range:
+        if self.path:
+            _append(self.path, use.line(), bool(self.torn))
+            self.torn = ""
+        self.uses.append(use)
+        return use.seeds
+
+
+def _parse(line: bytes, where: str) -> Use:
+    """A line of the ledger, checked."""
+    try:
+        data: dict[str, Any] = json.loads(line)
+        use = Use(data["role"], data["first"], data["child"], data["parent"], data["at"])
+        firsts = AUDIT[::AUDIT_BLOCK] if use.role == "audit" else GATE[::BLOCK]
+        names = all(isinstance(v, str) for v in (use.child, use.parent, use.at))
+        good = use.role in ("select", "confirm", "audit") and type(use.first) is int and use.first in firsts and names
+    except (ValueError, KeyError, TypeError):
+        good = False
+    if not good:
+        raise SupervisorError(f"{where}: not an entry of a seed ledger; restore the file, it is never edited")
+    return use
+
+
+def _append(path: Path, line: str, torn: bool) -> None:
+    """Write one line to disk for good; a torn line before it is cut off and kept beside."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if torn:
+        data = path.read_bytes()
+        keep = data.rfind(b"\n") + 1
+        path.with_suffix(".torn").write_bytes(data[keep:])
+        os.truncate(path, keep)
+    with path.open("a", encoding="utf-8") as file:
+        file.write(line + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+    sync_folder(path.parent)

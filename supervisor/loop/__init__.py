@@ -1,0 +1,1 @@
+"""An improve run: its events, budget, state and steps."""

@@ -1,0 +1,207 @@
+"""The loop: read what happened, ask for a revision, prove it, keep it or remember why not. Resumable at any instant.
+
+Knows: the order of the steps, when a run ends. Does not know: how a step is done (driver_*.py), who proposes, who
+plays. Every step does its work and then appends one event with the result; all else follows from the events.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from supervisor.errors import SupervisorError
+from supervisor.gate.gate import Gate, GateConfig, Verdict
+from supervisor.gate.seeds import SeedLedger
+from supervisor.loop import driver_answer
+from supervisor.loop.blobs import Blobs
+from supervisor.loop.budget import KINDS, AmountUnknown, BudgetSpent
+from supervisor.loop.driver_accept import accept
+from supervisor.loop.driver_gate import judge
+from supervisor.loop.events import EventLog
+from supervisor.loop.loop_start import fitting, held, plain_gate, raised, unused
+from supervisor.loop.meter import Meter
+from supervisor.loop.parts import Parts, Run, Settings
+from supervisor.loop.projection import POLICY, SEEDS, Projection, lineage, read_lines
+from supervisor.loop.run_state import State, Trial
+from supervisor.protocols import ProposerError, Waiting
+
+LOG, BLOBS = "events.jsonl", "blobs"
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a run stopped. `why`: "trials", "budget", "proposer" or "waiting"; `state` has the rest."""
+
+    why: str
+    detail: str
+    state: State
+    budgets: Mapping[str, Mapping[str, Any]]
+
+
+class Loop:
+    """One run of `improve`. `run()` starts it, or goes on with what the log in `parts.home` says."""
+
+    def __init__(self, parts: Parts, settings: Settings, log: EventLog, root: str) -> None:
+        """`root`: the policy text to start from. SupervisorError when the log is of another task or folder state."""
+        state = State(log.events)
+        if state.started is None:
+            name = unused(parts.home.name, parts.folder)
+        else:
+            name, settings = state.started["run"], raised(settings, state)
+        self.parts, self.settings, self.root = parts, settings, root
+        meter = Meter(log, state, {which: settings.limits.get(which) for which in KINDS}, parts.clock, parts.say)
+        blobs = Blobs(parts.home / BLOBS)
+        ledger = SeedLedger.open(parts.folder / SEEDS)
+        self.run_ = Run(parts, meter, blobs, ledger, Gate(self._gate(meter.state)), name)
+        self.projection = Projection(parts.folder, blobs, name)
+
+    def _gate(self, state: State) -> GateConfig:
+        """The gate that the run began with, whatever is asked for now."""
+        if state.started is None:
+            return fitting(self.settings.gate)
+        told = dict(state.started["settings"]["gate"])
+        return GateConfig(**{k: tuple(v) if isinstance(v, list) else v for k, v in told.items()})  # type: ignore[arg-type]
+
+    @property
+    def state(self) -> State:
+        """As the log has it."""
+        return self.run_.state
+
+    def run(self, only_evidence: bool = False) -> Ended:
+        """Trials until something ends them; `only_evidence`: up to the first question, which is not asked."""
+        with held(self.parts.folder):
+            self._begin(only_evidence)
+            try:
+                why, detail = self._trials(only_evidence)
+            except (BudgetSpent, AmountUnknown) as error:
+                why, detail = "budget", str(error)
+            except Waiting as error:
+                why, detail = "waiting", str(error)
+            except ProposerError as error:
+                why, detail = "proposer", str(error)
+            except KeyboardInterrupt:
+                self._stop("interrupted", "")
+                raise
+            self._stop(why, detail)
+            return Ended(why, detail, self.state, self.run_.meter.budgets.table())
+
+    def _stop(self, why: str, detail: str) -> None:
+        self.run_.meter.record("run.stopped", {"why": "proposer" if why == "waiting" else why, "detail": detail})
+
+    # --- start and resumption
+
+    def _begin(self, only_evidence: bool) -> None:
+        self.projection.sweep()
+        record, state = self.run_.meter.record, self.state
+        if state.started is None:
+            policy = self.run_.blobs.put(self.root.encode())
+            self.run_.blobs.put(self._folder_policy().encode())
+            lines = read_lines(self.parts.folder)
+            judged = {line["child"]: f"{line['run']}, trial {line['trial']}" for line in lines
+                      if line.get("child") and line.get("verdict") != "probe"}  # fmt: skip
+            settings = self.settings.as_dict() | {"gate": plain_gate(self.run_.gate.config)}
+            record(
+                "run.started",
+                {
+                    "run": self.run_.name, "folder": str(self.parts.folder), "proposer": self.parts.proposer.name,
+                    **self.parts.about, "settings": settings, "hashes": dict(self.parts.hashes()), "policy": policy,
+                    "lineage": lineage(self.parts.folder), "judged": judged,
+                },
+            )  # fmt: skip
+        else:
+            self._check_folder(state.started)
+            record("run.resumed", {"trials": self.settings.trials, "limits": dict(self.settings.limits)})
+        if not only_evidence:
+            self._project()
+
+    def _folder_policy(self) -> str:
+        path = self.parts.folder / POLICY
+        return path.read_text(encoding="utf-8") if path.is_file() else self.root
+
+    def _check_folder(self, started: Mapping[str, Any]) -> None:
+        """Nothing that decides a score may have changed; policy.py may be one step behind, after a kill."""
+        now = self.parts.hashes()
+        changed = [k for k, v in started["hashes"].items() if k != "policy" and now.get(k) != v]
+        if changed:
+            raise SupervisorError(
+                f"{', '.join(changed)} of {self.parts.folder} changed since this run began; start a new run"
+            )
+        accepted = [t for t in self.state.trials if t.accepted]
+        known = {self.state.incumbent, accepted[-1].parent if accepted else started["hashes"].get("policy")}
+        if now.get("policy") not in known:
+            raise SupervisorError(
+                f"{self.parts.folder / POLICY} was changed by something else since this run stopped; start a new run"
+            )
+
+    def _project(self) -> None:
+        self.projection.write(self.state)
+        self.run_.arena.reload()
+
+    # --- trials
+
+    def _trials(self, only_evidence: bool) -> tuple[str, str]:
+        most = self.state.setting("trials")
+        while True:
+            trial = self.state.current
+            if trial is None:
+                done = self._last_word() or (most is not None and len(self.state.trials) >= most)
+                if done:
+                    return done if isinstance(done, tuple) else ("trials", f"{most} trials")
+                trial = self._new()
+            if only_evidence:
+                driver_answer.prepare(self.run_, trial, self._lines())
+                return "trials", "the question was made, not asked"
+            self._one(trial)
+
+    def _last_word(self) -> tuple[str, str] | None:
+        """A proposer that says stop ends the run; when the run is resumed it is asked again."""
+        last = self.state.trials[-1] if self.state.trials else None
+        if last is None or not last.read or last.read["target"] != "stop" or last.number <= self.state.heard:
+            return None
+        return "proposer", f"it has no further idea: {last.read['diagnosis']}"[:600]
+
+    def _new(self) -> Trial:
+        number = len(self.state.trials) + 1
+        self.run_.meter.record("trial.started", {"trial": number, "parent": self.state.incumbent})
+        return self.state.trials[-1]
+
+    def _one(self, trial: Trial) -> None:
+        """Whatever is left to do for a trial."""
+        if trial.judged is None:
+            if trial.answer is None and trial.failed is None:
+                request = driver_answer.prepare(self.run_, trial, self._lines())
+                driver_answer.ask(self.run_, trial, request)
+            if trial.failed is None and trial.read is None:
+                driver_answer.read(self.run_, trial)
+            self._judge(trial)
+        if trial.won and trial.accepted is None:
+            accept(self.run_, trial)
+        self._project()
+
+    def _judge(self, trial: Trial) -> None:
+        verdict = self._verdict(trial)
+        winner = None
+        if verdict.kind == "accept":
+            named = {v["name"]: v["policy"] for v in trial.variants}
+            winner = named.get(verdict.winner, trial.child)
+        told = {"kind": verdict.kind, "stage": verdict.stage, "reasons": list(verdict.reasons),
+                "numbers": dict(verdict.numbers), "winner": verdict.winner}  # fmt: skip
+        data = {"trial": trial.number, "verdict": told, "policy": winner, "parent": trial.parent}
+        self.run_.meter.record("trial.judged", data | {"cost": dict(trial.spent)})
+        self.parts.say(f"trial {trial.number}: {verdict.kind} at {verdict.stage}: {'; '.join(verdict.reasons)}"[:400])
+
+    def _verdict(self, trial: Trial) -> Verdict:
+        if trial.failed is not None:
+            return Verdict("invalid", "schema", (f"no answer: {trial.failed}"[:600],))
+        assert trial.read is not None
+        if trial.read["target"] in driver_answer.IDLE and not trial.read["defects"]:
+            return Verdict("indecisive", "schema", (f"changes no policy: target {trial.read['target']}",))
+        return judge(self.run_, trial)
+
+    def _lines(self) -> list[dict[str, Any]]:
+        """What has been tried on this task, without wall times: those differ from machine to machine."""
+        lines = read_lines(self.parts.folder)
+        for line in lines:
+            line["cost"] = {k: v for k, v in line.get("cost", {}).items() if k != "wall_s"}
+        return lines

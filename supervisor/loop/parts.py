@@ -1,0 +1,105 @@
+"""What the steps of an improve run share: its parts, its settings, what the evidence is made of. No behaviour.
+
+Knows names. Does not know: the order of the steps (`supervisor.loop`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from data_flywheel.episodes.episode import Episode
+from supervisor.gate.gate import Gate, GateConfig
+from supervisor.gate.seeds import SeedLedger
+from supervisor.loop.blobs import Blobs
+from supervisor.loop.meter import Meter
+from supervisor.loop.run_state import State
+from supervisor.protocols import Arena, Proposer, Request
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a run is started with; all of it is in its first event. `trials` None: until a budget ends it.
+
+    `shown`: training episodes of each parent that the proposer sees and behaviours are compared on; each new parent
+    plays other seeds. `limits`: usd, tokens, steps, wall_s. `auto_lock`: lock a moment of every accepted policy.
+    """
+
+    trials: int | None = None
+    shown: int = 4
+    auto_lock: bool = True
+    limits: Mapping[str, float | None] = field(default_factory=dict)
+    gate: GateConfig = field(default_factory=GateConfig)
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-able."""
+        told = asdict(self)
+        return told | {"limits": dict(self.limits), "gate": told["gate"] | {"limits": dict(self.gate.limits)}}
+
+
+class Gated(NamedTuple):
+    """Gate episodes of one policy, for a summary: single gate scores are never told."""
+
+    scores: tuple[float, ...]
+    hard: float
+
+
+@dataclass(frozen=True)
+class Situation:
+    """What the evidence of one trial is made of. `lines`: of trials.jsonl, oldest first, without wall times."""
+
+    trial: int
+    policy: str
+    episodes: Sequence[Episode]
+    training: Mapping[int, float]  # seed -> score
+    gated: Gated | None
+    lines: Sequence[Mapping[str, Any]]
+    budgets: Mapping[str, Mapping[str, Any]]
+
+
+Evidence = Callable[[Situation], Request]
+
+
+@dataclass
+class Parts:
+    """What a run works with. `hashes`: sha256 of policy, safety, eyes, system, and the schema's fingerprint, as the
+    folder is now. `rules`: names of the functions in safety.py. `about`: task, protocol, eyes, versions."""
+
+    home: Path  # the run's folder
+    folder: Path  # the task's folder
+    proposer: Proposer
+    arena: Arena
+    evidence: Evidence
+    hashes: Callable[[], Mapping[str, str | None]]
+    clock: Callable[[], float]
+    say: Callable[[str], object] = lambda text: None
+    rules: frozenset[str] = frozenset()
+    about: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class Run:
+    """A run at work."""
+
+    parts: Parts
+    meter: Meter
+    blobs: Blobs
+    ledger: SeedLedger
+    gate: Gate
+    name: str
+
+    @property
+    def state(self) -> State:
+        """As the log has it."""
+        return self.meter.state
+
+    @property
+    def arena(self) -> Arena:
+        """Where policies are played."""
+        return self.parts.arena
+
+    def text(self, policy: str) -> str:
+        """A policy's text."""
+        return self.blobs.text(policy)

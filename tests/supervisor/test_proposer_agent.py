@@ -1,0 +1,301 @@
+"""The agent proposer: its workspace, its answers, and that nothing of its processes outlives its time."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import pytest
+from improve_kit import ROOT_POLICY, Place, answer, constant, improve, verdicts
+
+from supervisor.edits.edits import Edit, apply
+from supervisor.errors import SupervisorError
+from supervisor.loop.budget import UNKNOWN
+from supervisor.proposers import process_tree, workspace
+from supervisor.proposers.agent import OUTPUT_BYTES, AgentProposer
+from supervisor.proposers.differences import NoEdit, changes_between
+from supervisor.protocols import Image, ProposerError, Request, Section, Waiting
+
+WORDS = {k: v for k, v in json.loads(answer([])).items() if k != "edit"}
+REQUEST = Request(
+    "fake", 1, ROOT_POLICY, (Section("Failures", "it fell"),), (Image("failure-1.png", "image/png", b"x"),)
+)
+MARK = f"triune-test-mark-{os.getpid()}"
+
+
+def agent(tmp_path: Path, code: str, limit: float = 20.0, keep: tuple[str, ...] = ()) -> AgentProposer:
+    """A command that runs `code` with this Python."""
+    script = tmp_path / "agent.py"
+    script.write_text(textwrap.dedent(code))
+    return AgentProposer(tmp_path / "ws", tmp_path, [sys.executable, str(script)], limit, keep)
+
+
+ANSWERS = f"""
+    import json
+    text = open("policy.py").read().replace("SKILL = 10", "SKILL = 30")
+    open("policy.py", "w").write(text)
+    json.dump({WORDS!r}, open("answer.json", "w"))
+"""
+
+
+def test_the_edit_is_what_differs_in_policy_py(tmp_path: Path) -> None:
+    reply = agent(tmp_path, ANSWERS).propose(REQUEST)
+    told = json.loads(reply.text)
+    assert told["edit"] == [{"replace": "SKILL", "code": "SKILL = 30"}] and told["hypothesis"] == WORDS["hypothesis"]
+    assert reply.usage.tokens == reply.usage.usd == UNKNOWN, "never taken for nothing"
+
+
+def test_the_workspace_holds_what_is_needed(tmp_path: Path) -> None:
+    folder = tmp_path / "w"
+    workspace.prepare(folder, REQUEST, tmp_path)
+    assert (folder / "policy.py").read_text() == ROOT_POLICY
+    assert "it fell" in (folder / "EVIDENCE.md").read_text() and (folder / "failure-1.png").read_bytes() == b"x"
+    assert "policy language" in (folder / "LANGUAGE.md").read_text().lower()
+    assert "answer.json" in (folder / "ANSWER.md").read_text() and os.access(folder / "check", os.X_OK)
+    example = (folder / "ANSWER.md").read_text().split("\n\n    {")[1].split("}\n\n")[0]
+    assert set(json.loads("{" + example + "}")) == set(WORDS)
+
+
+def test_check_tells_what_is_wrong(tmp_path: Path) -> None:
+    task = Path(__file__).parents[2] / "zoo" / "breakout"
+    policy = 'def act(scene, memory):\n    import os\n    return NOOP, "x"\n'
+    workspace.prepare(tmp_path / "w", Request("breakout", 1, policy), task)
+    done = subprocess.run([tmp_path / "w" / "check", "--json"], capture_output=True, text=True, cwd="/")
+    assert done.returncode == 1 and json.loads(done.stdout)["diagnostics"][0]["line"] == 2, done.stderr
+
+
+def test_a_folder_of_somebody_else_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "w").mkdir()
+    (tmp_path / "w" / "thesis.txt").write_text("mine")
+    with pytest.raises(SupervisorError, match="not empty"):
+        workspace.prepare(tmp_path / "w", REQUEST, tmp_path)
+    assert (tmp_path / "w" / "thesis.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ("pass", "exit code 0; answer.json: No such file"),
+        ("raise SystemExit(3)", "exit code 3"),
+        ("open('answer.json', 'w').write('{')", "not JSON"),
+        ("open('answer.json', 'w').write('[]')", "not an object"),
+        ("open('answer.json', 'w').write('{\"edit\": [1]}')", "change policy.py instead"),
+        ("open('answer.json', 'w').write(' ' * 500_000)", "more than"),
+        ("open('answer.json', 'w').write('{}'); open('policy.py', 'w').write('def (')", "cannot be read"),
+        ("open('answer.json', 'w').write('{}'); open('policy.py', 'wb').write(b'\\xff')", "UTF-8"),
+        ("import os; os.mkfifo('answer.json')", "not a plain file"),
+        ("import os; os.symlink('/etc/passwd', 'answer.json')", "answer.json"),
+    ],
+)
+def test_an_answer_that_is_none_says_why(tmp_path: Path, code: str, said: str) -> None:
+    with pytest.raises(ProposerError, match=said) as caught:
+        agent(tmp_path, code).propose(REQUEST)
+    assert not caught.value.fatal
+
+
+def test_a_command_that_is_not_there_stops_the_run(tmp_path: Path) -> None:
+    with pytest.raises(ProposerError, match="cannot be run") as caught:
+        AgentProposer(tmp_path / "ws", tmp_path, "no-such-agent --now").propose(REQUEST)
+    assert caught.value.fatal
+
+
+# --- processes
+
+
+def alive(mark: str) -> list[str]:
+    """Command lines of living processes that hold the mark."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*"):
+        try:
+            line = (path / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+            state = (path / "stat").read_text().rsplit(")", 1)[1].split()[0]
+        except OSError:
+            continue
+        if mark in line and state != "Z":
+            found.append(line)
+    return found
+
+
+DAEMONS = f"""
+    import os, subprocess, sys, time
+    stubborn = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(600)"
+    sleeper = [sys.executable, "-c", stubborn]
+    subprocess.Popen([*sleeper, "{MARK}"])
+    if os.fork() == 0:
+        os.setsid()
+        if os.fork() == 0:
+            subprocess.Popen([*sleeper, "{MARK}"], start_new_session=True)
+            os._exit(0)
+        os._exit(0)
+    print("ready", flush=True)
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="daemons can be followed on Linux only")
+def test_daemons_die_with_the_command(tmp_path: Path) -> None:
+    with pytest.raises(ProposerError, match="exit code 0"):
+        agent(tmp_path, DAEMONS + "    time.sleep(0.5)\n").propose(REQUEST)
+    assert not alive(MARK)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="daemons can be followed on Linux only")
+def test_everything_dies_when_time_is_up(tmp_path: Path) -> None:
+    with pytest.raises(ProposerError, match="ran out of time"):
+        agent(tmp_path, DAEMONS + "    time.sleep(600)\n", limit=1.5).propose(REQUEST)
+    assert (tmp_path / "ws" / "trial-001" / "output.txt").read_text() == "ready\n"
+    assert not alive(MARK)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="daemons can be followed on Linux only")
+def test_everything_dies_with_the_run(tmp_path: Path) -> None:
+    """Not even `kill -9` of the run leaves the agent at work."""
+    script = tmp_path / "agent.py"
+    script.write_text(textwrap.dedent(DAEMONS + "    time.sleep(600)\n"))
+    here = Path(__file__).parent
+    run = f"""
+import sys; sys.path[:0] = {[str(here), str(here.parent / "kits"), str(here.parents[1])]!r}
+from pathlib import Path
+from test_proposer_agent import AgentProposer, REQUEST
+AgentProposer(Path({str(tmp_path / "ws")!r}), Path("/"), [sys.executable, {str(script)!r}], 600).propose(REQUEST)
+"""
+    process = subprocess.Popen([sys.executable, "-c", run])
+    output = tmp_path / "ws" / "trial-001" / "output.txt"
+    wait(lambda: output.is_file() and output.read_text() == "ready\n")
+    assert alive(MARK), "the test looks at the right processes"
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    wait(lambda: not alive(MARK))
+
+
+def wait(until: object, seconds: float = 30.0) -> None:
+    limit = time.monotonic() + seconds
+    while not until():  # type: ignore[operator]
+        assert time.monotonic() < limit, "it never came true"
+        time.sleep(0.02)
+
+
+def test_output_is_kept_up_to_its_cap(tmp_path: Path) -> None:
+    code = f"import sys; [sys.stdout.write('y' * 10_000) for _ in range({OUTPUT_BYTES // 10_000 + 50})]"
+    with pytest.raises(ProposerError):
+        agent(tmp_path, code).propose(REQUEST)
+    assert (tmp_path / "ws" / "trial-001" / "output.txt").stat().st_size == OUTPUT_BYTES
+
+
+def test_the_environment_is_reduced_to_what_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SECRET_API_KEY", "sk-abcdefgh")
+    monkeypatch.setenv("AGENT_TOKEN", "tk-abcdefgh")
+    code = "import os, json; open('env.json', 'w').write(json.dumps(dict(os.environ)))"
+    with pytest.raises(ProposerError):
+        agent(tmp_path, code, keep=("AGENT_TOKEN",)).propose(REQUEST)
+    seen = json.loads((tmp_path / "ws" / "trial-001" / "env.json").read_text())
+    assert seen["AGENT_TOKEN"] == "tk-abcdefgh" and "PATH" in seen and "SECRET_API_KEY" not in seen
+    with pytest.raises(SupervisorError, match="no NO_SUCH_NAME"):
+        agent(tmp_path, code, keep=("NO_SUCH_NAME",))
+
+
+def test_below_finds_children_of_children() -> None:
+    code = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'input()'])"
+    process = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE)
+    try:
+        wait(lambda: len(process_tree.below(process.pid)) == 1)
+        assert process.pid in process_tree.below(os.getpid())
+    finally:
+        process.communicate(b"\n")
+
+
+# --- by hand
+
+
+def test_a_person_answers_trial_by_trial(tmp_path: Path) -> None:
+    place = Place(tmp_path)
+    by_hand = AgentProposer(tmp_path / "ws", place.folder)
+    ended = improve(place.path / "run", place.folder, by_hand, trials=2)
+    assert ended.why == "waiting" and str(by_hand.folder(1)) in ended.detail
+    (by_hand.folder(1) / "answer.json").write_text(json.dumps(WORDS))
+    (by_hand.folder(1) / "policy.py").write_text(ROOT_POLICY.replace("SKILL = 10", "SKILL = 30"))
+    ended = improve(place.path / "run", place.folder, by_hand, trials=2)
+    assert verdicts(ended) == [("accept", "accept")] and ended.why == "waiting"
+    assert (by_hand.folder(2) / "policy.py").read_text() == place.policy
+    assert ended.budgets["tokens"]["unknown"] == 1
+
+
+def test_a_broken_answer_by_hand_can_be_mended(tmp_path: Path) -> None:
+    by_hand = AgentProposer(tmp_path / "ws", tmp_path)
+    with pytest.raises(Waiting):
+        by_hand.propose(REQUEST)
+    (by_hand.folder(1) / "answer.json").write_text("{")
+    with pytest.raises(Waiting, match="mend it"):
+        by_hand.propose(REQUEST)
+    assert (by_hand.folder(1) / "answer.json").read_text() == "{", "nothing that a person wrote is lost"
+
+
+# --- the difference of two texts
+
+OLD = '''"""A policy."""
+
+from logic.lib.ball import fly
+
+FAR = 3.0  # px
+# how long
+LONG = 4
+
+
+class Memory:
+    stuck: int = 0
+
+
+def helper(x):
+    return x + FAR
+
+
+def act(scene, memory):
+    return NOOP, "wait"
+'''
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "changes"),
+    [
+        ("FAR = 3.0  # px", "FAR = 5.0  # px", [("replace", "FAR")]),
+        ("# how long\nLONG = 4", "# how long, in steps\nLONG = 4", [("replace", "LONG")]),
+        ("stuck: int = 0", "stuck: int = 1", [("replace", "Memory")]),
+        ("import fly", "import fly, passing", [("replace", "logic.lib.ball")]),
+        ('"""A policy."""', '"""A better policy."""', [("replace", "__doc__")]),
+        ("def helper(x):\n    return x + FAR\n\n\n", "", [("remove", "helper")]),
+        ("def act", "def more(x):\n    return x\n\n\ndef act", [("add", "more")]),
+        ("\n\n\ndef act", "\n\ndef act", []),
+    ],
+)
+def test_a_difference_is_said_by_names(old: str, new: str, changes: list[tuple[str, str]]) -> None:
+    assert old in OLD
+    text = OLD.replace(old, new)
+    found = changes_between(OLD, text)
+    assert [next(iter(change.items())) for change in found] == changes
+    if changes:
+        assert apply(OLD, Edit.of(found)) == text
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("FAR = 3.0", "FAR = 3.0; LONG = 2", "shares a line"),
+        ("LONG = 4", "LONG = 4\nLONG = 5", "twice"),
+        ("LONG = 4", "LONG = 4\nprint(LONG)", "defines nothing"),
+        ("LONG = 4", "LONG = = 4", "cannot be read"),
+        ("\n", "\r\n", "carriage returns"),
+    ],
+)
+def test_what_cannot_be_said_by_names_is_refused(old: str, new: str, said: str) -> None:
+    with pytest.raises(NoEdit, match=said):
+        changes_between(OLD, OLD.replace(old, new, 1))
+
+
+def test_every_edit_comes_back_from_its_result() -> None:
+    edit = [constant("SKILL", 30), {"add": "more", "code": "def more(x):\n    return x"}]
+    assert changes_between(ROOT_POLICY, apply(ROOT_POLICY, edit)) == edit

@@ -1,0 +1,289 @@
+"""The tuner: what it finds, what it may spend, what it says, and that a kill changes nothing."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import improve_kit
+import numpy as np
+import pytest
+from tuner_kit import TOP, Desk, FakeArena, Landscape, LoopArena, ask
+
+from benchmarks import detune_breakout
+from supervisor.edits.answer import Answer, read_answer
+from supervisor.edits.edits import apply, with_constants
+from supervisor.edits.tunables import constants
+from supervisor.gate.seeds import TRAIN, role_of
+from supervisor.loop.budget import Budgets, BudgetSpent
+from supervisor.loop.events import EventLog
+from supervisor.loop.loop import Loop
+from supervisor.loop.parts import Settings
+from supervisor.proposers.search_space import Space
+from supervisor.proposers.tuner import Tuner, TunerSettings
+from supervisor.protocols import ProposerError
+
+SHORT = TunerSettings(share=0.5, gate_games=10)
+
+
+def land(seed: int, size: int = 5, off: int = 2) -> tuple[Landscape, FakeArena]:
+    made = Landscape(seed, size, off)
+    return made, FakeArena(lambda text, game: made.game(made.values(text), game))
+
+
+def answered(desk: Desk, policy: str, trial: int = 1) -> Answer:
+    return read_answer(desk.tuner.propose(ask(policy, trial)).text)
+
+
+def policy(*lines: str) -> str:
+    return "\n".join(["X = 1.0", *lines, "", "", "def act(scene, memory):", '    return NOOP, "wait"', ""])
+
+
+@pytest.mark.parametrize("seed", [1, 4])
+def test_a_detuned_policy_comes_back(tmp_path: Path, seed: int) -> None:
+    made, arena = land(seed, 10, 3)
+    with Desk(tmp_path, arena) as desk:
+        told = answered(desk, made.policy())
+    child = apply(made.policy(), told.edit)
+    assert made.truth(made.policy()) < TOP / 2
+    assert told.target == "constants" and made.truth(child) >= 0.95 * TOP
+    found = constants(child)
+    assert child == with_constants(made.policy(), {name: t.value for name, t in found.items()})
+    assert all(t.low <= t.value <= t.high for t in found.values())
+
+
+@pytest.mark.parametrize("steps", [400_000, 1_500_000])
+def test_a_search_keeps_to_its_share_and_leaves_the_gate_its_games(tmp_path: Path, steps: float) -> None:
+    made, arena = land(3, 10, 3)
+    settings = TunerSettings(share=0.5, gate_games=20)
+    with Desk(tmp_path, arena, steps, settings) as desk:
+        told = answered(desk, made.policy())
+        left = desk.budgets.left("steps")
+        known = desk.budgets.known["steps"]
+    child = apply(made.policy(), told.edit) if told.edit else made.policy()
+    longest = 600 + 95 * 1400
+    games = [made.game(made.values(text), seed)[1] for text in (child, made.policy()) for seed in range(20)]
+    assert known == arena.frames == sum(t["frames"] for t in desk.tried)
+    assert known <= settings.share * steps + 2 * longest
+    assert left is not None and left >= sum(games) - 4 * longest
+
+
+def test_the_same_request_gives_the_same_search(tmp_path: Path) -> None:
+    made, arena = land(1)
+    replies, tried = [], []
+    before = np.random.get_state()[1]  # type: ignore[index]
+    for name in ("a", "b"):
+        with Desk(tmp_path / name, arena, settings=SHORT) as desk:
+            replies.append(desk.tuner.propose(ask(made.policy())).text)
+            tried.append(desk.tried)
+    with Desk(tmp_path / "c", arena, settings=SHORT) as desk:
+        desk.tuner.propose(ask(made.policy(), 2))
+        other = desk.tried
+    assert replies[0] == replies[1] and tried[0] == tried[1]
+    assert other[0]["seeds"] != tried[0][0]["seeds"]
+    assert np.array_equal(before, np.random.get_state()[1])  # type: ignore[index]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, list[dict[str, Any]], int]:
+    """A search that nobody interrupts: its reply, what it tried, how many games it played."""
+    made, arena = land(1)
+    with Desk(tmp_path_factory.mktemp("whole"), arena, settings=SHORT) as desk:
+        reply = desk.tuner.propose(ask(made.policy())).text
+        return reply, [{**t, "budget": 0} for t in desk.tried], len(arena.played)
+
+
+@pytest.mark.parametrize("part", [0.03, 0.4, 0.41, 0.75, 0.99])
+def test_a_killed_search_goes_on_and_plays_nothing_again(
+    tmp_path: Path, part: float, whole: tuple[str, list[dict[str, Any]], int]
+) -> None:
+    reply, tried, games = whole
+    made, arena = land(1)
+    arena.stop_after = int(part * games)
+    with Desk(tmp_path, arena, settings=SHORT) as desk, pytest.raises(KeyboardInterrupt):
+        desk.tuner.propose(ask(made.policy()))
+    kept = {(t["policy"], seed) for t in desk.tried for seed in t["seeds"]}
+    arena.stop_after = None
+    played = len(arena.played)
+    with Desk(tmp_path, arena, settings=SHORT) as desk:
+        assert desk.tuner.propose(ask(made.policy())).text == reply
+        assert [{**t, "budget": 0} for t in desk.tried] == tried
+    again = {(hashlib.sha256(text.encode()).hexdigest(), seed) for text, seed in arena.played[played:]}
+    assert again and not again & kept
+
+
+def test_only_training_seeds_are_played_and_shown_games_are_not_played_again(tmp_path: Path) -> None:
+    made, arena = land(1)
+    sha = hashlib.sha256(made.policy().encode()).hexdigest()
+    with Desk(tmp_path, arena, settings=SHORT) as desk:
+        for seed in (7, 8, 9):
+            score, frames = made.game(made.start, seed)
+            desk.log.append("evidence.episode", {"trial": 1, "policy": sha, "seed": seed, "score": score,
+                                                 "hard": 0.0, "frames": frames, "decisions": 1})  # fmt: skip
+        desk.tuner.propose(ask(made.policy()))
+        first = desk.tried[1]
+    assert {role_of(seed) for _, seed in arena.played} == {"train"}
+    assert not {(made.policy(), seed) for seed in (7, 8, 9)} & set(arena.played)
+    assert first["seeds"] == [7] and first["policy"] != sha
+
+
+def test_a_policy_at_its_best_is_left_alone(tmp_path: Path) -> None:
+    made, arena = land(2)
+    text = made.policy(made.good)
+    with Desk(tmp_path, arena, settings=SHORT) as desk:
+        told = answered(desk, text)
+    assert told.target == "stop" and not told.edit
+    assert "None of them beat the incumbent" in told.diagnosis and "864 on every seed" in told.diagnosis
+
+
+def test_what_is_proposed_on_noise_says_how_likely_luck_is(tmp_path: Path) -> None:
+    """Scores that have nothing to do with the constants: few proposals, and each names its p-value."""
+
+    def noise(text: str, seed: int) -> tuple[float, int]:
+        digest = hashlib.sha256(f"{seed} {text}".encode()).digest()
+        return float(np.random.default_rng(list(digest)).normal()), 50
+
+    text = policy("A = tunable(0.5, 0.0, 1.0)", "B = tunable(0.5, 0.0, 1.0)")
+    with Desk(tmp_path, FakeArena(noise), 1e6, TunerSettings(share=0.006, gate_games=10)) as desk:
+        told = [answered(desk, text, trial) for trial in (1, 2)]
+    for answer in told:
+        assert (answer.target == "constants") == bool(answer.edit)
+        if answer.edit:
+            assert 0 < float(answer.hypothesis.split("(p ")[1].split(")")[0]) <= 0.2
+
+
+def test_without_tunables_the_error_names_the_fix(tmp_path: Path) -> None:
+    with Desk(tmp_path, FakeArena(None)) as desk:
+        for text in (policy(), policy("A = tunable(1.0, 1.0, 1.0)")):
+            with pytest.raises(ProposerError, match=r"no tunable constant.*tunable\(2.5, 1.0, 8.0\)") as error:
+                desk.tuner.propose(ask(text))
+            assert error.value.fatal
+        with pytest.raises(ProposerError, match="cannot be read"):
+            desk.tuner.propose(ask("def act(:"))
+        assert not desk.tried
+
+
+@pytest.mark.parametrize("line", ["A = tunable(2, 0, 9)", "A = tunable(2.0, 0.0, 9.0)"])
+def test_one_constant_whole_or_not(tmp_path: Path, line: str) -> None:
+    arena = FakeArena(lambda text, seed: (100 - 10 * abs(constants(text)["A"].value - 7) + seed % 3, 100), 200)
+    with Desk(tmp_path, arena, 20_000, SHORT) as desk:
+        told = answered(desk, policy(line))
+        values = [t["values"]["A"] for t in desk.tried if t["values"]]
+    value = constants(apply(policy(line), told.edit))["A"].value
+    assert abs(value - 7) < 0.5 and len(desk.tried) > 4
+    if "2, 0" in line:
+        assert value == 7 and all(v == int(v) for v in values)
+
+
+def test_what_cannot_be_played_or_scores_no_number_never_leads(tmp_path: Path) -> None:
+    def score(text: str, seed: int) -> tuple[float, int]:
+        found = constants(text)
+        bad = found["B"].value > 0.7
+        return (float("nan") if bad else 10 * found["A"].value + 5 * found["BROKEN"].value + seed % 2), 100
+
+    text = policy(*(f"{name} = tunable(0.2, 0.0, 1.0)" for name in ("A", "B", "BROKEN")))
+    with Desk(tmp_path, FakeArena(score, 200), 50_000, SHORT) as desk:
+        told = answered(desk, text)
+        tried = desk.tried
+    found = constants(apply(text, told.edit))
+    assert found["A"].value > 0.6 and found["B"].value <= 0.7 and found["BROKEN"].value <= 0.5
+    broken = [t for t in tried if "defect" in t]
+    assert broken and all(t["defect"] == "line 3: BROKEN is too large" and t["frames"] == 0 for t in broken)
+    assert len({t["policy"] for t in broken}) == len(broken), "what does not compile is asked for once"
+    assert any("-inf" in map(str, t["scores"]) or "nan" in map(str, t["scores"]) for t in tried)
+
+
+def test_a_failing_arena_is_no_candidates_fault(tmp_path: Path) -> None:
+    def score(text: str, seed: int) -> tuple[float, int]:
+        raise OSError("the emulator is gone")
+
+    with Desk(tmp_path, FakeArena(score), settings=SHORT) as desk:
+        with pytest.raises(OSError, match="emulator is gone"):
+            desk.tuner.propose(ask(policy("A = tunable(0.2, 0.0, 1.0)")))
+        assert not desk.tried and not desk.budgets.reserved and desk.budgets.known["steps"] == 0
+
+
+def test_a_child_that_was_judged_is_not_proposed_again(tmp_path: Path) -> None:
+    made, arena = land(1)
+    children = []
+    with Desk(tmp_path, arena, 3e6, SHORT) as desk:
+        for trial in (1, 2):
+            told = answered(desk, made.policy(), trial)
+            if told.edit:
+                children.append(hashlib.sha256(apply(made.policy(), told.edit).encode()).hexdigest())
+                desk.log.append("proposal.read", {"trial": trial, "child": children[-1]})
+        repeat = read_answer(desk.tuner.propose(ask(made.policy(), 1)).text)
+    again = apply(made.policy(), repeat.edit) if repeat.edit else made.policy()
+    assert children and hashlib.sha256(again.encode()).hexdigest() not in children
+
+
+def test_without_frames_for_the_incumbent_the_budget_is_named(tmp_path: Path) -> None:
+    made, arena = land(1)
+    with Desk(tmp_path, arena, 30_000, SHORT) as desk, pytest.raises(BudgetSpent, match="larger budget"):
+        desk.tuner.propose(ask(made.policy()))
+    assert not arena.played
+
+
+def test_wall_time_ends_a_search(tmp_path: Path) -> None:
+    made, arena = land(1)
+    clock = iter(range(0, 10**6, 10))
+    log = EventLog.open(tmp_path / "events.jsonl", now=lambda: 0.0)
+    with log:
+        budgets = Budgets(wall_s=300, record=log.append)
+        tuner = Tuner(arena, log.events, budgets, SHORT, lambda: float(next(clock)))  # type: ignore[arg-type]
+        tuner.propose(ask(made.policy()))
+    assert 10 <= len([e for e in log.events if e.kind == "tuner.tried"]) <= 20
+
+
+def test_points_read_back_as_the_values_they_are() -> None:
+    space = Space(
+        policy("A = tunable(3, 1, 9)", "B = tunable(-2.5, -8.0, 40.0)  # px", "C = tunable(0.00001, 0.0, 0.0003)")
+    )
+    for unit in ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0), (0.313, 0.777, 0.123), (-0.2, 1.4, 0.5)):
+        point = space.point(unit)
+        assert tuple(t.value for t in constants(space.policy(point)).values()) == point
+    assert space.point(space.unit(space.start)) == space.start
+    assert 3.0 not in space.levels(0, 9, 0.5) and all(v == int(v) for v in space.levels(0, 5, 0.3))
+
+
+def test_the_loop_accepts_what_the_tuner_finds(tmp_path: Path) -> None:
+    made, _ = land(1)
+    folder = improve_kit.make_folder(tmp_path / "task", made.policy())
+    arena = LoopArena(made)
+    tuner = Tuner(arena, settings=SHORT, clock=lambda: 0.0)  # type: ignore[arg-type]
+    with EventLog.open(tmp_path / "run" / "events.jsonl", now=lambda: 0.0) as log:
+        parts = improve_kit.parts(tmp_path / "run", folder, tuner, arena)
+        loop = Loop(
+            parts, Settings(trials=1, shown=2, limits={"steps": 2e6}, gate=improve_kit.GATE), log, made.policy()
+        )
+        tuner.attach(loop.run_.meter.log.events, loop.run_.meter.budgets)
+        ended = loop.run()
+    text = (folder / "policy.py").read_text()
+    assert improve_kit.verdicts(ended) == [("accept", "accept")]
+    assert made.truth(text) > 3 * made.truth(made.policy())
+    spent: Any = ended.budgets["steps"]["spent"]
+    assert spent <= 2e6 and ended.state.trials[0].spent["steps"] == spent
+    assert set(TRAIN) >= {seed for _, seed in arena.tried}
+
+
+def test_the_detuned_breakout_is_the_shipped_one_but_for_three_constants(tmp_path: Path) -> None:
+    folder = detune_breakout.write(tmp_path / "detuned")
+    same = detune_breakout.write(tmp_path / "same", shipped=True)
+    off = constants((folder / "policy.py").read_text())
+    right = constants((same / "policy.py").read_text())
+    assert {name for name in off if off[name] != right[name]} == set(detune_breakout.OFF)
+    assert set(detune_breakout.RANGES) <= set(right)
+    for name in ("safety.py", "system.toml", "perception.onnx"):
+        assert (folder / name).read_bytes() == (detune_breakout.SHIPPED / name).read_bytes()
+    with pytest.raises(FileExistsError):
+        detune_breakout.write(folder)
+
+
+@pytest.mark.slow
+def test_the_detuned_breakout_scores_less_than_half(tmp_path: Path) -> None:
+    import triune
+
+    folder = detune_breakout.write(tmp_path / "detuned")
+    scores = triune.load(folder, isolate=False).evaluate(seeds=[0, 1, 2, 3]).scores
+    assert sum(scores) < 4 * TOP / 2

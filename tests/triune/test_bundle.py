@@ -1,0 +1,203 @@
+"""The bundle's file: its format, and everything that is refused before anything loads it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from triune import bundle_v1
+from triune.deploy import bundle, protobuf
+from triune.deploy.bundle_graph import Foreign, check_graph
+from triune.errors import TriuneError
+
+PARTS = {"system.toml": "s", "policy.py": "p", "lib/ball": "b"}
+
+
+def model(*nodes: onnx.NodeProto, constants: Any = (), domain: str = "") -> onnx.ModelProto:
+    """A model of these nodes from x to y."""
+    ends = [helper.make_tensor_value_info(n, TensorProto.FLOAT, [1]) for n in "xy"]
+    graph = helper.make_graph(nodes or [helper.make_node("Neg", ["x"], ["y"])], "g", ends[:1], ends[1:], constants)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18), *(
+        [helper.make_opsetid(domain, 1)] if domain else [])])  # fmt: skip
+
+
+def about(**changes: Any) -> dict[str, Any]:
+    """A manifest with every key."""
+    made: dict[str, Any] = dict.fromkeys(bundle.NEEDED, "")
+    return made | {"memory": {"size": 3, "start": [[1, 7.0], [2, "NaN"]]}, **changes}
+
+
+PLAIN = model().SerializeToString()
+PACKED = bundle.pack(PLAIN, PARTS, about())
+
+
+def entries_of(packed: bytes) -> dict[str, str]:
+    """The metadata, read by the onnx package."""
+    return {p.key: p.value for p in onnx.load_model_from_string(packed).metadata_props}
+
+
+def repacked(entries: dict[str, str]) -> bytes:
+    return PLAIN + bundle.metadata_bytes(entries)
+
+
+def test_metadata_bytes_are_protobuf() -> None:
+    # field 14, length 8: key "a" (field 1), value "bc" (field 2), written out by hand from the protobuf encoding
+    assert bundle.metadata_bytes({"a": "bc"}) == bytes([0x72, 7, 0x0A, 1, 97, 0x12, 2, 98, 99])
+    long = bundle.metadata_bytes({"k": "v" * 300})
+    assert long[:3] == bytes([0x72, 0xB2, 0x02]) and len(long) == 3 + 3 + 3 + 300
+
+
+def test_fields_of_every_wire_type_and_of_nonsense() -> None:
+    data = bytes([0x08, 0x96, 0x01, 0x15, 1, 2, 3, 4, 0x19, *range(8), 0x22, 2, 9, 9])
+    assert [(f.number, f.wire, f.value, f.stop - f.start) for f in protobuf.fields(data)] == [
+        (1, 0, 150, 2), (2, 5, 0, 4), (3, 1, 0, 8), (4, 2, 0, 2)
+    ]  # fmt: skip
+    for bad in (b"\x22\x05abc", b"\x08", b"\x08" + b"\xff" * 12, b"\x0b", b"\x00\x00"):
+        with pytest.raises(ValueError):
+            list(protobuf.fields(bad))
+
+
+def test_what_was_packed_is_read_and_any_onnx_tool_reads_it_too() -> None:
+    contents = bundle.read(PACKED, "x")
+    assert contents.parts == PARTS and contents.manifest["memory"]["size"] == 3
+    assert entries_of(PACKED)["triune.deploy.bundle.format"] == "2"
+    assert json.loads(entries_of(PACKED)[bundle.MANIFEST])["hashes"].keys() == {*PARTS, "graph"}
+
+
+def test_every_changed_added_or_removed_part_is_noticed() -> None:
+    entries = entries_of(PACKED)
+    assert bundle.read(repacked(entries), "x").parts == PARTS
+    for key in entries:
+        changed = {**entries, key: entries[key] + " "}
+        with pytest.raises(TriuneError, match="changed after|format 2 |pip install"):
+            bundle.read(repacked(changed), "x")
+        if key != bundle.MANIFEST:
+            with pytest.raises(TriuneError, match="changed after|format 1"):
+                bundle.read(repacked({k: v for k, v in entries.items() if k != key}), "x")
+    for key in (bundle.PART + "lib/evil", "triune.other"):
+        with pytest.raises(TriuneError, match="changed after"):
+            bundle.read(repacked({**entries, key: "x"}), "x")
+    with pytest.raises(TriuneError, match="no bundle"):
+        bundle.read(PLAIN, "x")
+
+
+def test_a_changed_graph_is_noticed_wherever_the_change_stands() -> None:
+    at = PACKED.index(b"Neg")
+    with pytest.raises(TriuneError, match="graph does not match"):
+        bundle.read(PACKED[:at] + b"Abs" + PACKED[at + 3 :], "x")
+    # protobuf merges a second graph field into the first: one that is appended would add nodes
+    graph = helper.make_graph([helper.make_node("Abs", ["x"], ["z"])], "g", [], [])
+    more = protobuf.field(7, graph.SerializeToString())
+    assert len(onnx.load_model_from_string(PACKED + more).graph.node) == 2
+    for strange in (PACKED + more, PACKED + b"\x08\x0a", more + PACKED):
+        with pytest.raises(TriuneError, match="changed after"):
+            bundle.read(strange, "x")
+    with pytest.raises(TriuneError, match="a second"):
+        bundle.read(PACKED + bundle.metadata_bytes({bundle.PART + "policy.py": "other"}), "x")
+
+
+@pytest.mark.parametrize("cut", [0, 1, 10, len(PLAIN) - 1, len(PLAIN) + 5, len(PACKED) - 1])
+def test_truncated_files_are_damaged_in_words(cut: int) -> None:
+    with pytest.raises(TriuneError, match="damaged|no bundle"):
+        bundle.read(PACKED[:cut], "x")
+
+
+def test_no_file_makes_the_reader_crash() -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(400):
+        data = bytearray(PACKED)
+        for _ in range(rng.integers(1, 4)):
+            data[rng.integers(len(data))] = rng.integers(256)
+        if bytes(data) != PACKED:
+            with pytest.raises(TriuneError):
+                bundle.read(bytes(data), "x")
+
+
+def test_other_formats_say_what_to_do() -> None:
+    entries = entries_of(PACKED)
+    newer = {**entries, "triune.deploy.bundle.format": "3", "triune.deploy.bundle.reader": "0.9.1"}
+    with pytest.raises(TriuneError, match=r"format 3.*0\.9\.1 reads it"):
+        bundle.read(repacked(newer), "x")
+    old = {bundle.MANIFEST: json.dumps({"format": "1"})}
+    with pytest.raises(TriuneError, match="triune migrate old.onnx"):
+        bundle.read(repacked(old), "old.onnx")
+
+
+def test_limits() -> None:
+    for memory, words in (
+        ({"size": 2**40, "start": []}, "wants a memory of"), ({"size": 0, "start": []}, "wants a memory of"),
+        ({"size": 2, "start": [[2, 1.0]]}, "outside its memory"), ({"size": 2, "start": [[-1, 1.0]]}, "outside"),
+        ({"size": 2}, "makes no sense"), ([], "makes no sense"), ({"size": 2, "start": [["a", 1]]}, "makes no sense"),
+    ):  # fmt: skip
+        with pytest.raises(TriuneError, match=words):
+            bundle.read(bundle.pack(PLAIN, PARTS, about(memory=memory)), "x")
+    with pytest.raises(TriuneError, match="MiB"):
+        bundle.read(bytes(bundle.MAX_BYTES + 1), "x")
+    with pytest.raises(TriuneError, match="lacks rules"):
+        bundle.read(bundle.pack(PLAIN, PARTS, {k: v for k, v in about().items() if k != "rules"}), "x")
+
+
+def inside(node: onnx.NodeProto) -> onnx.NodeProto:
+    """The node in a branch."""
+    out = [helper.make_tensor_value_info("z", TensorProto.FLOAT, [1])]
+    branches = [helper.make_graph([n], "b", [], out) for n in (helper.make_node("Neg", ["x"], ["z"]), node)]
+    return helper.make_node("If", ["c"], ["y"], then_branch=branches[0], else_branch=branches[1])
+
+
+def elsewhere() -> onnx.TensorProto:
+    """A tensor whose data lie in a file of the sender's choice."""
+    tensor = numpy_helper.from_array(np.ones(4, np.float32), "c")
+    tensor.ClearField("raw_data")
+    tensor.data_location = TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value="../secret")
+    return tensor
+
+
+def test_foreign_operators_and_files_are_refused_before_loading() -> None:
+    odd = helper.make_node("Run", ["x"], ["z"], domain="evil")
+    function = model()
+    function.functions.add(name="f", domain="mine")
+    deep = helper.make_node("Neg", ["x"], ["z"])
+    for _ in range(30):
+        deep = inside(deep)
+    held = helper.make_node("Constant", [], ["y"], value=elsewhere())
+    for wrong, words in (
+        (model(odd), "'evil'"), (model(inside(odd)), "'evil'"), (model(domain="com.microsoft"), "'com.microsoft'"),
+        (model(constants=[elsewhere()]), "another file"), (model(held), "another file"),
+        (model(inside(held)), "another file"), (function, "functions"), (model(deep), "deep"),
+    ):  # fmt: skip
+        with pytest.raises(Foreign, match=words):
+            check_graph(wrong.SerializeToString())
+        with pytest.raises(TriuneError, match=words):
+            bundle.read(bundle.pack(wrong.SerializeToString(), PARTS, about()), "x")
+    check_graph(model(inside(helper.make_node("Neg", ["x"], ["z"]))).SerializeToString())
+
+
+def old_bundle(eyes: bytes, parts: dict[str, str], protocol: Any) -> bytes:
+    """A bundle as format 1 wrote it."""
+    hashes = {name: bundle.digest(text) for name, text in parts.items()} | {"eyes": bundle.digest(eyes)}
+    manifest = json.dumps(
+        {"format": "1", "task": "t", "protocol": protocol, "eyes_bytes": len(eyes), "hashes": hashes}, sort_keys=True
+    )
+    entries = {bundle.PART + name: text for name, text in parts.items()} | {bundle.MANIFEST: manifest}
+    return eyes + bundle.metadata_bytes({**entries, "triune.deploy.bundle.digest": bundle.digest(manifest)})
+
+
+def test_format_1_is_read_for_migration_and_checked() -> None:
+    old = old_bundle(PLAIN, PARTS, {"name": "sticky"})
+    assert bundle_v1.read_old(old, "x") == (PLAIN, PARTS, {"name": "sticky"})
+    with pytest.raises(TriuneError, match="triune migrate"):
+        bundle.read(old, "x")
+    for wrong in (old.replace(b"policy.py\x12\x01p", b"policy.py\x12\x01q"), old.replace(b"Neg", b"Abs")):
+        assert wrong != old
+        with pytest.raises(TriuneError, match="changed after"):
+            bundle_v1.read_old(wrong, "x")
+    with pytest.raises(TriuneError, match="already"):
+        bundle_v1.read_old(PACKED, "x")
+    with pytest.raises(TriuneError, match="no bundle"):
+        bundle_v1.read_old(PLAIN, "x")

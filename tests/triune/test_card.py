@@ -1,0 +1,50 @@
+"""The score card: what enters, what it says, and that it survives damage."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from envs.spec import ZOO
+from triune.errors import UsageError
+from triune.play.evaluate import Result
+from triune.report.card import read_scores, record
+from triune.system import System, load
+
+
+@pytest.fixture
+def system(tmp_path: Path) -> System:
+    shutil.copytree(
+        ZOO / "pong", tmp_path / "pong", ignore=shutil.ignore_patterns("scores.json", "README.md", "*.onnx")
+    )
+    return load(tmp_path / "pong", trust=True)
+
+
+def result(eyes: str = "cnn", shift: str | None = None, protocol: str = "sticky") -> Result:
+    scores = [20, 21, 19]
+    figures = {"mean": 20.0, "iqm": 20.0, "ci95": [19.2, 20.8], "worst_decile": 19.0}
+    return Result("pong", protocol, shift, eyes, [1000, 1001, 1002], scores, **figures)  # type: ignore[arg-type]
+
+
+def test_card_keeps_both_sights_and_every_protocol(system: System) -> None:
+    for eyes, protocol in (("teacher", "sticky"), ("cnn", "sticky"), ("cnn", "classic")):
+        card = record(system, result(eyes, protocol=protocol), None)
+    scores = read_scores(system.folder)
+    assert set(scores) == {"sticky", "classic"} and scores["sticky"]["teacher"]["worst"] == 19
+    text = card.read_text()
+    assert "triune eval pong --protocol sticky --seeds 1000:1003`" in text
+    assert text.index("`classic`") < text.index("`sticky`") and "not measured" in text
+
+
+def test_what_is_no_score_is_refused(system: System) -> None:
+    for bad, limit in ((result(shift="dim"), None), (result(eyes="colour"), None), (result(), 50)):
+        with pytest.raises(UsageError, match="leave --card out"):
+            record(system, bad, limit)
+    assert read_scores(system.folder) == {}
+
+
+def test_damaged_card_reads_as_empty(system: System) -> None:
+    (system.folder / "scores.json").write_text('{"format": 1, "protocols"')
+    assert read_scores(system.folder) == {}

@@ -1,0 +1,57 @@
+"""Games that were played before are found again, under the same conditions only."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from test_arena import LAZY, LEFTWARD
+
+from supervisor.protocols import Score
+from triune.errors import TriuneError
+from triune.play import pool
+from triune.play.arena import TaskArena
+from triune.play.game_store import GameStore
+from triune.system import load
+
+ONE = Score(1000, 12.0, 0.5, 800, 200)
+
+
+def test_games_come_back_under_their_conditions(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "games.jsonl"
+    GameStore(path, {"protocol": "sticky"}).add("p", ONE)
+    assert GameStore(path, {"protocol": "sticky"}).get("p", 1000) == ONE
+    assert GameStore(path, {"protocol": "seed"}).get("p", 1000) is None
+    assert GameStore(path, {"protocol": "sticky"}).get("q", 1000) is None
+    assert GameStore(path, {"protocol": "sticky"}).get("p", 1001) is None
+
+
+def test_a_line_that_was_cut_off_is_passed_over(tmp_path: Path) -> None:
+    path = tmp_path / "games.jsonl"
+    GameStore(path, {}).add("p", ONE)
+    whole = path.read_bytes()
+    path.write_bytes(whole + whole[:20])
+    store = GameStore(path, {})
+    store.add("p", ONE._replace(seed=1001))
+    assert len(GameStore(path, {}).known) == 2
+
+
+def test_a_damaged_line_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "games.jsonl"
+    path.write_text('{"under": 1}\n')
+    with pytest.raises(TriuneError, match="line 1"):
+        GameStore(path, {})
+
+
+def test_the_arena_plays_nothing_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def arena(protocol: str = "sticky") -> TaskArena:
+        made = TaskArena(load("breakout"), protocol, "cnn", tmp_path / "work", floors=False)
+        made.keep_games(tmp_path / "games.jsonl")
+        return made
+
+    played = list(arena().play(LAZY, [7, 8]))
+    monkeypatch.setattr(pool, "play_one", lambda *a: pytest.fail("played"))
+    assert sorted(arena().play(LAZY, [8, 7])) == sorted(played)
+    for other, text in ((arena("seed-sticky"), LAZY), (arena(), LEFTWARD)):
+        with pytest.raises(pytest.fail.Exception):
+            list(other.play(text, [7]))

@@ -1,0 +1,149 @@
+"""`triune improve` as a user runs it, on a real game with policies that lose within seconds."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cli_kit import triune
+from improve_kit import answer
+from test_arena import LAZY, LEFTWARD, REWRITTEN
+
+from supervisor.loop.events import read
+from triune.commands.improve_setup import copy_folder
+from triune.play.drift import ranges_of
+from triune.system import load
+
+WORDS = {k: v for k, v in json.loads(answer([])).items() if k != "edit"}
+FOLLOW = LAZY.replace(
+    "    return NOOP",
+    "    if scene.ball.x > scene.paddle.x + 4.0:\n        return RIGHT, 'right'\n"
+    "    if scene.ball.x < scene.paddle.x - 4.0:\n        return LEFT, 'left'\n    return NOOP",
+)
+
+
+def payload(*words: str, cwd: Path, code: int = 0) -> dict[str, Any]:
+    result = triune(*words, "--json", cwd=cwd)
+    assert result.returncode == code, result.stderr
+    return json.loads(result.stdout)
+
+
+def begin(path: Path, *more: str) -> dict[str, Any]:
+    """A run on a copy of Breakout that starts from LAZY and is answered by hand."""
+    (path / "lazy.py").write_text(LAZY)
+    words = ("--policy", "lazy.py", "--out", "task", "--run", "run", "--proposer", "agent", "--workspace", "ws")
+    return payload("improve", "breakout", *words, "--shown", "1", "--floors", "off", *more, cwd=path)
+
+
+def reply(path: Path, trial: int, policy: str) -> None:
+    folder = path / "ws" / f"trial-{trial:03d}"
+    (folder / "policy.py").write_text(policy)
+    (folder / "answer.json").write_text(json.dumps(WORDS))
+
+
+def test_a_person_improves_a_game(tmp_path: Path) -> None:
+    shipped = (Path(__file__).parents[2] / "zoo" / "breakout" / "policy.py").read_text()
+    told = begin(tmp_path, "--trials", "2")
+    assert told["why"] == "waiting" and told["workspace"] == str(tmp_path / "ws" / "trial-001")
+    assert "Failures" in (tmp_path / "ws" / "trial-001" / "EVIDENCE.md").read_text()
+    assert (tmp_path / "task" / "policy.py").read_text() == LAZY
+    reply(tmp_path, 1, REWRITTEN)
+    told = payload("improve", "--resume", "run", cwd=tmp_path)
+    assert [(t["verdict"], t["stage"]) for t in told["trials"]] == [("reject", "duplicate")]
+    reply(tmp_path, 2, LAZY.replace("scene.ball.seen", "scene.bal.seen"))
+    told = payload("improve", "--resume", "run", cwd=tmp_path)
+    assert told["why"] == "trials" and told["trials"][1]["stage"] == "compile"
+    assert "did you mean" in told["trials"][1]["reasons"][0]
+    assert (tmp_path / "task" / "policy.py").read_text() == LAZY
+    assert (Path(__file__).parents[2] / "zoo" / "breakout" / "policy.py").read_text() == shipped
+    steps = told["budgets"]["steps"]
+    assert steps["spent"] > 0 and steps["reserved"] == 0
+
+
+@pytest.mark.slow
+def test_a_better_policy_is_accepted_and_its_figures_come_again(tmp_path: Path) -> None:
+    gate = {"screen": 2, "looks": [6], "spend": [0.05], "hopeful": [0.5], "confirm_least": 5, "confirm_most": 8}
+    (tmp_path / "gate.json").write_text(json.dumps(gate))
+    begin(tmp_path, "--trials", "2", "--gate", "gate.json")
+    reply(tmp_path, 1, FOLLOW)
+    told = payload("improve", "--resume", "run", cwd=tmp_path)
+    assert told["accepted"] == 1 and (tmp_path / "task" / "policy.py").read_text() == FOLLOW
+    reply(tmp_path, 2, LEFTWARD)
+    told = payload("improve", "--resume", "run", cwd=tmp_path)
+    assert told["trials"][1]["verdict"] in ("reject", "invalid")
+    line = json.loads((tmp_path / "task" / "trials.jsonl").read_text().split("\n")[0])
+    first, count = line["seeds"]["confirm"]
+    seeds = ("--seeds", f"{first}:{first + count}")
+    again = payload("eval", "task", "--policy", f"task/{line['accepted']}", *seeds, cwd=tmp_path)
+    assert again["mean"] == pytest.approx(line["numbers"]["confirm_child"]) and again["isolated"]
+    assert payload("report", "run", "--no-replays", cwd=tmp_path)["accepted"] == 1
+
+
+def test_what_would_be_asked_is_written_and_nothing_is_asked(tmp_path: Path) -> None:
+    (tmp_path / "lazy.py").write_text(LAZY)
+    words = ("--policy", "lazy.py", "--out", "task", "--run", "run", "--shown", "1", "--dry-run")
+    openai = ("--proposer", "openai", "--model", "m", "--base-url", "http://127.0.0.1:9/v1")
+    told = payload("improve", "breakout", *words, *openai, cwd=tmp_path)
+    assert told["request"]["tokens_estimate"] > 1000 and told["estimate"]["usd"] == "unknown"
+    assert all((tmp_path / name).is_file() for name in told["files"])
+    assert "evidence.md" in [Path(name).name for name in told["files"]]
+    assert not [e for e in read(tmp_path / "run" / "events.jsonl") if e.kind.startswith("proposal")]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("breakout", "--protocol", "classic"), "improve under one of seed-sticky, sticky"),
+        ((), "which task"),
+        (("breakot",), "did you mean 'breakout'"),
+        (("breakout", "--proposer", "agnt"), "did you mean 'agent'"),
+        (("breakout", "--proposer", "agent"), "--command"),
+        (("breakout", "--proposer", "replay"), "--recording"),
+        (("breakout", "--proposer", "openai", "--base-url", "http://x"), "model"),
+        (("breakout", "--policy", "lazy.py"), "--out"),
+        (("breakout", "--resume", "run", "--out", "x"), "leave"),
+        (("breakout", "--gate", "gate.json", "--out", "t"), "did you mean 'screen'"),
+        (("breakout", "--protocol", "stiky"), "did you mean 'sticky'"),
+        (("breakout", "--out", "full"), "not empty"),
+    ],
+)
+def test_usage(tmp_path: Path, words: tuple[str, ...], said: str) -> None:
+    (tmp_path / "lazy.py").write_text(LAZY)
+    (tmp_path / "gate.json").write_text('{"scren": 3}')
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "x").touch()
+    done = run_here(tmp_path, *words)
+    assert done[0] == 2 and said in done[1], done
+    assert not (tmp_path / "runs").exists()
+
+
+def run_here(path: Path, *words: str) -> tuple[int, str]:
+    """In this process, since starting another costs more than the check; exit code and error."""
+    import contextlib
+    import io
+    import os
+
+    from triune.cli import main
+
+    before, said = os.getcwd(), io.StringIO()
+    os.chdir(path)
+    try:
+        with contextlib.redirect_stderr(said):
+            return main(["improve", *words]), said.getvalue()
+    finally:
+        os.chdir(before)
+
+
+def test_a_run_that_is_none_is_refused(tmp_path: Path) -> None:
+    code, said = run_here(tmp_path, "--resume", "nowhere")
+    assert code == 1 and "nowhere" in said
+
+
+def test_a_copy_has_the_ranges_and_whatever_else_a_task_is_read_from(tmp_path: Path) -> None:
+    system = load("breakout")
+    copy = copy_folder(system, tmp_path / "copy", history=False)
+    assert ranges_of(load(copy, trust=True)) == ranges_of(system) is not None
+    own = {path.name for path in system.folder.iterdir() if path.is_file()}
+    assert own - {path.name for path in copy.iterdir()} <= {"README.md", "scores.json", "trials.jsonl"}

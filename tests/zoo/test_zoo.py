@@ -1,0 +1,121 @@
+"""The contract of a zoo folder. A new folder enters by existing."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from data_flywheel.labelers.teachers import load_teacher
+from envs.backends.atari import AtariCore
+from envs.protocol import PROTOCOLS
+from envs.remote import PixelEnv
+from envs.spec import ZOO, load_spec, task_names
+from logic.runtime.controller import Controller
+from logic.runtime.tracker import Tracker
+from triune.system import load
+
+TASKS = task_names()
+pytestmark = pytest.mark.parametrize("task", TASKS)
+
+
+def controller(task: str, protocol: str) -> Controller:
+    return load(task).controller(protocol)
+
+
+def test_zoo_is_not_empty(task: str) -> None:
+    assert (ZOO / task / "policy.py").is_file() and (ZOO / task / "perception.onnx").is_file()
+
+
+@pytest.mark.parametrize("protocol", sorted(PROTOCOLS))
+def test_policy_and_rules_load_for_every_protocol(task: str, protocol: str) -> None:
+    c = controller(task, protocol)
+    assert c.program.reasons and all(c.rules[i].title for i in range(len(c.rules)))
+
+
+def test_memory_keeps_types_and_shapes_over_an_episode(task: str) -> None:
+    """A field that changes type or shape would not compile; it must not happen in play either."""
+    system = load(task)
+    c, tracker = system.controller("sticky"), Tracker(system.schema)
+    teacher = load_teacher(system.folder)
+    core = AtariCore(system.spec.env, PROTOCOLS["sticky"])
+    core.reset(0)
+    kinds = {k: np.asarray(v).dtype.kind + str(np.shape(v)) for k, v in vars(c.memory).items()}
+    for _ in range(400):
+        scene = system.schema.read(tracker.update(teacher.label(core.ram(), core.frame())))
+        decision = c.decide(scene)
+        assert not decision.fault, decision.fault
+        assert decision.reason in c.program.reasons
+        core.advance(decision.action)
+    assert {k: np.asarray(v).dtype.kind + str(np.shape(v)) for k, v in vars(c.memory).items()} == kinds
+
+
+def test_decisions_repeat_exactly(task: str) -> None:
+    """Same scenes, same decisions: nothing random, nothing left over from the episode before."""
+    system = load(task)
+    c = system.controller("sticky")
+    rng = np.random.default_rng(0)
+    vectors = rng.uniform(0, 200, (60, system.schema.size)).astype(np.float32)
+    runs = []
+    for _ in range(2):
+        c.reset()
+        runs.append([c.decide(system.schema.read(v)) for v in vectors])
+    assert runs[0] == runs[1]
+
+
+def test_policy_survives_absurd_scenes(task: str) -> None:
+    """NaN, infinities and huge values may be faults; they are never exceptions and always give a legal action."""
+    system = load(task)
+    for protocol in ("seed-sticky", "sticky"):
+        c = system.controller(protocol)
+        for value in (np.nan, np.inf, -np.inf, 1e30, -1e30, 0.0):
+            for seen in (0.0, 1.0):
+                vector = np.full(system.schema.size, value, np.float32)
+                for thing in system.schema.things:
+                    for i in range(thing.count):
+                        vector[system.schema.slot(thing.name, i)][0] = seen
+                with np.errstate(all="ignore"):
+                    decision = c.decide(system.schema.read(vector))
+                assert 0 <= decision.action < len(system.spec.env.actions)
+
+
+def test_eyes_fit_the_schema_and_carry_their_provenance(task: str) -> None:
+    system = load(task)
+    eyes = system.eyes()
+    assert eyes.schema.fingerprint == system.schema.fingerprint
+    assert json.loads(json.dumps(eyes.provenance))
+
+
+def test_eyes_agree_with_the_teacher_in_play(task: str) -> None:
+    """200 steps of an unseen train seed: what is there is seen, where it is, to 1.5 px at the 99th percentile."""
+    system = load(task)
+    eyes, teacher = system.eyes(), load_teacher(system.folder)
+    core = AtariCore(system.spec.env, PROTOCOLS["sticky"])
+    core.reset(950)
+    c, tracker = system.controller("sticky"), Tracker(system.schema)
+    errors: list[float] = []
+    wrong = 0
+    for _ in range(300):
+        frame = core.frame()
+        true, seen = teacher.label(core.ram(), frame), eyes.see(frame)
+        for thing in system.schema.things:
+            for i in range(thing.count):
+                a, b = true[system.schema.slot(thing.name, i)], seen[system.schema.slot(thing.name, i)]
+                wrong += bool(a[0] > 0.5) != bool(b[0] > 0.5)
+                if a[0] > 0.5 and b[0] > 0.5:
+                    errors.append(float(np.hypot(*(a[1:3] - b[1:3]))))
+        core.advance(c.decide(system.schema.read(tracker.update(true))).action)
+    assert len(errors) > 300
+    assert np.percentile(errors, 99) <= 1.5
+    assert wrong <= 0.01 * 300 * len(system.schema.things)
+
+
+def test_teacher_matches_its_schema_on_the_first_frame(task: str) -> None:
+    spec = load_spec(task)
+    core = AtariCore(spec.env, PROTOCOLS["classic"])
+    core.reset(1)
+    vector = load_teacher(spec.folder).label(core.ram(), core.frame())
+    assert vector.shape == (load(task).schema.size,) and np.isfinite(vector).all()
+    with PixelEnv(spec.env, PROTOCOLS["classic"]) as env:
+        assert np.array_equal(env.reset(1), core.frame())

@@ -1,0 +1,206 @@
+"""An improve run put together: task folder, arena, evidence, proposer, from words of the command line.
+
+Knows: which part is made from which option, what a run's first event keeps of them. Does not know: what the parts do.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from supervisor.gate.types import GateConfig
+from supervisor.loop.parts import Evidence, Parts, Settings, Situation
+from supervisor.protocols import Request
+from triune.commands.improve_proposers import proposer_of
+from triune.errors import TriuneError, UsageError, nearest
+from triune.play.arena import TaskArena
+from triune.play.runs import HOME, versions
+from triune.policies import constants_of
+from triune.system import System, load
+
+OPTIONS = (
+    "proposer", "protocol", "eyes", "model", "base_url", "set", "recording", "agent_command", "workspace", "agent_time",
+    "keep_env", "record", "games", "floors", "trust", "require_isolation", "blame",
+)  # fmt: skip
+COPIED = (
+    "system.toml", "policy.py", "safety.py", "teacher.py", "perception.onnx", "ranges.json", "catalogue.json",
+    "seeds.jsonl",
+)  # fmt: skip
+HISTORY = ("locks", "lineage", "trials.jsonl")
+
+
+def options_of(args: argparse.Namespace) -> dict[str, Any]:
+    """What a run remembers of its command line, without secrets."""
+    return {name: getattr(args, name) for name in OPTIONS}
+
+
+def remembered(args: argparse.Namespace, started: Mapping[str, Any]) -> None:
+    """Fill in what is not said again when a run is resumed."""
+    for name, value in started.get("options", {}).items():
+        if getattr(args, name, None) is None:
+            setattr(args, name, value)
+    args.task = started["folder"]
+
+
+def new_home(task: str, proposer: str) -> Path:
+    """A name for a new run under runs/improve."""
+    stem = f"{task}-{proposer}" + time.strftime("-%Y%m%d-%H%M%S")
+    path, n = HOME / "improve" / stem, 1
+    while path.exists():
+        path, n = HOME / "improve" / f"{stem}.{n}", n + 1
+    return path
+
+
+def copy_folder(system: System, out: Path, history: bool) -> Path:
+    """The run's own copy of a task's folder; an existing one is used as it is. Without `history` the lineage is new."""
+    if (out / "system.toml").is_file():
+        return out
+    if out.exists() and any(out.iterdir()):
+        raise UsageError(f"{out} is not empty and no task's folder; name another one with --out")
+    out.mkdir(parents=True, exist_ok=True)
+    for name in (*COPIED, *(HISTORY if history else ())):
+        source = system.folder / name
+        if source.is_dir():
+            shutil.copytree(source, out / name, dirs_exist_ok=True)
+        elif source.is_file():
+            shutil.copyfile(source, out / name)
+    return out
+
+
+def root_text(system: System, policy: str | None) -> str:
+    """The text to start from; TriuneError for a file that holds none."""
+    path = Path(policy) if policy else system.folder / "policy.py"
+    try:
+        return path.read_bytes().decode()
+    except OSError as error:
+        raise TriuneError(f"{path}: {error.strerror or error}; name a policy text with --policy FILE") from None
+    except UnicodeDecodeError:
+        raise TriuneError(f"{path} is not UTF-8 text") from None
+
+
+def settings_of(args: argparse.Namespace, system: System) -> Settings:
+    """Trials, budgets and gate of a new run."""
+    limits = {which: getattr(args, f"budget_{short}") for which, short in BUDGETS.items()}
+    trials = args.trials
+    if trials is None and not args.resume and not any(v is not None for v in limits.values()):
+        trials = 10
+    gate = _gate(args.gate) | {"limits": _limits(system)}
+    return Settings(trials, args.shown or 4, not args.no_auto_lock, limits, GateConfig(**gate))
+
+
+BUDGETS = {"usd": "usd", "tokens": "tokens", "steps": "steps", "wall_s": "wall"}
+
+
+def _limits(system: System) -> dict[str, float]:
+    """The latency that system.toml allows a policy."""
+    most = system.spec.budget.get("policy_ms")
+    return {} if most is None else {"latency_ms": float(most)}
+
+
+def _gate(path: str | None) -> dict[str, Any]:
+    """Settings of the gate from a JSON file; UsageError names the nearest one."""
+    if path is None:
+        return {}
+    try:
+        told = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{path}: no JSON file with settings of the gate ({error})") from None
+    known = [name for name in GateConfig.__dataclass_fields__ if name != "limits"]
+    if not isinstance(told, dict):
+        raise UsageError(f"{path}: an object with any of {', '.join(known)} is needed")
+    for name in told:
+        if name not in known:
+            raise UsageError(f"{path}: unknown setting {name!r}; {nearest(name, known)}")
+    return {name: tuple(v) if isinstance(v, list) else v for name, v in told.items()}
+
+
+def parts_of(
+    args: argparse.Namespace, system: System, home: Path, workers: int, say: Callable[[str], object]
+) -> Parts:  # fmt: skip
+    """Everything a run works with, but its log."""
+    protocol = varied(system, args.protocol)
+    arena = TaskArena(system, protocol, args.eyes or "cnn", home / "work", workers, floors=args.floors != "off")
+    if args.games:
+        arena.keep_games(Path(args.games))
+    rules = rule_names(system)
+    about = {
+        "task": system.name, "protocol": protocol, "eyes": arena.eyes, "versions": versions(),
+        "options": options_of(args) | {"workspace": args.workspace and str(Path(args.workspace).resolve())},
+    }  # fmt: skip
+    folder = system.folder.resolve()
+    evidence = tell_policy(system.name) if args.proposer == "tuner" else tell_all(system, arena, bool(args.blame))
+    proposer = proposer_of(args, home, folder, rules, arena)
+    return Parts(home, folder, proposer, arena, evidence, system.hashes, time.monotonic, say, rules, about)
+
+
+def varied(system: System, name: str | None) -> str:
+    """The protocol's name; UsageError where seeds are no independent games, so that the gate would count one game
+    often: `seed` knows a single one, `classic` about thirty."""
+    protocol = system.protocol(name)
+    if protocol.sticky == 0.0:
+        from envs.protocol import PROTOCOLS
+
+        fit = ", ".join(p.name for p in PROTOCOLS.values() if p.sticky > 0.0)
+        raise UsageError(f"under {protocol.name} seeds are not independent games; improve under one of {fit}")
+    return protocol.name
+
+
+def rule_names(system: System) -> frozenset[str]:
+    """Names of what safety.py defines, so that an edit of one of them is answered with its own message."""
+    import ast
+
+    try:
+        tree = ast.parse(system.texts.safety)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return frozenset()
+    return frozenset(node.name for node in tree.body if isinstance(node, ast.FunctionDef))
+
+
+# --- evidence
+
+
+def tell_policy(task: str) -> Evidence:
+    """Nothing but the policy, for a search that looks at nothing else."""
+    return lambda situation: Request(task, situation.trial, situation.policy)
+
+
+def tell_all(system: System, arena: TaskArena, blame: bool = False) -> Evidence:
+    """Everything that the evidence can hold, pictures included; `blame`: whose each failure was, too."""
+    from supervisor.evidence import Context, GateSummary, LockNote, Scoreboard, build
+    from triune.play.blame_record import teller
+
+    def tell(situation: Situation) -> Request:
+        protocol = arena.protocol
+        known = constants_of(system.spec, protocol)
+        gated = situation.gated and GateSummary.of(situation.gated.scores, situation.gated.hard)
+        board = Scoreboard(situation.training, gated)
+        notes = [LockNote(lock.name, lock.kind, lock.note) for lock in system.locks()]
+        return build(
+            Context(
+                system.name, situation.trial, situation.policy, system.texts.safety, system.schema,
+                system.spec.env.actions, protocol, known, situation.episodes, arena.frames, notes,
+                [{**line} for line in situation.lines], board, situation.budgets,
+                teller(arena.player(situation.policy)) if blame else None,
+            )
+        )  # fmt: skip
+
+    return tell
+
+
+def load_task(args: argparse.Namespace) -> System:
+    """The task whose folder is to be improved: itself, or a copy of it."""
+    from triune.commands import common
+
+    system = common.load_system(args)
+    common.check_conditions(argparse.Namespace(protocol=args.protocol, shift=None, eyes=args.eyes or "cnn"))
+    if not args.out:
+        if args.policy and root_text(system, args.policy) != root_text(system, None):
+            raise UsageError(f"--policy would replace {system.folder / 'policy.py'}; name a copy with --out FOLDER")
+        return system
+    folder = copy_folder(system, Path(args.out), history=not args.policy)
+    return load(folder, bool(args.trust), require_isolation=bool(args.require_isolation))

@@ -1,0 +1,1 @@
+"""One file from pixels to action, and the page that plays it."""

@@ -1,0 +1,1 @@
+"""Systems at work: the loop, evaluation, recording, attribution, self-training."""

@@ -1,0 +1,79 @@
+"""What `triune run --record` keeps: the scenes and decisions of a bundle at work, and every frame of a camera or video.
+
+Knows: how a bundle's steps become episodes. Does not know sources, files (`data_flywheel.recorder`). A game is played
+again from its seed, so its frames are not kept. A film cannot be played again: its frames stand in its episodes, which
+are pieces of it, so that a kill costs one piece at most.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from data_flywheel.episodes.episode import EpisodeRecorder
+from data_flywheel.episodes.recorder import Recorder
+from data_flywheel.episodes.recorder_folder import Recording
+from logic.runtime.controller import Decision
+from triune import __version__
+from triune.play.loop import finish
+
+if TYPE_CHECKING:
+    from envs.remote import Sheet
+    from triune.runtime import Bundle, Why
+
+PIECE = 600  # steps of a film in one episode, fewer where they would take more than ...
+PIECE_BYTES = 64 << 20  # ... this of memory
+SPREAD = 37  # pieces are numbered so that some of any twenty-five or so are of the test split
+
+
+class BundleRecorder:
+    """Adds to a recording what one run of a bundle sees. `seed`: of a game; None for a film of `source`."""
+
+    def __init__(
+        self, bot: Bundle, folder: str, disk: int, source: str, seed: int | None, tell: Callable[[str], None]
+    ) -> None:
+        """DataError: the folder records another task, scene or frame size."""
+        self.bot, self.source, self.seed = bot, source, seed
+        high, wide, _ = bot.frame_shape
+        self.recorder = Recorder(Recording.create(folder, bot.task, bot.schema, (high, wide)), "none", disk, tell)
+        self._piece = max(1, min(PIECE, PIECE_BYTES // (high * wide * 3)))
+        self._number = len(self.recorder.recording.names())
+        self._steps: EpisodeRecorder | None = None
+        self._count, self._began = 0, time.perf_counter()
+
+    def see(self, frame: np.ndarray, action: int, why: Why) -> None:
+        """A step: its frame uint8[H, W, 3], and the action that was sent."""
+        if self._steps is None:
+            self._steps = EpisodeRecorder(self._meta(), keep_frames=self.seed is None)
+        decision = Decision(action, why.reason, self.bot.actions.index(why.proposed), why.overruled_by, why.fault)
+        self._steps.add(why.scene.vector, decision, 0, 0, frame)  # type: ignore[arg-type]
+        self._count += 1
+        if self.seed is None and self._count == self._piece:
+            self._end()
+
+    def close(self, sheet: Sheet | None = None) -> int:
+        """Write what is left; how many episodes were recorded. `sheet`: of a game; one without it is left out."""
+        if self._steps is not None and sheet is not None:
+            self.recorder.keep(finish(self._steps, sheet, time.perf_counter() - self._began))
+        elif self.seed is None:
+            self._end()
+        self.recorder.close()
+        return self.recorder.kept
+
+    def _end(self) -> None:
+        if self._steps is not None:
+            self.recorder.keep(self._steps.finish())
+            self._number, self._steps, self._count = self._number + 1, None, 0
+
+    def _meta(self) -> dict[str, Any]:
+        manifest, hashes = self.bot.manifest, self.bot.manifest["hashes"]
+        seed = self._number * SPREAD % 1000 if self.seed is None else self.seed
+        return {
+            "task": self.bot.task, "protocol": self.bot.protocol.name, "seed": seed, "shift": None, "eyes": "cnn",
+            "schema": self.bot.schema.fingerprint, "policy": hashes.get("policy.py"),
+            "safety": hashes.get("safety.py"), "weights": manifest["eyes"]["sha256"], "triune": __version__,
+            **({"source": self.source} if self.seed is None else {}),
+        }  # fmt: skip

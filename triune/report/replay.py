@@ -1,0 +1,164 @@
+"""Replays: the frames of a recorded episode again, with what was seen and decided drawn on.
+
+Knows: how to get frames back (stored, or regenerated from seed and actions), which steps to show when there are too
+many, how to write animated WebP and MP4. Does not know how a picture is drawn (`triune.canvas`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import numpy as np
+
+from data_flywheel.episodes.episode import Episode
+from envs.remote import PixelEnv
+from triune.errors import TriuneError
+from triune.report.drawing import Caption, Painter
+
+if TYPE_CHECKING:
+    from triune.console import Console
+    from triune.play.loop import Rollout, Step
+    from triune.system import System
+
+LONGEST = 600  # frames of an animated WebP, which are all in memory at once
+RATE = 60.0  # emulated frames a second
+
+
+def frames_of(system: System, episode: Episode, last: int | None = None) -> Iterator[np.ndarray]:
+    """The frame of every step up to `last`: those stored, or regenerated (views: copy to keep)."""
+    steps = len(episode) if last is None else min(len(episode), last + 1)
+    if episode.frames is not None:
+        yield from (episode.frames.rgb(i) for i in range(steps))
+        return
+    meta = episode.meta
+    with PixelEnv(system.spec.env, system.protocol(meta["protocol"]), meta["shift"]) as env:
+        frame = env.reset(meta["seed"])
+        for i in range(steps):
+            yield frame
+            if env.done:
+                break
+            frame = env.step(int(episode.actions[i]))
+        again = env.sheet().scores
+        if len(again) < steps or list(again[:steps]) != episode.scores[:steps].tolist():
+            raise TriuneError(
+                f"seed {meta['seed']} did not repeat: recorded by another version of Triune, ale-py or its ROM"
+            )
+
+
+def caption(episode: Episode, step: int, title: str) -> Caption:
+    """The words of a step. The score shown is the one after it."""
+    e = episode
+    return Caption(
+        title, step, len(e), int(e.scores[step]), int(e.lives[step]), int(e.actions[step]), int(e.proposed[step]),
+        e.reason(step), e.overruled_by(step), e.fault(step),
+    )  # fmt: skip
+
+
+def pictures(system: System, episode: Episode, steps: Iterable[int], painter: Painter) -> Iterator[np.ndarray]:
+    """The drawn picture of each of `steps` (ascending)."""
+    wanted = sorted(set(steps))
+    chosen, last = set(wanted), wanted[-1] if wanted else -1
+    title = f"{episode.meta['task']}  {episode.meta['protocol']}  seed {episode.meta['seed']}"
+    for i, frame in enumerate(frames_of(system, episode, last)):
+        if i in chosen:
+            scene = system.schema.read(episode.scenes[i])
+            yield painter.paint(frame, scene, caption(episode, i, title))
+
+
+def stride_of(frameskip: int) -> int:
+    """Steps between pictures, so that a replay has at most 30 a second."""
+    return max(1, round(RATE / frameskip / 30))
+
+
+def choose_steps(episode: Episode, stride: int, most: int = LONGEST) -> list[int]:
+    """All steps if they fit, else the opening, a piece of the middle, and what led to the last change of score."""
+    steps = list(range(0, len(episode), stride))
+    if len(steps) <= most:
+        return steps
+    changed = np.flatnonzero(np.diff(episode.scores)) + 1
+    end = min(len(steps), (int(changed[-1]) if len(changed) else len(episode)) // stride + most // 20)
+    opening, closing = most * 4 // 10, most * 4 // 10
+    closing_from = max(opening, end - closing)
+    middle = (opening + closing_from) // 2
+    chosen = {*range(opening), *range(closing_from, max(end, closing_from)), *range(middle, middle + most // 5)}
+    return [steps[i] for i in sorted(chosen) if i < len(steps)][:most]
+
+
+def write_replay(
+    system: System, episode: Episode, path: Path, console: Console | None = None, most: int = LONGEST,
+    painter: Painter | None = None,
+) -> str:  # fmt: skip
+    """Write `.webp` (at most `most` pictures) or `.mp4` (all steps); what was left out, in words."""
+    frameskip = system.protocol(episode.meta["protocol"]).frameskip
+    stride, movie = stride_of(frameskip), path.suffix.lower() == ".mp4"
+    steps = list(range(0, len(episode), stride)) if movie else choose_steps(episode, stride, most)
+    if not steps:
+        raise TriuneError("the episode has no steps to show")
+    painter = painter or Painter(system.schema, system.spec.env.actions)
+    images = _counted(pictures(system, episode, steps, painter), len(steps), console)
+    rate = RATE / frameskip / stride
+    write_mp4(path, images, rate) if movie else write_webp(path, list(images), rate)
+    shown = len(steps) * stride
+    return f"{len(steps)} pictures" + (
+        "" if shown >= len(episode) else f" of {len(episode)} steps; .mp4 shows them all"
+    )
+
+
+def write_webp(path: Path, images: list[np.ndarray], rate: float, quality: int = 101) -> None:
+    """Animated WebP of RGB images, lossless by default; `rate` pictures a second."""
+    animation = cv2.Animation()
+    animation.frames = [cv2.cvtColor(image, cv2.COLOR_RGB2BGR) for image in images]
+    animation.durations = [round(1000 / rate)] * len(images)
+    if not cv2.imwriteanimation(str(path), animation, [cv2.IMWRITE_WEBP_QUALITY, quality]):
+        raise TriuneError(f"{path} could not be written; is there space, and may this user write there?")
+
+
+def write_mp4(path: Path, images: Iterable[np.ndarray], rate: float) -> None:
+    """MPEG-4 of RGB images."""
+    writer: Any = None
+    for image in images:
+        if writer is None:
+            size = (image.shape[1], image.shape[0])
+            writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), rate, size)
+            if not writer.isOpened():
+                raise TriuneError(f"this OpenCV cannot write {path}; use a .webp file")
+        writer.write(cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+    if writer is not None:
+        writer.release()
+
+
+def _counted(images: Iterator[np.ndarray], total: int, console: Console | None) -> Iterator[np.ndarray]:
+    for i, image in enumerate(images):
+        if console:
+            console.progress(i + 1, total, "drawing the replay")
+        yield image
+    if console:
+        console.clear()
+
+
+class Window:
+    """A live view at the game's own pace. Needs a display."""
+
+    def __init__(self, rollout: Rollout) -> None:
+        spec = rollout.system.spec
+        self.painter = Painter(rollout.schema, spec.env.actions)
+        self.title = f"triune: {spec.name}"
+        self.name = f"{spec.name}  {rollout.protocol.name}"
+        self.stride = stride_of(rollout.protocol.frameskip)
+        self.wait = max(1, round(1000 * self.stride * rollout.protocol.frameskip / RATE))
+
+    def show(self, step: Step) -> None:
+        """One step; score and lives stay behind the wall until the end, so they are not shown."""
+        if step.index % self.stride:
+            return
+        d = step.decision
+        words = Caption(
+            self.name, step.index, step.index, 0, 0, d.action, d.proposed, d.reason, ", ".join(d.overruled_by), d.fault
+        )
+        image = self.painter.paint(step.frame, step.scene, words)
+        cv2.imshow(self.title, cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+        if cv2.waitKey(self.wait) in (27, ord("q")):
+            raise KeyboardInterrupt("the window was closed")
