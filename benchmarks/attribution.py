@@ -1,8 +1,4 @@
-"""`triune bench blame`: how often the verdict on a planted fault is the planted cause, with and without a teacher.
-
-Knows: which seeds fit and which report, where finished faults are kept, the confusion matrices. Does not know: how
-faults are planted (triune.blame_plant), played (triune.blame_rig) or judged.
-"""
+"""`triune bench blame`: how often the verdict on a planted fault is the planted cause, with and without a teacher."""
 
 from __future__ import annotations
 
@@ -11,16 +7,18 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks import blame_plant
-from benchmarks.blame_plant import plant
-from benchmarks.blame_rig import Rig
-from data_flywheel.attribution import blame_odds, blame_signs
+from benchmarks import fault_injection as blame_plant
+from benchmarks.fault_injection import Rig, plant
+from data_flywheel.attribution import signs as blame_odds
+from data_flywheel.attribution import signs as blame_signs
 from data_flywheel.attribution.verdict import PARTIES, Failure
-from data_flywheel.labelers import matched, motion, offset, paths
+from data_flywheel.labelers import motion
+from data_flywheel.labelers import motion as matched
+from data_flywheel.labelers import motion as offset
+from data_flywheel.labelers import motion as paths
 from data_flywheel.storage.container import atomic_write
 from triune.console import table
-from triune.policies import sha256
-from triune.system import load
+from triune.system import load, sha256
 
 HOME = Path("runs") / "bench" / "blame"
 TASKS = ("breakout", "pong")

@@ -2,7 +2,6 @@
 
 Three constants are off, so that the policy scores a twentieth of what it should; the eyes, the rules and everything
 else are the shipped ones. `--shipped` writes the same copy with every constant at its shipped value, to compare with.
-Knows: which constants of zoo/breakout/policy.py a search may move, and within which ranges.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """How soon, and how rightly, the drift watch speaks: on play as in training it should not, on looks that blind it must.
 
-Knows: what is played, what counts as right. Does not know how the watch decides. A look hurts when the shipped eyes
-keep at most half of the score under it, and is harmless when they keep nine tenths; what lies between may be called
-either.
+A look hurts when the shipped eyes keep at most half of the score under it, and is harmless when they keep nine tenths;
+what lies between may be called either.
 """
 
 from __future__ import annotations
@@ -14,10 +13,9 @@ from typing import Any
 
 from benchmarks.record import middle
 from benchmarks.speed import one_core
-from envs.looks import MOVING, STATIC
+from envs.visual_shifts import MOVING, STATIC
 from perception.drift import FAILING, LOOK, OK, Watch
 from triune.errors import TriuneError
-from triune.play.drift import watch_for
 from triune.play.loop import Rollout
 from triune.system import System
 
@@ -51,7 +49,8 @@ def measure(
 def _task(
     system: System, lowest: float, plain: list[int], looked: Sequence[int], looks: Sequence[str], steps: int, say: Say
 ) -> dict[str, Any]:
-    watch = watch_for(system)
+    ranges = system.ranges()
+    watch = Watch(ranges) if ranges else None
     if watch is None:
         raise TriuneError(f"{system.name} has no ranges; measure them: triune drift {system.name} --measure")
     with Rollout(system) as rollout:

@@ -1,7 +1,6 @@
 """The gate on episodes really played: equal and better children of a Breakout policy whose games last seconds.
 
-Knows: the policies, which seeds show how good they truly are, where finished episodes are kept, so that a run that was
-stopped goes on. Does not know how the gate decides. Needs a checkout (benchmarks/ is not installed).
+Needs a checkout (benchmarks/ is not installed).
 """
 
 from __future__ import annotations
@@ -17,16 +16,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from benchmarks.gate_trial import Outcome, run_trial
+from benchmarks.gate import Outcome, run_trial
 from supervisor.edits.edits import with_constants
 from supervisor.gate.gate import Gate, Pair
 from supervisor.gate.seeds import Role, SeedLedger
 from triune.errors import TriuneError
-from triune.play import stats
-from triune.play.evaluate import Record
-from triune.play.runs import HOME, versions
-from triune.policies import sha256
-from triune.system import System, load
+from triune.play import evaluation as stats
+from triune.play.evaluation import HOME, Record, evaluate, versions
+from triune.system import System, load, sha256
 
 TEXT = Path(__file__).resolve().parent.parent / "benchmarks" / "breakout_unsteady.py"
 STORE = HOME / "bench" / "gate" / "episodes.jsonl"
@@ -99,7 +96,7 @@ class Stage:
                 file.write(json.dumps({"policy": key, "seed": record["seed"], **made._asdict()}).encode() + b"\n")
                 file.flush()
 
-            system.evaluate(PROTOCOL, seeds, workers=1, progress=keep)
+            evaluate(system, PROTOCOL, seeds, workers=1, progress=keep)
         if _processor_seconds() > self._most:
             raise Stopped(
                 f"{self._most / 60:.0f} minutes of processor time are used up; run the command again to go on"

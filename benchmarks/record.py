@@ -1,8 +1,7 @@
 """What recording costs: the same games played with and without it, in turns of fifty steps, on one core.
 
-Knows what a fair comparison is: each side has its own emulator and plays the same seeds in the same process; without
-recording, nothing at all is kept. Other programs disturb single turns, so each turn is compared with the one beside it,
-and the median counts. What a game takes once it is over is measured by itself and spread over its steps.
+Other programs disturb single turns, so each turn is compared with the one beside it, and the median counts. What a
+game takes once it is over is measured by itself and spread over its steps.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """How much of the score is left in another look, and how much the wheel brings back from play alone.
 
-Knows: which looks are asked, how eyes are scored before and after, where finished looks are kept so that a run goes on.
-Does not know how the wheel works. Scores are read only here, by the referee's sheet, after the wheel has decided; the
-wheel itself reads none. Every figure is a share of the unshifted score of the same eyes on the same seeds.
+Scores are read only here, by the referee's sheet, after the wheel has decided; the wheel itself reads none. Every
+figure is a share of the unshifted score of the same eyes on the same seeds.
 """
 
 from __future__ import annotations
@@ -17,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from data_flywheel.storage.container import atomic_write
-from envs.looks import RANDOM, STATIC
-from triune.play.flywheel import Request, Wheel, with_eyes
-from triune.play.runs import HOME
+from envs.visual_shifts import RANDOM, STATIC
+from triune.play.evaluation import HOME, evaluate
+from triune.play.self_training import Request, Wheel, with_eyes
 from triune.system import load
 
 if TYPE_CHECKING:
@@ -105,7 +104,7 @@ class Bench:
 
     def _score(self, system: System, shift: str | None, eyes: str = "cnn", most: int | None = None) -> float:
         limit = min(most or self.plan.limit, self.plan.limit)
-        found = system.evaluate(self.plan.protocol, self.plan.seeds, shift, eyes, limit=limit)
+        found = evaluate(system, self.plan.protocol, self.plan.seeds, shift, eyes, limit=limit)
         return float(found.mean or 0.0)
 
 

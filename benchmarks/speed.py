@@ -1,7 +1,4 @@
-"""How fast the pixel stack is beside the bare emulator, measured interleaved on one core in one run.
-
-Knows: what a fair comparison is (same core, alternating blocks, frameskip 1) and how to time each part.
-"""
+"""How fast the pixel stack is beside the bare emulator, measured interleaved on one core in one run."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """The one exception of this layer: something on disk or in a request is not usable as data.
 
-Knows nothing else. The message names the file, what is wrong with it and what to do next.
+The message names the file, what is wrong with it and what to do next.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""Which seeds may teach, and in which part of a data set each stands.
-
-Knows the seed ranges (train 0-999 here; gate and audit seeds are for scores only). Knows no files.
-"""
+"""Which seeds may teach, and in which part of a data set each stands."""
 
 from __future__ import annotations
 

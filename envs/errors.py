@@ -1,4 +1,4 @@
-"""What the environment layer raises. Knows nothing else."""
+"""What the environment layer raises."""
 
 from __future__ import annotations
 

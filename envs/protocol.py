@@ -1,7 +1,4 @@
-"""The named rules of a measurement: control rate, stickiness, random start, length.
-
-Knows: the four protocols of DESIGN section 8. Does not know: environments or who is measured.
-"""
+"""The named rules of a measurement: control rate, stickiness, random start, length."""
 
 from __future__ import annotations
 

@@ -1,8 +1,6 @@
 """The wall: what the deciding side holds is an object that gives frames and takes actions, and nothing else.
 
-Knows: how to start the emulator process and talk to it. Does not know, while an episode runs: score, lives,
-RAM, reward or the emulator itself, all of which live in another process. The sheet with the score can be read
-only after the episode, and reading it ends the episode.
+The sheet with the score can be read only after the episode, and reading it ends the episode.
 """
 
 from __future__ import annotations
@@ -23,8 +21,8 @@ import numpy as np
 from envs.errors import EnvError
 from envs.protocol import Protocol
 from envs.remote_process import CLOSE, DONE, FAILED, LENGTH, RESET, SEED, SHEET
-from envs.shifts import check_shift
 from envs.spec import EnvSpec
+from envs.visual_shifts import check_shift
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -1,8 +1,7 @@
-"""The emulator process: `python -m envs.emulator` with its job as JSON in the first argument.
+"""The emulator process: `python -m envs.remote_process` with its job as JSON in the first argument.
 
-Knows: the emulator, score and lives, the shared frame, optionally a labeller. Speaks a fixed-size protocol on
-stdin/stdout: one command byte in, one status byte out; the sheet (score and all) leaves only once the episode
-is over. Does not know: who is asking, perception, policies.
+Speaks a fixed-size protocol on stdin/stdout: one command byte in, one status byte out; the sheet (score and all)
+leaves only once the episode is over.
 """
 
 from __future__ import annotations
@@ -79,7 +78,7 @@ class Emulator:
             self.core.frame(self.frame)
 
     def reset(self, seed: int) -> None:
-        from envs.shifts import make_shift
+        from envs.visual_shifts import make_shift
 
         self.shift = make_shift(self.shift_name, seed, self.shape)
         self.core.reset(seed)

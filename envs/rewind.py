@@ -1,8 +1,7 @@
 """A game that can be taken back to a moment and played on from there, with the same luck or another: for blame only.
 
-Knows: how the emulator process keeps a moment, how sticky actions get another luck from the same state. Does not know:
-who plays on or why. Evaluation beside the eyes, like `--eyes teacher`: it needs an observer, so nothing that plays for
-a score can be handed one by mistake.
+Evaluation beside the eyes, like `--eyes teacher`: it needs an observer, so nothing that plays for a score can be
+handed one by mistake.
 """
 
 from __future__ import annotations

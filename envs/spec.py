@@ -1,8 +1,4 @@
-"""Read `system.toml`: what the task is, checked, with the line of whatever is wrong.
-
-Knows: the folder of a heuristic system, the `[env]`, `[safety]` and `[budget]` tables, where the zoo is.
-Does not know: what the `[scene]` table means (perception.scene does) or how the environment runs.
-"""
+"""Read `system.toml`: what the task is, checked, with the line of whatever is wrong."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ function* fields(data) { // protobuf: [number, payload] of each field
 const file = new Uint8Array(readFileSync(process.argv[2])), text = new TextDecoder(), metadata = {};
 for (const [number, entry] of fields(file)) // 14: metadata, which onnxruntime-web does not show
   if (number === 14) { const [key, value] = [...fields(entry)].map(([, part]) => text.decode(part)); metadata[key] = value; }
-const manifest = JSON.parse(metadata["triune.deploy.bundle.manifest"]), length = manifest.frame.reduce((a, b) => a * b);
+const manifest = JSON.parse(metadata["triune.bundle.manifest"]), length = manifest.frame.reduce((a, b) => a * b);
 const frames = process.argv[3] ? new Uint8Array(readFileSync(process.argv[3])) : new Uint8Array(3 * length); // your camera's
 
 const session = await ort.InferenceSession.create(file);

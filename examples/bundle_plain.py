@@ -10,7 +10,7 @@ import numpy as np
 import onnxruntime
 
 session = onnxruntime.InferenceSession(sys.argv[1], providers=["CPUExecutionProvider"])
-manifest = json.loads(session.get_modelmeta().custom_metadata_map["triune.deploy.bundle.manifest"])
+manifest = json.loads(session.get_modelmeta().custom_metadata_map["triune.bundle.manifest"])
 names = [output.name for output in session.get_outputs()]
 
 frames = np.zeros((3, *manifest["frame"]), np.uint8)  # put your camera's frames here

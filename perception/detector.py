@@ -1,8 +1,4 @@
-"""The eyes in play: onnxruntime and numpy only.
-
-Knows: how to load weights and refuse wrong ones in words that name the fix, and how to turn a native frame into a
-Scene vector (velocities zero, identity and coasting are the tracker's). Does not know: torch, training, the task.
-"""
+"""The eyes in play: onnxruntime and numpy only."""
 
 from __future__ import annotations
 

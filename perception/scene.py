@@ -1,8 +1,6 @@
 """The Scene: what perception believes is there at one step.
 
-Knows: the schema of a task's things, grids and gauges, the flat float32 layout that crosses every wall
-(ONNX output, stores, bundles) and the named, read-only view of it that policies use.
-Does not know: networks, environments, policies. Imports no other layer.
+Imports no other layer.
 
 Units: native frame pixels, origin at the top left edge; pixel column i covers [i, i + 1). `x, y` is the
 centre of the visible box, `w, h` its size, `vx, vy` pixels per agent step, `sure` a probability.

@@ -1,8 +1,5 @@
 """From detections to motion: velocities, identity, and coasting through short losses.
 
-Knows: the Scene vector of this step and a fixed-size memory per slot; a plain recurrence, so that the same arithmetic
-can run inside a bundle. Does not know: frames, networks, the task's physics (walls and bounces are the policy's).
-
 A thing seen two steps running moves by the difference. A thing that was lost coasts for `COAST` steps: `seen` is
 False, its position is predicted, `sure` decays. Kinds with several slots keep their identity: every track takes the
 nearest detection within reach of its prediction, tracks in order; what is left starts in free slots.

@@ -1,4 +1,4 @@
-"""What the supervisor layer raises. Knows nothing else."""
+"""What the supervisor layer raises."""
 
 from __future__ import annotations
 

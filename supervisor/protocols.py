@@ -1,8 +1,4 @@
-"""The types that cross between the loop, those who propose, and those who play. Plain values; no behaviour.
-
-Knows: what a proposer is told and gives back, what an arena can be asked. Does not know who implements them:
-proposers live in supervisor/proposers/, the arena in triune/arena.py, the loop in supervisor/loop.py.
-"""
+"""The types that cross between the loop, those who propose, and those who play. Plain values; no behaviour."""
 
 from __future__ import annotations
 
@@ -14,8 +10,8 @@ from functools import cached_property
 from typing import Any, NamedTuple, Protocol
 
 from data_flywheel.episodes.episode import Episode
+from supervisor.budget import Amount
 from supervisor.errors import SupervisorError
-from supervisor.loop.budget import Amount
 
 
 class Section(NamedTuple):
@@ -75,7 +71,7 @@ class Usage:
 
 @dataclass(frozen=True)
 class Reply:
-    """A proposer's answer as it came: `text` is JSON for supervisor.answer to read. `turns` are the raw exchanges."""
+    """A proposer's answer as it came: `text` is JSON for edits/answer.py to read. `turns` are the raw exchanges."""
 
     text: str
     usage: Usage = Usage()

@@ -55,7 +55,7 @@ def test_scene_imports_no_layer() -> None:
 
 def test_the_check_can_fail() -> None:
     assert violations("envs", "def f():\n    from perception.scene import Scene\n", set()) == ["perception.scene"]
-    assert violations("logic", "import perception.network", {"perception.scene"}) == ["perception.training.network"]
+    assert violations("logic", "import perception.detector", {"perception.scene"}) == ["perception.detector"]
 
 
 def test_zoo_policies_import_only_the_library() -> None:

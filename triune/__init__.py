@@ -1,17 +1,15 @@
-"""Triune: eyes, reflexes, judgement. `triune.load("breakout")` gives a system that plays from pixels.
-
-Knows only where things are: nothing heavy is imported before it is used, so that `triune --help` is instant.
-"""
+"""Triune: eyes, reflexes, judgement. `triune.load("breakout")` gives a system that plays from pixels."""
 
 from __future__ import annotations
 
 import sys
 from typing import TYPE_CHECKING, Any
 
+from triune.version import __version__
+
 if TYPE_CHECKING:
     from triune.system import System, load
 
-__version__ = "0.1.0"
 __all__ = ["System", "__version__", "load"]
 
 

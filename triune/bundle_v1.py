@@ -1,16 +1,12 @@
-"""Bundles of format 1, read so that `triune migrate` can make format 2 of them. Never run.
-
-Knows: the old layout: the eyes' file, then metadata with the texts of policy, safety and library, hashed one by one.
-Does not know: format 2.
-"""
+"""Bundles of format 1, read so that `triune migrate` can make format 2 of them. Never run."""
 
 from __future__ import annotations
 
 import json
 from typing import Any, NamedTuple
 
-from triune.deploy.bundle import FORMAT_KEY, MANIFEST, PART, PREFIX, Parts, digest, metadata
 from triune.errors import TriuneError
+from triune.runtime import FORMAT_KEY, MANIFEST, PART, PREFIX, Parts, digest, metadata
 
 
 class OldBundle(NamedTuple):

@@ -1,8 +1,4 @@
-"""The command line: finds the command, keeps stdout clean, turns errors into one line and an exit code.
-
-Knows: the list of commands and how a failure is shown. Does not know what any command does; each lives in
-`triune/commands/` and imports what it needs only when it runs, so that `--help` stays instant.
-"""
+"""The command line: finds the command, keeps stdout clean, turns errors into one line and an exit code."""
 
 from __future__ import annotations
 
@@ -80,7 +76,7 @@ def _run(argv: Sequence[str], console: Console) -> tuple[int, dict[str, Any]]:
     parser = build_parser(_first_word(argv))
     args = parser.parse_args(list(argv))
     if args.version:
-        from triune import __version__
+        from triune.version import __version__
 
         console.say(f"triune {__version__}")
         return EXIT_DONE, {"version": __version__}

@@ -1,8 +1,4 @@
-"""Where words go: results to stdout, everything else to stderr, one JSON object when asked.
-
-Knows the two modes and how to keep stray output (also from C libraries) off stdout in JSON mode.
-Does not know any command.
-"""
+"""Where words go: results to stdout, everything else to stderr, one JSON object when asked."""
 
 from __future__ import annotations
 

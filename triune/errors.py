@@ -1,7 +1,4 @@
-"""Errors people can act on: the class of this layer, and how any layer's error becomes one line.
-
-Knows the names of the other layers' error classes, not the layers (nothing heavy is imported to explain a failure).
-"""
+"""Errors people can act on: the class of this layer, and how any layer's error becomes one line."""
 
 from __future__ import annotations
 

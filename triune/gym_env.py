@@ -4,7 +4,6 @@
     env = gymnasium.make("triune/Breakout-v0", protocol="sticky", eyes="cnn")
 
 Importing this module registers the ids; `gymnasium.make("triune.gym_env:triune/Breakout-v0")` imports it by itself.
-Knows: spaces, reward (difference of the game score), the end of an episode. Does not know: policies.
 """
 
 from __future__ import annotations
@@ -60,7 +59,7 @@ class SceneEnv(gymnasium.Env[dict[str, np.ndarray], np.int64]):  # type: ignore[
             eyes = system.eyes()
             return eyes.see, eyes.reset
         system.check_teacher()
-        from data_flywheel.labelers.teachers import load_teacher
+        from data_flywheel.labelers.teacher import load_teacher
 
         teacher = load_teacher(system.folder)
         return lambda frame: teacher.label(self._core.ram(), frame), lambda: None

@@ -1,18 +1,14 @@
-"""The deployed system: a frame in, an action out. Needs numpy and onnxruntime, nothing else.
-
-    bot = Bundle.load("breakout.onnx")
-    state = bot.start()
-    action, state, why = bot.step(frame, state)
-
-Knows: how a checked file becomes something that acts, and the deadline. Does not know: policies (they are in the graph;
-nothing here compiles or runs text), environments, scores, training.
+"""The deployed system: one ONNX file with a frame going in and an action coming out. Needs numpy and onnxruntime,
+nothing else.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
@@ -24,8 +20,296 @@ from envs.protocol import Protocol
 from envs.spec import parse_spec
 from perception.drift import Watch, scene_parts
 from perception.scene import Scene, SceneSchema
-from triune.deploy import bundle
 from triune.errors import TriuneError
+from triune.version import __version__
+
+# ----------------------------------------------------------------------------------------------------
+# Just enough protobuf to read and append to an ONNX file without a library.
+#
+# Standard library only.
+
+
+VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
+
+
+class Field(NamedTuple):
+    """One field: its number, wire type, and where its payload stands in the data (`value` for a varint)."""
+
+    number: int
+    wire: int
+    start: int
+    stop: int
+    value: int = 0
+
+
+def varint(n: int) -> bytes:
+    """A whole number from 0."""
+    out = bytearray()
+    while n > 0x7F:
+        out.append(n & 0x7F | 0x80)
+        n >>= 7
+    return bytes([*out, n])
+
+
+def field(number: int, payload: bytes) -> bytes:
+    """A length-delimited field."""
+    return varint(number << 3 | BYTES) + varint(len(payload)) + payload
+
+
+def fields(data: bytes, start: int = 0, stop: int | None = None) -> Iterator[Field]:
+    """The fields of the message `data[start:stop]`, in order; ValueError where that is no protobuf."""
+    at, stop = start, len(data) if stop is None else stop
+    while at < stop:
+        tag, at = _read_varint(data, at, stop)
+        number, wire, value, begin = tag >> 3, tag & 7, 0, at
+        if wire == VARINT:
+            value, at = _read_varint(data, at, stop)
+        elif wire == BYTES:
+            length, begin = _read_varint(data, at, stop)
+            at = begin + length
+        elif wire in (FIXED64, FIXED32):
+            at += 8 if wire == FIXED64 else 4
+        else:
+            raise ValueError(f"wire type {wire} at byte {at}")
+        if at > stop or not number:
+            raise ValueError(f"field {number} reaches beyond the end")
+        yield Field(number, wire, begin, at, value)
+
+
+def _read_varint(data: bytes, at: int, stop: int) -> tuple[int, int]:
+    n = shift = 0
+    while at < stop and shift < 70:
+        byte = data[at]
+        n, shift, at = n | (byte & 0x7F) << shift, shift + 7, at + 1
+        if byte < 0x80:
+            return n, at
+    raise ValueError(f"a number at byte {at} has no end")
+
+
+# ----------------------------------------------------------------------------------------------------
+# What a bundle's graph may not hold, looked up in its bytes before anything loads it.
+#
+# Refused: operators outside the standard set (they would need a library of the sender's), functions and training
+# parts, tensors kept in other files (a path of the sender's choice would be read here).
+
+
+STANDARD = ("", "ai.onnx")
+DEEPEST = 24  # levels of graphs inside graphs
+# message -> {field: message it holds}
+_INSIDE = {
+    "model": {7: "graph", 8: "opset"},
+    "graph": {1: "node", 5: "tensor", 15: "sparse"},
+    "node": {5: "attribute"},
+    "attribute": {5: "tensor", 6: "graph", 10: "tensor", 11: "graph", 22: "sparse", 23: "sparse"},
+    "sparse": {1: "tensor", 2: "tensor"},
+}
+_REFUSED = {
+    ("model", 20): "it has a training part",
+    ("model", 25): "it defines functions of its own",
+    ("tensor", 13): "it keeps a tensor in another file",
+}
+_DOMAIN = {("node", 7), ("opset", 1)}
+_LOCATION = ("tensor", 14)
+
+
+class Foreign(ValueError):
+    """Something that a bundle may not hold."""
+
+
+def check_graph(model: bytes) -> None:
+    """Foreign when the model asks for anything but standard operators on tensors of its own."""
+    try:
+        _check(model, "model", 0, len(model), 0)
+    except ValueError as error:
+        raise error if isinstance(error, Foreign) else Foreign(f"its graph is damaged ({error})") from None
+
+
+def _check(data: bytes, message: str, start: int, stop: int, depth: int) -> None:
+    if depth > DEEPEST:
+        raise Foreign(f"its graphs are nested more than {DEEPEST} deep")
+    inside = _INSIDE.get(message, {})
+    for item in fields(data, start, stop):
+        here = (message, item.number)
+        if here in _REFUSED:
+            raise Foreign(_REFUSED[here])
+        if here == _LOCATION and item.wire == VARINT and item.value:
+            raise Foreign(_REFUSED["tensor", 13])
+        if item.wire != BYTES:
+            continue
+        if here in _DOMAIN:
+            domain = data[item.start : item.stop].decode(errors="replace")
+            if domain not in STANDARD:
+                raise Foreign(f"it needs operators of {domain!r}, outside the ONNX standard")
+        elif item.number in inside:
+            child = inside[item.number]
+            _check(data, child, item.start, item.stop, depth + (child == "graph"))
+
+
+# ----------------------------------------------------------------------------------------------------
+# The bundle: one ONNX file that is a whole system, with everything people want to know of it in its metadata.
+#
+# Standard library only.
+#
+# After the model come `metadata_props` (ModelProto field 14), and nothing else; in protobuf, appending is how
+# repeated fields grow, so no ONNX library is needed for them and any ONNX tool reads the file. docs/bundle.md has
+# every key.
+
+
+FORMAT = 2
+PREFIX = "triune.bundle."
+FORMAT_KEY, MANIFEST, DIGEST, READER = (PREFIX + key for key in ("format", "manifest", "digest", "reader"))
+PART = PREFIX + "part."
+METADATA = 14  # its field number in ModelProto
+MAX_BYTES = 64 * 2**20
+MAX_MEMORY = 2**22  # float64 values
+NEEDED = (
+    "task", "title", "actions", "fallback", "reasons", "rules", "scene", "memory", "protocol", "frame", "deadline_ms",
+    "versions", "hashes", "graph_bytes",
+)  # fmt: skip
+Parts = dict[str, str]  # name -> text: system.toml, policy.py, safety.py, lib/NAME
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What a checked bundle says of itself."""
+
+    manifest: dict[str, Any]
+    parts: Parts
+
+
+def metadata_bytes(entries: Mapping[str, str]) -> bytes:
+    """`metadata_props` entries in protobuf, ready to be appended to a model."""
+    return b"".join(
+        field(METADATA, field(1, key.encode()) + field(2, value.encode())) for key, value in sorted(entries.items())
+    )
+
+
+def digest(data: bytes | str) -> str:
+    """sha256 hex."""
+    return hashlib.sha256(data.encode() if isinstance(data, str) else data).hexdigest()
+
+
+def pack(model: bytes, parts: Parts, about: Mapping[str, Any]) -> bytes:
+    """The bundle's bytes from a serialised model without metadata. `about`: the manifest's other keys, JSON values."""
+    hashes = {name: digest(text) for name, text in parts.items()} | {"graph": digest(model)}
+    fixed = {"format": FORMAT, "reader": __version__, "graph_bytes": len(model), "hashes": hashes}
+    manifest = json.dumps({**about, **fixed}, allow_nan=False)  # unsorted: the order of things is that of the Scene
+    entries = {PART + name: text for name, text in parts.items()} | {MANIFEST: manifest, DIGEST: digest(manifest)}
+    return model + metadata_bytes(entries | {FORMAT_KEY: str(FORMAT), READER: __version__})
+
+
+def read(data: bytes, name: str) -> Contents:
+    """Manifest and parts of a bundle after every check that needs no ONNX library; TriuneError otherwise."""
+    if len(data) > MAX_BYTES:
+        raise TriuneError(f"{name} has {len(data) / 2**20:.0f} MiB, a bundle has at most {MAX_BYTES // 2**20}")
+    entries, begin = metadata(data, name)
+    if MANIFEST not in entries:
+        raise TriuneError(f"{name} is an ONNX file but no bundle; make one with `triune export TASK {name}`")
+    _check_format(entries, name)
+    manifest = _manifest(entries, name)
+    parts = {key.removeprefix(PART): value for key, value in entries.items() if key.startswith(PART)}
+    model, hashes = data[: manifest["graph_bytes"]], manifest["hashes"]
+    found = {part: digest(text) for part, text in parts.items()} | {"graph": digest(model)}
+    wrong = sorted(part for part in {*found, *hashes} if found.get(part) != hashes.get(part))
+    strange = {key for key in entries if not key.startswith(PART)} - {FORMAT_KEY, MANIFEST, DIGEST, READER}
+    if wrong or strange or begin != len(model):
+        raise TriuneError(_tampered(name, ", ".join([*wrong, *sorted(strange)]) or "what stands after the graph"))
+    try:
+        check_graph(model)
+    except Foreign as error:
+        raise TriuneError(f"{name} is refused: {error}") from None
+    _check_memory(manifest["memory"], name)
+    if not {"system.toml", "policy.py"} <= set(parts):
+        raise TriuneError(f"{name} lacks system.toml or policy.py; export it again")
+    return Contents(manifest, parts)
+
+
+def metadata(data: bytes, name: str) -> tuple[dict[str, str], int]:
+    """All metadata of an ONNX file, and where its last field stands that is something else (its end)."""
+    entries: dict[str, str] = {}
+    begin = 0
+    try:
+        for item in fields(data):
+            if item.number != METADATA or item.wire != BYTES:
+                begin = item.stop
+                continue
+            key, value = _entry(data, item.start, item.stop)
+            if key in entries:
+                raise TriuneError(_tampered(name, f"a second {key}"))
+            entries[key] = value
+    except ValueError as error:
+        raise TriuneError(f"{name} is damaged or no ONNX file ({error}); export or fetch it again") from None
+    return entries, begin
+
+
+def _entry(data: bytes, start: int, stop: int) -> tuple[str, str]:
+    texts = {1: "", 2: ""}
+    for item in fields(data, start, stop):
+        if item.wire == BYTES:
+            texts[item.number] = data[item.start : item.stop].decode()
+    return texts[1], texts[2]
+
+
+def _check_format(entries: Mapping[str, str], name: str) -> None:
+    """Say what to do with a file of another format. The keys for it never change their names or meaning."""
+    form = entries.get(FORMAT_KEY, "1")
+    if form == "1":
+        raise TriuneError(
+            f"{name} has bundle format 1, which carried its policy as text beside the eyes; make one file of it that "
+            f"runs by itself: triune migrate {name} NEW.onnx"
+        )
+    if form != str(FORMAT):
+        reader = entries.get(READER) or "a newer version"
+        raise TriuneError(
+            f"{name} has bundle format {form}, Triune {__version__} reads {FORMAT}; Triune {reader} reads it: "
+            "pip install --upgrade triune"
+        )
+
+
+def _manifest(entries: Mapping[str, str], name: str) -> dict[str, Any]:
+    text = entries[MANIFEST]
+    if digest(text) != entries.get(DIGEST):
+        raise TriuneError(_tampered(name, "the manifest"))
+    try:
+        manifest = json.loads(text)
+    except (ValueError, RecursionError):
+        manifest = None
+    if not isinstance(manifest, dict):
+        raise TriuneError(f"{name} has a manifest that is no JSON object; export it again")
+    lacking = [key for key in NEEDED if key not in manifest]
+    if lacking:
+        raise TriuneError(f"{name} lacks {', '.join(lacking)} in its manifest; export it again")
+    if str(manifest.get("format")) != entries[FORMAT_KEY] or manifest.get("reader") != entries.get(READER):
+        raise TriuneError(_tampered(name, "the format"))
+    good = isinstance(manifest["graph_bytes"], int) and isinstance(manifest["hashes"], dict)
+    if not good or not 0 < manifest["graph_bytes"] <= MAX_BYTES:
+        raise TriuneError(f"{name} has a manifest that makes no sense (graph_bytes, hashes); export it again")
+    return manifest
+
+
+def _check_memory(memory: Any, name: str) -> None:
+    """Size within the limit, start values inside it."""
+    try:
+        size, start = int(memory["size"]), [(int(at), float(value)) for at, value in memory["start"]]
+    except (KeyError, TypeError, ValueError):
+        raise TriuneError(f"{name} has a manifest that makes no sense (memory); export it again") from None
+    if not 0 < size <= MAX_MEMORY:
+        raise TriuneError(f"{name} wants a memory of {size} values, a bundle has 1 to {MAX_MEMORY}")
+    if any(not 0 <= at < size for at, _ in start):
+        raise TriuneError(f"{name} has start values outside its memory; export it again")
+
+
+def _tampered(name: str, what: str) -> str:
+    return f"{name} was changed after it was exported ({what} does not match its hash); export or fetch it again"
+
+
+# ----------------------------------------------------------------------------------------------------
+# The deployed system: a frame in, an action out. Needs numpy and onnxruntime, nothing else.
+#
+#     bot = Bundle.load("breakout.onnx")
+#     state = bot.start()
+#     action, state, why = bot.step(frame, state)
+
 
 DEADLINE = "deadline missed"
 FAULT = "fault"
@@ -60,7 +344,7 @@ class Bundle:
     """A loaded bundle. Attributes: `task`, `actions`, `reasons`, `rules`, `protocol`, `manifest`, `schema`, `spec`."""
 
     def __init__(
-        self, session: onnxruntime.InferenceSession, contents: bundle.Contents, name: str,
+        self, session: onnxruntime.InferenceSession, contents: Contents, name: str,
         deadline_ms: float | None, clock: Callable[[], float],
     ) -> None:  # fmt: skip
         manifest = self.manifest = contents.manifest
@@ -83,12 +367,12 @@ class Bundle:
         asks for more than standard operators. `deadline_ms`: real time a step may take (default: the manifest's)."""
         name = str(path)
         try:
-            if os.path.getsize(path) > bundle.MAX_BYTES:
-                raise TriuneError(f"{name} is larger than a bundle may be ({bundle.MAX_BYTES // 2**20} MiB)")
+            if os.path.getsize(path) > MAX_BYTES:
+                raise TriuneError(f"{name} is larger than a bundle may be ({MAX_BYTES // 2**20} MiB)")
             data = Path(path).read_bytes()
         except OSError as error:
             raise TriuneError(f"no bundle at {name} ({error.strerror}); make one: triune export TASK {name}") from None
-        contents = bundle.read(data, name)
+        contents = read(data, name)
         session = _session(data, name)
         try:
             bot = cls(session, contents, name, deadline_ms, clock)

@@ -1,31 +1,202 @@
-"""A heuristic system, loaded: `triune.load("breakout")` or a folder.
-
-Knows: spec, schema, where the eyes and texts are, and how to play and evaluate with them. Does not know how any of
-those works inside; the loop is in `triune.rollout`, figures in `triune.evaluate`.
+"""A heuristic system, loaded: `triune.load("breakout")` or a folder; its policy and rules compiled, in this process or
+isolated.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from functools import cached_property
+import hashlib
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache, cached_property, lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from envs.protocol import Protocol, get_protocol
 from envs.spec import ZOO, SystemSpec, find_line, load_spec
-from logic.runtime.compiled import Logic
+from logic.language.program import Library, shipped_library
+from logic.runtime.compiled import Logic, compile_logic
 from logic.runtime.controller import Controller
 from perception.scene import SceneError, SceneSchema
-from triune.errors import TriuneError, UsageError, nearest
-from triune.isolate import build_confined, choose
-from triune.policies import Texts, build_controller, build_logic, read_texts, sha256
+from triune.errors import TriuneError, UsageError
 
 if TYPE_CHECKING:
+    from logic.language import CompiledModule
     from logic.runtime.locks import Lock
-    from triune.play.evaluate import Result
-    from triune.play.loop import Step
+    from perception.detector import Eyes
+    from perception.drift import Ranges
 
-EYES = ("cnn", "teacher", "colour")
+
+# ----------------------------------------------------------------------------------------------------
+# The one place where policy and safety text becomes something that acts.
+#
+# Text of any origin is compiled, never run.
+
+
+@dataclass(frozen=True)
+class Texts:
+    """The policy and the safety rules ("" when the task has none) of one task."""
+
+    policy: str
+    safety: str = ""
+
+    @property
+    def digest(self) -> str:
+        """sha256 hex of the policy text."""
+        return sha256(self.policy)
+
+
+def sha256(text: str | bytes) -> str:
+    """sha256 hex of text (UTF-8) or bytes."""
+    return hashlib.sha256(text.encode() if isinstance(text, str) else text).hexdigest()
+
+
+def read_texts(spec: SystemSpec, policy: Path | None = None) -> Texts:
+    """Safety text of a folder, and its policy text or that of the file `policy`; TriuneError when there is none."""
+    path = policy or spec.folder / "policy.py"
+    if not path.is_file():
+        if policy and policy != spec.folder / "policy.py":
+            raise TriuneError(f"there is no file {policy}; name one with a policy text")
+        raise TriuneError(f"{spec.folder} has no policy.py; write `def act(scene, memory):` there (see zoo/pong)")
+    safety = spec.folder / "safety.py"
+    try:
+        return Texts(path.read_text("utf-8"), safety.read_text("utf-8") if safety.is_file() else "")
+    except UnicodeDecodeError as error:
+        raise TriuneError(f"{error.reason} in {path} or {safety}: policy and safety rules are UTF-8 text") from None
+
+
+@cache
+def shipped() -> frozenset[str]:
+    """sha256 of every policy and safety text in the zoo."""
+    texts = [p for name in ("policy.py", "safety.py") for p in ZOO.glob(f"*/{name}")]
+    return frozenset(sha256(p.read_bytes()) for p in texts)
+
+
+def constants_of(spec: SystemSpec, protocol: Protocol) -> dict[str, float]:
+    """What a policy sees as compile-time constants under a protocol, action names included."""
+    actions = {name: i for i, name in enumerate(spec.env.actions)}
+    return {**spec.constants(protocol.frameskip, protocol.sticky), **actions}
+
+
+def build_logic(
+    spec: SystemSpec, schema: SceneSchema, texts: Texts, protocol: Protocol, library: Library = shipped_library
+) -> Logic:
+    """The compiled logic of one protocol; CompileError lists every violation with its line. The last few are kept."""
+    constants = tuple(constants_of(spec, protocol).items())
+    lost_after = spec.safety.get("lost_after")
+    return _compiled(schema, texts, constants, spec.env.actions, spec.env.fallback, lost_after, library)
+
+
+@lru_cache(maxsize=8)
+def _compiled(
+    schema: SceneSchema, texts: Texts, constants: tuple[tuple[str, float], ...], actions: tuple[str, ...],
+    fallback: str, lost_after: int | None, library: Library,
+) -> Logic:  # fmt: skip
+    known: Mapping[str, float] = dict(constants)
+    extra = {} if lost_after is None else {"lost_after": lost_after}
+    return compile_logic(schema, texts.policy, texts.safety, known, actions, fallback, library=library, **extra)
+
+
+def build_controller(
+    spec: SystemSpec, schema: SceneSchema, texts: Texts, protocol: Protocol, library: Library = shipped_library,
+    clock: Callable[[], int] = time.thread_time_ns,
+) -> Controller:  # fmt: skip
+    """A controller with fresh memory for one protocol."""
+    deadline = {k: v for k, v in spec.safety.items() if k == "deadline_ms"}
+    return Controller(build_logic(spec, schema, texts, protocol, library), **deadline, clock=clock)
+
+
+# ----------------------------------------------------------------------------------------------------
+# Where a policy runs: in this process, or in isolated workers with only trusted rules left here.
+
+
+_said: set[str] = set()
+
+
+def foreign(text: str) -> bool:
+    """Does this text come from somewhere else than Triune?"""
+    return bool(text) and sha256(text) not in shipped()
+
+
+def choose(texts: Texts, isolate: bool | None, required: bool) -> bool:
+    """Whether to isolate: as asked, else when some of the text is foreign. What is missing is said once, on stderr;
+    TriuneError names it when isolation is required."""
+    if isolate is False:
+        if required:
+            raise UsageError("isolation is required here, so --no-isolate cannot be: leave one of the two out")
+        return False
+    if not (isolate or required or foreign(texts.policy) or foreign(texts.safety)):
+        return False
+    lacks = lacking()
+    if lacks and required:
+        raise TriuneError(
+            f"isolation is required, but missing here: {'; '.join(lacks)}. Use Linux 5.13 or later outside a "
+            "restricted container, or drop --require-isolation (require_isolation in system.toml)"
+        )
+    if not hasattr(os, "fork"):
+        if isolate:
+            raise TriuneError("this system cannot isolate a policy (it cannot fork): leave --isolate out")
+        _say("this policy does not ship with Triune and cannot be isolated on this system: only the compiler guards it")
+        return False
+    if lacks:
+        _say(f"isolation is incomplete here: without {'; '.join(lacks)} (see triune doctor)")
+    return True
+
+
+@cache
+def lacking() -> tuple[str, ...]:
+    """What complete isolation needs and this machine lacks, each with its reason."""
+    from logic.sandbox import layers
+    from logic.sandbox.harden import missing
+
+    return tuple(missing({name: layer.reason for name, layer in layers().items()}))
+
+
+def silence() -> None:
+    """No notices from here on: another process has said them."""
+    _said.add("")
+
+
+def _say(text: str) -> None:
+    if not _said & {"", text}:
+        _said.add(text)
+        print(f"triune: {text}", file=sys.stderr, flush=True)
+
+
+def build_confined(
+    spec: SystemSpec, schema: SceneSchema, texts: Texts, protocol: Protocol, required: bool
+) -> Controller:
+    """The controller of one protocol whose policy, and foreign safety rules, run in workers; CompileError as ever."""
+    from logic.language import compile_safety
+    from logic.runtime.compiled import lost_text
+    from logic.sandbox.confined import ConfinedController
+
+    known = constants_of(spec, protocol)
+    there = texts.safety if foreign(texts.safety) else ""
+    data = _artifact(schema, texts.policy, there, tuple(known.items()), required)
+    rules: list[CompiledModule] = []
+    if texts.safety and not there:
+        rules.append(compile_safety(texts.safety, schema, known, name="safety.py"))
+    lost = lost_text(schema, spec.env.fallback, spec.safety.get("lost_after", 8))
+    rules.append(compile_safety(lost, schema, known, name="built-in rule"))
+    return ConfinedController(data, schema, spec.env.actions, spec.env.fallback, rules, require_isolation=required)
+
+
+@lru_cache(maxsize=8)
+def _artifact(
+    schema: SceneSchema, policy: str, safety: str, known: tuple[tuple[str, float], ...], required: bool
+) -> bytes:
+    from logic.sandbox.confined_compile import compile_confined
+
+    return compile_confined(schema, policy, safety, dict(known), require_isolation=required)
+
+
+# ----------------------------------------------------------------------------------------------------
+# A heuristic system, loaded: `triune.load("breakout")` or a folder.
+
+
 LOWEST = {"ALE/Pong-v5": -21.0}  # the score of doing nothing, where it is not 0
 
 
@@ -61,6 +232,21 @@ class System:
         """Where the weights are."""
         return self.folder / "perception.onnx"
 
+    @property
+    def ranges_path(self) -> Path:
+        """Where the drift ranges are."""
+        return self.folder / "ranges.json"
+
+    def ranges(self) -> Ranges | None:
+        """The drift ranges of the present eyes; None: not measured, or of other eyes."""
+        from perception.drift import load
+        from perception.errors import PerceptionError
+
+        try:
+            return load(self.ranges_path, sha256(self.eyes_path.read_bytes()))
+        except (PerceptionError, OSError):
+            return None
+
     def protocol(self, name: str | None = None) -> Protocol:
         """The protocol called `name`, or the task's own."""
         return get_protocol(name or self.spec.env.protocol)
@@ -95,18 +281,13 @@ class System:
                 "pass --trust (Python: trust=True) if you have read it"
             )
 
-    def eyes(self, kind: str = "cnn") -> Any:
-        """Something with `reset()` and `see(frame) -> float32[size]`. The teacher's lives behind the wall: rollout."""
-        check_eyes(kind)
-        if kind == "colour":
-            from triune.play.colour_rules import ColourEyes
+    def eyes(self) -> Eyes:
+        """The network; TriuneError when the task has none."""
+        from perception.detector import Eyes
 
-            return ColourEyes.load(self.spec, self.schema)
         if not self.eyes_path.is_file():
             fix = f"train them with `triune train {self.name}`"
             raise TriuneError(f"{self.folder} has no eyes (perception.onnx); {fix}, or compare with --eyes teacher")
-        from perception.detector import Eyes
-
         return Eyes.load(self.eyes_path, self.schema)
 
     def hashes(self) -> dict[str, str | None]:
@@ -115,30 +296,6 @@ class System:
         found = {k: self.folder / n for k, n in names.items()} | {"policy": self.policy_path}
         hashes: dict[str, str | None] = {k: sha256(p.read_bytes()) if p.is_file() else None for k, p in found.items()}
         return {**hashes, "schema": self.schema.fingerprint}
-
-    def play(
-        self, seed: int = 0, protocol: str | None = None, shift: str | None = None, eyes: str = "cnn"
-    ) -> Iterator[Step]:
-        """One episode, step by step: `step.index`, `step.scene`, `step.decision`, `step.frame` (copy it to keep it)."""
-        from triune.play.loop import Rollout
-
-        with Rollout(self, protocol, shift, eyes) as rollout:
-            yield from rollout.episode(seed)
-
-    def evaluate(
-        self, protocol: str | None = None, seeds: Iterable[int] = range(100, 110), shift: str | None = None,
-        eyes: str = "cnn", workers: int = 1, **options: Any,
-    ) -> Result:  # fmt: skip
-        """Score over seeds; `run` names a folder that keeps every episode (and makes it resumable)."""
-        from triune.play.evaluate import evaluate
-
-        return evaluate(self, protocol, list(seeds), shift, eyes, workers, **options)
-
-
-def check_eyes(kind: str) -> None:
-    """UsageError with the nearest choice."""
-    if kind not in EYES:
-        raise UsageError(f"unknown eyes {kind!r}; {nearest(kind, EYES)}")
 
 
 def load(

@@ -4,7 +4,7 @@
 // Does not know: how the graph is run (player.js), drawing.
 
 const FORMAT = "2";
-const PREFIX = "triune.deploy.bundle.";
+const PREFIX = "triune.bundle.";
 const METADATA = 14; // repeated StringStringEntryProto { key = 1, value = 2 } of ModelProto
 const MOST = 64 * 2 ** 20; // bytes
 const NEEDED = ["task", "actions", "reasons", "rules", "scene", "memory", "frame", "versions", "hashes", "graph_bytes"];

@@ -1,4 +1,4 @@
-// Recorded games and logic checks: named arrays behind a JSON header, gzipped (written by triune/deploy/web_data.py).
+// Recorded games and logic checks: named arrays behind a JSON header, gzipped (written by triune/deploy/web.py).
 //
 // Knows: the layout of the file. Does not know: what the arrays mean.
 

@@ -1,8 +1,5 @@
 """Whose failure it was: the eyes', the reflexes', both, or the world's; and how that is read off games played on.
 
-Knows: where a record failed, what a verdict says, how the outcomes of a swap decide. Does not know: how games are
-played on (triune.blame), how it is estimated without a teacher (data_flywheel.blame_odds).
-
 The swap: the game goes on from some steps before the failure with the eyes and the policy of the record (`same`), with
 exact scenes (`eyes`), with a reference policy (`reflexes`), with both, several times with other luck.
 """

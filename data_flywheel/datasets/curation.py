@@ -1,25 +1,285 @@
-"""Which frames are worth a label: the strongest of every cause in turn, each far from all that is taken already.
-
-Knows: pools, causes, quotas, and the frozen set that it never touches. Does not know: labels (they are read when the
-chosen frames are written, never before), networks, how the frames are used. The same pool gives the same choice.
+"""Which frames are worth a label: signals per cause, a choice that spreads over causes and looks, and the choice on
+disk.
 """
 
 from __future__ import annotations
 
+import json
+import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from data_flywheel.datasets.curation_pool import F32, Pool
-from data_flywheel.datasets.curation_signals import CAUSES, NOVELTY, signals, understand
+from data_flywheel.datasets.collection import situations
 from data_flywheel.datasets.frozen import FrozenSet
+from data_flywheel.episodes.episode import Episode
 from data_flywheel.errors import DataError
-from data_flywheel.storage.container import canonical_json
+from data_flywheel.labels.frames import DatasetFrames, EpisodeFrames
+from data_flywheel.labels.label import FrameRef
+from data_flywheel.labels.review_queue import ReviewQueue, Suspicion
+from data_flywheel.storage.container import atomic_write, canonical_json, read_bytes
+from data_flywheel.storage.dataset import Dataset, Manifest, Shard
+from data_flywheel.storage.frames import Frames
+from perception.scene import SLOT, SceneSchema
+
+# ----------------------------------------------------------------------------------------------------
+# Frames that could be labelled next, with all that can be said of them before anybody has labelled one.
+
+
+THUMB = 16  # cells a side
+BEFORE = 30  # steps before a loss that belong to it
+CONSECUTIVE = "consecutive"  # key of a shard's meta: its rows are steps of play, none left out
+GREY = np.array([0.299, 0.587, 0.114], np.float32)
+
+U8 = NDArray[np.uint8]
+F32 = NDArray[np.float32]
+Look = Callable[[U8], F32]
+
+
+@dataclass(frozen=True)
+class Pool:
+    """N frames in the order of play.
+
+    scenes float32[N, size]: what the eyes saw; thumbs float32[N, THUMB**2], grey levels 0..255; after bool[N]: the
+    frame is the next step after the one before it here; failing float32[N]: 0 to 1, how near a loss is.
+    """
+
+    schema: SceneSchema
+    refs: tuple[FrameRef, ...]
+    scenes: F32
+    thumbs: F32
+    after: NDArray[np.bool_]
+    failing: F32
+
+    def __len__(self) -> int:
+        """Number of frames."""
+        return len(self.refs)
+
+    def embedding(self) -> F32:
+        """float32[N, D] for distances between frames: what was seen and how it looks.
+
+        A thing that is seen by one frame only, or half of the field between two places, counts 1; so do 64 grey
+        levels between two pictures.
+        """
+        parts = [(self.thumbs / (64 * THUMB)).astype(np.float32)]
+        top, left, bottom, right = self.schema.crop
+        for thing in self.schema.things:
+            start = self.schema.slot(thing.name).start
+            slots = self.scenes[:, start : start + SLOT * thing.count].reshape(-1, thing.count, SLOT)
+            seen = slots[..., 0] > 0.5
+            place = (slots[..., 1:3] - (left, top)) / (right - left, bottom - top) * 2
+            size = slots[..., 3:5] / thing.size / 2
+            values = np.concatenate([np.ones_like(seen[..., None]), place, size], 2) * seen[..., None]
+            parts.append(values.reshape(len(self), -1).astype(np.float32))
+        for grid in self.schema.grids:
+            parts.append(self.scenes[:, self.schema.grid(grid.name)] / np.float32(np.sqrt(grid.cols)))
+        return np.concatenate(parts, 1)
+
+
+def thumbnail(frame: U8, crop: tuple[int, int, int, int]) -> F32:
+    """float32[THUMB**2]: mean grey of THUMB x THUMB cells of what the eyes look at."""
+    top, left, bottom, right = crop
+    grey = frame[top:bottom, left:right].astype(np.float32) @ GREY
+    rows, cols = (np.arange(THUMB) * n // THUMB for n in grey.shape)
+    sums = np.add.reduceat(np.add.reduceat(grey, rows, 0), cols, 1)
+    high, wide = (np.diff([*at, n]) for at, n in zip((rows, cols), grey.shape, strict=True))
+    return (sums / np.outer(high, wide)).ravel().astype(np.float32)
+
+
+def build(schema: SceneSchema, frames: DatasetFrames | EpisodeFrames, look: Look) -> Pool:
+    """Every frame of a source. `look`: uint8[H, W, 3] -> float32[size], for frames that nobody has looked at yet."""
+    if isinstance(frames, DatasetFrames):
+        return _pool(schema, frames, _of_dataset(frames, look))
+    return _pool(schema, frames, _of_episodes(frames))
+
+
+Row = tuple[FrameRef, F32, bool, float]
+
+
+def _of_dataset(frames: DatasetFrames, look: Look) -> Iterable[Row]:
+    """Labels are not read: a pool is what is known before labelling."""
+    whole = {n: bool(frames.dataset.read(n).meta.get(CONSECUTIVE)) for n in frames.dataset.numbers()}
+    for ref in frames.refs():
+        follows = whole[int(ref.episode.rpartition("-shard")[2])] and ref.step > 0
+        yield ref, look(frames.rgb(ref)).copy(), follows, 0.0
+
+
+def _of_episodes(frames: EpisodeFrames) -> Iterable[Row]:
+    for name in frames.names():
+        episode = frames.episode(name)
+        failing = failures(episode)
+        for step in range(len(episode)):
+            yield frames.ref(name, step), episode.scenes[step], step > 0, float(failing[step])
+
+
+def _pool(schema: SceneSchema, frames: Any, rows: Iterable[Row]) -> Pool:
+    refs, scenes, thumbs, after, failing = [], [], [], [], []
+    for ref, scene, follows, near in rows:
+        refs.append(ref)
+        scenes.append(scene)
+        thumbs.append(thumbnail(frames.rgb(ref), schema.crop))
+        after.append(follows)
+        failing.append(near)
+    columns: Sequence[Any] = (np.array(after, bool), np.array(failing, np.float32))
+    return Pool(schema, tuple(refs), np.stack(scenes), np.stack(thumbs), *columns)
+
+
+def failures(episode: Episode) -> F32:
+    """float32[T]: 1 on the step that lost a life or a point, falling to 0 over the BEFORE steps that led there."""
+    near = np.zeros(len(episode), np.float32)
+    lost = (np.diff(episode.lives) < 0) | (np.diff(episode.scores) < 0)
+    for step in (np.flatnonzero(lost) + 1).tolist():
+        first = max(0, step - BEFORE + 1)
+        near[first : step + 1] = np.maximum(near[first : step + 1], np.linspace(0, 1, BEFORE)[first - step - 1 :])
+    return near
+
+
+# ----------------------------------------------------------------------------------------------------
+# Why a frame may teach something: a score from 0 to 1 per frame and cause, read off what the eyes saw.
+#
+# Novelty has no score of its own here: it is the distance to what is taken, which the choice itself changes.
+
+
+# As in the review queue (review_queue.REASONS), so that a choice can be looked at by people under the same names.
+DOUBT, JUMP, RESIDUAL, NOVELTY, FAILURE, REQUEST = CAUSES = (
+    "low sure", "disagreement", "tracker residual", "novelty", "failure window", "request",
+)  # fmt: skip
+# Words of a request that mean a word in the name of a situation.
+_SAME = {
+    "absent": ("missing", "lost", "gone", "vanish", "disappear", "unseen", "invisible"),
+    "among": ("inside", "between", "within", "behind", "over"),
+    "touches": ("touch", "near", "close", "hit", "contact", "bounce", "overlap", "reach"),
+    "cut": ("clip", "partly", "half", "shrink", "small"),
+    "edge": ("wall", "border", "side", "corner", "rim"),
+}
+
+
+@dataclass(frozen=True)
+class Wish:
+    """One request of the supervisor, `{what, why, count}`, and the frames it was understood to mean (float[N])."""
+
+    what: str
+    count: int
+    scores: F32 = field(repr=False)
+
+    @property
+    def understood(self) -> bool:
+        """Whether any frame of the pool fits."""
+        return bool(self.scores.any())
+
+
+def signals(pool: Pool, wishes: Sequence[Wish] = ()) -> dict[str, F32]:
+    """Cause -> float32[N], 0 where nothing is to be said. Every cause is named; novelty is 1 everywhere."""
+    asked = np.max([wish.scores for wish in wishes], 0) if wishes else np.zeros(len(pool))
+    found = {
+        DOUBT: np.maximum(_doubt(pool), _flips(pool)), JUMP: _jumps(pool), RESIDUAL: _residual(pool),
+        NOVELTY: np.ones(len(pool)), FAILURE: pool.failing, REQUEST: asked,
+    }  # fmt: skip
+    return {cause: np.clip(scores, 0, 1).astype(np.float32) for cause, scores in found.items()}
+
+
+def _slots(pool: Pool) -> list[tuple[F32, float]]:
+    """Each slot's values [N, 8] and the top speed of its kind, px a step."""
+    things = [(t, i) for t in pool.schema.things for i in range(t.count)]
+    return [(pool.scenes[:, pool.schema.slot(t.name, i)], t.max_speed) for t, i in things]
+
+
+def _doubt(pool: Pool) -> F32:
+    """How near the least certain `sure` is to one half."""
+    worst = np.zeros(len(pool), np.float32)
+    for slot, _ in _slots(pool):
+        worst = np.maximum(worst, 1 - np.abs(2 * np.clip(slot[:, 7], 0, 1) - 1))
+    return worst
+
+
+def _middle(pool: Pool) -> NDArray[np.bool_]:
+    """Frames whose neighbours on both sides are here."""
+    inside = pool.after.copy()
+    inside[:-1] &= pool.after[1:]
+    inside[-1:] = False
+    return inside
+
+
+def _flips(pool: Pool) -> F32:
+    """1 where a thing is there, or not, for a single frame."""
+    flipped = np.zeros(len(pool), bool)
+    for slot, _ in _slots(pool):
+        seen = slot[:, 0] > 0.5
+        flipped[1:-1] |= (seen[1:-1] != seen[:-2]) & (seen[1:-1] != seen[2:])
+    return (flipped & _middle(pool)).astype(np.float32)
+
+
+def _jumps(pool: Pool) -> F32:
+    """By how many top speeds a thing moved faster than it can, or how many cells of a grid came and went."""
+    worst = np.zeros(len(pool), np.float32)
+    for slot, speed in _slots(pool):
+        both = (slot[1:, 0] > 0.5) & (slot[:-1, 0] > 0.5) & pool.after[1:]
+        step = np.abs(np.diff(slot[:, 1:3], axis=0)).max(1)
+        excess = np.where(both, (step - speed) / speed, 0)
+        worst[1:] = np.maximum(worst[1:], excess)
+        worst[:-1] = np.maximum(worst[:-1], excess)  # either of the two may be the wrong one
+    for grid in pool.schema.grids:
+        cells = pool.scenes[:, pool.schema.grid(grid.name)] > 0.5
+        blink = (cells[1:-1] != cells[:-2]) & (cells[1:-1] != cells[2:])
+        worst[1:-1] = np.maximum(worst[1:-1], blink.sum(1) / grid.rows * _middle(pool)[1:-1])
+    return np.clip(worst, 0, 1)
+
+
+def _residual(pool: Pool) -> F32:
+    """Distance from where the last two frames say a thing would be, in top speeds."""
+    worst = np.zeros(len(pool), np.float32)
+    for slot, speed in _slots(pool):
+        seen = slot[:, 0] > 0.5
+        known = seen[2:] & seen[1:-1] & seen[:-2] & pool.after[2:] & pool.after[1:-1]
+        away = np.abs(slot[2:, 1:3] - 2 * slot[1:-1, 1:3] + slot[:-2, 1:3]).max(1)
+        worst[2:] = np.maximum(worst[2:], np.where(known, away / (2 * speed), 0))
+    return worst
+
+
+def understand(pool: Pool, requests: Sequence[Mapping[str, Any]]) -> list[Wish]:
+    """What the supervisor's requests mean: steps of a seed that they name, or situations of the scene.
+
+    A frame fits when it, or a neighbour (the eyes may miss the very thing that is asked for), shows the situation.
+    """
+    names = [set(situations(pool.schema, scene)) for scene in pool.scenes] if requests else []
+    known = sorted(set().union(*names)) if names else []
+    return [_understood(pool, request, names, known) for request in requests]
+
+
+def _understood(pool: Pool, request: Mapping[str, Any], names: list[set[str]], known: list[str]) -> Wish:
+    text = f"{request.get('what', '')} {request.get('why', '')}".lower()
+    named = re.search(r"seed (\d+)\D{1,20}steps? (\d+)(?:\D{1,4}(\d+))?", text)
+    scores = np.zeros(len(pool), np.float32)
+    if named:
+        seed, first = int(named[1]), int(named[2])
+        last = int(named[3] or first)
+        scores[:] = [ref.seed == seed and first <= ref.step <= last for ref in pool.refs]
+    else:
+        wanted = {name for name in known if _means(text, name)}
+        hits = np.array([bool(wanted & found) for found in names], np.float32)
+        scores[:] = hits
+        follows = pool.after[1:]
+        scores[1:] = np.maximum(scores[1:], 0.5 * hits[:-1] * follows)
+        scores[:-1] = np.maximum(scores[:-1], 0.5 * hits[1:] * follows)
+    return Wish(str(request.get("what", "")), int(request.get("count", 1)), scores)
+
+
+def _means(text: str, situation: str) -> bool:
+    """Whether every word of a situation, or one that means it, is in the text."""
+    return all(any(w in text for w in (word, *_SAME.get(word, ()))) for word in situation.split())
+
+
+# ----------------------------------------------------------------------------------------------------
+# Which frames are worth a label: the strongest of every cause in turn, each far from all that is taken already.
+#
+# The same pool gives the same choice.
+
 
 FLOOR = 0.05  # scores below say nothing
 SAME = 0.01  # distance up to which two frames are the same picture of the same scene
@@ -152,3 +412,84 @@ class _Search:
         self.repeated += int(same.sum())
         self.open &= ~same
         self.open[row] = False
+
+
+# ----------------------------------------------------------------------------------------------------
+# A choice on disk: the chosen frames as a data set (if the pool has labels) or a queue to label, and the reasons.
+#
+# `curation.json` explains every frame: `{episode, step, digest, cause, score, apart, also}`.
+
+
+KIND, VERSION = "triune curation", 1
+FILE, QUEUE = "curation.json", "queue.json"
+
+
+def write(
+    selection: Selection, pool: Pool, frames: DatasetFrames | EpisodeFrames, frozen: FrozenSet, folder: str | Path,
+    task: str, about: Mapping[str, Any],
+) -> dict[str, Any]:  # fmt: skip
+    """Write into an empty folder; what was written. `about`: what the choice was made from and with, JSON values.
+
+    DataError: nothing was chosen, something stands there already, or a frame is frozen.
+    """
+    folder = Path(folder)
+    if folder.is_dir() and any(folder.iterdir()):
+        raise DataError(f"{folder} is not empty; name another folder: a version of a data set is never changed")
+    if not selection.choices:
+        raise DataError(f"nothing to choose in this pool (left out: {selection.left_out}); record more play")
+    frozen.guard(pool.refs[choice.row] for choice in selection.choices)
+    record = {"kind": KIND, "format": VERSION, "task": task, **about, **selection.record()}
+    if isinstance(frames, DatasetFrames):
+        record["dataset"] = _dataset(selection.choices, frames, folder)
+    else:
+        record["queue"] = _queue(selection.choices, pool, folder / QUEUE, task, str(frames.folder))
+    record["sha256"] = sha256(canonical_json(record).encode()).hexdigest()
+    atomic_write(folder / FILE, (json.dumps(record, indent=1) + "\n").encode())
+    return record
+
+
+def read(folder: str | Path) -> dict[str, Any]:
+    """The reasons behind a folder, verified. DataError: missing, half-written, changed."""
+    path = Path(folder) / FILE
+    try:
+        record = json.loads(read_bytes(path, KIND))
+    except ValueError as error:
+        raise DataError(f"{path}: damaged or half-written ({error}); curate again into a new folder") from error
+    if not isinstance(record, dict) or (record.get("kind"), record.get("format")) != (KIND, VERSION):
+        raise DataError(f"{path}: not a {KIND} of version {VERSION}; curate again")
+    wanted = record.pop("sha256", None)
+    if sha256(canonical_json(record).encode()).hexdigest() != wanted:
+        raise DataError(f"{path}: checksum mismatch: damaged or changed by hand; curate again into a new folder")
+    return record
+
+
+def _dataset(choices: Sequence[Choice], frames: DatasetFrames, folder: Path) -> str:
+    """The chosen rows with their labels, episodes kept apart; the data set's content hash."""
+    wanted: dict[int, list[int]] = {}
+    for choice in choices:
+        wanted.setdefault(int(choice.episode.rpartition("-shard")[2]), []).append(choice.step)
+    old = frames.dataset.manifest
+    made = Manifest(old.task, old.schema, old.fingerprint, old.teacher, old.triune, len(wanted))
+    dataset = Dataset.create(folder, made)
+    for number, source in enumerate(sorted(wanted)):
+        dataset.write(_shard(number, frames.dataset.read(source), sorted(wanted[source])))
+    figures = {name: value for name, value in dataset.check().items() if name != "missing"}
+    Dataset.create(folder, Manifest(**{**vars(made), "extra": {"figures": figures}}))
+    return str(figures["hash"])
+
+
+def _shard(number: int, source: Shard, rows: list[int]) -> Shard:
+    meta = {**source.meta, CONSECUTIVE: False, "rows_of": source.number, "rows": rows}
+    columns = (source.scenes[rows], source.actions[rows], source.rams[rows])
+    return Shard(number, source.episode, source.seed, Frames.from_rgb(source.frames.rgb(rows)), *columns, meta)
+
+
+def _queue(choices: Sequence[Choice], pool: Pool, path: Path, task: str, data: str) -> str:
+    """The chosen frames for people or other annotators to label; the file's name."""
+    found = []
+    for choice in choices:
+        belief = tuple(float(v) for v in pool.scenes[choice.row])
+        for cause, score in {choice.cause: choice.score, **choice.also}.items():
+            found.append(Suspicion(pool.refs[choice.row], cause, score, "", belief))
+    ReviewQueue.build(task, pool.schema, found, [data]).save(path)
+    return path.name

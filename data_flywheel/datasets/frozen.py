@@ -1,7 +1,6 @@
 """The frozen test set: pictures by which eyes are judged, which nothing that leads to training may ever touch.
 
-Knows digests of pictures and the split rule; the one place that decides whether a frame may be chosen. A picture is
-frozen wherever it turns up again, in whatever episode. Does not know who chooses or trains.
+A picture is frozen wherever it turns up again, in whatever episode.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""A stored data set as the trainer's Samples: one big array of palette indices with one palette for all.
-
-Knows both formats and nothing else.
-"""
+"""A stored data set as the trainer's Samples: one big array of palette indices with one palette for all."""
 
 from __future__ import annotations
 

@@ -1,8 +1,7 @@
 """The record of one game: what was believed, decided, overruled and scored at every step.
 
-Knows how a game is stored and read back. Does not know how it was played or perceived. `play`, `eval`, `explain`,
-`lock` and `report` use it. Step t: from scene `scenes[t]` the controller decided `actions[t]`; `scores[t]` and
-`lives[t]` are the game's after that action.
+`play`, `eval`, `explain`, `lock` and `report` use it. Step t: from scene `scenes[t]` the controller decided
+`actions[t]`; `scores[t]` and `lives[t]` are the game's after that action.
 """
 
 from __future__ import annotations
@@ -78,6 +77,11 @@ class Episode:
         """The fault of the policy at a step; "" when there was none."""
         return self.fault_table[int(self.faults[step])]
 
+    def losses(self) -> list[int]:
+        """Steps at which a life or a point was lost."""
+        worse = (np.diff(self.lives) < 0) | (np.diff(self.scores) < 0)
+        return [int(i) + 1 for i in np.flatnonzero(worse)]
+
     def interventions(self) -> dict[str, int]:
         """How often each safety rule (or combination of rules) changed the action."""
         return _tally(self.overruled, self.overruled_table)
@@ -111,7 +115,7 @@ class Episode:
 
 
 class DecisionLike(Protocol):
-    """What the recorder needs of a decision; `logic.controller.Decision` has it. overruled_by: "", None or names."""
+    """What the recorder needs of a decision (the controller's `Decision` has it). overruled_by: "", None or names."""
 
     action: int
     reason: str

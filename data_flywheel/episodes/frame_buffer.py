@@ -1,7 +1,7 @@
 """Frames of one game, kept while it is played at a few microseconds each: what changed since the frame before.
 
-Knows pixels only. A frame is read as words of eight bytes; a word is stored again when it changed. That is lossless for
-every picture, cheap where most of it stands still, and larger than the picture where nothing does.
+A frame is read as words of eight bytes; a word is stored again when it changed. That is lossless for every picture,
+cheap where most of it stands still, and larger than the picture where nothing does.
 """
 
 from __future__ import annotations

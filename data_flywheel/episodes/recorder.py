@@ -1,12 +1,10 @@
 """What a run holds to record its games: the folder, which frames to keep, how much disk.
 
-    recorder = Recorder(Recording.create(folder, task, schema, (H, W)), "failures", disk=parse_bytes("500MB"))
-    tape = recorder.tape()                        # one for each game
-    if tape: tape.see(step, frame)                # every step, before the action
-    recorder.keep(episode, tape)                  # once the game is over
-    recorder.close()                              # once the run is
-
-Knows how these go together, and that a run goes on when its recording fails. Does not know how a game is played.
+recorder = Recorder(Recording.create(folder, task, schema, (H, W)), "failures", disk=parse_bytes("500MB"))
+tape = recorder.tape()                        # one for each game
+if tape: tape.see(step, frame)                # every step, before the action
+recorder.keep(episode, tape)                  # once the game is over
+recorder.close()                              # once the run is
 """
 
 from __future__ import annotations
@@ -17,11 +15,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 from data_flywheel.episodes.episode import Episode
 from data_flywheel.episodes.frame_buffer import Tape
-from data_flywheel.episodes.recorder_folder import Recording
-from data_flywheel.episodes.recorder_policy import FramePolicy
+from data_flywheel.episodes.recording import FramePolicy, Recording
 from data_flywheel.errors import DataError
-from data_flywheel.labels.store import MANIFEST as LABELS
-from data_flywheel.labels.store import LabelStore
 
 
 class Recorder:
@@ -78,12 +73,3 @@ class Recorder:
         if name and tape and tape.cut:
             self.recording.note_cut(name, tape.last)
         return name
-
-
-def want_labelled(recording: Recording, labels: str) -> list[str]:
-    """Let the episodes stay that a folder of labels speaks of; their names. Without such labels, none."""
-    try:
-        store = LabelStore(labels)
-    except DataError:
-        return []
-    return recording.want((ref.episode for ref in store.frames()), f"{LABELS} in {labels}")

@@ -1,8 +1,8 @@
 """Grid labels by change alone: which cells stand, and how the field looks with and without each.
 
-Knows: frames in order of play, the grids' geometry. Does not know: a teacher, colours. Cells stand when a game begins.
-A cell has vanished once it stays different: by more than it varies by itself, and by as much as others that vanished.
-How an empty cell looks is learned from those; afterwards each frame is asked which of its two looks a cell is nearer.
+Cells stand when a game begins. A cell has vanished once it stays different: by more than it varies by itself, and by
+as much as others that vanished. How an empty cell looks is learned from those; afterwards each frame is asked which of
+its two looks a cell is nearer.
 """
 
 from __future__ import annotations

@@ -1,8 +1,4 @@
-"""Teachers that know colours and nothing else: a thing is the largest patch of its colours in its part of the screen.
-
-Knows RGB frames and `colour_teachers.toml`, which was written by looking at pictures. Knows no memory and no catalogue,
-so that it can judge labels that come from there.
-"""
+"""Labels from declared colours alone: a thing is the largest patch of its colours in its region of the frame."""
 
 from __future__ import annotations
 
@@ -15,11 +11,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_flywheel.errors import DataError
-from data_flywheel.labelers.ram.causal import Box
 from data_flywheel.storage.frames import pack_rgb
 
 U8 = NDArray[np.uint8]
 FILE = Path(__file__).with_suffix(".toml")
+
+
+@dataclass(frozen=True)
+class Box:
+    """Left, top, width, height in pixels."""
+
+    left: int
+    top: int
+    width: int
+    height: int
 
 
 @dataclass(frozen=True)

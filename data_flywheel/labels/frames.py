@@ -1,7 +1,6 @@
 """Where the pixels behind a label are: frames of data sets and of recorded episodes, found again by their reference.
 
-Knows: both formats, and that a frame whose pixels changed is another frame. Does not know what is on them. An episode
-recorded without frames is played again from its seed and actions.
+An episode recorded without frames is played again from its seed and actions.
 """
 
 from __future__ import annotations

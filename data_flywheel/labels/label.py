@@ -1,8 +1,5 @@
 """What somebody or something says is on a frame: values, where they come from, how far to trust them.
 
-Knows: the frame a label is tied to, the sources in order of trust, the checks that every label passes, the way from
-and to Scene vectors. Does not know: files (`labels_store.py`), which of several labels holds (`labels_resolve.py`).
-
 Values are plain JSON. A thing is a list of its slots, each `[x, y, w, h]` in px (centre and size of the visible box) or
 null when absent; a grid is a list of its rows as text, "1" for a cell that is there; a gauge is a number.
 """

@@ -1,8 +1,7 @@
 """The labels of one task, from everybody, for good: added, taken back, never changed.
 
-Knows: how labels and retractions become records of a log and an index by frame. Does not know how the log survives
-kills (`labels_log.py`), which label holds (`labels_resolve.py`), or pixels. Any number of processes may write; each
-sees what the others wrote at its next call. What a damaged file cost is listed in `problems`.
+Any number of processes may write; each sees what the others wrote at its next call. What a damaged file cost is listed
+in `problems`.
 """
 
 from __future__ import annotations
@@ -15,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from data_flywheel.episodes.recording import Recording
 from data_flywheel.errors import DataError
 from data_flywheel.labels.label import FrameRef, Label, Retraction, check_label
 from data_flywheel.storage.container import atomic_write, canonical_json, read_bytes
@@ -242,3 +242,12 @@ def _read_manifest(path: Path) -> dict[str, Any]:
     except SceneError as error:
         raise DataError(f"{path}: holds a broken scene schema ({error})") from error
     return record
+
+
+def want_labelled(recording: Recording, labels: str) -> list[str]:
+    """Let the episodes stay that a folder of labels speaks of; their names. Without such labels, none."""
+    try:
+        store = LabelStore(labels)
+    except DataError:
+        return []
+    return recording.want((ref.episode for ref in store.frames()), f"{MANIFEST} in {labels}")

@@ -1,8 +1,6 @@
 """Frames of play in order, for learning from motion: seeds and actions on disk, pixels played again when needed.
 
-Knows: the record of who played what, a digest of every frame. Does not know: who decides (triune/flywheel_play.py
-does), memory, scores. Environments are deterministic, so three thousand frames of any look take a few kilobytes and
-seconds.
+Environments are deterministic, so three thousand frames of any look take a few kilobytes and seconds.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """What a round of the wheel learns from: its play labelled by motion, old scenes in the new paint, and the memory.
 
-Knows: captures, motion labels, paint, the memory's frames. Does not know: networks, who played, whether the result is
-good. The last part of every game is held back: nothing is learned from it, eyes are judged on it. Frames of the
-memory's frozen set never teach: a picture that equals one of them is left out, wherever it comes from.
+The last part of every game is held back: nothing is learned from it, eyes are judged on it. Frames of the memory's
+frozen set never teach: a picture that equals one of them is left out, wherever it comes from.
 """
 
 from __future__ import annotations
@@ -15,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_flywheel.datasets.frozen import FrozenSet
-from data_flywheel.labelers import motion, paths
+from data_flywheel.labelers import motion
+from data_flywheel.labelers import motion as paths
 from data_flywheel.labelers.cells import cells_of
 from data_flywheel.labelers.motion import Floats, Motion, Prior
 from data_flywheel.self_training import render

@@ -1,8 +1,5 @@
 """Which of two pairs of eyes to keep, without anybody's labels of the new look: pure functions of Scene vectors.
 
-Knows: what the eyes said of some frames, what motion says of the same frames (data_flywheel/motion.py), what the
-memory's frozen labels say of old frames. Does not know: pixels, networks, scores of games.
-
 On the new look, eyes are right about a frame's thing when they see it within NEAR px of where motion has it. A flying
 thing that they see at one place for STILL frames is a ghost: nothing that flies rests. On the old look, frames of the
 frozen test set on which anything is wrong are counted; new eyes may not have more of them than old ones beyond chance.

@@ -1,8 +1,6 @@
 """Old labelled scenes drawn anew in a look that has no labels, from what frames of play show of it.
 
-Knows: the field with and without each cell of the grids, patches of every thing as they really look, what is left over
-(noise, codecs). All of it comes from frames and motion labels. Does not know: a teacher, the network, old frames: a
-scene vector is enough, so that rare moments of old play (few cells left, a thing at the rim) are seen in the new paint.
+All of it comes from frames and motion labels.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """One file of named arrays with a JSON header: written atomically, checked on reading.
 
-Knows npz files, checksums and format versions. Does not know what the arrays mean: `episode.py`, `store.py`
-do. The file is an ordinary compressed npz (numpy alone can open it) whose member `header` is JSON text with
-kind, version, sha256 of every array, and the caller's fields.
+`episode.py`, `store.py` do. The file is an ordinary compressed npz (numpy alone can open it) whose member `header` is
+JSON text with kind, version, sha256 of every array, and the caller's fields.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """A data set on disk: a folder with one manifest and many shards, each a fragment of one episode.
 
-Knows files, checksums, versions and splits. Does not know how frames are made or learned from. The manifest states
-what every shard must agree with; a shard describes itself, so several writers may add shards at once (each file
-appears whole or not at all). A damaged shard is named in a DataError, never skipped.
+The manifest states what every shard must agree with; a shard describes itself, so several writers may add shards at
+once (each file appears whole or not at all). A damaged shard is named in a DataError, never skipped.
 """
 
 from __future__ import annotations

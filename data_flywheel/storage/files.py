@@ -1,7 +1,4 @@
-"""Files that survive a kill at any instant: whole replacements, synced folders, locks that die with their holder.
-
-Knows: the file system. Does not know: what is in the files.
-"""
+"""Files that survive a kill at any instant: whole replacements, synced folders, locks that die with their holder."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """A stack of frames kept losslessly and small: palette indices where there are at most 256 colours, else RGB.
 
-Knows pixels only. Consecutive frames are XORed before they go to disk (the container's deflate window is smaller
-than one frame, so it could not see that they are alike).
+Consecutive frames are XORed before they go to disk (the container's deflate window is smaller than one frame, so it
+could not see that they are alike).
 """
 
 from __future__ import annotations

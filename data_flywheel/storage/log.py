@@ -1,8 +1,7 @@
 """Records in append-only files that survive a kill at any instant, with any number of writers.
 
-Knows: files, locks, checksums, what is set aside after a kill and what is reported after damage. Does not know what a
-record says. One JSON object a line, each with an `id` (file and number) and a checksum; a full file is followed by the
-next. Damage costs the lines it touched: they are named in `problems`, everything else is read.
+One JSON object a line, each with an `id` (file and number) and a checksum; a full file is followed by the next. Damage
+costs the lines it touched: they are named in `problems`, everything else is read.
 """
 
 from __future__ import annotations

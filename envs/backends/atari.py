@@ -1,8 +1,4 @@
-"""The Atari emulator under a protocol: the privileged side of the wall.
-
-Knows: ale-py, RAM, score, lives, saved states, seeds. Runs in the emulator process (envs.emulator), in
-collection and in causal labelling. Does not know: perception, policies; nothing that decides may hold it.
-"""
+"""Atari consoles under a protocol, on the privileged side of the wall: RAM, score, lives and saved states live here."""
 
 from __future__ import annotations
 
@@ -16,7 +12,12 @@ import numpy as np
 
 from envs.errors import EnvError
 from envs.protocol import Protocol
-from envs.spec import EnvSpec
+from envs.spec import EnvSpec, SystemSpec, load_spec
+
+# ----------------------------------------------------------------------------------------------------
+# The Atari emulator under a protocol: the privileged side of the wall.
+#
+# Runs in the emulator process (envs.remote_process), in collection and in causal labelling.
 
 
 def rom_path(env_id: str) -> Path:
@@ -137,3 +138,30 @@ class AtariCore:
         saved, self.score, self.done = state
         self._points = self.score
         self.ale.restoreState(saved)
+
+
+# ----------------------------------------------------------------------------------------------------
+# A game that has no folder: the environment of any ROM that ale-py ships, with the actions the emulator calls
+# minimal.
+
+
+def rom_spec(env_id: str) -> SystemSpec:
+    """The system of 'ALE/Freeway-v5': screen size and minimal actions from the emulator. EnvError: no such ROM.
+
+    Its folder is the id, which no folder of a task can be called.
+    """
+    from ale_py import ALEInterface, LoggerMode
+
+    path = rom_path(env_id)
+    ALEInterface.setLoggerMode(LoggerMode.Error)
+    ale = ALEInterface()
+    ale.loadROM(path)
+    height, width = ale.getScreenDims()
+    actions = tuple(action.name for action in ale.getMinimalActionSet())
+    env = EnvSpec(env_id, height, width, actions, "NOOP", "seed")
+    return SystemSpec(path.stem, path.stem.replace("_", " ").title(), Path(env_id), env, {})
+
+
+def find_system(name: str | Path) -> SystemSpec:
+    """A ROM for a name that starts with 'ALE/', else a task by name or folder."""
+    return rom_spec(str(name)) if str(name).startswith("ALE/") else load_spec(name)

@@ -3,7 +3,7 @@
 Knows: which names stand in a condition or an answer, and what they are worth there. Does not know: back ends, output.
 
 A `probe` op has no result and is never dropped, so what it names stays alive and blocks without effect stay in the
-graph; logic.trace runs such a graph. Graphs for play have no probes. Attributes: `kind` (if, ternary, return),
+graph; logic.runtime.trace runs such a graph. Graphs for play have no probes. Attributes: `kind` (if, ternary, return),
 `answers` (how many arguments come first: the condition, or what is returned), `names` of the remaining arguments,
 `span` of that expression (as in `ast`: line, column, end line, end column), `function`, `depth` of calls.
 """

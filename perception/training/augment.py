@@ -1,10 +1,4 @@
-"""The same game under another light, for training: every frame of a batch gets its own look.
-
-Knows: recolouring through colour tables (a palette of 256 colours is far cheaper than 34,000 pixels), noise, blur,
-scan lines, vignette, camera shake, occluding boxes, and what each does to the labels: the shake moves what is
-seen, not what is true (`camera` says by how much); a thing that is mostly covered becomes unseen.
-Does not know: the network, the evaluation shifts. numpy only.
-"""
+"""The same game under another light, for training: every frame of a batch gets its own look."""
 
 from __future__ import annotations
 

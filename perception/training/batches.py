@@ -1,8 +1,6 @@
 """Which frames the trainer sees next.
 
-Knows: how to draw rare frames more often (things absent, clipped, small or touching, grids at every fill) and how to
-prepare batches in a second thread. A batch depends on (seed, step) alone, so a resumed run repeats and skips nothing.
-Does not know: the network. numpy only.
+A batch depends on (seed, step) alone, so a resumed run repeats and skips nothing.
 """
 
 from __future__ import annotations

@@ -1,8 +1,4 @@
-"""Labelled frames as the trainer wants them.
-
-Knows: the shapes, dtypes and the split rule (by episode, never by frame). Does not know: where frames
-come from, how they are stored for good, or what is on them. numpy only.
-"""
+"""Labelled frames as the trainer wants them."""
 
 from __future__ import annotations
 

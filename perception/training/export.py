@@ -1,8 +1,4 @@
-"""Trained detector -> one `.onnx` file without a sidecar, its decoding inside, its origin in the metadata.
-
-Knows: the metadata (schema, fingerprint, versions, provenance, metrics), the check that the file says what torch says,
-atomic writing. Does not know: the nodes (`graph.py`), training.
-"""
+"""A trained detector as one `.onnx` file, its decoding inside, its origin in the metadata."""
 
 from __future__ import annotations
 
@@ -15,11 +11,222 @@ import numpy as np
 import onnx
 import onnxruntime
 import torch
+from onnx import TensorProto, helper, numpy_helper
+from torch import nn
 
 from perception.detector import FORMAT, Eyes
 from perception.errors import PerceptionError
-from perception.training.graph import build
-from perception.training.network import Detector
+from perception.training.network import BINS, CELL, NOT_A_PEAK, PATCH_EPS, REACH, Detector, GreyConv, Layout
+
+# ----------------------------------------------------------------------------------------------------
+# The detector's graph in ONNX, decoding included, written node by node so that play pays for nothing it does not
+# need.
+#
+# Colour channels stay interleaved: a convolution over RGB with kernel k is one over a picture of triple width with
+# kernel (k, 3k), which spares the transposition. Needs onnx and the trained torch modules.
+
+
+OPSET = 18
+IR_VERSION = 9
+
+
+class Builder:
+    """Collects nodes and constants; every method returns the name of its output."""
+
+    def __init__(self) -> None:
+        self.nodes: list[onnx.NodeProto] = []
+        self.constants: list[onnx.TensorProto] = []
+
+    def const(self, value: Any, kind: type | np.dtype = np.float32) -> str:
+        """A constant tensor; torch tensors welcome."""
+        value = value.detach().numpy() if isinstance(value, torch.Tensor) else value
+        name = f"c{len(self.constants)}"
+        self.constants.append(numpy_helper.from_array(np.ascontiguousarray(np.asarray(value, kind)), name))
+        return name
+
+    def ints(self, *values: int) -> str:
+        """An int64 vector constant."""
+        return self.const(values, np.int64)
+
+    def op(self, kind: str, *inputs: str, outputs: int = 1, **attributes: Any) -> Any:
+        """One node; a list of names when it has several outputs."""
+        names = [f"{kind.lower()}{len(self.nodes)}_{i}" for i in range(outputs)]
+        self.nodes.append(helper.make_node(kind, list(inputs), names, **attributes))
+        return names[0] if outputs == 1 else names
+
+    def cut(self, x: str, top: int, left: int, height: int, width: int) -> str:
+        """A rectangle of the first two axes as one float plane [1, 1, height, 3 * width] of interleaved colours."""
+        ends, axes = self.ints(top + height, left + width), self.ints(0, 1)
+        part = self.op("Cast", self.op("Slice", x, self.ints(top, left), ends, axes), to=TensorProto.FLOAT)
+        return str(self.op("Reshape", part, self.ints(1, 1, height, 3 * width)))
+
+    def conv(self, x: str, layer: nn.Conv2d, norm: nn.BatchNorm2d | None = None, relu: bool = True) -> str:
+        """A convolution with its batch norm folded in; one over colours reads them interleaved."""
+        weight, bias = layer.weight, layer.bias if layer.bias is not None else torch.zeros(layer.out_channels)
+        kernel, stride = list(layer.kernel_size), list(layer.stride)
+        if isinstance(layer, GreyConv):
+            weight, bias = layer.grey()
+        if layer.in_channels == 3:
+            weight = weight.permute(0, 2, 3, 1).reshape(layer.out_channels, 1, kernel[0], -1)
+            kernel[1], stride[1] = 3 * kernel[1], 3 * stride[1]
+        if norm is not None:
+            gain = norm.weight / torch.sqrt(norm.running_var + norm.eps)  # type: ignore[operator]
+            weight = weight * gain[:, None, None, None]
+            bias = (bias - norm.running_mean) * gain + norm.bias  # type: ignore[operator]
+        pads = [int(p) for p in layer.padding] * 2  # type: ignore[union-attr]
+        y = self.op("Conv", x, self.const(weight), self.const(bias), kernel_shape=kernel, strides=stride,
+                    pads=pads, group=layer.groups)  # fmt: skip
+        return str(self.op("Relu", y)) if relu else str(y)
+
+    def linear(self, x: str, weight: torch.Tensor, bias: str, **attributes: Any) -> str:
+        """`x @ weight.T + bias`; `weight` as torch keeps it, `bias` the name of a tensor."""
+        return str(self.op("Gemm", x, self.const(weight.detach().numpy().T), bias, **attributes))
+
+
+def build(net: Detector) -> onnx.ModelProto:
+    """The whole graph for a trained detector in eval mode."""
+    layout, b = net.layout, Builder()
+    top, left, height, width = layout.view
+    plane = b.cut("frame", top, left, height, width)
+    heat, context = _coarse(b, net, plane)
+    pooled, camera = _pooled(b, net, context)
+    parts = [_things(b, net, plane, heat, context, camera)] if layout.things else []
+    parts += [_grid(b, net, number, pooled) for number in range(len(layout.schema.grids))]
+    parts += [_gauge(b, net, number) for number in range(len(layout.schema.gauges))]
+    b.nodes.append(helper.make_node("Concat", parts, ["scene"], axis=0))
+    graph = helper.make_graph(
+        b.nodes, "eyes",
+        [helper.make_tensor_value_info("frame", TensorProto.UINT8, [*layout.shape, 3])],
+        [helper.make_tensor_value_info("scene", TensorProto.FLOAT, [layout.schema.size])],
+        b.constants,
+    )  # fmt: skip
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
+    onnx.checker.check_model(model, full_check=True)
+    return model
+
+
+def _coarse(b: Builder, net: Detector, plane: str) -> tuple[str, str]:
+    """(heat [things, cells], context [C, cells])."""
+    layers = [*net.stem, *net.trunk, net.head]
+    x = plane
+    for i, layer in enumerate(layers):
+        if isinstance(layer, nn.Conv2d):
+            norm = layers[i + 1] if i + 1 < len(layers) and isinstance(layers[i + 1], nn.BatchNorm2d) else None
+            x = b.conv(x, layer, norm, relu=norm is not None)
+    kinds, depth = len(net.layout.things), net.width.context
+    flat = b.op("Reshape", x, b.ints(kinds + depth, -1))
+    if not kinds:
+        return "", flat
+    heat, context = b.op("Split", flat, b.ints(kinds, depth), outputs=2, axis=0)
+    return b.op("Add", heat, b.const(net.place)), context
+
+
+def _pooled(b: Builder, net: Detector, context: str) -> tuple[str, str]:
+    """(pooled [1, 2C], minus the camera's shake [1, 2] as x, y)."""
+    mixed = b.op("Reshape", b.op("MatMul", context, b.const(net.maps)), b.ints(1, -1))
+    pooled = b.op("Relu", b.linear(mixed, net.pool.weight, b.const(net.pool.bias)))
+    return pooled, b.linear(pooled, -net.camera.weight[[1, 0]], b.const(-net.camera.bias[[1, 0]]))
+
+
+def _choose(b: Builder, layout: Layout, heat: str) -> str:
+    """int64[slots]: the cell of every slot, in the network's order."""
+    parts = []
+    if layout.singles:
+        own = heat
+        if layout.singles < len(layout.things):
+            own = b.op("Slice", heat, b.ints(0), b.ints(layout.singles), b.ints(0))
+        parts.append(b.op("ArgMax", own, axis=1, keepdims=0))
+    for k in range(layout.singles, len(layout.things)):
+        plane = b.op("Slice", heat, b.ints(k), b.ints(k + 1), b.ints(0))
+        plane = b.op("Reshape", plane, b.ints(1, 1, *layout.cells))
+        top = b.op("MaxPool", plane, kernel_shape=[3, 3], pads=[1, 1, 1, 1])
+        peaks = b.op("Where", b.op("Equal", plane, top), plane, b.const(NOT_A_PEAK))
+        count = b.ints(layout.things[k].count)
+        parts.append(b.op("TopK", b.op("Reshape", peaks, b.ints(-1)), count, outputs=2, axis=0)[1])
+    return parts[0] if len(parts) == 1 else b.op("Concat", *parts, axis=0)
+
+
+def _things(b: Builder, net: Detector, plane: str, heat: str, context: str, camera: str) -> str:
+    """float[slots * 8] in the schema's order."""
+    layout = net.layout
+    cells = _choose(b, layout, heat)
+    pixels = b.op("Reshape", plane, b.ints(layout.view[2] * layout.view[3], 3))
+    pairs = [_refine(b, net, number, pixels, context, cells) for number in range(len(layout.groups))]
+    slots = [s for g in layout.groups for s in g.slots]
+    rows, corners = (p[0] if len(p) == 1 else b.op("Concat", *p, axis=0) for p in zip(*pairs, strict=True))
+    logit, size, places = b.op("Split", rows, b.ints(1, 2, 2 * BINS), outputs=3, axis=1)
+    places = b.op("Softmax", b.op("Reshape", places, b.ints(len(slots), 2, BINS)), axis=2)
+    # the mean place in pixels: MatMul with the places' distances from the rim, which differ by the group's patch
+    sides = np.array([g.patch[::-1] for g in layout.groups for _ in g.slots], np.float32)
+    steps = np.arange(BINS)[None, None, :] * sides[:, :, None] / (BINS - 1)
+    centre = b.op("ReduceSum", b.op("Mul", places, b.const(steps)), b.ints(2), keepdims=0)
+    seen = b.op("Cast", b.op("Greater", logit, b.const(0.0)), to=TensorProto.FLOAT)
+    box = b.op("Concat", b.op("Sum", centre, corners, camera), size, axis=1)
+    still = b.const(np.zeros((len(slots), 2)))
+    table = b.op("Concat", seen, b.op("Mul", box, seen), still, b.op("Sigmoid", logit), axis=1)
+    order = np.argsort(layout.slot_starts[slots])
+    if (order != np.arange(len(order))).any():
+        table = b.op("Gather", table, b.ints(*order), axis=0)
+    return str(b.op("Reshape", table, b.ints(-1)))
+
+
+def _refine(b: Builder, net: Detector, number: int, pixels: str, context: str, cells: str) -> tuple[str, str]:
+    """One group: float[n, 3 + 2 BINS] (logit, w, h, places along x and y) and the patches' corners [n, 2] (x, y)."""
+    layout, refiner = net.layout, net.refiners[number]
+    group = layout.groups[number]
+    kinds, (high, wide) = [layout.slots[s][0] for s in group.slots], group.patch
+    if group.slots != tuple(range(len(layout.slots))):
+        cells = b.op("Gather", cells, b.ints(*group.slots), axis=0)
+    origins = layout.origins(group.patch)
+    base = b.op("Gather", b.const(origins[:, :1] * layout.view[3] + origins[:, 1:], np.int32), cells, axis=0)
+    index = b.op("Add", base, b.const(layout.offsets(group.patch)[None], np.int32))
+    shape = (1, high, 3 * wide)
+    patch = b.op("Reshape", b.op("Gather", pixels, index, axis=0), b.ints(len(kinds), *shape))
+    ones, zeros = b.const(np.ones(shape)), b.const(np.zeros(shape))
+    patch = b.op("LayerNormalization", patch, ones, zeros, axis=1, epsilon=PATCH_EPS)
+    edges = b.op("Clip", b.conv(patch, refiner.edges, relu=False), b.const(0.0), b.const(1.0))
+    edges = b.op("Reshape", edges, b.ints(len(kinds), -1))
+    fixed = b.const(refiner.look.bias + refiner.kind[kinds])
+    hidden = b.linear(b.op("Gather", context, cells, axis=1), refiner.context.weight, fixed, transA=1)
+    hidden = b.op("Relu", b.linear(edges, refiner.look.weight, hidden))
+    hidden = b.op("Relu", b.linear(hidden, refiner.think.weight, b.const(refiner.think.bias)))
+    gain = torch.ones(3 + 2 * BINS)
+    gain[0], gain[1:3] = net.sharpness, REACH
+    order = [0, 2, 1, *range(3 + BINS, 3 + 2 * BINS), *range(3, 3 + BINS)]  # torch says y before x
+    weight, bias = (refiner.out.weight * gain[:, None])[order], (refiner.out.bias * gain)[order]
+    corner = origins[:, ::-1] + np.array([layout.view[1], layout.view[0]])
+    return b.linear(hidden, weight, b.const(bias)), b.op("Gather", b.const(corner), cells, axis=0)
+
+
+def _grid(b: Builder, net: Detector, number: int, pooled: str) -> str:
+    """float[rows * cols] of one grid, 1 where a cell is present."""
+    spec, head = net.layout.schema.grids[number], net.grids[number]
+    top, left, height, width = net.layout.grid_window(spec.name)
+    plane = b.cut("frame", top, left, spec.rows * height, spec.cols * width)
+    own = b.op("Reshape", b.conv(plane, head.cell, relu=False), b.ints(net.width.cell, -1))
+    column = b.const(head.context.bias[:, None])
+    shared = b.op("Gemm", b.const(head.context.weight), pooled, column, transB=1)
+    logit = b.op("MatMul", b.const(head.out.weight.flatten(1)), b.op("Relu", b.op("Add", own, shared)))
+    present = b.op("Greater", logit, b.const(-(head.bias + head.out.bias).reshape(1, -1)))
+    return str(b.op("Reshape", b.op("Cast", present, to=TensorProto.FLOAT), b.ints(-1)))
+
+
+def _gauge(b: Builder, net: Detector, number: int) -> str:
+    """float[1]: one gauge in its own units."""
+    spec, reader = net.layout.schema.gauges[number], net.gauges[number]
+    top, left, bottom, right = spec.box
+    x = b.conv(b.cut("frame", top, left, bottom - top, right - left), reader[0])  # type: ignore[index, arg-type]
+    last, span = reader[3], spec.high - spec.low  # type: ignore[index]
+    x = b.linear(b.op("Reshape", x, b.ints(1, -1)), last.weight * span, b.const(last.bias * span + spec.low))
+    return str(b.op("Reshape", x, b.ints(-1)))
+
+
+assert CELL == 8  # the trunk's strides are 4 and 2
+
+
+# ----------------------------------------------------------------------------------------------------
+# Trained detector -> one `.onnx` file without a sidecar, its decoding inside, its origin in the metadata.
+
 
 TOLERANCE = 2e-2  # px or probability: float32 sums in another order, amplified by the patches' normalisation
 

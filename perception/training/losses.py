@@ -1,8 +1,6 @@
 """What the detector should have said, and how wrong it was. torch, training only.
 
-Knows: targets for coarse heat, presence, boxes, camera, grids and gauges from Scene vectors; the fine look is
-trained where it will look in play (the chosen cells, right or wrong) and around the truth.
-Does not know: batches, optimisation. Positions in targets are as seen: truth plus the camera's shake.
+Positions in targets are as seen: truth plus the camera's shake.
 """
 
 from __future__ import annotations
@@ -11,8 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from perception.training.layout import CELL, Layout
-from perception.training.network import BINS, Detector
+from perception.training.network import BINS, CELL, Detector, Layout
 
 SPREAD = 3.5  # px, how far the coarse target reaches around a centre
 NEAR = 1.15 * CELL  # px on each axis between a cell's centre and a thing that its patch should report

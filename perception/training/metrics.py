@@ -1,8 +1,4 @@
-"""How good the eyes are, on frames of episodes they were never trained on.
-
-Knows: per thing the error in px, precision, recall, F1 at IoU 0.5 and the calibration of `sure`; per grid the share
-of right cells; gauges' error; milliseconds a frame. Does not know: torch; it compares vectors. numpy only.
-"""
+"""How good the eyes are, on frames of episodes they were never trained on."""
 
 from __future__ import annotations
 

@@ -1,13 +1,9 @@
-"""Samples -> eyes: a fixed number of steps, reproducible, resumable, one `.onnx` at the end.
-
-Knows: the optimiser, the schedule, the calibration of `sure`, and what every run prints and stores.
-Does not know: where samples come from, whether the new eyes are better than the old (data_flywheel promotes).
-The same samples, steps, seed and width on one thread give the same weights; a killed run resumes where it stood.
-"""
+"""Labelled samples to a detector: a fixed number of steps, reproducible, resumable, one `.onnx` at the end."""
 
 from __future__ import annotations
 
 import math
+import os
 import sys
 import time
 from dataclasses import dataclass, field
@@ -18,17 +14,92 @@ import numpy as np
 import torch
 
 from perception.detector import Eyes
-from perception.errors import SampleError
+from perception.errors import PerceptionError, SampleError
 from perception.scene import SceneSchema
 from perception.training.augment import Augmenter, Look
 from perception.training.batches import Batches
-from perception.training.checkpoint import Bar, Checkpoint
 from perception.training.data import Samples
 from perception.training.export import export
-from perception.training.layout import Layout
 from perception.training.losses import Targets, total_loss
 from perception.training.metrics import evaluate, table, time_per_frame
-from perception.training.network import Detector, Width
+from perception.training.network import Detector, Layout, Width
+
+# ----------------------------------------------------------------------------------------------------
+# A training run's survival and its progress line.
+
+
+class Checkpoint:
+    """Weights, optimiser and step of an unfinished run, replaced atomically."""
+
+    def __init__(self, path: Path, origin: dict[str, Any]) -> None:
+        self.path, self.origin = path, origin
+
+    def fresh(self) -> Checkpoint:
+        """The same, after dropping what was there."""
+        self.path.unlink(missing_ok=True)
+        return self
+
+    def save(self, net: Detector, optimiser: torch.optim.Optimizer, step: int) -> None:
+        """Write the state after `step` steps; PerceptionError when the disk is full: the state before it stays."""
+        part = self.path.with_name(self.path.name + ".part")
+        state = {"origin": self.origin, "net": net.state_dict(), "optimiser": optimiser.state_dict(), "step": step}
+        try:
+            torch.save(state, part)
+            os.replace(part, self.path)
+        except (OSError, RuntimeError) as error:  # torch raises the second when its writer finds no room
+            part.unlink(missing_ok=True)
+            fix = "free some space, then run the same command again: it goes on where it was last written"
+            raise PerceptionError(f"{self.path}: training cannot be kept ({error}); {fix}") from error
+
+    def load(self, net: Detector, optimiser: torch.optim.Optimizer) -> int:
+        """Steps already done (0 without a checkpoint); PerceptionError when it belongs to another run."""
+        if not self.path.exists():
+            return 0
+        try:
+            state = torch.load(self.path, weights_only=True)
+            different = [k for k, v in self.origin.items() if state["origin"].get(k) != v]
+        except Exception as error:  # torch raises many kinds on a damaged file
+            raise PerceptionError(f"{self.path} is damaged ({type(error).__name__}); delete it to start over") from None
+        if different:
+            raise PerceptionError(
+                f"{self.path} belongs to a run with other {', '.join(different)}; delete it or train with resume=False"
+            )
+        net.load_state_dict(state["net"])
+        optimiser.load_state_dict(state["optimiser"])
+        return int(state["step"])
+
+
+class Bar:
+    """A progress line on stderr, rewritten at most five times a second."""
+
+    def __init__(self, steps: int, done: int, on: bool) -> None:
+        self.steps, self.first, self.on = steps, done, on
+        self.start = self.last = time.monotonic()
+
+    def show(self, step: int, losses: dict[str, torch.Tensor]) -> None:
+        """After `step` of all steps."""
+        now = time.monotonic()
+        if not self.on or (now - self.last < 0.2 and step < self.steps):
+            return
+        self.last = now
+        left = (now - self.start) / max(step - self.first, 1) * (self.steps - step)
+        full = 24 * step // self.steps
+        parts = " ".join(f"{k} {float(v):.3f}" for k, v in losses.items() if k != "total")
+        bar = f"[{'#' * full}{'.' * (24 - full)}] {step}/{self.steps}"
+        line = f"{bar}  {left // 60:.0f}m{left % 60:02.0f}s left  {parts}"
+        print(f"\r{line[:118]:<118}", end="", file=sys.stderr, flush=True)
+
+    def end(self) -> None:
+        """Leave the line."""
+        if self.on:
+            print(file=sys.stderr)
+
+
+# ----------------------------------------------------------------------------------------------------
+# Samples -> eyes: a fixed number of steps, reproducible, resumable, one `.onnx` at the end.
+#
+# The same samples, steps, seed and width on one thread give the same weights; a killed run resumes where it stood.
+
 
 MIN_LABELS = 200  # of a thing in the training split; fewer teach nothing reliable
 SAVE_EVERY = 200  # steps between checkpoints

@@ -1,7 +1,4 @@
-"""What is wrong with the changes of an edit, whatever policy they are meant for.
-
-Knows: shapes, sizes, characters, that code defines exactly the thing it names. Does not know: policies.
-"""
+"""What is wrong with the changes of an edit, whatever policy they are meant for."""
 
 from __future__ import annotations
 

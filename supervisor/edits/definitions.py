@@ -1,7 +1,5 @@
 """The named things of a policy text and the lines they stand on.
 
-Knows: which statements have a name, their spans, the comments that belong to them. Does not know: edits, types, scenes.
-
 A thing is named by what it defines: a function, a constant, `Memory`, an import by its module (`logic.lib.ball`), the
 file's docstring as `__doc__`. It spans whole lines, decorators and the comment behind its last line included.
 """

@@ -1,10 +1,4 @@
-"""A revision of a policy: things replaced, added or removed by name; every other byte stays as it was.
-
-Knows: policy.py, which is all that a revision can change. Does not know: what a policy means, other files, proposers.
-
-`[{"replace": name, "code": text}, {"add": name, "code": text}, {"remove": name}]` with the names of units.py.
-Whatever does not apply exactly as written is refused with a reason from REASONS, and then nothing applies.
-"""
+"""A revision of a policy: definitions replaced, added or removed by name; every other byte stays as it was."""
 
 from __future__ import annotations
 
@@ -12,12 +6,133 @@ import difflib
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 from supervisor.edits.checks import RESULT_CHARS, Change, EditError, changes_of, nearest
-from supervisor.edits.definitions import Text, Unit, Unreadable
-from supervisor.edits.placing import Splice, placed, removed, replaced
+from supervisor.edits.definitions import CONSTANT, DOC, DOCSTRING, FUNCTION, IMPORT, MEMORY, Text, Unit, Unreadable
 from supervisor.edits.tunables import Tunable, constants, with_constants
+
+# ----------------------------------------------------------------------------------------------------
+# Where the code of a change goes between the lines of a policy, and which comments stay.
+
+
+class Splice(NamedTuple):
+    """Lines `start` to `stop` (excluded) become `lines`."""
+
+    start: int
+    stop: int
+    lines: list[str]
+
+
+def replaced(text: Text, unit: Unit, change: Change) -> Splice:
+    """New code for a thing. A comment over it stays unless the code brings its own; the one behind a constant too."""
+    lines = change.code.split("\n")
+    start = text.top(unit) if lines[0].startswith("#") else unit.start
+    if unit.kind == CONSTANT and text.behind(unit) and not _ends_in_comment(change.code):
+        lines[-1] = lines[-1].rstrip() + text.behind(unit)
+    return Splice(start, unit.stop, lines)
+
+
+def _ends_in_comment(code: str) -> bool:
+    last = Text(code).units[0]
+    return last.stop < len(code.split("\n")) or bool(Text(code).behind(last))
+
+
+def removed(text: Text, unit: Unit) -> Splice:
+    """A thing, the comment over it and the blank lines behind it go."""
+    start, stop, end = text.top(unit), unit.stop, len(text.lines)
+    if all(not line.strip() for line in text.lines[stop:]):  # the last thing: the blank lines before it go instead
+        while start and not text.lines[start - 1].strip():
+            start -= 1
+        return Splice(start, stop, [])
+    if not start or not text.lines[start - 1].strip():
+        while stop < end and not text.lines[stop].strip():
+            stop += 1
+    return Splice(start, stop, [])
+
+
+def placed(text: Text, adds: Sequence[Change], gone: Collection[str], new: Mapping[str, Unit]) -> list[Splice]:
+    """Imports after imports, constants before the first constant that needs them, functions before their first user."""
+    stay = [new_node(u, new) for u in text.units if u.name not in gone]
+    constants = [c for c in adds if c.kind == CONSTANT]
+    splices = []
+    for change in adds:
+        lines = change.code.split("\n")
+        if change.kind in (FUNCTION, MEMORY):
+            splices.append(_function(text, change, stay, lines))
+        elif change.kind == CONSTANT:
+            splices.append(_constant(text, constants, stay, new, lines))
+        elif change.kind == IMPORT:
+            splices.append(_after(_kept(stay, IMPORT) or _kept(stay, DOCSTRING), IMPORT, lines))
+        else:
+            splices.append(Splice(0, 0, [*lines, ""]))
+    return splices
+
+
+def new_node(unit: Unit, new: Mapping[str, Unit]) -> Unit:
+    """The thing at its old place with what it will mean."""
+    return Unit(unit.name, unit.kind, unit.start, unit.stop, new[unit.name].node) if unit.name in new else unit
+
+
+def _kept(units: Sequence[Unit], kind: str) -> list[Unit]:
+    return [u for u in units if u.kind == kind]
+
+
+def _function(text: Text, change: Change, stay: Sequence[Unit], lines: list[str]) -> Splice:
+    functions = _kept(stay, FUNCTION)
+    users = functions if change.kind == MEMORY else [u for u in functions if change.name in u.mentions]
+    users = users or [u for u in functions if u.name == "act"] or functions
+    if not users:
+        end = len(text.lines) - (text.lines[-1] == "")
+        return Splice(end, end, ["", "", *lines])
+    at = text.top(_first(text, users[0]))
+    return Splice(at, at, [*lines, "", ""])
+
+
+def _first(text: Text, unit: Unit) -> Unit:
+    """The same thing as it stands in the old text."""
+    return text.find(unit.name)[0]
+
+
+def _constant(
+    text: Text, block: Sequence[Change], stay: Sequence[Unit], new: Mapping[str, Unit], lines: list[str]
+) -> Splice:
+    """Before the first constant whose value depends on any new constant, through functions too, else after the last."""
+    wanted = {c.name for c in block}
+    by_name = {u.name: u for u in stay} | dict(new)
+    constants = _kept(stay, CONSTANT)
+    for unit in constants:
+        if wanted & _reach(by_name[unit.name], by_name):
+            at = text.top(_first(text, unit))
+            return Splice(at, at, lines)
+    return _after(constants or _kept(stay, IMPORT) or _kept(stay, DOCSTRING), CONSTANT, lines)
+
+
+def _reach(unit: Unit, by_name: Mapping[str, Unit]) -> set[str]:
+    seen: set[str] = set()
+    todo = list(unit.mentions)
+    while todo:
+        name = todo.pop()
+        if name not in seen:
+            seen.add(name)
+            todo.extend(by_name[name].mentions if name in by_name else ())
+    return seen
+
+
+def _after(units: Sequence[Unit], kind: str, lines: list[str]) -> Splice:
+    """Behind the last of `units`; a different kind of thing is set off by a blank line."""
+    if not units:
+        return Splice(0, 0, [*lines, ""])
+    at = units[-1].stop
+    return Splice(at, at, lines if units[-1].kind == kind else ["", *lines])
+
+
+# ----------------------------------------------------------------------------------------------------
+# A revision of a policy: things replaced, added or removed by name; every other byte stays as it was.
+#
+# `[{"replace": name, "code": text}, {"add": name, "code": text}, {"remove": name}]` with the names of units.py.
+# Whatever does not apply exactly as written is refused with a reason from REASONS, and then nothing applies.
+
 
 __all__ = ["Change", "Edit", "EditError", "Tunable", "apply", "constants", "diff", "source", "with_constants"]
 
@@ -150,3 +265,37 @@ def _check_result(old: Text, edit: Edit, result: str) -> None:
 
 def _nameless(text: Text) -> int:
     return len(text.tree.body) - len(text.units)
+
+
+# ----------------------------------------------------------------------------------------------------
+# Simpler variants of a child: its edit with one change left out.
+
+
+class Variant(NamedTuple):
+    """A text that holds all changes but one. `size`: characters of the changes that are left."""
+
+    name: str
+    size: int
+    text: str
+
+
+def size_of(changes: Sequence[Mapping[str, Any]]) -> int:
+    """Characters of an edit: its code, and the names that it removes."""
+    return sum(len(change.get("code") or change.get("remove", "")) for change in changes)
+
+
+def variants(parent: str, changes: Sequence[Mapping[str, Any]], rules: Collection[str] = ()) -> list[Variant]:
+    """Every variant that applies to `parent` and differs from it, the smallest first."""
+    found = []
+    for i, change in enumerate(changes if len(changes) > 1 else ()):
+        rest = [*changes[:i], *changes[i + 1 :]]
+        name = next(str(change[action]) for action in ("replace", "add", "remove") if action in change)
+        if name == DOC:  # says what the whole change is about
+            continue
+        try:
+            text = apply(parent, Edit.of(rest), rules)
+        except EditError:
+            continue
+        if text != parent:
+            found.append(Variant(f"without {name}", size_of(rest), text))
+    return sorted(found, key=lambda v: (v.size, v.name))

@@ -1,6 +1,6 @@
 """The constants that a search may move: read from a policy text and written back, everything else byte for byte.
 
-Knows: `NAME = tunable(default, low, high)` with literal numbers. Does not know: searches, what the constants mean.
+`NAME = tunable(default, low, high)` with literal numbers.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""Where episodes went wrong, from their records alone.
-
-Knows: lives, scores, faults, interventions and lengths. Does not know: the task, the things in a scene, causes.
-"""
+"""Where episodes went wrong, which things matter there, and what the steps before have in common."""
 
 from __future__ import annotations
 
@@ -13,8 +10,177 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_flywheel.episodes.episode import Episode
+from perception.scene import SLOT, SceneSchema
+
+# ----------------------------------------------------------------------------------------------------
+# Which things of a scene matter in a batch of episodes, and how two of them stand to each other.
+
 
 Array = NDArray[Any]
+OFTEN = 0.3  # share of steps from which on a slot counts as normally there
+ANSWERS = 0.1  # share of its movement that the actions explain, from which on a thing is taken for one's own
+LARGE = 1e6
+MOST_STEPS = 20_000  # enough to tell
+FAINT = 0.02  # `sure` below which a thing that is not seen is not there either
+
+
+class Slot(NamedTuple):
+    """One slot of the scene: `ball`, `enemy[2]`; `at` is where it starts in the vector."""
+
+    name: str
+    at: int
+
+
+class Body(NamedTuple):
+    """A slot at one step: px, px per agent step."""
+
+    seen: bool
+    x: float
+    y: float
+    w: float
+    h: float
+    vx: float
+    vy: float
+    sure: float
+
+    @property
+    def there(self) -> bool:
+        """Seen, or carried on by the tracker."""
+        return self.seen or self.sure > FAINT
+
+
+def body(vector: Array, slot: Slot) -> Body:
+    """The slot in one scene vector."""
+    values = vector[slot.at : slot.at + SLOT].tolist()
+    return Body(values[0] > 0.5, *values[1:])
+
+
+def finite(scenes: Array) -> Array:
+    """float64 of the same shape in which every value can be reckoned with: NaN is 0, the rest within a million."""
+    return np.clip(np.nan_to_num(scenes.astype(np.float64)), -LARGE, LARGE)
+
+
+def slots_of(schema: SceneSchema) -> list[Slot]:
+    """Every slot in the order of the schema."""
+    return [
+        Slot(thing.name if thing.count == 1 else f"{thing.name}[{i}]", schema.slot(thing.name, i).start)
+        for thing in schema.things
+        for i in range(thing.count)
+    ]
+
+
+@dataclass(frozen=True)
+class Cast:
+    """The slots that are normally there (`main`), and the one that answers to the actions (`own`), if any.
+
+    `axes`: along which it does, 0 for x, 1 for y.
+    """
+
+    main: tuple[Slot, ...]
+    own: Slot | None = None
+    axes: tuple[int, ...] = (0, 1)
+
+    def nearest(self, vector: Array) -> tuple[Slot, Body] | None:
+        """Of the other slots that are there, the one nearest to one's own; without such, the first main one."""
+        mine = body(vector, self.own) if self.own else None
+        found = [(slot, body(vector, slot)) for slot in self.main if slot != self.own]
+        found = [(slot, b) for slot, b in found if b.there]
+        if not found:
+            return None
+        if mine is None or not mine.there:
+            return found[0]
+        return min(found, key=lambda sb: (sb[1].x - mine.x) ** 2 + (sb[1].y - mine.y) ** 2)
+
+    def all_seen(self, scenes: Array) -> NDArray[np.bool_]:
+        """Per step of `scenes` [T, size], whether every main slot was detected."""
+        seen = np.ones(len(scenes), bool)
+        for slot in self.main:
+            seen &= scenes[:, slot.at] > 0.5
+        return seen
+
+
+def cast(schema: SceneSchema, episodes: Sequence[Episode]) -> Cast:
+    """Who matters in these episodes."""
+    slots = slots_of(schema)
+    steps = sum(len(e) for e in episodes)
+    shares = {s: sum(int((e.scenes[:, s.at] > 0.5).sum()) for e in episodes) / max(1, steps) for s in slots}
+    required = {t.name for t in schema.things if t.required}
+    main = [s for s in slots if shares[s] >= OFTEN or s.name in required]
+    answers = {slot: _answers(slot, episodes) for slot in main}
+    own = max(main, key=lambda s: max(answers[s]), default=None)
+    if own is None or max(answers[own]) < ANSWERS:
+        return Cast(tuple(main))
+    axes = tuple(axis for axis in (0, 1) if answers[own][axis] >= ANSWERS)
+    return Cast(tuple(main), own, axes)
+
+
+def _answers(slot: Slot, episodes: Sequence[Episode]) -> tuple[float, float]:
+    """The share of a slot's movement in x and in y that the action of the step before explains, 0 to 1."""
+    moves, actions = [np.zeros((0, 2))], [np.zeros(0, int)]
+    left = MOST_STEPS
+    for episode in episodes:
+        scenes = finite(episode.scenes[:left])
+        left -= len(scenes)
+        if len(scenes) < 2:
+            continue
+        both = (scenes[1:, slot.at] > 0.5) & (scenes[:-1, slot.at] > 0.5)
+        moves.append(np.diff(scenes[:, slot.at + 1 : slot.at + 3], axis=0)[both])
+        actions.append(episode.actions[: len(scenes) - 1][both].astype(int))
+    moved, did = np.concatenate(moves), np.concatenate(actions)
+    whole = ((moved - moved.mean(axis=0)) ** 2).sum(axis=0) if len(moved) else np.zeros(2)
+    if not whole.max() > 0.0:
+        return 0.0, 0.0
+    counts = np.bincount(did)
+    between = np.zeros(2)
+    for action in np.flatnonzero(counts).tolist():
+        between += counts[action] * (moved[did == action].mean(axis=0) - moved.mean(axis=0)) ** 2
+    x, y = (between / np.where(whole > 0, whole, 1.0)).tolist()
+    return x, y
+
+
+def apart(scenes: Array, own: Slot, other: Slot) -> Array:
+    """float64[T]: how far apart two slots are in units of their joint half sizes; inf where one is not there.
+
+    In these units a long thin bat is missed by as much from either side; 1 on both axes is a touch.
+    """
+    values = finite(scenes)
+    mine, its = values[:, own.at : own.at + SLOT], values[:, other.at : other.at + SLOT]
+    reach = np.maximum(1.0, (mine[:, 3:5] + its[:, 3:5]) / 2)
+    gap = (((its[:, 1:3] - mine[:, 1:3]) / reach) ** 2).sum(axis=1)
+    there = np.ones(len(values), bool)
+    for slot in (mine, its):
+        there &= (slot[:, 0] > 0.5) | (slot[:, 7] > FAINT)
+    return np.where(there, np.sqrt(gap), np.inf)
+
+
+def side(name: str, other: Body, own_name: str, own: Body, axes: Sequence[int]) -> str:
+    """On which side of one's own thing another is, along `axes`: "ball right of paddle", "ball level with paddle"."""
+    reach_x, reach_y = max(1.0, (other.w + own.w) / 2), max(1.0, (other.h + own.h) / 2)
+    words = []
+    if 0 in axes and abs(other.x - own.x) > reach_x:
+        words.append("right of" if other.x > own.x else "left of")
+    if 1 in axes and abs(other.y - own.y) > reach_y:
+        words.append("below" if other.y > own.y else "above")
+    return f"{name} {' and '.join(words) or 'level with'} {own_name}"
+
+
+def place(b: Body, crop: tuple[int, int, int, int]) -> str:
+    """The ninth of the looked-at part of the frame in which a thing is: "left bottom"."""
+    top, left, bottom, right = crop
+    across = ("left", "middle", "right")[_third(b.x, left, right)]
+    down = ("top", "middle", "bottom")[_third(b.y, top, bottom)]
+    return f"{across} {down}"
+
+
+def _third(value: float, low: float, high: float) -> int:
+    share = (value - low) / (high - low)
+    return 0 if share < 1 / 3 else 2 if share > 2 / 3 else 1
+
+
+# ----------------------------------------------------------------------------------------------------
+# Where episodes went wrong, from their records alone.
+
+
 FAULT, LIFE, POINTS, LOW, TIMEOUT, DROUGHT, RULES = (
     "fault", "life lost", "points lost", "low score", "time-out without progress", "long without reward",
     "many interventions",
@@ -140,3 +306,183 @@ def _droughts(e: Episode, i: int, normal: Usual, most_frames: int) -> Iterator[M
         if step - before - 1 >= normal.dry:
             kind = DROUGHT if step < len(e) or ended else TIMEOUT
             yield Moment(i, min(step, len(e) - 1), kind, before + 1, step - before - 1)
+
+
+# ----------------------------------------------------------------------------------------------------
+# The steps before a failure, and what they have in common with those before other failures.
+#
+# The cause of a loss comes before it shows: a ball that was missed leaves the screen some steps later. So a window
+# is centred on its anchor, the last step at which everything that matters was seen.
+
+
+UNSURE = 0.6
+FAR = 3.0  # joint half sizes
+PART = 0.25  # share of a window from which on something is typical of it
+WAVER = 0.5  # changes of action per step
+# What a window is described by, and how much each counts as a hint of the cause.
+WEIGHTS = {
+    "fault": 4.0, "rule": 3.0, "sight": 3.0, "reason": 2.0, "nearest": 2.0, "turned": 1.0, "actions": 1.5, "dry": 1.0,
+    "distance": 1.0, "place": 1.0,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Meeting:
+    """When another thing came nearest to one's own: the step, the slot, the px between them."""
+
+    step: int
+    slot: Slot
+    dx: float
+    dy: float
+    far: bool
+
+
+@dataclass(frozen=True)
+class Window:
+    """Steps `first` to `last` of an episode; features by name ("" when there is nothing to say), in plain words."""
+
+    moment: Moment
+    first: int
+    anchor: int
+    last: int
+    features: dict[str, str]
+    meeting: Meeting | None = None
+
+    @property
+    def gap(self) -> tuple[float, float]:
+        """px from one's own thing to the other at the meeting; (0, 0) when there was none."""
+        return (self.meeting.dx, self.meeting.dy) if self.meeting else (0.0, 0.0)
+
+
+def window(moment: Moment, episode: Episode, schema: SceneSchema, who: Cast, normal: Usual, span: int) -> Window:
+    """The window of a failure and its features."""
+    anchor = _anchor(moment, episode, who, span)
+    first = moment.first if moment.kind in LASTING else max(0, anchor - span)
+    part = slice(first, anchor + 1)
+    looked = part if moment.step - anchor <= span else slice(anchor + 1, moment.step + 1)  # lost for long: that is it
+    features = dict.fromkeys(WEIGHTS, "") | {
+        "fault": _most(episode.faults[part], episode.fault_table),
+        "rule": _most(episode.overruled[part], episode.overruled_table),
+        "sight": _sight(episode.scenes[looked], who),
+        "reason": _most(episode.reasons[part], episode.reason_table),
+        "actions": _actions(episode.actions[part]),
+        "dry": _dry(int(dry_spells(episode)[moment.step]), normal) if moment.kind != DROUGHT else "",
+    }
+    near, met = who.nearest(episode.scenes[anchor]), None
+    if near:
+        slot = near[0]
+        met = _meeting(episode.scenes, max(first, anchor - span // 2), anchor, who, slot)
+        at = episode.scenes[met.step if met else anchor]
+        features["place"] = f"{slot.name} at the {place(body(at, slot), schema.crop)}"
+        features["turned"] = _turned(episode.scenes[part], slot)
+        if met and who.own:
+            features["nearest"] = side(slot.name, body(at, slot), who.own.name, body(at, who.own), who.axes)
+            features["distance"] = "missed by far" if met.far else "missed narrowly"
+    return Window(moment, first, anchor, moment.step, features, met)
+
+
+def _meeting(scenes: Array, first: int, last: int, who: Cast, slot: Slot) -> Meeting | None:
+    """The step from `first` to `last` at which `slot` was nearest to one's own."""
+    if who.own is None:
+        return None
+    gaps = apart(scenes[first : last + 1], who.own, slot)
+    if not np.isfinite(gaps).any():
+        return None
+    step = first + int(gaps.argmin())
+    mine, other = body(scenes[step], who.own), body(scenes[step], slot)
+    return Meeting(step, slot, other.x - mine.x, other.y - mine.y, bool(gaps.min() > FAR))
+
+
+def _anchor(moment: Moment, episode: Episode, who: Cast, span: int) -> int:
+    """The last step before a loss at which all was seen; the step itself for failures of any other kind."""
+    if moment.kind not in SUDDEN:
+        return moment.step
+    first = max(0, moment.step - 2 * span)
+    seen = np.flatnonzero(who.all_seen(episode.scenes[first : moment.step + 1]))
+    return first + int(seen[-1]) if len(seen) else moment.step
+
+
+def _most(ids: Array, table: Sequence[str]) -> str:
+    """The most frequent text but "", the first of several."""
+    counts = np.bincount(ids, minlength=len(table))
+    counts[0] = 0
+    return table[int(counts.argmax())]
+
+
+def _sight(scenes: Array, who: Cast) -> str:
+    """The main thing that was seen worst, and how."""
+    worst, said = PART, "everything seen"
+    for slot in who.main:
+        seen, sure = scenes[:, slot.at] > 0.5, scenes[:, slot.at + 7]
+        for share, how in (
+            (np.mean(~seen & (sure <= 0.02)), "not seen"), (np.mean(~seen & (sure > 0.02)), "lost, carried on"),
+            (np.mean(seen & (sure < UNSURE)), "unsure"),
+        ):  # fmt: skip
+            if share > worst:
+                worst, said = float(share), f"{slot.name} {how}"
+    return said if who.main else ""
+
+
+def _actions(actions: Array) -> str:
+    if len(actions) < 4:
+        return ""
+    changes = int(np.count_nonzero(np.diff(actions)))
+    if not changes:
+        return "one action throughout"
+    return "action wavers" if changes > WAVER * len(actions) else "action mostly steady"
+
+
+def _turned(scenes: Array, slot: Slot) -> str:
+    """Whether a thing reversed while it was seen."""
+    seen = scenes[scenes[:, slot.at] > 0.5]
+    ways = []
+    for column, across in ((slot.at + 5, "sideways"), (slot.at + 6, "up or down")):
+        speed = seen[:, column]
+        signs = np.sign(speed[np.abs(speed) > 0.5])
+        ways += [across] if np.any(signs[1:] != signs[:-1]) else []
+    return f"{slot.name} turned {' and '.join(ways)}" if ways else f"{slot.name} did not turn"
+
+
+def _dry(steps: int, normal: Usual) -> str:
+    if steps < normal.dry / 4:
+        return "reward shortly before"
+    return "some time without reward" if steps < normal.dry else "long without reward"
+
+
+# ----------------------------------------------------------------------------------------------------
+# Which steps of a window are worth telling, and which are worth showing.
+
+
+FEW = 6  # fewer steps than this are spread evenly
+
+
+def table_steps(w: Window, rows: int) -> list[int]:
+    """At most `rows` steps to tell: every one just before the anchor, a few after it, the failure; or evenly spread."""
+    if w.moment.kind in LASTING or rows < FEW:
+        return _spread(w.first, w.last, rows)
+    after = _spread(w.anchor, w.last, min(4, rows // 3 + 1))[1:]
+    before = rows - len(after)
+    dense = list(range(max(w.first, w.anchor - before + 1), w.anchor + 1))
+    if dense[0] > w.first:  # the window is longer than the table: its beginning in larger strides
+        half = before // 2
+        dense = _spread(w.first, w.anchor - half, before - half) + dense[-half:]
+    return sorted({*dense, *after})
+
+
+def sheet_steps(w: Window, cells: int) -> list[int]:
+    """At most `cells` steps to show: closer together towards the anchor, then the failure."""
+    if w.moment.kind in LASTING or cells < FEW:
+        return _spread(w.first, w.last, cells)
+    ahead = cells - (2 if w.last > w.anchor + 1 else 1 if w.last > w.anchor else 0)
+    back = w.anchor - w.first
+    shares = [(i / max(1, ahead - 1)) ** 1.6 for i in range(ahead)]
+    near = {max(w.first, w.anchor - max(i, round(back * share))) for i, share in enumerate(shares)}
+    return sorted(near | {min(w.anchor + 1, w.last), w.last})
+
+
+def _spread(first: int, last: int, most: int) -> list[int]:
+    """At most `most` steps from `first` to `last`, both among them when most > 1; only the last when it is 1."""
+    if most < 2 or first >= last:
+        return [last]
+    n = min(most, last - first + 1)
+    return sorted({first + (last - first) * i // (n - 1) for i in range(n)})

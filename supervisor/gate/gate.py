@@ -1,7 +1,7 @@
 """The gate: evidence about one child in, the next request or the verdict out.
 
-Knows the order of the stages and what each one decides. It is pure: no clock, no files, no environment, no random
-draws, so judging the same evidence again gives the same answer. What it promises is in docs/gate.md.
+It is pure: no clock, no files, no environment, no random draws, so judging the same evidence again gives the same
+answer. What it promises is in docs/gate.md.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""The rules of the gate, each one a function of paired scores.
-
-Knows levels and pairs. Does not know in which order the rules are asked (`supervisor.gate`).
-"""
+"""The rules of the gate, each one a function of paired scores."""
 
 from __future__ import annotations
 

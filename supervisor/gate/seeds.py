@@ -1,7 +1,6 @@
 """Which seeds may judge what, and a ledger of every use.
 
-Knows: the ranges (train, gate, audit), blocks of gate seeds and their rotation, the ledger: JSON lines, append-only.
-Does not know scores or policies; children and parents are names here. Time is passed in as text.
+JSON lines, append-only. Time is passed in as text.
 
 Rotation. A parent keeps one block for selecting children for `TENURE` children, so that its own scores are played once
 and used many times; then it gets the next. A confirmation block is fresh: never opened for this child or for its parent
@@ -121,7 +120,7 @@ class SeedLedger:
         if any(u.child == release for u in opened):
             raise SupervisorError(f"the audit of release {release} has been opened; audit seeds serve one release once")
         if len(opened) == len(AUDIT) // AUDIT_BLOCK:
-            raise SupervisorError("every audit block has been opened; widen AUDIT in supervisor/seeds.py")
+            raise SupervisorError("every audit block has been opened; widen AUDIT in supervisor/gate/seeds.py")
         return self._add(Use("audit", AUDIT.start + AUDIT_BLOCK * len(opened), release, "", at))
 
     def openings(self) -> dict[str, int]:

@@ -1,7 +1,7 @@
 """Paired statistics that hold for few, discrete, skewed and tied scores.
 
-Knows numbers only. Everything here is deterministic: resampling runs over a fixed group of subsets, not over random
-draws, so the same scores give the same bound on every machine.
+Everything here is deterministic: resampling runs over a fixed group of subsets, not over random draws, so the same
+scores give the same bound on every machine.
 
 The bound is the one of "typical values" (Hartigan, JASA 1969), which is the sign-flip test turned inside out: among the
 means of subsets of the differences, the share below the true mean is known exactly when differences are symmetric

@@ -1,7 +1,6 @@
 """What goes into the gate and what comes out of it.
 
-Knows: the settings, the evidence about one child, the next request, the verdict. Plain values only, so that any of them
-can be written down and judged again. Does not know how the gate decides (`supervisor.gate`) or who plays.
+Plain values only, so that any of them can be written down and judged again.
 """
 
 from __future__ import annotations

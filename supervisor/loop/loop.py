@@ -1,30 +1,94 @@
-"""The loop: read what happened, ask for a revision, prove it, keep it or remember why not. Resumable at any instant.
-
-Knows: the order of the steps, when a run ends. Does not know: how a step is done (driver_*.py), who proposes, who
-plays. Every step does its work and then appends one event with the result; all else follows from the events.
-"""
+"""The loop: read what happened, ask for a revision, prove it, keep it or remember why not. Resumable at any instant."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
+from data_flywheel.storage.files import try_lock
+from supervisor.budget import KINDS, AmountUnknown, BudgetSpent
 from supervisor.errors import SupervisorError
+from supervisor.events import EventLog
 from supervisor.gate.gate import Gate, GateConfig, Verdict
-from supervisor.gate.seeds import SeedLedger
-from supervisor.loop import driver_answer
-from supervisor.loop.blobs import Blobs
-from supervisor.loop.budget import KINDS, AmountUnknown, BudgetSpent
-from supervisor.loop.driver_accept import accept
-from supervisor.loop.driver_gate import judge
-from supervisor.loop.events import EventLog
-from supervisor.loop.loop_start import fitting, held, plain_gate, raised, unused
-from supervisor.loop.meter import Meter
+from supervisor.gate.seeds import BLOCK, SeedLedger
+from supervisor.loop import trial as driver_answer
+from supervisor.loop.folder import POLICY, SEEDS, Blobs, Projection, lineage, read_lines
 from supervisor.loop.parts import Parts, Run, Settings
-from supervisor.loop.projection import POLICY, SEEDS, Projection, lineage, read_lines
-from supervisor.loop.run_state import State, Trial
+from supervisor.loop.state import Meter, State, Trial
+from supervisor.loop.trial import accept, judge
 from supervisor.protocols import ProposerError, Waiting
+
+# ----------------------------------------------------------------------------------------------------
+# How a run begins: its name, its settings after a resumption, its hold on the task's folder.
+
+
+def unused(name: str, folder: Path) -> str:
+    """A name that no line of the folder's trials.jsonl bears yet."""
+    taken, n, found = {line["run"] for line in read_lines(folder)}, 1, name
+    while found in taken:
+        n, found = n + 1, f"{name}.{n + 1}"
+    return found
+
+
+def raised(now: Settings, state: State) -> Settings:
+    """The settings of a run that is resumed: trials and budgets that are not named again are as before."""
+    limits = {**state.setting("limits"), **{k: v for k, v in now.limits.items() if v is not None}}
+    trials = state.setting("trials") if now.trials is None else now.trials
+    return replace(now, trials=trials, limits=limits)
+
+
+def fitting(config: GateConfig) -> GateConfig:
+    """The same gate with no more looks, and no longer confirmation, than a block of seeds allows."""
+    n = sum(look <= BLOCK for look in config.looks)
+    if n == len(config.looks) and config.confirm_most <= BLOCK:
+        return config
+    cut = {name: getattr(config, name)[:n] for name in ("looks", "spend", "hopeful")}
+    return replace(config, **cut, confirm_most=min(config.confirm_most, BLOCK))
+
+
+def plain_gate(config: GateConfig) -> dict[str, Any]:
+    return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(config).items()}
+
+
+@contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Hold the task's folder: two runs that improve it at once would overwrite each other's policy."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    here = os.getpid()
+    try:
+        if not try_lock(descriptor):
+            raise SupervisorError(f"{folder} is being improved by another run; wait until it ends, or stop it")
+        _HELD.add(descriptor)
+        yield
+    finally:
+        _HELD.discard(descriptor)
+        if os.getpid() == here:
+            os.close(descriptor)
+
+
+_HELD: set[int] = set()
+
+
+def _let_go() -> None:
+    """In a forked child: a worker that outlives its parent must not hold the folder."""
+    for descriptor in _HELD:
+        os.close(descriptor)
+    _HELD.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_let_go)
+
+
+# ----------------------------------------------------------------------------------------------------
+# The loop: read what happened, ask for a revision, prove it, keep it or remember why not. Resumable at any instant.
+#
+# Every step does its work and then appends one event with the result; all else follows from the events.
+
 
 LOG, BLOBS = "events.jsonl", "blobs"
 

@@ -1,7 +1,4 @@
-"""What the steps of an improve run share: its parts, its settings, what the evidence is made of. No behaviour.
-
-Knows names. Does not know: the order of the steps (`supervisor.loop`).
-"""
+"""What the steps of an improve run share: its parts, its settings, what the evidence is made of. No behaviour."""
 
 from __future__ import annotations
 
@@ -13,9 +10,8 @@ from typing import Any, NamedTuple
 from data_flywheel.episodes.episode import Episode
 from supervisor.gate.gate import Gate, GateConfig
 from supervisor.gate.seeds import SeedLedger
-from supervisor.loop.blobs import Blobs
-from supervisor.loop.meter import Meter
-from supervisor.loop.run_state import State
+from supervisor.loop.folder import Blobs
+from supervisor.loop.state import Meter, State
 from supervisor.protocols import Arena, Proposer, Request
 
 

@@ -1,8 +1,4 @@
-"""What a model is told: the fixed instructions, and the evidence between marks that no recorded text can forge.
-
-Knows: the text of instructions.md, how sections and pictures become chat messages. Does not know: what is in the
-sections, which model reads them.
-"""
+"""What a model is told: the fixed instructions, and the evidence between marks that no recorded text can forge."""
 
 from __future__ import annotations
 
@@ -24,7 +20,7 @@ _TASK = "Read the evidence, then answer with one JSON object as the instructions
 @cache
 def system_text() -> str:
     """The instructions, the same for every request."""
-    from supervisor.edits.answer_model import MOST_LOCKS, MOST_REQUESTS
+    from supervisor.edits.answer import MOST_LOCKS, MOST_REQUESTS
 
     text = Path(__file__).with_name("instructions.md").read_text(encoding="utf-8")
     return Template(text).substitute(changes=MOST_CHANGES, code=CODE_CHARS, locks=MOST_LOCKS, requests=MOST_REQUESTS)

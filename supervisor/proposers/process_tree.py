@@ -1,9 +1,9 @@
 """Run a command with a time limit and leave nothing of it behind: `process_tree.py LIMIT CAP OUTPUT COMMAND...`.
 
-Knows: processes. Does not know: what the command does. It is a program of its own with the standard library alone. What
-the command starts, daemons too, stays below this process (Linux: child subreaper) and is killed when the command ends,
-when LIMIT seconds are over, or when whoever started this process dies. At most CAP bytes of output go to OUTPUT. The
-outcome is one JSON line on stdout: `exit` (None: timed out), `seconds`, `bytes`, `killed`.
+It is a program of its own with the standard library alone. What the command starts, daemons too, stays below this
+process (Linux: child subreaper) and is killed when the command ends, when LIMIT seconds are over, or when whoever
+started this process dies. At most CAP bytes of output go to OUTPUT. The outcome is one JSON line on stdout: `exit`
+(None: timed out), `seconds`, `bytes`, `killed`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,5 @@
 """Recorded exchanges, and a proposer that gives them back: the same request, the same answer, offline.
 
-Knows: the file format, keys, what differs between two requests. Does not know: what requests mean, who answered.
-
 A recording is one `.jsonl` file or a folder with one JSON file for each exchange:
 `{format, key, request, proposer, text, usage: {tokens, usd, seconds}, turns}`; a failed one has
 `error: {message, fatal}` in place of text and turns. `request` is the canonical request, `key` its sha256.
@@ -16,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from data_flywheel.storage.files import folder_held, replace_file
+from supervisor.budget import Amount
 from supervisor.errors import SupervisorError
-from supervisor.loop.budget import Amount
 from supervisor.protocols import Proposer, ProposerError, Reply, Request, Usage
 
 FORMAT = 1

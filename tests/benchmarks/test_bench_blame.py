@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from benchmarks import attribution as bench_blame
-from data_flywheel.attribution.blame_signs import SIGNS
+from data_flywheel.attribution.signs import SIGNS
 from data_flywheel.attribution.verdict import BOTH, EYES, REFLEXES, WORLD
 
 

@@ -13,10 +13,10 @@ import pytest
 from cli_kit import triune
 from gate_kit import SELECT, SMALL, better
 
-from benchmarks import bench_gate
-from benchmarks import gate_bench as bench
-from benchmarks import gate_models as models
-from benchmarks.gate_trial import run_trial
+from benchmarks import gate as bench
+from benchmarks import gate as bench_gate
+from benchmarks import gate as models
+from benchmarks.gate import run_trial
 from supervisor.gate.gate import Gate, GateConfig, Pair
 from supervisor.gate.seeds import SeedLedger
 from triune.errors import TriuneError

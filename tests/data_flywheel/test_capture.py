@@ -10,7 +10,7 @@ import pytest
 import triune
 from data_flywheel.errors import DataError
 from data_flywheel.self_training.capture import Capture
-from triune.play.flywheel_play import play
+from triune.play.self_training import play
 
 LOOK = "patchwork"
 

@@ -13,13 +13,22 @@ from cli_kit import triune
 
 from data_flywheel.errors import DataError
 from data_flywheel.labelers.declared import ColourTeacher, colour_teachers, teachers_of
-from data_flywheel.labelers.ram.agree import _figures, _pairs, agree
-from data_flywheel.labelers.ram.catalogue import CATALOGUES, Catalogue, Formula, FoundThing, decode
-from data_flywheel.labelers.ram.causal import Box
-from data_flywheel.labelers.ram.causal_labels import CausalLabel, iou, label, placeable, same
-from data_flywheel.labelers.ram.classify import fit_points
-from data_flywheel.labelers.ram.discover import default_path, discover
-from envs.backends.rom import find_system, rom_spec
+from data_flywheel.labelers.ram.agreement import _figures, _pairs, agree
+from data_flywheel.labelers.ram.causal import (
+    CATALOGUES,
+    Box,
+    Catalogue,
+    CausalLabel,
+    Formula,
+    FoundThing,
+    decode,
+    iou,
+    label,
+    placeable,
+    same,
+)
+from data_flywheel.labelers.ram.discover import default_path, discover, fit_points
+from envs.backends.atari import find_system, rom_spec
 from envs.errors import EnvError
 from envs.spec import load_spec
 

@@ -9,9 +9,7 @@ import numpy as np
 import pytest
 from curation_kit import SCHEMA, flight, several, spoilt
 
-from data_flywheel.datasets.curation import SAME, choose
-from data_flywheel.datasets.curation_pool import BEFORE, failures, thumbnail
-from data_flywheel.datasets.curation_signals import CAUSES, signals, understand
+from data_flywheel.datasets.curation import BEFORE, CAUSES, SAME, choose, failures, signals, thumbnail, understand
 from data_flywheel.datasets.frozen import FrozenSet
 from data_flywheel.episodes.episode import Episode
 from data_flywheel.errors import DataError

@@ -10,10 +10,8 @@ import pytest
 from cli_kit import triune
 from review_kit import played
 
-from benchmarks.plain_play import Stretch, record
-from data_flywheel.datasets.curation import choose
-from data_flywheel.datasets.curation_pool import build
-from data_flywheel.datasets.curation_write import FILE, read, write
+from benchmarks.data import Stretch, record
+from data_flywheel.datasets.curation import FILE, build, choose, read, write
 from data_flywheel.datasets.frozen import FrozenSet
 from data_flywheel.datasets.samples import load_samples
 from data_flywheel.errors import DataError

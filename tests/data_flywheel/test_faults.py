@@ -20,8 +20,8 @@ from labels_kit import label
 from labels_kit import store as label_store
 from review_kit import desk_of, played, serving
 
-from data_flywheel.datasets import curation_write
-from data_flywheel.datasets.collect import collect
+from data_flywheel.datasets import curation as curation_write
+from data_flywheel.datasets.collection import collect
 from data_flywheel.datasets.samples import load_samples
 from data_flywheel.errors import DataError
 from data_flywheel.labels import store as labels_store
@@ -35,7 +35,8 @@ from triune.cli import build_parser
 from triune.commands import review
 from triune.commands import run as running
 from triune.errors import TriuneError
-from triune.play.flywheel import Request, Wheel
+from triune.play import play
+from triune.play.self_training import Request, Wheel
 
 HOW = ("cut", "empty", "flipped")
 
@@ -116,9 +117,9 @@ def test_a_reviewer_is_told_that_the_disk_is_full_and_saves_later(data: Path, qu
 @pytest.mark.train
 def test_a_full_disk_leaves_the_eyes_that_were(tmp_path: Path) -> None:
     from perception.errors import PerceptionError
-    from perception.training.checkpoint import Checkpoint
     from perception.training.export import export
-    from perception.training.recall import recall
+    from perception.training.finetune import recall
+    from perception.training.train import Checkpoint
 
     schema, weights = load("pong").schema, tmp_path / "perception.onnx"
     shutil.copyfile(ROOT / "zoo/pong/perception.onnx", weights)
@@ -237,6 +238,6 @@ def test_half_written_ranges_do_not_stop_play(how: str, tmp_path: Path) -> None:
     copy_task(tmp_path / "pong")
     shutil.copyfile(ROOT / "zoo/pong/ranges.json", tmp_path / "pong/ranges.json")
     spoil(tmp_path / "pong/ranges.json", how)
-    steps: Iterator[Any] = load(tmp_path / "pong", isolate=False).play(0)
+    steps: Iterator[Any] = play(load(tmp_path / "pong", isolate=False), 0)
     assert next(steps).index == 0
     steps.close()  # type: ignore[attr-defined]

@@ -14,14 +14,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data_flywheel.datasets.collect import collect
-from data_flywheel.datasets.curate import Curator, situations
-from data_flywheel.datasets.plan import Plan
-from data_flywheel.datasets.record import make_shard
+from data_flywheel.datasets.collection import Curator, Plan, collect, situations
+from data_flywheel.datasets.collection_worker import make_shard
 from data_flywheel.datasets.samples import load_samples
 from data_flywheel.errors import DataError
-from data_flywheel.labelers.observer import teacher as observer
-from data_flywheel.labelers.teachers import load_teacher
+from data_flywheel.labelers.teacher import load_teacher
+from data_flywheel.labelers.teacher import teacher as observer
 from data_flywheel.splits import split_of
 from data_flywheel.storage.dataset import Dataset
 from envs.protocol import get_protocol
@@ -96,7 +94,8 @@ def test_a_job_is_reproducible(task: Path) -> None:
 
 
 def start(task: Path, folder: Path) -> subprocess.Popen[bytes]:
-    code = f"from data_flywheel.collect import collect; collect({str(task)!r}, {str(folder)!r}, {FRAMES}, 1)"
+    code = "from data_flywheel.datasets.collection import collect; "
+    code += f"collect({str(task)!r}, {str(folder)!r}, {FRAMES}, 1)"
     return subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)})
 
 
@@ -210,7 +209,7 @@ def test_the_curator_refuses_repeats_neighbours_and_too_many_absences() -> None:
 def test_the_observer_delivers_the_teachers_scene() -> None:
     spec = load_spec("pong")
     teacher = load_teacher("pong")
-    watch = Observer("data_flywheel.labelers.observer:teacher", str(spec.folder), teacher.schema.size)
+    watch = Observer("data_flywheel.labelers.teacher:teacher", str(spec.folder), teacher.schema.size)
     with PixelEnv(spec.env, get_protocol("sticky"), observer=watch) as env:
         env.reset(3)
         for step in range(60):

@@ -11,15 +11,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data_flywheel.datasets.collect import collect
+from data_flywheel.datasets.collection import collect
 from data_flywheel.errors import DataError
-from data_flywheel.labelers.ram.audit import audit
-from data_flywheel.labelers.ram.catalogue import Catalogue
-from data_flywheel.labelers.ram.causal import Prober, causal_mask
-from data_flywheel.labelers.ram.classify import fit_points, kind_of
-from data_flywheel.labelers.ram.discover import discover
+from data_flywheel.labelers.ram.agreement import audit
+from data_flywheel.labelers.ram.causal import Catalogue, Prober, causal_mask
+from data_flywheel.labelers.ram.discover import discover, fit_points, kind_of
 from data_flywheel.labelers.ram.probe import Probe, ProbeDied
-from data_flywheel.labelers.teachers import load_teacher
+from data_flywheel.labelers.teacher import load_teacher
 from data_flywheel.storage.dataset import Dataset
 from envs.backends.atari import AtariCore
 from envs.protocol import get_protocol

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from data_flywheel.errors import DataError
-from data_flywheel.labelers.teachers import Teacher, load_teacher
+from data_flywheel.labelers.teacher import Teacher, load_teacher
 from envs.backends.atari import AtariCore
 from envs.protocol import get_protocol
 from envs.spec import load_spec, task_names

@@ -15,8 +15,7 @@ from data_flywheel.datasets.samples import load_samples
 from data_flywheel.errors import DataError
 from data_flywheel.labels.frames import DatasetFrames, EpisodeFrames, Places, open_frames
 from data_flywheel.labels.label import RANK, FrameRef, Label, values_of
-from data_flywheel.labels.labels_project import project, write_dataset
-from data_flywheel.labels.labels_resolve import resolve
+from data_flywheel.labels.resolve import project, resolve, write_dataset
 from data_flywheel.labels.store import LabelStore
 from envs.spec import load_spec
 from perception.scene import SceneSchema

@@ -6,7 +6,7 @@ import numpy as np
 from motion_kit import SCHEMA, SHAPE, black, play, quilt
 
 from data_flywheel.labelers import motion
-from data_flywheel.labelers.matched import Filter
+from data_flywheel.labelers.motion import Filter
 from data_flywheel.self_training import data as wheel_data
 from perception.training.data import Samples
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from motion_kit import CELLS, SCHEMA, SHAPE, Play, black, paint, play, quilt
 
-from data_flywheel.labelers import motion, paths
+from data_flywheel.labelers import motion
+from data_flywheel.labelers import motion as paths
 from data_flywheel.labelers.cells import cells_of
 from data_flywheel.self_training import render
 

@@ -10,7 +10,7 @@ import pytest
 from motion_kit import SCHEMA, SHAPE, black, paint, play
 
 from data_flywheel.labelers import motion
-from data_flywheel.labelers.offset import offset, phase_of, side_of
+from data_flywheel.labelers.motion import offset, phase_of, side_of
 
 OLD = play(500, 1, black())
 

@@ -17,9 +17,16 @@ from recorder_kit import SCHEMA, SIZE, game, kept, pictures, recording
 
 from data_flywheel.episodes.frame_buffer import KeptFrames, Tape
 from data_flywheel.episodes.recorder import Recorder
-from data_flywheel.episodes.recorder_folder import Recording
-from data_flywheel.episodes.recorder_ledger import EPISODE, FRAMES
-from data_flywheel.episodes.recorder_policy import AFTER, BEFORE, FramePolicy, failures, parse_bytes
+from data_flywheel.episodes.recording import (
+    AFTER,
+    BEFORE,
+    EPISODE,
+    FRAMES,
+    FramePolicy,
+    Recording,
+    failures,
+    parse_bytes,
+)
 from data_flywheel.errors import DataError
 
 
@@ -170,9 +177,8 @@ def test_a_game_larger_than_the_budget_drives_nothing_out(tmp_path: Path) -> Non
 
 
 def test_labelled_games_are_wanted(tmp_path: Path) -> None:
-    from data_flywheel.episodes.recorder import want_labelled
     from data_flywheel.labels.label import FrameRef, Label
-    from data_flywheel.labels.store import LabelStore
+    from data_flywheel.labels.store import LabelStore, want_labelled
 
     place, frames = recording(tmp_path / "r"), pictures(30)
     name = str(place.add(game(1), kept(frames)))

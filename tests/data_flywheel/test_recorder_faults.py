@@ -12,12 +12,10 @@ import pytest
 from faults_kit import small_files, spoil
 from recorder_kit import SCHEMA, SIZE, game, kept, pictures, recording
 
-from data_flywheel.datasets.export_source import Source
+from data_flywheel.datasets.exports import Source
 from data_flywheel.episodes.frame_buffer import Tape
 from data_flywheel.episodes.recorder import Recorder
-from data_flywheel.episodes.recorder_files import MANIFEST
-from data_flywheel.episodes.recorder_folder import Recording
-from data_flywheel.episodes.recorder_ledger import FRAMES
+from data_flywheel.episodes.recording import FRAMES, MANIFEST, Recording
 from data_flywheel.errors import DataError
 from perception.scene import SceneSchema, ThingSpec
 

@@ -12,8 +12,17 @@ from labels_kit import ALL, SCHEMA, frame, label, store
 
 from data_flywheel.errors import DataError
 from data_flywheel.labels.label import Label
-from data_flywheel.labels.review_queue import REASONS, ReviewQueue, Suspicion, progress
-from data_flywheel.labels.suspicion import disagreement, doubt, jump, measures, suspicions
+from data_flywheel.labels.review_queue import (
+    REASONS,
+    ReviewQueue,
+    Suspicion,
+    disagreement,
+    doubt,
+    jump,
+    measures,
+    progress,
+    suspicions,
+)
 
 
 def build(*found: Suspicion, most: int = 0) -> ReviewQueue:

@@ -43,9 +43,10 @@ def test_the_teacher_would_notice_the_canary() -> None:
 def test_deciding_process_never_loads_the_emulator_or_the_teacher() -> None:
     code = """
 import json, sys
+from triune.play import play
 from triune.system import load
-steps = sum(1 for step, _ in zip(load("breakout").play(seed=1), range(30)))
-privileged = ("ale_py", "gymnasium", "envs.backends.atari", "torch", "data_flywheel.labelers.teachers")
+steps = sum(1 for step, _ in zip(play(load("breakout"), seed=1), range(30)))
+privileged = ("ale_py", "gymnasium", "envs.backends.atari", "torch", "data_flywheel.labelers.teacher")
 print(json.dumps([steps, [m for m in privileged if m in sys.modules]]))
 """
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -13,8 +13,8 @@ from envs.backends.atari import AtariCore
 from envs.errors import EnvError
 from envs.protocol import PROTOCOLS, get_protocol
 from envs.remote import PixelEnv
-from envs.shifts import SHIFTS, make_shift
 from envs.spec import SystemSpec, load_spec, parse_spec
+from envs.visual_shifts import SHIFTS, make_shift
 
 SPEC = load_spec("breakout")
 

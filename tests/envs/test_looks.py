@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from envs.errors import EnvError
-from envs.looks import MOVING, STATIC, make_look
-from envs.shifts import check_shift, make_shift
+from envs.visual_shifts import MOVING, STATIC, check_shift, make_look, make_shift
 
 NAMES = (*STATIC, *MOVING, *(f"random{i}" for i in range(24)))
 

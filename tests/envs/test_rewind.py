@@ -20,7 +20,7 @@ SIZE = SceneSchema.from_config(SPEC.scene).size
 
 @pytest.fixture(scope="module")
 def env() -> Iterator[RewindEnv]:
-    observer = Observer("data_flywheel.labelers.observer:teacher", str(SPEC.folder), SIZE)
+    observer = Observer("data_flywheel.labelers.teacher:teacher", str(SPEC.folder), SIZE)
     with RewindEnv(SPEC.env, get_protocol("sticky"), None, observer) as env:
         yield env
 

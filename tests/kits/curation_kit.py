@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from data_flywheel.datasets.curation_pool import Pool, thumbnail
+from data_flywheel.datasets.curation import Pool, thumbnail
 from data_flywheel.labels.label import FrameRef
 from perception.scene import GridSpec, SceneSchema, ThingSpec
 

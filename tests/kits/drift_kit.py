@@ -8,8 +8,7 @@ from functools import cache
 import numpy as np
 from curation_kit import SCHEMA, picture
 
-from perception.drift import Ranges, Watch, scene_parts
-from perception.drift_ranges import Gauge
+from perception.drift import Gauge, Ranges, Watch, scene_parts
 
 Moment = tuple[np.ndarray, np.ndarray]
 STEPS = 400

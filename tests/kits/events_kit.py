@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from supervisor.loop.events import EventLog
+from supervisor.events import EventLog
 
 CALLS = ("write", "pwrite", "fsync", "ftruncate", "open")
 HOW = ("before", "after", "half")

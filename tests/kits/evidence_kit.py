@@ -108,7 +108,7 @@ def context(*episodes: Episode, **more: Any) -> Context:
 def naive_breakout() -> Any:
     """The Breakout system with a policy that only moves towards the ball, compiled in this process."""
     import triune
-    from triune.policies import Texts
+    from triune.system import Texts
 
     system = triune.load("breakout", isolate=False)
     system.texts = Texts(NAIVE, system.texts.safety)
@@ -117,8 +117,8 @@ def naive_breakout() -> Any:
 
 def real_context(system: Any, episodes: Sequence[Episode], **more: Any) -> Context:
     """A context of recorded games, with their real frames."""
-    from triune.policies import constants_of
-    from triune.report.replay import frames_of
+    from triune.play.loop import frames_of
+    from triune.system import constants_of
 
     def again(episode: Episode, steps: Sequence[int]) -> list[np.ndarray]:
         wanted = set(steps)

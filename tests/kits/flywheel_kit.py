@@ -29,8 +29,8 @@ from data_flywheel.self_training.judge import Sight, Verdict
 from data_flywheel.storage.container import array_digest, read_bytes, unpack
 from perception.detector import Eyes
 from perception.training.data import Samples
-from triune.play import flywheel
-from triune.play.flywheel import Request, Wheel
+from triune.play import self_training as flywheel
+from triune.play.self_training import Request, Wheel
 from triune.system import System, load
 
 ROUNDS, FRAMES = 3, 20  # frames a round
@@ -117,7 +117,7 @@ def child(home: Path, strike: list[str]) -> None:
 
 def main() -> None:
     """Everything slow is loaded once; a child starts with it at hand."""
-    import perception.training.adapt  # noqa: F401
+    import perception.training.finetune  # noqa: F401
 
     for split in ("train", "test"):
         stored(load("pong").folder / "memory", split)

@@ -13,9 +13,8 @@ import triune as front
 from logic.runtime.compiled import Logic
 from logic.runtime.controller import Decision
 from perception.scene import SceneSchema
-from triune.deploy.export_check import Reference, differences
-from triune.deploy.fuse import Fused, fuse
-from triune.policies import Texts, build_logic
+from triune.deploy.export import Fused, Reference, differences, fuse
+from triune.system import Texts, build_logic
 
 SCALAR = (ROOT / "benchmarks/breakout_scalar.py").read_text()
 FRAME = (210, 160, 3)

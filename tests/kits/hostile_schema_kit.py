@@ -147,7 +147,7 @@ def other_file(a: Against) -> str:
     files = (
         "safety.py ../safety.py system.toml locks/late-save.json perception.onnx trials.jsonl /etc/passwd teacher.py"
     )
-    file = rng.choice([*files.split(), "supervisor/gate.py", "safety.rule", "locks[0]"])
+    file = rng.choice([*files.split(), "supervisor/gate/gate.py", "safety.rule", "locks[0]"])
     rule = rng.choice(list(a.rules))
     return rng.choice([
         written({"replace": file, "code": f"x = {n}"}), written({"remove": file}, lesson=f"l{n}"),

@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 
 from data_flywheel.episodes.episode import Episode, EpisodeRecorder
+from supervisor.events import EventLog
 from supervisor.gate.gate import GateConfig
-from supervisor.loop.events import EventLog
+from supervisor.loop.folder import read_lines
 from supervisor.loop.loop import Ended, Loop
 from supervisor.loop.parts import Parts, Settings, Situation
-from supervisor.loop.projection import read_lines
 from supervisor.protocols import Compiled, Reply, Request, Score, Section, Usage
 
 ROOT_POLICY = '''"""Hold still."""
@@ -212,7 +212,7 @@ def improve(
 
 def ledger(home: Path, folder: Path) -> dict[str, Any]:
     """Everything that must not depend on interruptions."""
-    from supervisor.loop.events import read
+    from supervisor.events import read
 
     files = {}
     for path in sorted(folder.rglob("*")):

@@ -17,11 +17,10 @@ from unittest import mock
 import numpy as np
 from improve_ideas import IDEAS, ROOT_LEVEL, ROOT_POLICY, SIMPLER, Idea
 
+from supervisor.budget import UNKNOWN, Budgets, BudgetSpent
 from supervisor.edits.edits import EditError, apply
+from supervisor.events import EventLog, plain
 from supervisor.gate.gate import Ask, Evidence, Gate, GateConfig, Pair, Simpler, Verdict
-from supervisor.loop.budget import UNKNOWN, Budgets, BudgetSpent
-from supervisor.loop.chain import plain
-from supervisor.loop.events import EventLog
 
 GATE = GateConfig(
     screen=5, looks=(20, 40, 60), spend=(0.05, 0.08, 0.1), hopeful=(0.5, 0.4, 0.3), worse_at=0.1, confirm_least=15,

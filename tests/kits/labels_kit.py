@@ -43,7 +43,7 @@ def store(folder: Path) -> LabelStore:
 
 
 def main(folder: str, seed: str, count: str = "1000000", strike: str = "0", how: str = "before") -> None:
-    from events_kit import arm
+    from tests.kits.events_kit import arm
 
     write = os.write  # the real one, before it is replaced
     generator = random.Random(int(seed))

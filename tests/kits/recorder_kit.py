@@ -16,7 +16,7 @@ import numpy as np
 
 from data_flywheel.episodes.episode import Episode, EpisodeRecorder
 from data_flywheel.episodes.frame_buffer import KeptFrames, Tape
-from data_flywheel.episodes.recorder_folder import Recording
+from data_flywheel.episodes.recording import Recording
 from perception.scene import GaugeSpec, GridSpec, SceneSchema, ThingSpec
 
 SIZE = (21, 17)  # 1071 bytes: the last word is not full
@@ -30,7 +30,7 @@ SCHEMA = SceneSchema.from_config(SCHEMA.to_config())  # as it reads from a file
 
 
 class Decision(NamedTuple):
-    """As of `logic.controller`, which takes long to import."""
+    """As of `logic.runtime.controller`, which takes long to import."""
 
     action: int
     reason: str
@@ -78,7 +78,7 @@ def kept(frames: np.ndarray, steps: list[int] | None = None, size: tuple[int, in
 
 
 def main(folder: str, seed: str, count: str = "1000000", disk: str = "0", strike: str = "0", how: str = "") -> None:
-    from events_kit import arm
+    from tests.kits.events_kit import arm
 
     write = os.write  # the real one, before it is replaced
     place = recording(Path(folder))

@@ -21,15 +21,14 @@ from urllib.parse import urlsplit
 import numpy as np
 from cli_kit import ROOT
 
-from data_flywheel.datasets.plan import Job
-from data_flywheel.datasets.record import make_shard
+from data_flywheel.datasets.collection import Job
+from data_flywheel.datasets.collection_worker import make_shard
 from data_flywheel.episodes.episode import Episode, EpisodeRecorder
-from data_flywheel.labelers.teachers import load_teacher
+from data_flywheel.labelers.teacher import load_teacher
 from data_flywheel.labels.frames import DatasetFrames
 from data_flywheel.labels.label import Label, values_of
-from data_flywheel.labels.review_queue import ReviewQueue, Suspicion
+from data_flywheel.labels.review_queue import ReviewQueue, Suspicion, suspicions
 from data_flywheel.labels.store import LabelStore
-from data_flywheel.labels.suspicion import suspicions
 from data_flywheel.storage.dataset import Dataset, Manifest
 from envs.protocol import get_protocol
 from envs.remote import PixelEnv

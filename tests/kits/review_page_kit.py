@@ -10,7 +10,7 @@ from typing import Any
 
 from chrome_kit import Chrome
 
-from data_flywheel.labels.labels_resolve import resolve
+from data_flywheel.labels.resolve import resolve
 from data_flywheel.labels.store import LabelStore
 from triune.review.session import Desk
 

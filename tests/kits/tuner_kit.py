@@ -14,9 +14,9 @@ from typing import Any
 import improve_kit
 import numpy as np
 
+from supervisor.budget import Budgets
 from supervisor.edits.tunables import constants
-from supervisor.loop.budget import Budgets
-from supervisor.loop.events import EventLog
+from supervisor.events import EventLog
 from supervisor.proposers.tuner import Tuner, TunerSettings
 from supervisor.protocols import Compiled, Request, Score
 

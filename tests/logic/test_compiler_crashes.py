@@ -35,7 +35,7 @@ def plant(monkeypatch: pytest.MonkeyPatch, stage: str, error: type[Exception]) -
     def broken(*args: object, **kwargs: object) -> None:
         raise error("a bug")
 
-    monkeypatch.setattr(f"logic.compiler.{stage}", broken)
+    monkeypatch.setattr(f"logic.language.{stage}", broken)
 
 
 def told(found: list[Any], error: type[Exception]) -> bool:

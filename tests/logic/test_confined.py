@@ -80,7 +80,7 @@ def test_decides_as_in_process(safety_here: bool) -> None:
 
 def test_the_zoo_decides_as_in_process() -> None:
     from triune import load
-    from triune.policies import constants_of
+    from triune.system import constants_of
 
     for task in ("breakout", "pong"):
         system = load(task)

@@ -232,7 +232,7 @@ def test_limits_are_checked() -> None:
 def test_root_that_cannot_change_its_user_is_told_so() -> None:
     """As in a container without the capability; the user must not be reported as dropped when it is not."""
     script = """
-        from logic.isolation import *
+        from logic.sandbox import *
         found = layers()
         assert not found['user'].active and 'CAP_SETUID' in found['user'].reason, found['user']
         try:

@@ -45,7 +45,7 @@ def test_threads_and_garbage_of_the_parent_stay_untouched() -> None:
     """In a process of its own, so that OpenBLAS has threads: a large product in the child would start more."""
     script = """
         import gc, mmap, threading, time, numpy as np
-        from logic.isolation import *
+        from logic.sandbox import *
         flag = mmap.mmap(-1, 4096)
         class Owner:
             def __del__(self): flag[0] = 1
@@ -185,7 +185,7 @@ def test_interrupt_in_a_step_ends_the_worker() -> None:
 def test_worker_dies_with_its_parent() -> None:
     script = """
         import os, signal, time
-        from logic.isolation import *
+        from logic.sandbox import *
         worker = Worker(lambda: lambda r: time.sleep(1000), 1, 1)
         worker.start()
         print(worker.pid, flush=True)

@@ -17,7 +17,7 @@ from logic.runtime.compiled import compile_logic
 from logic.runtime.controller import Controller
 from logic.runtime.locks import FloorLock, Recording, ScenesLock, check_scenes, make_scenes
 from perception.scene import SceneSchema
-from triune.policies import Texts, build_controller
+from triune.system import Texts, build_controller
 
 ZOO = Path(__file__).parents[2] / "zoo"
 SHIPPED = sorted(ZOO.glob("*/locks/*.json"))

@@ -14,7 +14,7 @@ from logic.runtime.compiled import Logic, compile_logic
 from logic.runtime.controller import Controller
 from logic.runtime.locks import ScenesLock
 from logic.runtime.trace import Mark, PartTrace, Tracer, brief, change, same
-from triune.policies import constants_of
+from triune.system import constants_of
 
 EMPTY = SCHEMA.empty()
 

@@ -21,10 +21,13 @@ from perception.drift import (
     OK,
     PATIENCE,
     PICTURE_WINDOW,
+    Gauge,
     Watch,
+    load,
+    save,
     scene_parts,
+    window_means,
 )
-from perception.drift_ranges import Gauge, load, save, window_means
 from perception.errors import PerceptionError
 
 ROOT = Path(__file__).parents[2]

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from perception.scene import SceneSchema
+from triune.play.loop import play
 
 pytestmark = pytest.mark.train
 torch = pytest.importorskip("torch")
@@ -19,10 +20,10 @@ def test_shipped_eyes_come_back(task: str) -> None:
     import triune
     from perception.detector import Eyes
     from perception.training.export import disagreement
-    from perception.training.recall import recall
+    from perception.training.finetune import recall
 
     system = triune.load(task)
-    frames = [step.frame.copy() for step, _ in zip(system.play(3), range(40), strict=False)][::4]
+    frames = [step.frame.copy() for step, _ in zip(play(system, 3), range(40), strict=False)][::4]
     net = recall(system.eyes_path, system.schema, frames[0].shape[:2])
     assert disagreement(net, Eyes.load(system.eyes_path, system.schema), np.stack(frames)) < 1e-3
 
@@ -30,9 +31,8 @@ def test_shipped_eyes_come_back(task: str) -> None:
 def test_gauges_and_several_groups_come_back(tmp_path: Path) -> None:
     from perception.detector import Eyes
     from perception.training.export import disagreement, export
-    from perception.training.layout import Layout
-    from perception.training.network import Detector
-    from perception.training.recall import recall
+    from perception.training.finetune import recall
+    from perception.training.network import Detector, Layout
 
     things = {"a": {"size": [3, 3]}, "b": {"size": [14, 4], "count": 3}}
     gauge = {"air": {"box": [60, 4, 66, 60], "low": -5.0, "high": 20.0}}
@@ -48,7 +48,7 @@ def test_gauges_and_several_groups_come_back(tmp_path: Path) -> None:
 
 def test_eyes_of_another_schema_are_refused() -> None:
     from perception.errors import PerceptionError
-    from perception.training.recall import recall
+    from perception.training.finetune import recall
 
     schema = SceneSchema.from_config({"crop": [4, 4, 60, 60], "things": {"a": {"size": [3, 3]}}})
     with pytest.raises(PerceptionError, match="does not fit"):

@@ -78,7 +78,7 @@ def test_it_learns_things_crowds_grids_and_gauges(tmp_path):
 KILLED = """
 import sys; sys.path[:0] = {path!r}
 from tests_toy import toy, SCHEMA
-import perception.train as t
+import perception.training.train as t
 t.SAVE_EVERY = 10
 fit = t.Checkpoint.save
 def save(self, net, optimiser, step):
@@ -106,7 +106,7 @@ def test_a_killed_run_resumes_to_the_same_weights(tmp_path):
 
 
 def test_a_checkpoint_of_another_run_is_refused(tmp_path):
-    from perception.training.checkpoint import Checkpoint
+    from perception.training.train import Checkpoint
 
     path = tmp_path / "eyes.onnx.training"
     path.write_bytes(b"rubbish")

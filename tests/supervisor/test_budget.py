@@ -9,10 +9,9 @@ from typing import Any
 
 import pytest
 
+from supervisor.budget import KINDS, UNKNOWN, WARNED, AmountUnknown, Budgets, BudgetSpent
 from supervisor.errors import SupervisorError
-from supervisor.loop.budget import KINDS, UNKNOWN, WARNED, AmountUnknown, Budgets, BudgetSpent
-from supervisor.loop.chain import START, Event
-from supervisor.loop.events import EventLog, read
+from supervisor.events import START, Event, EventLog, read
 
 
 class Notes:

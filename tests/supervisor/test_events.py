@@ -15,8 +15,7 @@ import pytest
 from events_kit import HOW
 
 from supervisor.errors import SupervisorError
-from supervisor.loop.chain import START, LogDamaged, make
-from supervisor.loop.events import TORN, EventLog, read
+from supervisor.events import START, TORN, EventLog, LogDamaged, make, read
 
 ROOT = Path(__file__).parents[2]
 

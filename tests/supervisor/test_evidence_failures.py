@@ -10,7 +10,7 @@ from evidence_kit import SCHEMA, Script, context, miss, vector
 
 from data_flywheel.episodes.episode import Episode
 from supervisor.evidence import Context, Findings
-from supervisor.evidence import clusters as grouping
+from supervisor.evidence import failures as grouping
 from supervisor.evidence.moments import (
     DROUGHT,
     FAULT,
@@ -20,15 +20,22 @@ from supervisor.evidence.moments import (
     RULES,
     SEVERITY,
     TIMEOUT,
+    WEIGHTS,
+    Cast,
     Moment,
+    Slot,
     Usual,
+    Window,
+    apart,
+    body,
+    cast,
     dry_spells,
     moments,
+    sheet_steps,
+    side,
+    table_steps,
     usual,
 )
-from supervisor.evidence.steps import sheet_steps, table_steps
-from supervisor.evidence.things import Cast, Slot, apart, body, cast, side
-from supervisor.evidence.windows import WEIGHTS, Window
 
 SPAN, DRY = 16, Usual(100)
 

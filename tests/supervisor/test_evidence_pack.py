@@ -14,10 +14,10 @@ import pytest
 from evidence_kit import SCHEMA, Script, context, miss, naive_breakout, real_context
 
 from data_flywheel.episodes.episode import Episode
+from supervisor.budget import Budgets
 from supervisor.errors import SupervisorError
 from supervisor.evidence import Context, GateSummary, Limits, LockNote, Scoreboard, build, describe, page, write
 from supervisor.evidence.pack import TITLES
-from supervisor.loop.budget import Budgets
 from supervisor.protocols import Image, Request
 from triune.play.loop import Rollout
 

@@ -15,7 +15,10 @@ from hypothesis import strategies as st
 
 from perception.scene import SceneSchema
 from supervisor.errors import SupervisorError
-from supervisor.evidence import drawing, letters, png, sheets
+from supervisor.evidence import pictures as drawing
+from supervisor.evidence import pictures as letters
+from supervisor.evidence import pictures as png
+from supervisor.evidence import pictures as sheets
 
 RED, GREEN, CARD = sheets.BAD, sheets.GOOD, sheets.CARD
 
@@ -100,7 +103,7 @@ def test_unknown_characters_become_question_marks_and_edges_cut() -> None:
 def test_wrapped_lines_fit_their_room(words: str, room: int, most: int) -> None:
     lines = letters.wrapped(words, room, most)
     assert len(lines) <= most
-    assert all(letters.width(line) <= room or line == "..." for line in lines)
+    assert all(letters.text_width(line) <= room or line == "..." for line in lines)
 
 
 # --- one frame ---------------------------------------------------------------------------------------------------

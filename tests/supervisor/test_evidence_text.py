@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from supervisor.evidence import GateSummary, LockNote, Scoreboard, history
-from supervisor.evidence.text import clean, fit, number, numbered, quoted, signed, table, word
-from supervisor.loop.budget import Budgets
+from supervisor.budget import Budgets
+from supervisor.evidence import GateSummary, LockNote, Scoreboard
+from supervisor.evidence import pack as history
+from supervisor.evidence.context import clean, fit, number, numbered, quoted, signed, table, word
 
 HIDDEN = ("Cc", "Cf", "Cs", "Co", "Zl", "Zp")
 ANY = st.text(st.characters(), max_size=60)

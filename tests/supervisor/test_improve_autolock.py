@@ -7,7 +7,7 @@ import pytest
 
 from data_flywheel.episodes.episode import Episode, EpisodeRecorder
 from logic.runtime.controller import Decision
-from supervisor.loop.autolock import best_episode, floor_under
+from supervisor.loop.trial import best_episode, floor_under
 
 
 def episode(seed: int, score: float) -> Episode:

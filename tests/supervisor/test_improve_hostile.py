@@ -19,7 +19,7 @@ from proposer_kit import POLICY, Against, Hostile, hostile
 from supervisor.gate.types import STAGES
 from supervisor.loop.loop import Ended
 from supervisor.protocols import Score
-from triune.play.arena import TaskArena
+from triune.play.evaluator import TaskArena
 from triune.system import load
 
 LATEST = {"schema": "schema", "compile": "compile", "judged": "confirm"}

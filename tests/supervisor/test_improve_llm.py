@@ -8,9 +8,8 @@ import pytest
 from improve_kit import ROOT_POLICY, Place, improve
 from llm_kit import LocalServer, local_server
 
-from supervisor.loop.events import read
-from supervisor.proposers.openai_client import OpenAIProposer
-from supervisor.proposers.settings import Settings
+from supervisor.events import read
+from supervisor.proposers.openai_client import OpenAIProposer, Settings
 
 __all__ = ["local_server"]
 pytestmark = pytest.mark.llm

@@ -24,8 +24,8 @@ from improve_kit import (
 )
 
 from supervisor.errors import SupervisorError
-from supervisor.loop.events import LogDamaged, read
-from supervisor.loop.loop_start import held
+from supervisor.events import LogDamaged, read
+from supervisor.loop.loop import held
 from supervisor.proposers.replay import ReplayProposer, recording
 from supervisor.protocols import ProposerError, Reply, Request
 
@@ -235,7 +235,7 @@ def test_one_run_at_a_time_improves_a_folder(place: Place) -> None:
 def test_secrets_reach_neither_events_nor_blobs(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     import improve_kit
 
-    from supervisor.loop.events import EventLog
+    from supervisor.events import EventLog
 
     secret = "sk-0123456789abcdef"
     opened = EventLog.open

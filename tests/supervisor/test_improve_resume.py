@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from improve_kit import Scripted, improve, ledger, make_folder, script
 
-from supervisor.loop.budget import Budgets
-from supervisor.loop.events import read
+from supervisor.budget import Budgets
+from supervisor.events import read
 
 TRIALS = 8
 

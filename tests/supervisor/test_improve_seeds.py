@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from improve_kit import Place, Scripted, answer, constant, improve, script, verdicts
 
+from supervisor.events import read
 from supervisor.gate.seeds import SeedLedger
-from supervisor.loop.driver_gate import _ledger_name
-from supervisor.loop.events import read
+from supervisor.loop.trial import _ledger_name
 from supervisor.protocols import Request
 
 

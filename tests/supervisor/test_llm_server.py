@@ -9,8 +9,7 @@ from answer_kit import POLICY, request
 from llm_kit import LocalServer, local_server
 
 from supervisor.edits.answer import TARGETS, problems
-from supervisor.proposers.openai_client import OpenAIProposer
-from supervisor.proposers.settings import Settings
+from supervisor.proposers.openai_client import OpenAIProposer, Settings
 from supervisor.protocols import ProposerError, Section
 
 __all__ = ["local_server"]

@@ -14,12 +14,12 @@ from pathlib import Path
 import pytest
 from improve_kit import ROOT_POLICY, Place, answer, constant, improve, verdicts
 
+from supervisor.budget import UNKNOWN
 from supervisor.edits.edits import Edit, apply
 from supervisor.errors import SupervisorError
-from supervisor.loop.budget import UNKNOWN
-from supervisor.proposers import process_tree, workspace
-from supervisor.proposers.agent import OUTPUT_BYTES, AgentProposer
-from supervisor.proposers.differences import NoEdit, changes_between
+from supervisor.proposers import agent as workspace
+from supervisor.proposers import process_tree
+from supervisor.proposers.agent import OUTPUT_BYTES, AgentProposer, NoEdit, changes_between
 from supervisor.protocols import Image, ProposerError, Request, Section, Waiting
 
 WORDS = {k: v for k, v in json.loads(answer([])).items() if k != "edit"}

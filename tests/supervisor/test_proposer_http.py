@@ -9,10 +9,8 @@ import pytest
 from answer_kit import ACT, answer, request, written
 from transport_kit import Time, completion, http_server, plain
 
-from supervisor.loop.budget import UNKNOWN
-from supervisor.loop.prices import Price
-from supervisor.proposers.openai_client import OpenAIProposer
-from supervisor.proposers.settings import Settings
+from supervisor.budget import UNKNOWN, Price
+from supervisor.proposers.openai_client import OpenAIProposer, Settings
 from supervisor.proposers.transport import CallError, SdkTransport
 from supervisor.protocols import ProposerError
 

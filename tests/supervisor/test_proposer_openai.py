@@ -13,12 +13,10 @@ import pytest
 from answer_kit import INJECTED, answer, request, written
 from transport_kit import Script, Time, completion
 
+from supervisor.budget import UNKNOWN, Price, Tokens, tokens_of, total
 from supervisor.errors import SupervisorError
-from supervisor.loop.budget import UNKNOWN
-from supervisor.loop.prices import Price, Tokens, tokens_of, total
 from supervisor.proposers.instructions import evidence_text, mark, messages, system_text
-from supervisor.proposers.openai_client import OpenAIProposer
-from supervisor.proposers.settings import Settings
+from supervisor.proposers.openai_client import OpenAIProposer, Settings
 from supervisor.proposers.transport import CallError, retry_after
 from supervisor.protocols import ProposerError, Section
 

@@ -10,8 +10,8 @@ import pytest
 from answer_kit import POLICY, request
 
 from data_flywheel.storage import files as durable
+from supervisor.budget import UNKNOWN, Amount
 from supervisor.errors import SupervisorError
-from supervisor.loop.budget import UNKNOWN, Amount
 from supervisor.proposers.replay import ReplayProposer, exchanges, recording
 from supervisor.protocols import Image, Proposer, ProposerError, Reply, Request, Section, Usage
 

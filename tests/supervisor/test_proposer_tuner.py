@@ -12,17 +12,18 @@ import pytest
 from tuner_kit import TOP, Desk, FakeArena, Landscape, LoopArena, ask
 
 from benchmarks import detune_breakout
+from supervisor.budget import Budgets, BudgetSpent
 from supervisor.edits.answer import Answer, read_answer
 from supervisor.edits.edits import apply, with_constants
 from supervisor.edits.tunables import constants
+from supervisor.events import EventLog
 from supervisor.gate.seeds import TRAIN, role_of
-from supervisor.loop.budget import Budgets, BudgetSpent
-from supervisor.loop.events import EventLog
 from supervisor.loop.loop import Loop
 from supervisor.loop.parts import Settings
-from supervisor.proposers.search_space import Space
+from supervisor.proposers.search import Space
 from supervisor.proposers.tuner import Tuner, TunerSettings
 from supervisor.protocols import ProposerError
+from triune.play import evaluate
 
 SHORT = TunerSettings(share=0.5, gate_games=10)
 
@@ -285,5 +286,5 @@ def test_the_detuned_breakout_scores_less_than_half(tmp_path: Path) -> None:
     import triune
 
     folder = detune_breakout.write(tmp_path / "detuned")
-    scores = triune.load(folder, isolate=False).evaluate(seeds=[0, 1, 2, 3]).scores
+    scores = evaluate(triune.load(folder, isolate=False), seeds=[0, 1, 2, 3]).scores
     assert sum(scores) < 4 * TOP / 2

@@ -236,7 +236,7 @@ def test_a_torn_line_is_set_aside_and_never_trusted(tmp_path: Path, tail: bytes)
 
 WRITER = """
 import sys
-from supervisor.seeds import SeedLedger
+from supervisor.gate.seeds import SeedLedger
 ledger = SeedLedger.open(sys.argv[1])
 print(len(ledger.uses), flush=True)
 number = len({u.child for u in ledger.uses})

@@ -15,10 +15,10 @@ from logic.errors import LogicError
 from logic.runtime.locks import FloorLock, ScenesLock, check_scenes, read
 from supervisor.protocols import Score
 from triune.errors import TriuneError
-from triune.play import pool
-from triune.play.arena import TaskArena
-from triune.policies import sha256
-from triune.system import System, load
+from triune.play import workers as pool
+from triune.play.evaluation import evaluate
+from triune.play.evaluator import TaskArena
+from triune.system import System, load, sha256
 
 LAZY = '''"""Serve, then hold still."""
 
@@ -79,7 +79,7 @@ def test_latency_is_measured_on_watched_episodes(arena: TaskArena, episode: Any)
 
 def test_scores_are_those_of_an_evaluation(arena: TaskArena) -> None:
     played = {s.seed: s for s in arena.play(LAZY, [1, 2])}
-    plain = load("breakout", isolate=False, policy=arena._with(LAZY).policy_path).evaluate("sticky", [1, 2])
+    plain = evaluate(load("breakout", isolate=False, policy=arena._with(LAZY).policy_path), "sticky", [1, 2])
     assert [played[1].score, played[2].score] == plain.scores
     assert [played[1].frames, played[2].frames] == [e["frames"] for e in plain.episodes]
     assert all(

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from motion_kit import SCHEMA, SHAPE, black, play
 
-from data_flywheel.attribution import blame_odds
+from data_flywheel.attribution import signs as blame_odds
 from data_flywheel.attribution import verdict as blame
-from data_flywheel.attribution.blame_signs import SIGNS, corrected, habits, signs, watch
+from data_flywheel.attribution.signs import SIGNS, corrected, habits, signs, watch
 from data_flywheel.attribution.verdict import (
     BOTH,
     EYES,

@@ -10,17 +10,16 @@ import numpy as np
 import pytest
 from cli_kit import triune as command
 
-from benchmarks.blame_plant import BROKEN, SOUND, Lie, Plant, plant
-from benchmarks.blame_rig import Rig
-from data_flywheel.attribution import blame_odds
-from data_flywheel.attribution.blame_signs import SIGNS
+from benchmarks.fault_injection import BROKEN, SOUND, Lie, Plant, Rig, plant
+from data_flywheel.attribution import signs as blame_odds
+from data_flywheel.attribution.signs import SIGNS
 from data_flywheel.attribution.verdict import BOTH, EYES, POINT, REFLEXES, WORLD, failures
 from data_flywheel.episodes.episode import Episode
 from logic.runtime.controller import Controller
 from supervisor.loop.parts import Situation
 from triune.commands.improve_setup import tell_all
-from triune.play import blame_record
-from triune.play.arena import TaskArena
+from triune.play import attribution as blame_record
+from triune.play.evaluator import TaskArena
 from triune.play.loop import Rollout
 from triune.system import System, load
 

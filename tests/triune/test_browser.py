@@ -18,9 +18,7 @@ import pytest
 from chrome_kit import Chrome, find_chromium
 from cli_kit import copy_task
 
-from triune.deploy.web import CASES, EPISODE, PAGE, RUNTIME, RUNTIME_FILES, write_site
-from triune.deploy.web_data import decode
-from triune.deploy.web_server import server
+from triune.deploy.web import CASES, EPISODE, PAGE, RUNTIME, RUNTIME_FILES, decode, server, write_site
 
 pytestmark = pytest.mark.browser
 

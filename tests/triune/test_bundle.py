@@ -11,9 +11,10 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from triune import bundle_v1
-from triune.deploy import bundle, protobuf
-from triune.deploy.bundle_graph import Foreign, check_graph
+from triune import runtime as bundle
+from triune import runtime as protobuf
 from triune.errors import TriuneError
+from triune.runtime import Foreign, check_graph
 
 PARTS = {"system.toml": "s", "policy.py": "p", "lib/ball": "b"}
 
@@ -65,7 +66,7 @@ def test_fields_of_every_wire_type_and_of_nonsense() -> None:
 def test_what_was_packed_is_read_and_any_onnx_tool_reads_it_too() -> None:
     contents = bundle.read(PACKED, "x")
     assert contents.parts == PARTS and contents.manifest["memory"]["size"] == 3
-    assert entries_of(PACKED)["triune.deploy.bundle.format"] == "2"
+    assert entries_of(PACKED)["triune.bundle.format"] == "2"
     assert json.loads(entries_of(PACKED)[bundle.MANIFEST])["hashes"].keys() == {*PARTS, "graph"}
 
 
@@ -120,7 +121,7 @@ def test_no_file_makes_the_reader_crash() -> None:
 
 def test_other_formats_say_what_to_do() -> None:
     entries = entries_of(PACKED)
-    newer = {**entries, "triune.deploy.bundle.format": "3", "triune.deploy.bundle.reader": "0.9.1"}
+    newer = {**entries, "triune.bundle.format": "3", "triune.bundle.reader": "0.9.1"}
     with pytest.raises(TriuneError, match=r"format 3.*0\.9\.1 reads it"):
         bundle.read(repacked(newer), "x")
     old = {bundle.MANIFEST: json.dumps({"format": "1"})}
@@ -185,7 +186,7 @@ def old_bundle(eyes: bytes, parts: dict[str, str], protocol: Any) -> bytes:
         {"format": "1", "task": "t", "protocol": protocol, "eyes_bytes": len(eyes), "hashes": hashes}, sort_keys=True
     )
     entries = {bundle.PART + name: text for name, text in parts.items()} | {bundle.MANIFEST: manifest}
-    return eyes + bundle.metadata_bytes({**entries, "triune.deploy.bundle.digest": bundle.digest(manifest)})
+    return eyes + bundle.metadata_bytes({**entries, "triune.bundle.digest": bundle.digest(manifest)})
 
 
 def test_format_1_is_read_for_migration_and_checked() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from envs.spec import ZOO
 from triune.errors import UsageError
-from triune.play.evaluate import Result
+from triune.play.evaluation import Result
 from triune.report.card import read_scores, record
 from triune.system import System, load
 

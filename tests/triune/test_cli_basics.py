@@ -108,7 +108,7 @@ def test_doctor_names_the_layers_of_isolation_and_those_that_lack(monkeypatch: p
 
     told = {"rlimits": Layer(True, ""), "user": Layer(True, ""), "seccomp": Layer(False, "the kernel refused")}
     told |= {"landlock": Layer(True, ""), "namespace": Layer(False, "not asked for")}
-    monkeypatch.setattr(logic.isolation, "layers", lambda: told)
+    monkeypatch.setattr(logic.sandbox, "layers", lambda: told)
     found = _isolation()
     assert found[0]["detail"] == "3 of 5 layers: rlimits, user, landlock"
     assert [f["detail"] for f in found[1:]] == ["without seccomp (the kernel refused)"] and found[1]["fix"]

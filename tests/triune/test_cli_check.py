@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from cli_kit import ROOT, copy_task, triune
 
-from triune.checked_text import Checked, check_text, printable, render
+from triune.check import Checked, check_text, printable, render
 from triune.cli import main
 
 PROTOCOLS = ["seed", "seed-sticky", "classic", "sticky"]
@@ -100,7 +100,7 @@ def test_a_bug_of_the_compiler_is_a_diagnostic(
     def broken(*args: object) -> None:
         raise ZeroDivisionError("a bug")
 
-    monkeypatch.setattr(f"logic.compiler.{stage}", broken)
+    monkeypatch.setattr(f"logic.language.{stage}", broken)
     found = payload(capsys, "check", "pong", code=1)
     assert {d["construct"] for d in found["diagnostics"]} == {"internal"}
     assert all("internal compiler error: ZeroDivisionError: a bug" in d["message"] for d in found["diagnostics"])
@@ -111,7 +111,7 @@ def test_a_bug_outside_its_stages_is_one_too(monkeypatch: pytest.MonkeyPatch) ->
     def broken(*args: object, **kwargs: object) -> None:
         raise RuntimeError("a bug")
 
-    monkeypatch.setattr("triune.checked_text.compile_program", broken)
+    monkeypatch.setattr("triune.check.compile_program", broken)
     assert [d.construct for d in checked("x = 1\n").found] == ["internal"]
 
 
@@ -242,7 +242,7 @@ def test_a_floor_is_played_only_when_asked(
         played.append((protocol, seeds, shift, eyes))
         return Played()
 
-    monkeypatch.setattr(System, "evaluate", evaluate)
+    monkeypatch.setattr("triune.play.evaluation.evaluate", evaluate)
     try:
         assert payload(capsys, "check", str(folder))["locks"][0]["ok"] is None and not played
         found = payload(capsys, "check", str(folder), "--floors", code=1)

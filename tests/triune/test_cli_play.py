@@ -14,6 +14,8 @@ from typing import Any
 import pytest
 from cli_kit import ROOT, copy_task, triune
 
+from triune.play import evaluate, play
+
 QUICK = ("--eyes", "teacher", "--json")
 
 
@@ -130,12 +132,12 @@ def test_python_interface(task: str) -> None:
     import triune as front
 
     system = front.load(task)
-    for step in system.play(seed=0, eyes="teacher"):
+    for step in play(system, seed=0, eyes="teacher"):
         assert 0 <= step.decision.action < len(system.spec.env.actions) and step.decision.reason
         assert step.scene.vector.shape == (system.schema.size,)
         if step.index == 20:
             break
-    result = system.evaluate(protocol="classic", seeds=range(2), eyes="teacher", limit=25)
+    result = evaluate(system, protocol="classic", seeds=range(2), eyes="teacher", limit=25)
     assert result.steps == 50 and len(result.scores) == 2 and result.ci95 is not None
 
 

@@ -13,7 +13,8 @@ from perception.drift import FAILING, OK, scene_parts
 from triune.deploy.export import export
 from triune.errors import TriuneError
 from triune.play import drift
-from triune.play.drift import ranges_of, together, warning, watch_for
+from triune.play.drift import together, warning
+from triune.play.evaluation import evaluate
 from triune.runtime import Bundle
 from triune.system import load
 
@@ -21,7 +22,7 @@ from triune.system import load
 @pytest.mark.parametrize("task", ["breakout", "pong"])
 def test_the_zoo_has_ranges_of_its_weights(task: str) -> None:
     system = load(task)
-    made = ranges_of(system)
+    made = system.ranges()
     assert made is not None and made["scene"] == scene_parts(system.schema)
     assert (system.folder / "ranges.json").stat().st_size < 10_000
 
@@ -29,10 +30,10 @@ def test_the_zoo_has_ranges_of_its_weights(task: str) -> None:
 def test_ranges_of_other_eyes_are_not_used(tmp_path: Path) -> None:
     copy_task(tmp_path / "pong")
     (tmp_path / "pong/ranges.json").write_bytes((ROOT / "zoo/pong/ranges.json").read_bytes())
-    assert watch_for(load(tmp_path / "pong")) is not None
+    assert load(tmp_path / "pong").ranges() is not None
     weights = tmp_path / "pong/perception.onnx"
     weights.write_bytes(weights.read_bytes() + b"\x72\x00")
-    assert watch_for(load(tmp_path / "pong")) is None
+    assert load(tmp_path / "pong").ranges() is None
     refused = triune("drift", str(tmp_path / "pong"))
     assert refused.returncode == 1 and "--measure" in refused.stderr
 
@@ -49,9 +50,9 @@ def test_ranges_are_measured_and_shown(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_scores_come_with_a_report_of_drift() -> None:
-    plain = load("pong").evaluate("sticky", [21], limit=200)
+    plain = evaluate(load("pong"), "sticky", [21], limit=200)
     assert plain.drift["level"] == OK and plain.drift["games"] == {"ok": 1, "changed": 0, "failing": 0}
-    odd = load("pong").evaluate("sticky", [21], "camouflage", limit=200)
+    odd = evaluate(load("pong"), "sticky", [21], "camouflage", limit=200)
     assert odd.drift["level"] == FAILING and odd.drift["since"]["failing"] <= 200 and odd.drift["words"]
 
 

@@ -14,13 +14,9 @@ from recorder_kit import SCHEMA, SIZE, game, kept, pictures, recording
 from test_flywheel_store import make_shard
 
 import triune as library
-from data_flywheel.datasets.export_coco import export_coco
-from data_flywheel.datasets.export_minari import export_minari
-from data_flywheel.datasets.export_parquet import export_parquet
-from data_flywheel.datasets.export_source import Source
+from data_flywheel.datasets.exports import Source, export_coco, export_minari, export_parquet
 from data_flywheel.episodes.episode import Episode
-from data_flywheel.episodes.recorder_folder import Recording
-from data_flywheel.episodes.recorder_ledger import FRAMES
+from data_flywheel.episodes.recording import FRAMES, Recording
 from data_flywheel.errors import DataError
 from data_flywheel.labels.label import values_of
 from data_flywheel.storage.dataset import Dataset, Manifest

@@ -26,8 +26,8 @@ from data_flywheel.self_training.capture import Capture
 from data_flywheel.self_training.data import held_back, pictures, without
 from perception.detector import Eyes
 from triune.errors import TriuneError
-from triune.play.flywheel import Request, Wheel
-from triune.policies import sha256
+from triune.play.self_training import Request, Wheel
+from triune.system import sha256
 
 FROZEN = {task: load_samples(ROOT / "zoo" / task / "memory", "test") for task in ("breakout", "pong")}
 

@@ -18,7 +18,7 @@ LAYERS = ("triune", "envs", "perception", "logic", "supervisor", "data_flywheel"
 MAY_RUN = {
     "logic/language/api.py": {"exec", "compile"},
     "logic/language/artifact.py": {"exec", "compile"},
-    "data_flywheel/labelers/teachers.py": {"exec_module"},
+    "data_flywheel/labelers/teacher.py": {"exec_module"},
     "logic/language/builtins.py": {"exec", "compile"},  # logic/lib/maths.py, which ships
     "envs/remote_process.py": {"import_module"},  # the observer that the parent names
     "triune/commands/doctor.py": {"import_module"},  # is a package there?

@@ -14,16 +14,15 @@ from cli_kit import ROOT
 from fused_kit import FRAME, SCALAR, Pair, Runner, logic_of, scenes
 
 import triune as front
-from benchmarks.bench_bundle import measure
+from benchmarks.language import measure_bundle as measure
 from envs.protocol import PROTOCOLS
 from envs.remote import PixelEnv
 from perception.detector import Eyes
 from perception.scene import SceneSchema
-from triune.deploy.export import export
-from triune.deploy.export_check import Reference, differences
-from triune.deploy.fuse import fuse, memory_layout
-from triune.policies import build_logic
+from triune.deploy.export import Reference, differences, export, fuse, memory_layout
+from triune.play import play
 from triune.runtime import Bundle, State
+from triune.system import build_logic
 
 TASKS = ("breakout", "pong")
 needs_eyes = pytest.mark.skipif(
@@ -184,7 +183,7 @@ def test_past_frames_live_in_memory_where_the_schema_has_a_window() -> None:
     assert one.size == fused.layout.size + 2 * 210 * 160 * 3
     shown = np.zeros(FRAME, np.uint8)  # as in play, one array that every step overwrites
     differ = 0
-    for step in system.play(seed=1, protocol="classic"):
+    for step in play(system, seed=1, protocol="classic"):
         shown[:] = step.frame
         found = fused.step(shown)
         vector, decision = play.step(shown)
@@ -205,7 +204,7 @@ def recorded(task: str, path: Path, steps: int = 60) -> tuple[Path, list[str]]:
     """Frames of the game in a raw file, and what the bundle says to them."""
     bot, frames, said = Bundle.load(path), [], []
     state = bot.start()
-    for step in front.load(task).play(seed=4):
+    for step in play(front.load(task), seed=4):
         frames.append(step.frame.copy())
         action, state, why = bot.step(step.frame, state)
         said.append(f"{bot.actions[int(action)] if not why.overruled_by else why.action} {why.reason}")

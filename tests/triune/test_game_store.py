@@ -9,9 +9,8 @@ from test_arena import LAZY, LEFTWARD
 
 from supervisor.protocols import Score
 from triune.errors import TriuneError
-from triune.play import pool
-from triune.play.arena import TaskArena
-from triune.play.game_store import GameStore
+from triune.play import workers as pool
+from triune.play.evaluator import GameStore, TaskArena
 from triune.system import load
 
 ONE = Score(1000, 12.0, 0.5, 800, 200)

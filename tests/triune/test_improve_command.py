@@ -11,9 +11,8 @@ from cli_kit import triune
 from improve_kit import answer
 from test_arena import LAZY, LEFTWARD, REWRITTEN
 
-from supervisor.loop.events import read
+from supervisor.events import read
 from triune.commands.improve_setup import copy_folder
-from triune.play.drift import ranges_of
 from triune.system import load
 
 WORDS = {k: v for k, v in json.loads(answer([])).items() if k != "edit"}
@@ -144,6 +143,6 @@ def test_a_run_that_is_none_is_refused(tmp_path: Path) -> None:
 def test_a_copy_has_the_ranges_and_whatever_else_a_task_is_read_from(tmp_path: Path) -> None:
     system = load("breakout")
     copy = copy_folder(system, tmp_path / "copy", history=False)
-    assert ranges_of(load(copy, trust=True)) == ranges_of(system) is not None
+    assert load(copy, trust=True).ranges() == system.ranges() is not None
     own = {path.name for path in system.folder.iterdir() if path.is_file()}
     assert own - {path.name for path in copy.iterdir()} <= {"README.md", "scores.json", "trials.jsonl"}

@@ -14,7 +14,8 @@ from improve_report_kit import fabricate
 
 import triune
 from data_flywheel.episodes.episode import Episode
-from triune.report.improve import film, replays, write_improve_report
+from triune.report.improve import replays, write_improve_report
+from triune.report.improve import replays as film
 from triune.report.improve.record import ImproveRun
 
 

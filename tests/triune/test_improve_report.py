@@ -16,14 +16,19 @@ import pytest
 from improve_ideas import HOSTILE, IDEAS
 from improve_report_kit import fabricate
 
+from supervisor.budget import Budgets
 from supervisor.errors import SupervisorError
+from supervisor.events import Event, EventLog, LogDamaged, read
 from supervisor.gate import statistics as stats
-from supervisor.loop.budget import Budgets
-from supervisor.loop.chain import Event, LogDamaged
-from supervisor.loop.events import EventLog, read
 from triune.cli import main
-from triune.report.improve import curve, figures, head, page, plot, tables, words, write_improve_report
-from triune.report.improve.record import KINDS, ImproveRun
+from triune.report.improve import figures, page, write_improve_report
+from triune.report.improve import page as curve
+from triune.report.improve import page as head
+from triune.report.improve import page as tables
+from triune.report.improve import plots as plot
+from triune.report.improve import record as words
+from triune.report.improve.record import ENDINGS as KINDS
+from triune.report.improve.record import ImproveRun
 
 
 @pytest.fixture(scope="module")

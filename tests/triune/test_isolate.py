@@ -20,10 +20,11 @@ from envs.spec import load_spec, parse_spec
 from logic.runtime.controller import FAULT, Controller
 from logic.sandbox import Kind
 from logic.sandbox.confined import ConfinedController
-from triune import isolate, load
+from triune import load
+from triune import system as isolate
 from triune.errors import TriuneError, UsageError
 from triune.play.loop import Rollout
-from triune.policies import Texts
+from triune.system import Texts
 
 LINUX = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the layers are Linux's")
 FOREIGN = "\n# a stranger's\n"

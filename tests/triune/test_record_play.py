@@ -12,7 +12,7 @@ from cli_kit import triune
 import triune as library
 from data_flywheel.episodes.episode import Episode
 from data_flywheel.episodes.recorder import Recorder
-from data_flywheel.episodes.recorder_folder import Recording
+from data_flywheel.episodes.recording import Recording
 from data_flywheel.labels.frames import EpisodeFrames
 from triune.play.loop import Rollout
 from triune.play.recording import open_recorder

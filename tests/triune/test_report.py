@@ -12,11 +12,11 @@ import triune
 from data_flywheel.episodes.episode import Episode
 from triune.console import jsonable, table
 from triune.errors import TriuneError
-from triune.play import stats
-from triune.play.loop import Rollout
-from triune.report import report_parts
+from triune.play import evaluation as stats
+from triune.play.loop import Rollout, frames_of
+from triune.report import page as report_parts
 from triune.report.drawing import Caption, Painter, wrap
-from triune.report.replay import choose_steps, frames_of, pictures
+from triune.report.replay import choose_steps, pictures
 
 
 @pytest.fixture(scope="module")

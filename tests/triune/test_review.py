@@ -17,7 +17,7 @@ from review_kit import Client, desk_of, queue_of, serving, shown
 from data_flywheel.errors import DataError
 from data_flywheel.labels.frames import DatasetFrames
 from data_flywheel.labels.label import Label
-from data_flywheel.labels.labels_project import project
+from data_flywheel.labels.resolve import project
 from data_flywheel.labels.review_queue import ReviewQueue
 from data_flywheel.labels.store import LabelStore
 from triune.errors import TriuneError

@@ -15,7 +15,7 @@ from review_kit import desk_of, serving, started
 from review_page_kit import LEAVES, Page, go, holds, whole
 
 from data_flywheel.labels.label import Label
-from data_flywheel.labels.labels_resolve import resolve
+from data_flywheel.labels.resolve import resolve
 from data_flywheel.labels.review_queue import ReviewQueue
 from data_flywheel.labels.store import LabelStore
 from triune.review.session import Desk

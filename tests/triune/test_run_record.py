@@ -11,12 +11,13 @@ from cli_kit import triune
 from test_runtime import exported, needs_eyes, write_video  # noqa: F401
 
 import triune as api
-from data_flywheel.episodes.recorder_folder import Recording
+from data_flywheel.episodes.recording import Recording
 from data_flywheel.labels.frames import open_frames
 from data_flywheel.splits import split_of
 from triune.commands.run import _capture
-from triune.play.run_record import BundleRecorder
-from triune.report.replay import frames_of
+from triune.play import play
+from triune.play.loop import frames_of
+from triune.play.recording import BundleRecorder
 from triune.runtime import Bundle
 
 pytestmark = needs_eyes
@@ -27,7 +28,7 @@ DISK = 1 << 30
 def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A video of sixty steps of Pong."""
     path, frames = tmp_path_factory.mktemp("film") / "pong.avi", list[np.ndarray]()
-    for step in api.load("pong").play(seed=2):
+    for step in play(api.load("pong"), seed=2):
         frames += [step.frame.copy()] if step.index >= 40 else []
         if len(frames) == 60:
             break

@@ -16,8 +16,9 @@ from onnx import TensorProto, helper
 from test_bundle import old_bundle
 
 from triune import runtime
-from triune.deploy import bundle
+from triune import runtime as bundle
 from triune.errors import TriuneError
+from triune.play import play
 from triune.runtime import Bundle
 
 needs_eyes = pytest.mark.skipif(not (ROOT / "zoo/pong/perception.onnx").is_file(), reason="pong has no eyes yet")
@@ -80,7 +81,7 @@ def test_states_are_values(exported: Path) -> None:
     bot = Bundle.load(exported)
     state, answers, kept = bot.start(), [], []
     other = bot.start()
-    for step in front.load("pong").play(seed=5):
+    for step in play(front.load("pong"), seed=5):
         kept.append((step.frame.copy(), state))
         action, state, why = bot.step(step.frame, state)
         answers.append((action, why.reason, state.memory.tobytes()))
@@ -225,7 +226,7 @@ def test_export_without_onnx_names_the_fix(tmp_path: Path) -> None:
 @needs_eyes
 def test_a_graph_that_decides_otherwise_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import triune as front
-    from triune.deploy import fuse
+    from triune.deploy import export as fuse
     from triune.deploy.export import export
 
     monkeypatch.setattr(fuse, "TRACKED", ("y", "x", "w", "h", "vx", "vy", "sure"))
@@ -240,7 +241,7 @@ def test_one_tie_is_told_from_a_wrong_graph(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, odd: set[int], written: bool
 ) -> None:
     import triune as front
-    from triune.deploy import export_check
+    from triune.deploy import export as export_check
     from triune.deploy.export import export
 
     calls = iter(range(1, 1000))
@@ -306,7 +307,7 @@ def test_run_on_a_video_of_the_game(exported: Path, tmp_path: Path) -> None:
     import triune as front
 
     frames = []
-    for step in front.load("pong").play(seed=2):
+    for step in play(front.load("pong"), seed=2):
         if step.index >= 40:  # by now there is a ball
             frames.append(step.frame.copy())
         if len(frames) == 31:

@@ -13,9 +13,9 @@ import pytest
 from cli_kit import triune as run_triune
 
 from triune.deploy import web
-from triune.deploy.web_data import decode, encode
-from triune.deploy.web_server import server
+from triune.deploy.web import decode, encode, server
 from triune.errors import TriuneError
+from triune.play import play
 
 STEPS = 40
 POLICY = """
@@ -142,7 +142,7 @@ def test_the_recording_is_native_play_frame_by_frame(folder: Path) -> None:
 
     header, found = decode((folder / "episode.bin.gz").read_bytes(), web.EPISODE)
     assert header["steps"] == STEPS and header["protocol"]["name"] == "sticky" and header["recorded"]["seed"] == 7
-    for t, step in zip(range(STEPS), triune.load("breakout").play(seed=7), strict=False):
+    for t, step in zip(range(STEPS), play(triune.load("breakout"), seed=7), strict=False):
         assert np.array_equal(found["palette"][found["frames"][t]], step.frame)
         assert np.array_equal(found["scene"][t], step.scene.vector)
         assert found["action"][t] == step.decision.action and found["proposed"][t] == step.decision.proposed

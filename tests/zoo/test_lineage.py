@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from cli_kit import ROOT, triune
 
-from supervisor.loop.projection import read_lines
+from supervisor.loop.folder import read_lines
 
 TASK = ROOT / "zoo" / "breakout"
 LINEAGE = TASK / "lineage"
@@ -38,7 +38,7 @@ def test_seeds_of_the_lineage_are_gate_seeds() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("which", [0.0, 0.5])
 def test_a_figure_comes_out_again(which: float, tmp_path: Path) -> None:
-    from triune.policies import sha256
+    from triune.system import sha256
 
     short = sorted((g for g in GAMES if g["frames"] < 12_000), key=lambda g: (g["policy"], g["seed"]))
     game = short[int(which * len(short))]

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from benchmarks.plain_runner import load_module, load_policy
-from data_flywheel.labelers.teachers import load_teacher
+from data_flywheel.labelers.teacher import load_teacher
 from envs.backends.atari import AtariCore
 from envs.protocol import get_protocol
 from envs.spec import load_spec

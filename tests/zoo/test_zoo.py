@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from data_flywheel.labelers.teachers import load_teacher
+from data_flywheel.labelers.teacher import load_teacher
 from envs.backends.atari import AtariCore
 from envs.protocol import PROTOCOLS
 from envs.remote import PixelEnv

@@ -84,7 +84,7 @@ def _speed(system: System, args: argparse.Namespace, console: Console) -> dict[s
 
 
 def _data(system: System, args: argparse.Namespace, console: Console) -> dict[str, Any]:
-    from benchmarks.bench_data import measure, rows
+    from benchmarks.data import measure, rows
 
     system.check_teacher()
     found = measure(system, args.data, console.log, range(args.rounds or 1))
@@ -127,7 +127,7 @@ def _record(system: System, args: argparse.Namespace, console: Console) -> dict[
 
 
 def _language(args: argparse.Namespace, console: Console) -> dict[str, Any]:
-    from benchmarks.bench_language import measure
+    from benchmarks.language import measure
     from envs.spec import task_names
     from triune.system import load
 
@@ -140,7 +140,7 @@ def _language(args: argparse.Namespace, console: Console) -> dict[str, Any]:
 
 
 def _gate(args: argparse.Namespace, console: Console) -> dict[str, Any]:
-    from benchmarks import bench_gate
+    from benchmarks import gate as bench_gate
 
     if args.real:
         from benchmarks.gate_played import measure
@@ -188,8 +188,8 @@ def _looks(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     import torch  # noqa: F401 - say at once that the extra is missing
 
     from benchmarks import shift as bench_shift
-    from envs.looks import is_look
     from envs.spec import task_names
+    from envs.visual_shifts import is_look
 
     every = bench_shift.all_looks()
     groups = {
@@ -225,7 +225,7 @@ def _look_row(name: str, row: dict[str, Any]) -> list[str]:
 
 
 def _shift(system: System, args: argparse.Namespace, console: Console) -> dict[str, Any]:
-    from envs.shifts import SHIFTS
+    from envs.visual_shifts import SHIFTS
 
     shifts = args.shifts.split(",") if args.shifts != "all" else list(SHIFTS)
     kinds, seeds = args.eyes.split(","), common.parse_seeds(args.seeds or "0:5")
@@ -233,12 +233,14 @@ def _shift(system: System, args: argparse.Namespace, console: Console) -> dict[s
         args.shift = shift
         for args.eyes in kinds:
             common.check_conditions(args)
+    from triune.play.evaluation import evaluate
+
     means: dict[str, dict[str, float]] = {kind: {} for kind in kinds}
     jobs = [(kind, shift) for kind in kinds for shift in (None, *shifts)]
     for i, (kind, shift) in enumerate(jobs):
         console.progress(i, len(jobs), f"{kind} eyes, {shift or 'no shift'}")
         workers = min(args.workers or common.cores(), len(seeds))
-        result = system.evaluate(args.protocol, seeds, shift, kind, workers, limit=args.steps)
+        result = evaluate(system, args.protocol, seeds, shift, kind, workers, limit=args.steps)
         means[kind][shift or "none"] = float(result.mean or 0.0)
     console.clear()
     worst = system.lowest

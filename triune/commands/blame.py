@@ -1,7 +1,4 @@
-"""`triune blame`: whose failure each one of a recorded episode was: the eyes', the reflexes', both, the world's.
-
-Knows: finding episodes, what is said. Does not know: how blame is found (triune.blame_record).
-"""
+"""`triune blame`: whose failure each one of a recorded episode was: the eyes', the reflexes', both, the world's."""
 
 from __future__ import annotations
 
@@ -36,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     """Payload: `verdicts` (who, way, failure, evidence, figures, odds, line), `counts`, `notes`."""
     from data_flywheel.attribution.verdict import failures
-    from triune.play.blame_record import Blamer
+    from triune.play.attribution import Blamer
     from triune.system import load
 
     args.task, episodes = find(args.what, args.seed)
@@ -74,7 +71,7 @@ def told_at(episodes: list[Episode], step: int) -> Failure:
 def find(what: str, seed: int | None) -> tuple[str, list[Episode]]:
     """The task's folder or name, and the recorded games; the newest run of a task that is named."""
     from data_flywheel.episodes.episode import Episode
-    from triune.play.runs import Run, latest
+    from triune.play.evaluation import Run, latest
 
     path = Path(what)
     if path.is_file():

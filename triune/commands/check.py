@@ -1,7 +1,4 @@
-"""`triune check`: is this task folder, or this one text, sound? Text of any origin is compiled, never executed.
-
-Knows: the order of the checks and how they are shown. Does not know how text is compiled (triune.checked_text).
-"""
+"""`triune check`: is this task folder, or this one text, sound? Text of any origin is compiled, never executed."""
 
 from __future__ import annotations
 
@@ -16,7 +13,7 @@ from triune.errors import TriuneError, UsageError, one_line
 
 if TYPE_CHECKING:
     from logic.runtime.locks import FloorLock, ScenesLock
-    from triune.checked_text import Checked
+    from triune.check import Checked
     from triune.system import System
 
 MOST_SHOWN = 3  # broken decisions of one lock
@@ -51,7 +48,7 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
 
 def _file(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     """One text against a task's scene."""
-    from triune.checked_text import check_text
+    from triune.check import check_text
 
     if not args.of:
         raise UsageError(f"whose scene does {args.task} see? name it: triune check {args.task} --task breakout")
@@ -65,7 +62,7 @@ def _file(args: argparse.Namespace, console: Console) -> dict[str, Any]:
 
 
 def _payload(texts: list[Checked], checks: list[dict[str, Any]], locks: list[dict[str, Any]]) -> dict[str, Any]:
-    from triune.checked_text import figures, tunables
+    from triune.check import figures, tunables
 
     good = all(c["ok"] for c in checks) and all(k["ok"] is not False for k in locks)
     return {
@@ -115,7 +112,7 @@ PARTS: dict[str, Callable[[Any], str]] = {"schema": _schema, "rom": _rom, "eyes"
 
 def _texts(system: System, checks: list[dict[str, Any]]) -> list[Checked]:
     """Policy and safety compiled; their lines are added to the checks."""
-    from triune.checked_text import check_text
+    from triune.check import check_text
 
     made = []
     for name, rules in (("policy", False), ("safety", True)):
@@ -210,7 +207,9 @@ def _check_scenes(system: System, lock: ScenesLock) -> dict[str, Any]:
 
 
 def _check_floor(system: System, lock: FloorLock) -> dict[str, Any]:
-    result = system.evaluate(lock.protocol, [lock.seed], lock.shift, lock.eyes)
+    from triune.play.evaluation import evaluate
+
+    result = evaluate(system, lock.protocol, [lock.seed], lock.shift, lock.eyes)
     score = result.scores[0]
     good = score >= lock.floor
     detail = f"scored {score}, the floor is {lock.floor}" + ("" if good else f" (it was {lock.scored})")
@@ -221,7 +220,7 @@ def _check_floor(system: System, lock: FloorLock) -> dict[str, Any]:
 
 
 def _show(payload: dict[str, Any], texts: list[Checked], console: Console) -> None:
-    from triune.checked_text import render
+    from triune.check import render
 
     for c in payload["checks"]:
         console.say(f"{'ok  ' if c['ok'] else 'FAIL'}  {c['name']:<12} {c['detail']}")
@@ -243,7 +242,7 @@ def _show(payload: dict[str, Any], texts: list[Checked], console: Console) -> No
 
 
 def _note(lock: dict[str, Any]) -> str:
-    from triune.checked_text import printable
+    from triune.check import printable
 
     return printable(lock["note"])
 

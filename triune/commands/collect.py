@@ -37,7 +37,7 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
 
 def collect_into(system: System, folder: Path, frames: int, workers: int, console: Console) -> dict[str, Any]:
     """Collect (or continue) and say what came of it."""
-    from data_flywheel.datasets.collect import collect
+    from data_flywheel.datasets.collection import collect
 
     def progress(done: int, total: int, seconds: float) -> None:
         console.progress(done, total, f"{done} of {total} frames, {seconds:.0f} s")

@@ -1,7 +1,4 @@
-"""Arguments that several commands share, checked with the nearest valid choice in the error.
-
-Knows names and ranges. Does not know what a command does with them.
-"""
+"""Arguments that several commands share, checked with the nearest valid choice in the error."""
 
 from __future__ import annotations
 
@@ -66,10 +63,9 @@ def load_system(args: argparse.Namespace) -> System:
 
 def check_conditions(args: argparse.Namespace) -> None:
     """Refuse unknown protocols, shifts and eyes before anything is started."""
-    from envs.looks import MOVING, STATIC, is_look
     from envs.protocol import PROTOCOLS
-    from envs.shifts import SHIFTS
-    from triune.system import check_eyes
+    from envs.visual_shifts import MOVING, SHIFTS, STATIC, is_look
+    from triune.play.loop import check_eyes
 
     if args.protocol and args.protocol not in PROTOCOLS:
         raise UsageError(f"unknown protocol {args.protocol!r}; {nearest(args.protocol, PROTOCOLS)}")
@@ -118,3 +114,15 @@ def out_file(path: str, *suffixes: str) -> Path:
         raise UsageError(f"{path}: this command writes {' or '.join(suffixes)} files")
     target.parent.mkdir(parents=True, exist_ok=True)
     return target
+
+
+def add_record(parser: argparse.ArgumentParser) -> None:
+    """Where to record, which frames, how much disk."""
+    parser.add_argument("--record", metavar="FOLDER", help="add every game to this recording (see docs/recording.md)")
+    parser.add_argument(
+        "--record-frames", default="none", metavar="POLICY",
+        help="frames kept: none (default; seed and actions give them again), failures, sampled:N, all",
+    )  # fmt: skip
+    parser.add_argument(
+        "--disk", default="500MB", metavar="SIZE", help="bytes the recording may take; the least worth goes first"
+    )

@@ -32,9 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     """Payload: frames chosen, per cause, left out with reasons, requests, content hash, folder."""
-    from data_flywheel.datasets.curation import choose
-    from data_flywheel.datasets.curation_pool import build
-    from data_flywheel.datasets.curation_write import write
+    from data_flywheel.datasets.curation import build, choose, write
     from data_flywheel.labels.frames import open_frames
 
     args.task = args.task or task_of(Path(args.pool))
@@ -86,7 +84,7 @@ def task_of(pool: Path) -> str:
 def read_requests(path: Path) -> list[dict[str, Any]]:
     """The supervisor's data requests from a file or an improve run."""
     if path.is_dir():
-        from supervisor.loop.events import read
+        from supervisor.events import read
 
         asked = [e.data["data_requests"] for e in read(path / "events.jsonl") if e.kind == "proposal.read"]
         return [request for requests in asked for request in requests]

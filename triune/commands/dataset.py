@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     """Payload: counts of what was written, and problems: what could not be read."""
-    from data_flywheel.datasets.export_source import Source
+    from data_flywheel.datasets.exports import Source
 
     if args.what != "export":
         raise UsageError(f"unknown action {args.what!r}; {nearest(args.what, ['export'])}")
@@ -48,13 +48,13 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
 
 def _export(kind: str, source: Any, out: Path) -> dict[str, Any]:
     if kind == "coco":
-        from data_flywheel.datasets.export_coco import export_coco
+        from data_flywheel.datasets.exports import export_coco
 
         return dict(export_coco(source, out))
     if kind == "minari":
-        from data_flywheel.datasets.export_minari import export_minari
+        from data_flywheel.datasets.exports import export_minari
 
         return export_minari(source, out)
-    from data_flywheel.datasets.export_parquet import export_parquet
+    from data_flywheel.datasets.exports import export_parquet
 
     return dict(export_parquet(source, out))

@@ -11,8 +11,8 @@ from triune.console import Console, jsonable, table
 from triune.errors import UsageError
 
 if TYPE_CHECKING:
-    from data_flywheel.labelers.ram.agree import Agreement
-    from data_flywheel.labelers.ram.catalogue import Catalogue
+    from data_flywheel.labelers.ram.agreement import Agreement
+    from data_flywheel.labelers.ram.causal import Catalogue
     from envs.spec import SystemSpec
 
 BAR = 0.95
@@ -53,7 +53,7 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
 
 
 def _rom(env_id: str) -> SystemSpec:
-    from envs.backends.rom import rom_spec
+    from envs.backends.atari import rom_spec
     from envs.errors import EnvError
 
     try:
@@ -99,8 +99,8 @@ def _tell(found: Catalogue, console: Console) -> None:
 def _agree(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     from data_flywheel.errors import DataError
     from data_flywheel.labelers.declared import colour_teachers, teachers_of
-    from data_flywheel.labelers.ram.agree import agree
-    from data_flywheel.labelers.ram.catalogue import CATALOGUES, Catalogue
+    from data_flywheel.labelers.ram.agreement import agree
+    from data_flywheel.labelers.ram.causal import CATALOGUES, Catalogue
 
     try:
         for env_id in args.agree:

@@ -65,7 +65,7 @@ def _finding(name: str, state: str, detail: str, fix: str = "") -> Finding:
 
 
 def _python() -> list[Finding]:
-    from triune import __version__
+    from triune.version import __version__
 
     text = f"triune {__version__}, Python {platform.python_version()}, {platform.system()} {platform.machine()}"
     good = sys.version_info >= (3, 11)

@@ -24,21 +24,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     """Payload: the file, the weights it is of, lowest, usual and highest value of every statistic."""
     from perception.drift import PICTURE, eyes_names
-    from triune.play.drift import LONGEST, measure, ranges_of, ranges_path
+    from triune.play.drift import LONGEST, measure
 
     system = common.load_system(args)
     if args.measure:
         steps = args.steps or LONGEST
         measure(system, steps, lambda done, n: console.progress(done, n, f"game {done} of {n}"))
         console.clear()
-    ranges = ranges_of(system)
+    ranges = system.ranges()
     if ranges is None:
         raise TriuneError(
-            f"{ranges_path(system)}: no ranges of the present eyes; measure them: triune drift {args.task} --measure"
+            f"{system.ranges_path}: no ranges of the present eyes; measure them: triune drift {args.task} --measure"
         )
     names = [("picture", stat) for stat in PICTURE] + [(part, stat) for part, stat, _ in eyes_names(ranges["scene"])]
     values = dict(zip((f"{part} {stat}" for part, stat in names), ranges["picture"] + ranges["eyes"], strict=True))
     rows = [[name, *(f"{v:.2f}" for v in ends or ())] for name, ends in values.items()]
     console.say(table([row for row in rows if len(row) > 1], ["statistic", "lowest", "usual", "highest"], {1, 2, 3}))
-    console.say(f"ranges     {ranges_path(system)}, of {ranges['samples']} samples, eyes {ranges['weights'][:12]}")
-    return {"task": system.name, "file": str(ranges_path(system)), "weights": ranges["weights"], "ranges": values}
+    console.say(f"ranges     {system.ranges_path}, of {ranges['samples']} samples, eyes {ranges['weights'][:12]}")
+    return {"task": system.name, "file": str(system.ranges_path), "weights": ranges["weights"], "ranges": values}

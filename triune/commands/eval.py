@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING, Any
 from triune.commands import common
 from triune.console import Console
 from triune.errors import UsageError
-from triune.play.recording import add_record, record_job
 
 if TYPE_CHECKING:
-    from triune.play.evaluate import Result
+    from triune.play.evaluation import Result
     from triune.system import System
 
 
@@ -25,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     common.add_conditions(parser)
     common.add_isolation(parser)
     common.add_policy(parser)
-    add_record(parser)
+    common.add_record(parser)
     parser.add_argument("--seeds", default="100:110", metavar="A:B", help="100:130, 7 or 1,5,9 (default 100:110)")
     parser.add_argument("--workers", type=common.positive, metavar="N", help="worker processes (default: one per core)")
     parser.add_argument("--out", metavar="RUN", help="folder of the run (default: a new one under runs/eval)")
@@ -43,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     """Payload: the Result, without the lines of the single episodes."""
-    from triune.play.runs import Run
+    from triune.play.evaluation import Run
 
     if args.card and args.policy:
         raise UsageError("the score card is of the folder's own policy.py; leave --card or --policy out")
@@ -62,7 +61,7 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
 
         console.say(f"card       {record(system, result, args.steps)}")
     if args.report is not None:
-        from triune.report.report import write_report
+        from triune.report.page import write_report
 
         out = common.out_file(args.report, ".html") if args.report else None
         payload["report"] = str(write_report(Run.read(folder), out, console))
@@ -72,7 +71,7 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
 
 def _what(system: System, args: argparse.Namespace) -> tuple[list[int], Path]:
     """Seeds and folder: as asked, or those of the run to be resumed (with all its conditions)."""
-    from triune.play.runs import Run, latest, new_folder
+    from triune.play.evaluation import Run, latest, new_folder
 
     seeds = common.parse_seeds(args.seeds)
     if args.resume is not None:
@@ -89,7 +88,11 @@ def _what(system: System, args: argparse.Namespace) -> tuple[list[int], Path]:
 
 def _evaluate(system: System, args: argparse.Namespace, seeds: list[int], folder: Path, console: Console) -> Result:
     """Play with a bar; Ctrl-C says how to go on."""
+    from triune.play.evaluation import evaluate
+
     workers = min(args.workers or common.cores(), len(seeds))
+    from triune.play.recording import record_job
+
     job = record_job(args, system)
     what = [system.name, system.protocol(args.protocol).name, *([args.shift] if args.shift else [])]
     console.log(f"{', '.join(what)}, {args.eyes} eyes: {len(seeds)} seeds")
@@ -99,9 +102,9 @@ def _evaluate(system: System, args: argparse.Namespace, seeds: list[int], folder
         console.progress(done, total, f"{done}/{total} episodes{last}")
 
     try:
-        return system.evaluate(
-            args.protocol, seeds, args.shift, args.eyes, workers, run=folder, limit=args.steps, progress=progress,
-            record=job,
+        return evaluate(
+            system, args.protocol, seeds, args.shift, args.eyes, workers, run=folder, limit=args.steps,
+            progress=progress, record=job,
         )  # fmt: skip
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"continue with: triune eval {args.task} --resume {folder}") from None

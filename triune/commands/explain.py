@@ -1,12 +1,8 @@
-"""`triune explain`: why the system did what it did at one step of a recorded episode.
-
-Knows: finding the step, what the record itself says. Does not know: which conditions held (triune.step_trace).
-"""
+"""`triune explain`: why the system did what it did at one step of a recorded episode."""
 
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from triune.commands import common
@@ -32,6 +28,8 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     """Payload: `scene` (flat), `decision`, `source` lines, `neighbours`, `trace` (None and `trace_error` when the
     policy does not compile)."""
     system = common.load_system(args)
+    from triune.play.evaluation import find_episode
+
     episode, where = find_episode(system, args.episode)
     if len(episode) and episode.scenes.shape[1] != system.schema.size:
         raise TriuneError(f"{where} was recorded with another scene schema; play it again")
@@ -56,36 +54,9 @@ def _trace(system: System, episode: Episode, step: int, full: bool) -> dict[str,
         return {"trace": None, "trace_error": f"{first} (see `triune check {system.name}`)"}
 
 
-def find_episode(system: System, wanted: str | None) -> tuple[Episode, str]:
-    """A file, or a seed of the newest run (default: the worst episode there)."""
-    from data_flywheel.episodes.episode import Episode
-    from triune.play.runs import Run, latest
-
-    if wanted and not wanted.isdigit():
-        episode = Episode.load(wanted)
-        if episode.meta.get("task") != system.name:
-            raise TriuneError(f"{wanted} is an episode of {episode.meta.get('task')}, not of {system.name}")
-        return episode, wanted
-    run = Run.read(latest(system.name))
-    if wanted is None:
-        records = run.records()
-        if not records:
-            raise TriuneError(f"{run.path} holds no finished episode; name one with --episode FILE")
-        wanted = str(min(records, key=lambda r: r["score"])["seed"])
-    return run.episode(int(wanted)), str(Path(run.episodes) / f"{wanted}.npz")
-
-
-def losses(episode: Episode) -> list[int]:
-    """Steps at which a life or a point was lost."""
-    import numpy as np
-
-    worse = (np.diff(episode.lives) < 0) | (np.diff(episode.scores) < 0)
-    return [int(i) + 1 for i in np.flatnonzero(worse)]
-
-
 def worst_step(episode: Episode) -> int:
     """The first loss, else the last step."""
-    return (losses(episode) or [max(0, len(episode) - 1)])[0]
+    return (episode.losses() or [max(0, len(episode) - 1)])[0]
 
 
 def explain(system: System, episode: Episode, step: int) -> dict[str, Any]:

@@ -35,7 +35,7 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
 
     from data_flywheel.storage.container import atomic_write
     from triune.play.drift import measure
-    from triune.play.flywheel import PROMOTED, Request, Wheel
+    from triune.play.self_training import PROMOTED, Request, Wheel
     from triune.report.self_training import write_report
 
     args.eyes = "cnn"

@@ -1,8 +1,4 @@
-"""`triune improve`: read what happened, ask for a revision of the policy, prove it, keep it only if it is better.
-
-Knows: the words of the command, what is said at the end. Does not know: how a run is put together
-(triune.improve_setup) or how it goes (supervisor.loop).
-"""
+"""`triune improve`: read what happened, ask for a revision of the policy, prove it, keep it only if it is better."""
 
 from __future__ import annotations
 
@@ -78,9 +74,9 @@ def _add_gate(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     """Payload: `run`, `folder`, `why`, `trials`, `accepted`, `budgets`; with --dry-run what would be sent."""
-    from supervisor.loop.events import EventLog
+    from supervisor.events import EventLog
     from supervisor.loop.loop import LOG, Loop
-    from triune.commands import improve_proposers as proposers
+    from triune.commands import improve_setup as proposers
     from triune.commands import improve_setup as setup
 
     home = _home(args)
@@ -108,10 +104,9 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
 
 def _home(args: argparse.Namespace) -> Path | None:
     """The run's folder, or None for a new one; fills in what a resumed run remembers."""
-    from supervisor.loop.events import read
+    from supervisor.events import read
     from supervisor.loop.loop import LOG
-    from triune.commands.improve_proposers import PROPOSERS
-    from triune.commands.improve_setup import remembered
+    from triune.commands.improve_setup import PROPOSERS, remembered
 
     if args.resume:
         if args.home or args.policy or args.out:
@@ -135,8 +130,8 @@ def _home(args: argparse.Namespace) -> Path | None:
 def _asked(home: Path, parts: Parts, ended: Ended, console: Console) -> dict[str, Any]:
     """Write the request as it would be sent."""
     from supervisor.evidence import describe, write
-    from supervisor.loop import requests
-    from supervisor.loop.blobs import Blobs
+    from supervisor.loop import folder as requests
+    from supervisor.loop.folder import Blobs
     from supervisor.loop.loop import BLOBS
 
     trial = ended.state.current

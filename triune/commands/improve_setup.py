@@ -1,27 +1,112 @@
-"""An improve run put together: task folder, arena, evidence, proposer, from words of the command line.
-
-Knows: which part is made from which option, what a run's first event keeps of them. Does not know: what the parts do.
-"""
+"""An improve run put together from words of the command line: task folder, evaluator, evidence, proposer."""
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import shutil
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from supervisor.errors import SupervisorError
 from supervisor.gate.types import GateConfig
 from supervisor.loop.parts import Evidence, Parts, Settings, Situation
-from supervisor.protocols import Request
-from triune.commands.improve_proposers import proposer_of
+from supervisor.loop.state import Meter
+from supervisor.protocols import Proposer, Request
 from triune.errors import TriuneError, UsageError, nearest
-from triune.play.arena import TaskArena
-from triune.play.runs import HOME, versions
-from triune.policies import constants_of
-from triune.system import System, load
+from triune.play.evaluation import HOME, versions
+from triune.play.evaluator import TaskArena
+from triune.system import System, constants_of, load
+
+# ----------------------------------------------------------------------------------------------------
+# The proposer of an improve run, from words of the command line.
+
+
+SPARE = 4  # games beyond the first look and the shortest confirmation: rounding, a variant that is simpler
+PROPOSERS = ("tuner", "openai", "agent", "replay")
+
+
+def secrets_of(args: argparse.Namespace) -> list[str]:
+    """Values that must never reach a log: the model's key, and what the agent's command may see."""
+    names = [openai_settings(args).key_env] if args.proposer == "openai" else []
+    names += args.keep_env or []
+    found = (os.environ.get(name, "").strip() for name in names)
+    return [value for value in found if len(value) >= 8]
+
+
+def proposer_of(
+    args: argparse.Namespace, home: Path, folder: Path, rules: frozenset[str], arena: TaskArena
+) -> Proposer:  # fmt: skip
+    """The proposer by its name; UsageError for what does not go together."""
+    made = _proposer(args, home, folder, rules, arena)
+    if not args.record:
+        return made
+    from supervisor.proposers.replay import recording
+
+    return recording(made, Path(args.record))
+
+
+def attach(proposer: Proposer, meter: Meter, gate: GateConfig) -> None:
+    """A search plays by itself: let it know what was played before, pay from the run's budgets, and leave the gate what
+    it needs to be sure of a clear gain."""
+    from supervisor.proposers.tuner import Tuner
+
+    inner = getattr(proposer, "proposer", proposer)
+    if isinstance(inner, Tuner):
+        inner.attach(meter.log.events, meter.budgets, gate.looks[0] + gate.confirm_least + SPARE)
+
+
+def _proposer(
+    args: argparse.Namespace, home: Path, folder: Path, rules: frozenset[str], arena: TaskArena
+) -> Proposer:  # fmt: skip
+    if args.proposer == "openai":
+        from supervisor.proposers.openai_client import OpenAIProposer
+
+        return OpenAIProposer(openai_settings(args), rules=rules)
+    if args.proposer == "agent":
+        from supervisor.proposers.agent import AgentProposer
+
+        if not args.agent_command and not args.workspace:
+            raise UsageError("--proposer agent needs --command 'WORDS', or --workspace DIR to answer by hand")
+        where = Path(args.workspace).resolve() if args.workspace else (home / "workspace").resolve()
+        return AgentProposer(where, folder, args.agent_command or None, args.agent_time or 1800.0, args.keep_env or ())
+    if args.proposer == "replay":
+        from supervisor.proposers.replay import ReplayProposer
+
+        if not args.recording:
+            raise UsageError("--proposer replay needs --recording FILE")
+        return ReplayProposer(Path(args.recording))
+    from supervisor.proposers.tuner import Tuner
+
+    return Tuner(arena)
+
+
+def openai_settings(args: argparse.Namespace) -> Any:
+    """Settings of the client from --model, --base-url and --set NAME=VALUE."""
+    from supervisor.proposers.openai_client import Settings as Table
+
+    table: dict[str, Any] = {}
+    for word in args.set or ():
+        name, sign, value = word.partition("=")
+        if not sign:
+            raise UsageError(f"--set takes NAME=VALUE, got {word!r}")
+        try:
+            table[name] = json.loads(value)
+        except ValueError:
+            table[name] = value
+    table |= {name: getattr(args, name) for name in ("model", "base_url") if getattr(args, name)}
+    try:
+        return Table.of(table)
+    except SupervisorError as error:
+        raise UsageError(str(error)) from None
+
+
+# ----------------------------------------------------------------------------------------------------
+# An improve run put together: task folder, arena, evidence, proposer, from words of the command line.
+
 
 OPTIONS = (
     "proposer", "protocol", "eyes", "model", "base_url", "set", "recording", "agent_command", "workspace", "agent_time",
@@ -172,7 +257,7 @@ def tell_policy(task: str) -> Evidence:
 def tell_all(system: System, arena: TaskArena, blame: bool = False) -> Evidence:
     """Everything that the evidence can hold, pictures included; `blame`: whose each failure was, too."""
     from supervisor.evidence import Context, GateSummary, LockNote, Scoreboard, build
-    from triune.play.blame_record import teller
+    from triune.play.attribution import teller
 
     def tell(situation: Situation) -> Request:
         protocol = arena.protocol

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from triune.commands import common
-from triune.commands.explain import find_episode
 from triune.console import Console
 from triune.errors import TriuneError, UsageError
 
@@ -43,6 +42,8 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     floor = args.floor is not None or args.floor_auto
     _check_usage(args, floor)
     system = common.load_system(args)
+    from triune.play.evaluation import find_episode
+
     episode, where = find_episode(system, args.episode)
     _check_episode(system, episode, where)
     about = {
@@ -104,7 +105,7 @@ def _check_episode(system: System, episode: Episode, where: str) -> None:
 
 def _source(episode: Episode, where: str) -> dict[str, Any]:
     """Where a lock came from."""
-    from triune.policies import sha256
+    from triune.system import sha256
 
     known = {key: episode.meta.get(key) for key in ("seed", "eyes", "shift", "policy")}
     return {"episode": sha256(Path(where).read_bytes()), **known, "steps": len(episode)}
@@ -153,6 +154,6 @@ def _slug(text: str) -> str:
 
 
 def _version() -> str:
-    from triune import __version__
+    from triune.version import __version__
 
     return __version__

@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING, Any
 from triune.commands import common
 from triune.console import Console
 from triune.errors import TriuneError
-from triune.play.recording import add_record, open_recorder, record_job
 
 if TYPE_CHECKING:
     from data_flywheel.episodes.episode import Episode
+    from triune.play.evaluation import Run
     from triune.play.loop import Rollout, Step
-    from triune.play.runs import Run
     from triune.system import System
 
 
@@ -25,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     common.add_conditions(parser)
     common.add_isolation(parser)
     common.add_policy(parser)
-    add_record(parser)
+    common.add_record(parser)
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="default 0")
     parser.add_argument("--video", metavar="FILE", help="write a replay: .webp, or .mp4 for long episodes")
     parser.add_argument("--report", metavar="HTML", help="write a report of this episode")
@@ -35,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     """Payload: the episode's line, and the files written."""
-    from triune.play.evaluate import episode_record
+    from triune.play.evaluation import episode_record
     from triune.play.loop import Rollout
 
     system = common.load_system(args)
@@ -46,6 +45,8 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
             common.out_file(path, *kinds)  # refuse before playing, not after
     if args.watch:
         _check_display()
+    from triune.play.recording import open_recorder, record_job
+
     job = record_job(args, system)
     with Rollout(system, args.protocol, args.shift, args.eyes) as rollout:
         rollout.recorder = open_recorder(job, system)
@@ -81,7 +82,7 @@ def _outputs(
         payload["video"] = str(video)
         console.say(f"replay     {video} ({write_replay(system, episode, video, console)})")
     if args.report:
-        from triune.report.report import write_report
+        from triune.report.page import write_report
 
         payload["report"] = str(write_report(kept, Path(args.report), console))
         console.say(f"report     {payload['report']}")
@@ -119,8 +120,7 @@ def _play(rollout: Rollout, args: argparse.Namespace, console: Console) -> Episo
 
 def _keep(system: System, args: argparse.Namespace, episode: Episode) -> Run:
     """The episode as a run of one seed, so that report and explain can read it; the last one is replaced."""
-    from triune.play.evaluate import episode_record, make_request, summarise
-    from triune.play.runs import HOME, Run
+    from triune.play.evaluation import HOME, Run, episode_record, make_request, summarise
 
     folder = HOME / "play" / f"{system.name}-{episode.meta['protocol']}-{args.seed}"
     _fresh(folder)

@@ -44,8 +44,8 @@ def _improve(folder: Path, out: Path | None, args: argparse.Namespace, console: 
 
 
 def _evaluation(args: argparse.Namespace, folder: Path, out: Path | None, console: Console) -> dict[str, Any]:
-    from triune.play.runs import Run, latest
-    from triune.report.report import write_report
+    from triune.play.evaluation import Run, latest
+    from triune.report.page import write_report
 
     if not folder.is_dir() or (folder / "system.toml").is_file():
         from envs.spec import load_spec

@@ -87,8 +87,7 @@ def open_desk(system: System, args: argparse.Namespace, console: Console) -> Des
 def make_queue(system: System, source: Any, folder: str, most: int, console: Console) -> ReviewQueue:
     """The most suspicious frames of a data set or of recorded episodes, by what the eyes say of them."""
     from data_flywheel.labels.frames import DatasetFrames
-    from data_flywheel.labels.review_queue import ReviewQueue
-    from data_flywheel.labels.suspicion import of_dataset, of_episodes
+    from data_flywheel.labels.review_queue import ReviewQueue, of_dataset, of_episodes
 
     console.log(f"looking for suspicious frames in {folder}")
     if isinstance(source, DatasetFrames):

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from envs.remote import Sheet
-    from triune.play.run_record import BundleRecorder
+    from triune.play.recording import BundleRecorder
     from triune.runtime import Bundle
 
 FITS = ("letterbox", "stretch")
@@ -69,9 +69,9 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
 
 
 def _book(bot: Bundle, args: argparse.Namespace, console: Console) -> BundleRecorder:
-    from data_flywheel.episodes.recorder_policy import parse_bytes
+    from data_flywheel.episodes.recording import parse_bytes
     from data_flywheel.errors import DataError
-    from triune.play.run_record import BundleRecorder
+    from triune.play.recording import BundleRecorder
 
     try:
         disk = parse_bytes(args.disk)

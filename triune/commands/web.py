@@ -58,7 +58,7 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
 
 def _serve(folder: Path, port: int, console: Console) -> str:
     """Serve until Ctrl-C; the address."""
-    from triune.deploy.web_server import HOST, server
+    from triune.deploy.web import HOST, server
 
     with server(folder, port) as running:
         url = f"http://{HOST}:{running.server_port}/"

@@ -1,35 +1,205 @@
-"""A task's folder (or a bundle of format 1) -> one bundle file.
-
-Knows: which parts go in, what the manifest says, that nothing is written before the fused graph agreed with the
-controller. Does not know: how the graph is made (`triune.fuse`), the file format (`triune.bundle`).
-"""
+"""A system as one ONNX graph from frame and memory to action and reason, checked against play."""
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import onnx
+import onnxruntime
+from onnx import TensorProto, version_converter
 
 from data_flywheel.storage.container import atomic_write
+from envs.errors import EnvError
 from envs.protocol import Protocol
 from envs.spec import SystemSpec, parse_spec
 from logic.errors import LogicError
-from logic.language.ir import IR_FORMAT
+from logic.language.ir import IR_FORMAT, Field, Graph
+from logic.language.layout import MemoryLayout
+from logic.language.onnx_model import Emitted, emit, pack_memory, unpack_memory
+from logic.language.onnx_nodes import OPSET, Nodes
 from logic.runtime.compiled import Logic
+from logic.runtime.controller import Controller, Decision
+from logic.runtime.tracker import Tracker
+from perception.detector import Eyes
 from perception.drift import Ranges
 from perception.scene import SceneSchema
 from triune import bundle_v1
-from triune.deploy import bundle
+from triune import runtime as bundle
 from triune.errors import TriuneError
-from triune.play.drift import ranges_of
-from triune.play.runs import versions
-from triune.policies import Texts, build_logic, sha256
-from triune.system import System
+from triune.play.evaluation import versions
+from triune.system import System, Texts, build_logic, sha256
 
-if TYPE_CHECKING:
-    from triune.deploy.fuse import Fused
+# ----------------------------------------------------------------------------------------------------
+# Eyes, tracker, policy and rules as one ONNX graph: (frame, memory) -> (action, ..., next memory, scene).
+#
+# Needs the onnx package.
+
+
+EYES = "eyes/"  # before every name of the eyes' graph
+TRACKED = ("x", "y", "w", "h", "vx", "vy", "sure")
+SIGHT = "sight"  # the input of a graph without eyes: the raw scene
+
+
+@dataclass(frozen=True)
+class Fused:
+    """A fused model and how its memory lies: the logic's fields, then past frames where the schema has a window."""
+
+    model: onnx.ModelProto
+    layout: MemoryLayout
+    size: int
+
+    @property
+    def start(self) -> np.ndarray:
+        """float64[size] at the beginning of an episode."""
+        return np.concatenate([self.layout.start(), np.zeros(self.size - self.layout.size)])
+
+
+def parts_of(logic: Logic) -> dict[str, tuple[Graph, ...]]:
+    """The graphs that share one memory, by its name: tracker, policy, safety (where there is one), lost."""
+    names = [f"safety{i or ''}" for i in range(len(logic.modules) - 1)] + ["lost"]
+    found = {"tracker": tuple(logic.tracker.graphs.values())}
+    assert logic.policy.graph is not None
+    found["policy"] = (logic.policy.graph,)
+    return found | {name: tuple(m.graphs.values()) for name, m in zip(names, logic.modules, strict=True)}
+
+
+def memory_layout(logic: Logic) -> MemoryLayout:
+    """All memories in one; a field is called PART.FIELD."""
+    fields: dict[str, Field] = {}
+    for part, graphs in parts_of(logic).items():
+        fields |= {f"{part}.{name}": f for name, f in (graphs[0].fields if graphs else {}).items()}
+    return MemoryLayout.of(fields)
+
+
+def fuse(logic: Logic, eyes: bytes | None, frame: tuple[int, int, int]) -> Fused:
+    """The whole system as one checked model. `eyes` None: the input is the raw scene `sight` float32[size]."""
+    nodes, layout, schema = Nodes(), memory_layout(logic), logic.schema
+    past = (schema.window - 1) * int(np.prod(frame)) if eyes is not None else 0
+    memory, frames = "memory", ""
+    if past:
+        memory, frames = nodes.split("memory", [layout.size, past])
+    sight, seen = SIGHT, ("", frames)
+    if eyes is not None:
+        seen = _window(nodes, schema.window, frame, frames) if past else ("frame", "")
+        sight = _add_eyes(nodes, eyes, seen[0], schema.size)
+    outputs = _add_logic(nodes, logic, unpack_memory(nodes, layout, memory), sight)
+    packed = pack_memory(nodes, layout, {k: v for k, v in outputs.items() if "." in k})
+    outputs["next_memory"] = nodes.concat([packed, seen[1]]) if past else packed
+    size, rules = layout.size + past, len(logic.rules)
+    signatures = {
+        "action": (np.int64, (1,)), "reason": (np.int64, (1,)), "proposed": (np.int64, (1,)),
+        "interventions": (np.bool_, (rules,)), "faults": (np.bool_, (1 + rules,)),
+        "next_memory": (np.float64, (size,)), "scene": (np.float32, (schema.size,)),
+    }  # fmt: skip
+    for name in signatures:
+        nodes.name(outputs[name], name)
+    first = ("frame", np.uint8, frame) if eyes is not None else (SIGHT, np.float32, (schema.size,))
+    inputs = [first, ("memory", np.float64, (size,))]
+    model = nodes.model("triune", inputs, [(name, *signatures[name]) for name in signatures])
+    return Fused(model, layout, size)
+
+
+def _window(nodes: Nodes, window: int, frame: tuple[int, int, int], frames: str) -> tuple[str, str]:
+    """(uint8[H, W, 3] maximum over the window, float64 past frames of the next step). Frames that were not yet seen are
+    black, which a maximum does not notice."""
+    now = nodes.op("Reshape", nodes.op("Cast", "frame", to=TensorProto.DOUBLE), nodes.ints(1, -1))
+    rows = nodes.op("Concat", nodes.op("Reshape", frames, nodes.ints(window - 1, -1)), now, axis=0)
+    most = nodes.op("ReduceMax", rows, nodes.ints(0), keepdims=0)
+    later = nodes.op("Slice", rows, nodes.ints(1), nodes.ints(window), nodes.ints(0))
+    picture = nodes.op("Cast", nodes.op("Reshape", most, nodes.ints(*frame)), to=TensorProto.UINT8)
+    return picture, nodes.op("Reshape", later, nodes.ints(-1))
+
+
+def _add_eyes(nodes: Nodes, eyes: bytes, frame: str, size: int) -> str:
+    """The eyes' own nodes, every name prefixed; the raw scene's name."""
+    model = onnx.load_model_from_string(eyes)
+    versions = {entry.domain: entry.version for entry in model.opset_import}
+    if set(versions) - {"", "ai.onnx"} or model.functions:
+        raise TriuneError("these eyes need operators outside the ONNX standard; train them with `triune train`")
+    if versions.get("", OPSET) != OPSET:
+        model = version_converter.convert_version(model, OPSET)
+    graph = model.graph
+    if len(graph.input) != 1 or len(graph.output) != 1:
+        raise TriuneError("these eyes do not map one frame to one scene; train them with `triune train`")
+    _rename(graph, {graph.input[0].name: frame, "": ""})
+    nodes.nodes += graph.node
+    nodes.constants += graph.initializer
+    return str(graph.output[0].name)
+
+
+def _rename(graph: onnx.GraphProto, names: Mapping[str, str]) -> None:
+    """Prefix every name in a graph and the graphs inside it, but for those in `names`."""
+
+    def new(name: str) -> str:
+        return names.get(name, EYES + name)
+
+    for tensor in (*graph.initializer, *graph.input, *graph.output):
+        tensor.name = new(tensor.name)
+    for node in graph.node:
+        node.input[:], node.output[:] = map(new, node.input), map(new, node.output)
+        node.name = EYES + node.name if node.name else ""
+        for attribute in node.attribute:
+            for inner in (*([attribute.g] if attribute.HasField("g") else ()), *attribute.graphs):
+                _rename(inner, names)
+
+
+def _add_logic(nodes: Nodes, logic: Logic, memory: Mapping[str, str], sight: str) -> dict[str, str]:
+    """The outputs by name, and the memory after the step by PART.FIELD."""
+    now = dict(memory)
+
+    def run(part: str, graph: Graph, scene: str, action: str | None) -> Emitted:
+        """One graph on the memory that its part has now; the part remembers what the graph hands on."""
+        mine = {name: now[f"{part}.{name}"] for name in graph.fields}
+        made = emit(graph, nodes, scene, mine, action, logic.fallback)
+        now.update({f"{part}.{name}": tensor for name, tensor in made.memory.items()})
+        return made
+
+    parts = parts_of(logic)
+    (track,), (policy,) = parts.pop("tracker"), parts.pop("policy")
+    tracked = run("tracker", track, sight, nodes.const(np.zeros(1, np.int64)))
+    scene = _tracked(nodes, logic.schema, {n: now[f"tracker.{n}"] for n in track.fields}, sight)
+    decided = run("policy", policy, scene, None)
+    action, faults, changed = decided.action, [nodes.op("Or", decided.fault, tracked.fault)], []
+    for part, graphs in parts.items():
+        for graph in graphs:
+            ruled = run(part, graph, scene, action)
+            changed.append(nodes.op("Not", nodes.op("Equal", ruled.action, action)))
+            faults.append(ruled.fault)
+            action = ruled.action
+    found = {"action": action, "reason": decided.reason, "proposed": decided.action, "scene": scene}
+    return now | found | {"interventions": nodes.concat(changed), "faults": nodes.concat(faults)}
+
+
+def _tracked(nodes: Nodes, schema: SceneSchema, tracker: Mapping[str, str], sight: str) -> str:
+    """float32[size]: what the tracker remembers of things, in the scene's layout; grids and gauges as seen."""
+    parts = [_slots(nodes, thing.name, thing.count, tracker) for thing in schema.things]
+    end = schema.slot(schema.things[-1].name, schema.things[-1].count - 1).stop if schema.things else 0
+    if end < schema.size:
+        parts.append(nodes.op("Slice", sight, nodes.ints(end), nodes.ints(schema.size), nodes.ints(0)))
+    return nodes.concat(parts)
+
+
+def _slots(nodes: Nodes, name: str, count: int, tracker: Mapping[str, str]) -> str:
+    """float32[8 * count] of one kind."""
+    away = tracker[f"{name}_away"]
+    kind: Any = np.float64 if count == 1 else np.float32
+    seen = nodes.op("Equal", away, nodes.const(np.zeros(1), kind))
+    columns = [nodes.op("Cast", seen, to=TensorProto.DOUBLE if count == 1 else TensorProto.FLOAT)]
+    columns += [tracker[f"{name}_{f}"] for f in TRACKED]
+    if count == 1:
+        return nodes.op("Cast", nodes.concat(columns), to=TensorProto.FLOAT)
+    tall = [nodes.op("Reshape", column, nodes.ints(count, 1)) for column in columns]
+    return nodes.op("Reshape", nodes.op("Concat", *tall, axis=1), nodes.ints(-1))
+
+
+# ----------------------------------------------------------------------------------------------------
+# A task's folder (or a bundle of format 1) -> one bundle file.
+
 
 LANGUAGE = 1  # of policy and safety texts
 UNITS = {
@@ -45,7 +215,7 @@ def export(system: System, path: str | Path, protocol: str | None = None) -> dic
     rules = system.protocol(protocol)
     system.eyes()  # says what is wrong with them
     logic, eyes = system.logic(rules.name), system.eyes_path.read_bytes()
-    return _write(Path(path), system.spec, system.schema, logic, rules, eyes, ranges_of(system))
+    return _write(Path(path), system.spec, system.schema, logic, rules, eyes, system.ranges())
 
 
 def migrate(old: str | Path, new: str | Path) -> dict[str, Any]:
@@ -87,8 +257,6 @@ def _write(
     path: Path, spec: SystemSpec, schema: SceneSchema, logic: Logic, protocol: Protocol, eyes: bytes,
     ranges: Ranges | None = None,
 ) -> dict[str, Any]:  # fmt: skip
-    from triune.deploy.export_check import check
-    from triune.deploy.fuse import fuse
     from triune.runtime import Bundle
 
     fused = fuse(logic, eyes, (spec.env.height, spec.env.width, 3))
@@ -151,3 +319,126 @@ def _sparse(values: np.ndarray) -> list[list[Any]]:
     words = {np.inf: "Infinity", -np.inf: "-Infinity"}
     kept = [(int(i), float(values[i])) for i in np.flatnonzero((values != 0) | np.signbit(values))]
     return [[i, "NaN" if v != v else words.get(v, v)] for i, v in kept]
+
+
+# ----------------------------------------------------------------------------------------------------
+# Does a fused graph decide as the controller does? Asked before a bundle is written.
+
+
+GAME_STEPS, MADE_UP = 48, 20
+MORE = 500  # a difference may be a tie that rounding decided: compare so many, and allow no second one
+SEED = 0
+SCENE_TOLERANCE = 1e-3  # px or probability
+MEMORY_TOLERANCE = 1e-3  # of float values, relative above 1: float32 sums may be taken in another order
+
+
+class Reference:
+    """What play does, step by step: eyes, tracker, controller."""
+
+    def __init__(self, logic: Logic, eyes: Eyes | None) -> None:
+        self.logic, self.eyes, self.action = logic, eyes, logic.fallback
+        self.tracker, self.controller = Tracker(logic.schema), Controller(logic, deadline_ms=1e9)
+
+    def reset(self) -> None:
+        """A new episode."""
+        self.tracker.reset()
+        self.controller.reset()
+        if self.eyes:
+            self.eyes.reset()
+
+    def memory(self) -> dict[str, Any]:
+        """All memory by PART.FIELD, as `triune.deploy.export` names it."""
+        parts = (self.tracker.memory, self.controller.memory, *self.controller.rule_memories)
+        return {
+            f"{part}.{name}": value
+            for part, memory in zip(parts_of(self.logic), parts, strict=True)
+            for name, value in memory.snapshot().items()
+        }
+
+    def step(self, sight: np.ndarray) -> tuple[np.ndarray, Decision]:
+        """A raw scene (or a frame, with eyes) -> the tracked scene and the decision."""
+        vector = self.tracker.update(self.eyes.see(sight) if self.eyes else sight)
+        decision = self.controller.decide(self.logic.schema.read(vector))
+        self.action = decision.action
+        return vector, decision
+
+
+def check(
+    model: bytes, layout: MemoryLayout, logic: Logic, eyes: bytes, spec: SystemSpec, protocol: Protocol
+) -> dict[str, int]:
+    """How many frames of which source were compared, and how many of them fell otherwise (`ties`, at most one in MORE);
+    TriuneError names the first difference."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = 4
+    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    names = [output.name for output in session.get_outputs()]
+    reference = Reference(logic, Eyes.parse(eyes))
+    state = np.zeros(session.get_inputs()[1].shape[0])
+    counts, wrong = Counter[str](), list[str]()
+    for source, frame in _frames(spec, protocol, reference, lambda: MORE if wrong else GAME_STEPS):
+        if source not in counts:
+            reference.reset()
+            state[:] = 0.0
+        # every step starts from the very same memory, so that a rounding does not grow into a difference
+        state[: layout.size] = layout.pack(reference.memory())
+        found = dict(zip(names, session.run(names, {"frame": frame, "memory": state}), strict=True))
+        vector, decision = reference.step(frame)
+        said = differences(found, vector, decision, logic) or _memory(found["next_memory"], layout, reference.memory())
+        wrong.extend([f"at step {counts.total()}: {said}"] if said else [])
+        if len(wrong) > 1:
+            break
+        state = found["next_memory"].copy()
+        counts[source] += 1
+    if len(wrong) > 1 or wrong and counts.total() < MORE:
+        raise TriuneError(
+            f"the fused graph of {spec.name} differs from play {wrong[0]}; nothing was written, please report it"
+        )
+    return {**counts, "ties": len(wrong)}
+
+
+def differences(found: dict[str, np.ndarray], vector: np.ndarray, decision: Decision, logic: Logic) -> str:
+    """What a fused step says otherwise than play, in words; "" when nothing."""
+    assert logic.policy.graph is not None
+    reason = int(found["reason"][0])
+    words = logic.policy.graph.reasons[reason] if reason >= 0 else "fault"
+    flags = found["interventions"].tolist()
+    overruled = tuple(rule for rule, flag in zip(logic.rules, flags, strict=True) if flag)
+    pairs = {
+        "action": (int(found["action"][0]), decision.action), "reason": (words, decision.reason),
+        "proposed": (int(found["proposed"][0]), decision.proposed), "overruled by": (overruled, decision.overruled_by),
+        "fault": (bool(found["faults"].any()), bool(decision.fault)),
+    }  # fmt: skip
+    wrong = [f"{name} {a} instead of {b}" for name, (a, b) in pairs.items() if a != b]
+    gap = float(np.abs(found["scene"] - vector).max(initial=0.0))
+    if not gap <= SCENE_TOLERANCE:
+        wrong.append(f"the scene by {gap:.4g}")
+    return ", ".join(wrong)
+
+
+def _memory(vector: np.ndarray, layout: MemoryLayout, wanted: dict[str, Any]) -> str:
+    for name, found in layout.unpack(vector).items():
+        a, b = np.asarray(found, np.float64), np.asarray(wanted[name], np.float64)
+        if not np.allclose(a, b, MEMORY_TOLERANCE, MEMORY_TOLERANCE, equal_nan=True):
+            return f"memory {name}"
+    return ""
+
+
+def _frames(
+    spec: SystemSpec, protocol: Protocol, reference: Reference, steps: Callable[[], int]
+) -> Iterator[tuple[str, np.ndarray]]:
+    """(source, frame): made-up ones, then of the game as the controller plays it, where it runs here."""
+    from envs.remote import PixelEnv
+
+    rng = np.random.default_rng(SEED)
+    shape = (spec.env.height, spec.env.width, 3)
+    for i in range(MADE_UP):
+        yield "made up", np.zeros(shape, np.uint8) if i > 5 else rng.integers(0, 256, shape, np.uint8)
+    try:
+        with PixelEnv(spec.env, protocol) as env:
+            frame, n = env.reset(SEED), 0
+            while n < steps() and not env.done:
+                yield "game", frame.copy()
+                frame, n = env.step(reference.action), n + 1
+    except (EnvError, ImportError):
+        pass  # the caller sees in the counts that no frame of the game was compared

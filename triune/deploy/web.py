@@ -1,15 +1,16 @@
-"""A folder for any web server: the page of web/, a bundle, and a recorded game to play it on.
-
-Knows: what the page needs and where it comes from. Does not know: how a bundle is made (`triune.export`), how the files
-are laid out (`triune.web_data`), drawing (web/). What the page compares with was decided by native play, not a bundle.
-"""
+"""A folder for any web server: the page of web/, a bundle, and a recorded game to play it on."""
 
 from __future__ import annotations
 
+import gzip
 import json
 import shutil
-from collections.abc import Sequence
+import struct
+import zlib
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,10 +21,9 @@ from data_flywheel.storage.frames import Frames
 from logic.language import compile_program
 from logic.language.layout import MemoryLayout
 from triune.deploy.export import export
-from triune.deploy.web_data import encode
 from triune.errors import TriuneError
-from triune.play.runs import versions
-from triune.policies import constants_of
+from triune.play.evaluation import versions
+from triune.system import constants_of
 
 if TYPE_CHECKING:
     from data_flywheel.episodes.episode import Episode
@@ -31,6 +31,127 @@ if TYPE_CHECKING:
     from perception.scene import SceneSchema
     from triune.play.loop import Step
     from triune.system import System
+
+
+# ----------------------------------------------------------------------------------------------------
+# The files that the page in web/ reads: named arrays behind a JSON header, gzipped: a browser needs no library.
+#
+# `web/episode.js` is the other reader.
+#
+# "TRIUNEWB", uint32 version, uint32 length of the header, JSON header, blocks (little endian, then gzip)
+
+
+MAGIC, VERSION = b"TRIUNEWB", 1
+DTYPES = ("uint8", "int16", "int32", "float32", "float64")
+ALIGN = 8  # so that a browser can view every block in place
+_START = struct.Struct("<8sII")
+
+
+def encode(kind: str, header: Mapping[str, Any], arrays: Mapping[str, np.ndarray], xor: Collection[str] = ()) -> bytes:
+    """The file's bytes, the same for the same content. `xor`: names of arrays to store as differences of rows."""
+    blocks, bodies, at = [], [], 0
+    for name, array in arrays.items():
+        if array.dtype.name not in DTYPES:
+            raise TriuneError(f"{name} is {array.dtype}; the page reads {', '.join(DTYPES)}")
+        little = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
+        body = _delta(little).tobytes() if name in xor else little.tobytes()
+        block = {"name": name, "dtype": array.dtype.name, "shape": list(array.shape), "at": at, "xor": name in xor}
+        blocks.append(block)
+        bodies.append(body + bytes(-len(body) % ALIGN))
+        at += len(bodies[-1])
+    text = json.dumps({**header, "kind": kind, "version": VERSION, "blocks": blocks}, allow_nan=False).encode()
+    text += b" " * (-(_START.size + len(text)) % ALIGN)
+    return gzip.compress(_START.pack(MAGIC, VERSION, len(text)) + text + b"".join(bodies), 6, mtime=0)
+
+
+def decode(data: bytes, kind: str) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Header (with "blocks") and arrays; TriuneError when the file is damaged, of another kind or version."""
+    try:
+        plain = gzip.decompress(data)
+        magic, version, length = _START.unpack_from(plain)
+    except (OSError, EOFError, zlib.error, struct.error):
+        raise TriuneError(
+            f"this is no {kind} for the page, or it is damaged; write it again: triune web TASK"
+        ) from None
+    if magic != MAGIC or version != VERSION:
+        raise TriuneError(f"this is no {kind} of format {VERSION}; write it again: triune web TASK")
+    header: dict[str, Any] = json.loads(plain[_START.size : _START.size + length])
+    if header["kind"] != kind:
+        raise TriuneError(f"this file holds a {header['kind']}, not a {kind}")
+    return header, {b["name"]: _block(plain, _START.size + length + b["at"], b) for b in header["blocks"]}
+
+
+def _block(plain: bytes, at: int, block: Mapping[str, Any]) -> np.ndarray:
+    dtype, shape = np.dtype(block["dtype"]).newbyteorder("<"), tuple(block["shape"])
+    array = np.frombuffer(plain, dtype, int(np.prod(shape)), at).reshape(shape).copy()
+    if block["xor"]:
+        rows = _rows(array)
+        np.bitwise_xor.accumulate(rows, axis=0, out=rows)
+    return array
+
+
+def _delta(array: np.ndarray) -> np.ndarray:
+    """Every row's bytes XOR the row before; the first row as it is."""
+    rows = _rows(array).copy()
+    rows[1:] ^= _rows(array)[:-1]
+    return rows
+
+
+def _rows(array: np.ndarray) -> np.ndarray:
+    """uint8[rows, bytes] over the same memory."""
+    return array.reshape(len(array), -1).view(np.uint8)
+
+
+# ----------------------------------------------------------------------------------------------------
+# A loopback web server for a folder, from the standard library: enough to look at the page on this machine.
+#
+# For the public, copy the folder to any static host.
+
+
+HOST = "127.0.0.1"
+
+
+class Handler(SimpleHTTPRequestHandler):
+    """Serves files, quietly. Modules and WebAssembly need their exact types; nothing is kept in a cache."""
+
+    extensions_map = {
+        **SimpleHTTPRequestHandler.extensions_map,
+        ".js": "text/javascript",
+        ".mjs": "text/javascript",
+        ".wasm": "application/wasm",
+        ".onnx": "application/octet-stream",
+        ".gz": "application/gzip",
+        ".json": "application/json",
+    }
+
+    def end_headers(self) -> None:
+        """Fresh files at every visit; an isolated page has finer clocks."""
+        self.send_header("Cache-Control", "no-store")
+        self.send_header("Cross-Origin-Opener-Policy", "same-origin")
+        self.send_header("Cross-Origin-Embedder-Policy", "require-corp")
+        super().end_headers()
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Say nothing."""
+
+
+def server(folder: Path, port: int = 0) -> ThreadingHTTPServer:
+    """A bound server (`.server_port` is its port; 0 asked for: a free one); call `serve_forever`."""
+    try:
+        return ThreadingHTTPServer((HOST, port), partial(Handler, directory=str(folder)))
+    except OSError as error:
+        raise TriuneError(
+            f"port {port} cannot be used ({error.strerror}); name another, or --serve 0 for any"
+        ) from None
+    except OverflowError:
+        raise TriuneError(f"a port is a number from 0 to 65535, got {port}") from None
+
+
+# ----------------------------------------------------------------------------------------------------
+# A folder for any web server: the page of web/, a bundle, and a recorded game to play it on.
+#
+# What the page compares with was decided by native play, not a bundle.
+
 
 PAGE = Path(__file__).resolve().parents[2] / "web"
 PAGE_KINDS = (".html", ".css", ".js")

@@ -93,7 +93,7 @@ def _mask(frame: np.ndarray, look: Look) -> np.ndarray:
 
 def _games(spec: SystemSpec) -> tuple[np.ndarray, np.ndarray]:
     """Frames and labels of scripted play on training seeds."""
-    from data_flywheel.labelers.teachers import load_teacher
+    from data_flywheel.labelers.teacher import load_teacher
     from envs.backends.atari import AtariCore
 
     teacher, frames, scenes = load_teacher(spec.folder), [], []

@@ -1,7 +1,4 @@
-"""The drift watch of a task: its ranges, measured at play and found again beside the weights they are of.
-
-Knows: folders, how the ranges are measured, what to tell people. Does not know the statistics (`perception/drift.py`).
-"""
+"""The drift watch of a task: its ranges, measured at play and found again beside the weights they are of."""
 
 from __future__ import annotations
 
@@ -12,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from perception.drift import CHANGED, FAILING, OK, Ranges, Watch
-from triune.policies import sha256
+from perception.drift import CHANGED, FAILING, OK, Gauge, save, scene_parts
+from triune.play.loop import Rollout
+from triune.system import sha256
 
 if TYPE_CHECKING:
-    from triune.play.loop import Rollout
     from triune.system import System
 
 # Protocol -> training seeds of games: by the policy, and at random, since a weak policy also plays in training.
@@ -26,36 +23,8 @@ LONGEST = 6000  # steps of a game
 Progress = Callable[[int, int], None]
 
 
-def ranges_path(system: System) -> Path:
-    """Where a task's ranges are."""
-    from perception.drift_ranges import FILE
-
-    return system.folder / FILE
-
-
-def ranges_of(system: System) -> Ranges | None:
-    """The ranges of the task's present eyes, or None: not measured, or of other eyes."""
-    from perception.drift_ranges import load
-    from perception.errors import PerceptionError
-
-    try:
-        return load(ranges_path(system), sha256(system.eyes_path.read_bytes()))
-    except (PerceptionError, OSError):
-        return None
-
-
-def watch_for(system: System) -> Watch | None:
-    """A watch for play of this task, where its eyes have ranges."""
-    ranges = ranges_of(system)
-    return None if ranges is None else Watch(ranges)
-
-
 def measure(system: System, steps: int = LONGEST, progress: Progress | None = None) -> Path:
     """Play training seeds with the present eyes, at most `steps` of each game, and write the ranges; the file."""
-    from perception.drift import scene_parts
-    from perception.drift_ranges import Gauge, save
-    from triune.play.loop import Rollout
-
     gauge, done = Gauge(scene_parts(system.schema)), 0
     jobs = [(play, protocol) for play in (PLAY, RANDOM) for protocol in play]
     total = sum(len(play[protocol]) for play, protocol in jobs)
@@ -69,8 +38,8 @@ def measure(system: System, steps: int = LONGEST, progress: Progress | None = No
                 done += 1
                 if progress:
                     progress(done, total)
-    save(gauge.ranges(), ranges_path(system), sha256(system.eyes_path.read_bytes()), {"policy": PLAY, "random": RANDOM})
-    return ranges_path(system)
+    save(gauge.ranges(), system.ranges_path, sha256(system.eyes_path.read_bytes()), {"policy": PLAY, "random": RANDOM})
+    return system.ranges_path
 
 
 def _played(rollout: Rollout, seed: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:

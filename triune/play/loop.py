@@ -1,7 +1,6 @@
 """The loop: frame -> eyes -> tracker -> controller -> action, until the episode ends.
 
-Knows: how the parts are wired and how an episode is recorded. The deciding side holds an object that gives frames
-only; the score sheet arrives after the end. Does not know networks, policies, figures.
+The deciding side holds an object that gives frames only; the score sheet arrives after the end.
 """
 
 from __future__ import annotations
@@ -18,10 +17,10 @@ from data_flywheel.episodes.episode import Episode, EpisodeRecorder
 from envs.remote import Observer, PixelEnv, Sheet
 from logic.runtime.controller import DEADLINE, Decision
 from logic.runtime.tracker import Tracker
+from perception.drift import Watch
 from perception.scene import Scene
-from triune import __version__
-from triune.play.drift import watch_for
-from triune.system import check_eyes
+from triune.errors import TriuneError, UsageError, nearest
+from triune.version import __version__
 
 if TYPE_CHECKING:
     from data_flywheel.episodes.frame_buffer import Tape
@@ -37,6 +36,25 @@ class Step:
     scene: Scene
     decision: Decision
     frame: np.ndarray
+
+
+EYES = ("cnn", "teacher", "colour")
+
+
+def check_eyes(kind: str) -> None:
+    """UsageError with the nearest choice."""
+    if kind not in EYES:
+        raise UsageError(f"unknown eyes {kind!r}; {nearest(kind, EYES)}")
+
+
+def eyes_of(system: System, kind: str = "cnn") -> Any:
+    """Something with `reset()` and `see(frame) -> float32[size]`. The teacher's lives behind the wall: Rollout."""
+    check_eyes(kind)
+    if kind == "colour":
+        from triune.play.colour_rules import ColourEyes
+
+        return ColourEyes.load(system.spec, system.schema)
+    return system.eyes()
 
 
 class TeacherEyes:
@@ -67,16 +85,17 @@ class Rollout:
         self.protocol = system.protocol(protocol)
         self.schema, self.tracker = system.schema, Tracker(system.schema)
         self.controller = system.controller(self.protocol.name)
-        seeing = None if eyes == "teacher" else system.eyes(eyes)
+        seeing = None if eyes == "teacher" else eyes_of(system, eyes)
         observer = None
         if eyes == "teacher":
             observer = Observer(
-                "data_flywheel.labelers.observer:teacher", str(system.folder.resolve()), self.schema.size
+                "data_flywheel.labelers.teacher:teacher", str(system.folder.resolve()), self.schema.size
             )
         self.env = PixelEnv(system.spec.env, self.protocol, shift, observer, canary)
         self.eyes: Any = seeing or TeacherEyes(self.env)
         self.recorder: Recorder | None = None
-        self.watch = watch_for(system) if eyes == "cnn" else None
+        ranges = system.ranges() if eyes == "cnn" else None
+        self.watch = Watch(ranges) if ranges else None
         self._hashes = system.hashes()
 
     def episode(self, seed: int, tape: Tape | None = None) -> Iterator[Step]:
@@ -147,6 +166,35 @@ class Rollout:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         self.close()
+
+
+def frames_of(system: System, episode: Episode, last: int | None = None) -> Iterator[np.ndarray]:
+    """The frame of every step up to `last`: those stored, or regenerated (views: copy to keep)."""
+    steps = len(episode) if last is None else min(len(episode), last + 1)
+    if episode.frames is not None:
+        yield from (episode.frames.rgb(i) for i in range(steps))
+        return
+    meta = episode.meta
+    with PixelEnv(system.spec.env, system.protocol(meta["protocol"]), meta["shift"]) as env:
+        frame = env.reset(meta["seed"])
+        for i in range(steps):
+            yield frame
+            if env.done:
+                break
+            frame = env.step(int(episode.actions[i]))
+        again = env.sheet().scores
+        if len(again) < steps or list(again[:steps]) != episode.scores[:steps].tolist():
+            raise TriuneError(
+                f"seed {meta['seed']} did not repeat: recorded by another version of Triune, ale-py or its ROM"
+            )
+
+
+def play(
+    system: System, seed: int = 0, protocol: str | None = None, shift: str | None = None, eyes: str = "cnn"
+) -> Iterator[Step]:
+    """One episode, step by step: `step.index`, `step.scene`, `step.decision`, `step.frame` (copy it to keep it)."""
+    with Rollout(system, protocol, shift, eyes) as rollout:
+        yield from rollout.episode(seed)
 
 
 def finish(recorder: EpisodeRecorder, sheet: Sheet, wall: float, **meta: Any) -> Episode:

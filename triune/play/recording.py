@@ -1,40 +1,41 @@
-"""`--record`: what a command is told about recording, and the recorder that each process makes of it.
-
-Knows the options and the task's labels. Does not know how a recording is written (`data_flywheel.recorder`).
-"""
+"""`--record`: games, and what a deployed bundle sees, written into a recording."""
 
 from __future__ import annotations
 
 import argparse
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from data_flywheel.episodes.episode import EpisodeRecorder
+from data_flywheel.episodes.recorder import Recorder
+from data_flywheel.episodes.recording import Recording
+from logic.runtime.controller import Decision
 from triune.errors import UsageError
+from triune.play.loop import finish
+from triune.version import __version__
 
 if TYPE_CHECKING:
-    from data_flywheel.episodes.recorder import Recorder
+    from envs.remote import Sheet
+    from triune.runtime import Bundle, Why
     from triune.system import System
+
+
+# ----------------------------------------------------------------------------------------------------
+# `--record`: what a command is told about recording, and the recorder that each process makes of it.
+
 
 Job = dict[str, Any]  # folder, frames, disk: JSON values, for worker processes
 
 
-def add_record(parser: argparse.ArgumentParser) -> None:
-    """Where to record, which frames, how much disk."""
-    parser.add_argument("--record", metavar="FOLDER", help="add every game to this recording (see docs/recording.md)")
-    parser.add_argument(
-        "--record-frames", default="none", metavar="POLICY",
-        help="frames kept: none (default; seed and actions give them again), failures, sampled:N, all",
-    )  # fmt: skip
-    parser.add_argument(
-        "--disk", default="500MB", metavar="SIZE", help="bytes the recording may take; the least worth goes first"
-    )
-
-
 def record_job(args: argparse.Namespace, system: System) -> Job | None:
     """What was asked, checked before anything is played; the folder is made, and what labels speak of is kept."""
-    from data_flywheel.episodes.recorder import want_labelled
-    from data_flywheel.episodes.recorder_policy import FramePolicy, parse_bytes
+    from data_flywheel.episodes.recording import FramePolicy, parse_bytes
     from data_flywheel.errors import DataError
+    from data_flywheel.labels.store import want_labelled
 
     try:
         FramePolicy.parse(args.record_frames)
@@ -56,7 +57,70 @@ def open_recorder(job: Job | None, system: System) -> Recorder | None:
     if not job:
         return None
     from data_flywheel.episodes.recorder import Recorder
-    from data_flywheel.episodes.recorder_folder import Recording
+    from data_flywheel.episodes.recording import Recording
 
     size = (system.spec.env.height, system.spec.env.width)
     return Recorder(Recording.create(job["folder"], system.name, system.schema, size), job["frames"], job["disk"])
+
+
+# ----------------------------------------------------------------------------------------------------
+# What `triune run --record` keeps: the scenes and decisions of a bundle at work, and every frame of a camera or
+# video.
+#
+# A game is played again from its seed, so its frames are not kept. A film cannot be played again: its frames stand
+# in its episodes, which are pieces of it, so that a kill costs one piece at most.
+
+
+PIECE = 600  # steps of a film in one episode, fewer where they would take more than ...
+PIECE_BYTES = 64 << 20  # ... this of memory
+SPREAD = 37  # pieces are numbered so that some of any twenty-five or so are of the test split
+
+
+class BundleRecorder:
+    """Adds to a recording what one run of a bundle sees. `seed`: of a game; None for a film of `source`."""
+
+    def __init__(
+        self, bot: Bundle, folder: str, disk: int, source: str, seed: int | None, tell: Callable[[str], None]
+    ) -> None:
+        """DataError: the folder records another task, scene or frame size."""
+        self.bot, self.source, self.seed = bot, source, seed
+        high, wide, _ = bot.frame_shape
+        self.recorder = Recorder(Recording.create(folder, bot.task, bot.schema, (high, wide)), "none", disk, tell)
+        self._piece = max(1, min(PIECE, PIECE_BYTES // (high * wide * 3)))
+        self._number = len(self.recorder.recording.names())
+        self._steps: EpisodeRecorder | None = None
+        self._count, self._began = 0, time.perf_counter()
+
+    def see(self, frame: np.ndarray, action: int, why: Why) -> None:
+        """A step: its frame uint8[H, W, 3], and the action that was sent."""
+        if self._steps is None:
+            self._steps = EpisodeRecorder(self._meta(), keep_frames=self.seed is None)
+        decision = Decision(action, why.reason, self.bot.actions.index(why.proposed), why.overruled_by, why.fault)
+        self._steps.add(why.scene.vector, decision, 0, 0, frame)  # type: ignore[arg-type]
+        self._count += 1
+        if self.seed is None and self._count == self._piece:
+            self._end()
+
+    def close(self, sheet: Sheet | None = None) -> int:
+        """Write what is left; how many episodes were recorded. `sheet`: of a game; one without it is left out."""
+        if self._steps is not None and sheet is not None:
+            self.recorder.keep(finish(self._steps, sheet, time.perf_counter() - self._began))
+        elif self.seed is None:
+            self._end()
+        self.recorder.close()
+        return self.recorder.kept
+
+    def _end(self) -> None:
+        if self._steps is not None:
+            self.recorder.keep(self._steps.finish())
+            self._number, self._steps, self._count = self._number + 1, None, 0
+
+    def _meta(self) -> dict[str, Any]:
+        manifest, hashes = self.bot.manifest, self.bot.manifest["hashes"]
+        seed = self._number * SPREAD % 1000 if self.seed is None else self.seed
+        return {
+            "task": self.bot.task, "protocol": self.bot.protocol.name, "seed": seed, "shift": None, "eyes": "cnn",
+            "schema": self.bot.schema.fingerprint, "policy": hashes.get("policy.py"),
+            "safety": hashes.get("safety.py"), "weights": manifest["eyes"]["sha256"], "triune": __version__,
+            **({"source": self.source} if self.seed is None else {}),
+        }  # fmt: skip

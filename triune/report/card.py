@@ -1,7 +1,6 @@
 """The score card of a task: `scores.json` and the README.md made from it, both in the task's folder.
 
-Knows: which figures a card carries and how they are shown. Does not know how they were measured; `triune eval
---card` brings a Result. Only whole, unshifted evaluations by the network or the teacher enter.
+Only whole, unshifted evaluations by the network or the teacher enter.
 """
 
 from __future__ import annotations
@@ -11,11 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from data_flywheel.storage.container import atomic_write
-from triune import __version__
 from triune.errors import UsageError
+from triune.version import __version__
 
 if TYPE_CHECKING:
-    from triune.play.evaluate import Result
+    from triune.play.evaluation import Result
     from triune.system import System
 
 FORMAT = 1

@@ -1,6 +1,6 @@
 """Drawing one frame for people: the game enlarged, what was detected on it, what was decided beside it.
 
-Knows pixels, scenes and text. Does not know where frames come from or where pictures go. RGB throughout.
+RGB throughout.
 """
 
 from __future__ import annotations

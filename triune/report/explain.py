@@ -1,7 +1,4 @@
-"""Which conditions held at a recorded step: replay up to it, trace it, and put it into records and lines.
-
-Knows: episodes, the compiled logic, how a trace is shown. Does not know: how a graph is traced (logic.trace).
-"""
+"""Which conditions held at a recorded step: replay up to it, trace it, and put it into records and lines."""
 
 from __future__ import annotations
 
@@ -10,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from logic.runtime.controller import DEADLINE, Controller, Decision
 from logic.runtime.trace import Mark, PartTrace, Tracer, brief, change
-from triune.checked_text import printable
-from triune.policies import constants_of
+from triune.check import printable
+from triune.system import constants_of
 
 if TYPE_CHECKING:
     from data_flywheel.episodes.episode import Episode

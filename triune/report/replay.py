@@ -1,8 +1,4 @@
-"""Replays: the frames of a recorded episode again, with what was seen and decided drawn on.
-
-Knows: how to get frames back (stored, or regenerated from seed and actions), which steps to show when there are too
-many, how to write animated WebP and MP4. Does not know how a picture is drawn (`triune.canvas`).
-"""
+"""Replays: the frames of a recorded episode again, with what was seen and decided drawn on."""
 
 from __future__ import annotations
 
@@ -14,8 +10,8 @@ import cv2
 import numpy as np
 
 from data_flywheel.episodes.episode import Episode
-from envs.remote import PixelEnv
 from triune.errors import TriuneError
+from triune.play.loop import frames_of
 from triune.report.drawing import Caption, Painter
 
 if TYPE_CHECKING:
@@ -25,27 +21,6 @@ if TYPE_CHECKING:
 
 LONGEST = 600  # frames of an animated WebP, which are all in memory at once
 RATE = 60.0  # emulated frames a second
-
-
-def frames_of(system: System, episode: Episode, last: int | None = None) -> Iterator[np.ndarray]:
-    """The frame of every step up to `last`: those stored, or regenerated (views: copy to keep)."""
-    steps = len(episode) if last is None else min(len(episode), last + 1)
-    if episode.frames is not None:
-        yield from (episode.frames.rgb(i) for i in range(steps))
-        return
-    meta = episode.meta
-    with PixelEnv(system.spec.env, system.protocol(meta["protocol"]), meta["shift"]) as env:
-        frame = env.reset(meta["seed"])
-        for i in range(steps):
-            yield frame
-            if env.done:
-                break
-            frame = env.step(int(episode.actions[i]))
-        again = env.sheet().scores
-        if len(again) < steps or list(again[:steps]) != episode.scores[:steps].tolist():
-            raise TriuneError(
-                f"seed {meta['seed']} did not repeat: recorded by another version of Triune, ale-py or its ROM"
-            )
 
 
 def caption(episode: Episode, step: int, title: str) -> Caption:

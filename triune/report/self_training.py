@@ -1,7 +1,6 @@
 """`report.html` of a run of the wheel: what each round saw, learned and decided, self-contained.
 
-Knows: the run's files, which frames are worth showing. Does not know how rounds work (triune/flywheel.py) or markup
-(triune/report_parts.py). White boxes are what the eyes said, green ones what motion said and was trusted.
+White boxes are what the eyes said, green ones what motion said and was trusted.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from data_flywheel.datasets.samples import load_samples
 from data_flywheel.labelers import motion
 from data_flywheel.labelers.motion import slots
 from data_flywheel.self_training.capture import Capture
-from triune.report import report_parts as parts
+from triune.report import page as parts
 
 if TYPE_CHECKING:
     from triune.system import System

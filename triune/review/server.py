@@ -1,7 +1,7 @@
 """A loopback web server for one desk: the page, the frames, saves. Nobody without the token gets anything.
 
-Knows: HTTP from the standard library, who may ask (the address is on this machine, the Host is this machine, the token
-in the path is right), what every answer carries. Does not know what a save means (`desk.py`) or the page (`page/`).
+HTTP from the standard library, who may ask (the address is on this machine, the Host is this machine, the token in the
+path is right), what every answer carries.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
 """What lies before a reviewer: the queue, what is known of each frame, and how a decision becomes a label.
 
-Knows: queue, label store, frames; the JSON that the page reads and sends. Does not know HTTP or drawing. Every action
-is one record in the store, on disk before it is acknowledged; undo takes back the reviewer's newest.
+Every action is one record in the store, on disk before it is acknowledged; undo takes back the reviewer's newest.
 """
 
 from __future__ import annotations
@@ -16,11 +15,11 @@ import numpy as np
 from data_flywheel.errors import DataError
 from data_flywheel.labels.frames import FrameSource
 from data_flywheel.labels.label import Label, Retraction, Values, values_of
-from data_flywheel.labels.labels_resolve import Part, resolve
+from data_flywheel.labels.resolve import Part, resolve
 from data_flywheel.labels.review_queue import Item, ReviewQueue, progress
 from data_flywheel.labels.store import Entry, LabelStore, StaleLabels
 from perception.scene import SceneSchema
-from triune import __version__
+from triune.version import __version__
 
 SURE = 7  # where a slot's `sure` stands
 

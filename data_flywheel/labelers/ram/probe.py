@@ -1,7 +1,4 @@
-"""The probing process and its owner: one question at a time, and a question that kills the process is survived.
-
-Knows how to start, feed, time out and restart `python -m data_flywheel.probe_child`. Does not know what is asked.
-"""
+"""The probing process and its owner: one question at a time, and a question that kills the process is survived."""
 
 from __future__ import annotations
 

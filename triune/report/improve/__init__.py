@@ -1,7 +1,6 @@
 """`report.html` of an improve run: a projection of its events and blobs, self-contained, loading nothing.
 
-Knows where the page goes. Does not know events (record.py) or markup (page.py and the modules it lists). Everything
-but the replays follows from `events.jsonl` and `blobs/` alone: the same log gives the same bytes.
+Everything but the replays follows from `events.jsonl` and `blobs/` alone: the same log gives the same bytes.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""Figures of policies and trials: levels with intervals, paired differences, whether a prediction held.
-
-Knows scores and statistics. Does not know pages.
-"""
+"""Figures of policies and trials: levels with intervals, paired differences, whether a prediction held."""
 
 from __future__ import annotations
 
@@ -12,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from supervisor.gate import statistics as paired
-from triune.play.stats import ci95
+from triune.play.evaluation import ci95
 from triune.report.improve.record import ImproveRun, Trial
 
 LEVEL = 0.025  # each side of a 95 % interval

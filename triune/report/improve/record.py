@@ -1,29 +1,245 @@
-"""An improve run as the page needs it: the state of the loop, and when and at what cost each step of it came.
-
-Knows which events mark a step. What the events mean is `supervisor.run_state`'s, what they cost spending.py's.
-"""
+"""An improve run as its page needs it: the state of the loop, and when and at what cost each step of it came."""
 
 from __future__ import annotations
 
+import math
+import re
+import time
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from html import escape
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from supervisor.budget import KEY, KINDS, RESERVED, UNKNOWN, Amount
 from supervisor.errors import SupervisorError
+from supervisor.events import Event, read
 from supervisor.gate.seeds import role_of
 from supervisor.gate.types import STAGES
-from supervisor.loop import run_state
-from supervisor.loop.budget import UNKNOWN, Amount
-from supervisor.loop.chain import Event
-from supervisor.loop.events import read
-from triune.report.improve.blobs import Texts
-from triune.report.improve.spending import Spending
-from triune.report.improve.words import harmless
+from supervisor.loop import folder as blobs
+from supervisor.loop import state as run_state
+
+# ----------------------------------------------------------------------------------------------------
+# Text from logs and models made harmless, and amounts as people read them.
+
+
+LONGEST = 2000  # characters of one text that are shown
+# Controls, direction marks, invisible characters, lone surrogates: what could hide or reorder text. Not \t and \n.
+_UNSEEN = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufe00-\ufe0f\ufeff"
+    "\ufff9-\ufffb\ud800-\udfff\U000e0000-\U000e0fff]"
+)
+
+
+def visible(text: str) -> str:
+    """The text with every character that cannot be seen written as its code point."""
+    return _UNSEEN.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+def harmless(value: Any) -> Any:
+    """A JSON value in which every string is `visible`, keys included."""
+    if isinstance(value, str):
+        return visible(value)
+    if isinstance(value, Mapping):
+        return {visible(str(k)): harmless(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [harmless(v) for v in value]
+    return value
+
+
+def flat(value: Any) -> str:
+    """Any JSON value as one text: lists by commas, objects as `name: value` pairs."""
+    if isinstance(value, Mapping):
+        return "; ".join(f"{k}: {flat(v)}" for k, v in value.items())
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return ", ".join(map(flat, value))
+    if isinstance(value, float):
+        return plain(value)
+    return "" if value is None else str(value)
+
+
+def esc(value: Any, most: int = LONGEST) -> str:
+    """HTML text of any JSON value, cut after `most` characters."""
+    text = visible(flat(value))
+    more = len(text) - most
+    return escape(text if more <= 0 else f"{text[:most]} … ({more:,} more characters)")
+
+
+def first_line(value: Any, most: int = 140) -> str:
+    """The beginning of a text, as HTML text: a whole sentence where one ends in time."""
+    text = " ".join(visible(flat(value)).split())
+    if len(text) <= most:
+        return escape(text)
+    end = text.rfind(". ", 30, most)
+    return escape(text[: end + 1] if end > 0 else f"{text[: most - 1].rsplit(' ', 1)[0]}…")
+
+
+def plain(value: float) -> str:
+    """1,234 or 0.123: whole numbers whole, others to four figures."""
+    if not math.isfinite(value):
+        return str(value)
+    whole = value == int(value) or abs(value) >= 10_000
+    return (f"{value:,.0f}" if whole else f"{value:,.4g}").replace("-", "−")
+
+
+def points(value: float) -> str:
+    """A score: one decimal, none from 1000 on."""
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.1f}"
+
+
+def signed(value: float) -> str:
+    """A difference of scores, with its sign."""
+    text = points(abs(value))
+    return text if float(text.replace(",", "")) == 0 else f"{'+' if value > 0 else '−'}{text}"
+
+
+def signed_short(value: float) -> str:
+    """A difference on an axis."""
+    return "0" if value == 0 else f"{'+' if value > 0 else '−'}{short(abs(value))}"
+
+
+def interval(low: float, high: float, signs: bool = False) -> str:
+    """[low, high]; "" when an end is not known."""
+    if not math.isfinite(low) or not math.isfinite(high):
+        return ""
+    show = signed if signs else points
+    return f"[{show(low)}, {show(high)}]"
+
+
+def short(value: float) -> str:
+    """1.2M, 340k, 12."""
+    for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if abs(value) >= size * 0.9995:
+            return f"{value / size:.3g}{letter}"
+    return f"{value:.3g}"
+
+
+def dollars(value: float) -> str:
+    """$1.24, or more digits below a cent."""
+    return f"${value:,.2f}" if value == 0 or abs(value) >= 0.1 else f"${value:.2g}"
+
+
+def duration(seconds: float) -> str:
+    """2 h 13 min, 25 min, 4 min 10 s, 12 s."""
+    whole = round(seconds)
+    hours, minutes, rest = whole // 3600, whole % 3600 // 60, whole % 60
+    if hours:
+        return f"{hours:,} h {minutes} min" if minutes else f"{hours:,} h"
+    if whole >= 600 or minutes and not rest:
+        return f"{minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def moment(at: float) -> str:
+    """A day and time, UTC."""
+    try:
+        return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(at))
+    except (OverflowError, ValueError, OSError):
+        return plain(at)
+
+
+SHOW = {"usd": dollars, "tokens": short, "steps": short, "wall_s": duration}
+
+
+def amount(which: str, value: Amount) -> str:
+    """An amount of a budget, "unknown" as such."""
+    return UNKNOWN if isinstance(value, str) else SHOW[which](value)
+
+
+def whole_number(value: Any, otherwise: int = 0) -> int:
+    """An int that is one; booleans are none."""
+    return value if isinstance(value, int) and not isinstance(value, bool) else otherwise
+
+
+def count(n: int, one: str, many: str = "") -> str:
+    """1 trial, 2 trials."""
+    return f"{n:,} {one if n == 1 else many or one + 's'}"
+
+
+# ----------------------------------------------------------------------------------------------------
+# What a run has used so far, event by event: the x axis of every curve.
+#
+# Unlike Budgets it leaves open what a running process has reserved.
+
+
+class Spending:
+    """`known` amounts (unknown ones count as reserved), how many were `unknown`, what is `held`, the `limits`."""
+
+    def __init__(self) -> None:
+        self.known = dict.fromkeys(KINDS, 0.0)
+        self.unknown = dict.fromkeys(KINDS, 0)
+        self.held: dict[int, dict[str, Amount]] = {}
+        self.limits: dict[str, float | None] = dict.fromkeys(KINDS)
+
+    def see(self, event: Event) -> None:
+        """Take one event into account."""
+        told = event.data.get(KEY)
+        if event.kind == RESERVED:
+            self.held[event.data["id"]] = dict(event.data["amounts"])
+        elif event.kind in ("run.started", "run.resumed"):
+            told = event.data.get("settings", event.data).get("limits", {})
+            self.limits |= {which: told[which] for which in KINDS if which in told}
+        elif isinstance(told, Mapping) and "settles" in told:
+            self._settle(told)
+
+    def _settle(self, told: Mapping[str, Any]) -> None:
+        reserved = self.held.pop(told["settles"], {})
+        for which, value in told["amounts"].items():
+            if value == UNKNOWN:
+                self.unknown[which] += 1
+                value = reserved.get(which, 0.0)
+            if not isinstance(value, str):
+                self.known[which] = round(self.known[which] + value, 9)
+
+    def spent(self, which: str) -> Amount:
+        """UNKNOWN if a part of it is."""
+        return UNKNOWN if self.unknown[which] else self.known[which]
+
+    def reserved(self, which: str) -> float:
+        """Set aside and not settled."""
+        amounts = (held.get(which, 0.0) for held in self.held.values())
+        return sum(a for a in amounts if not isinstance(a, str))
+
+    def now(self) -> dict[str, Amount]:
+        """`spent` of every kind."""
+        return {which: self.spent(which) for which in KINDS}
+
+
+# ----------------------------------------------------------------------------------------------------
+# Large texts of a run, by their hash: verified, and never an error of the page when one is missing.
+
+
+class Texts:
+    """`text(sha)`; what was `verified`, is `missing` or `damaged` is remembered for the page to say."""
+
+    def __init__(self, folder: Path) -> None:
+        self._blobs = blobs.Blobs(folder)
+        self.verified: set[str] = set()
+        self.missing: set[str] = set()
+        self.damaged: set[str] = set()
+
+    def text(self, sha: str) -> str | None:
+        """The text, or None when it is not there or not what its name says. Bytes that are no text become \\xNN."""
+        if not sha:
+            return None
+        try:
+            found = self._blobs.get(sha)
+        except SupervisorError:
+            (self.damaged if (self._blobs.folder / sha).is_file() else self.missing).add(sha)
+            return None
+        self.verified.add(sha)
+        return found.decode("utf-8", "backslashreplace")
+
+
+# ----------------------------------------------------------------------------------------------------
+# An improve run as the page needs it: the state of the loop, and when and at what cost each step of it came.
+#
+# What the events mean is `supervisor.loop.state`'s, what they cost spending.py's.
+
 
 LOG = "events.jsonl"
-KINDS = {
+ENDINGS = {
     "accept": "accepted", "probe": "undecided", "indecisive": "indecisive", "reject": "rejected",
     "invalid": "invalid", "unanswered": "no answer", "open": "not finished",
 }  # fmt: skip
@@ -85,7 +301,7 @@ class Trial:
         if self.of.failed is not None:
             return "unanswered"
         kind = str(self.verdict.get("kind", ""))
-        return kind if kind in KINDS else "open"
+        return kind if kind in ENDINGS else "open"
 
     @property
     def stage(self) -> str:

@@ -1,27 +1,106 @@
-"""Before and after, side by side: a child and its parent on the same training seed, as one animated picture.
-
-Knows which policies to compare, which seconds to show, how to keep a picture small. Playing is `triune.rollout`'s,
-drawing `triune.canvas`'s. It is the one part of the page that needs the task itself; where that cannot be played as
-it was, a note says why.
-"""
+"""Before and after, side by side: a child and its parent on the same training seed, as one animated picture."""
 
 from __future__ import annotations
 
 import base64
+import tempfile
+from collections.abc import Iterator, Sequence
 from html import escape
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
+
 from supervisor.gate.seeds import TRAIN
 from triune.errors import TriuneError, one_line
-from triune.report import report_parts as parts
-from triune.report.improve import film, words
+from triune.report import page as parts
+from triune.report.drawing import ACCENT, ALERT, BACK, INK, Painter, text
+from triune.report.improve import record as words
 from triune.report.improve.record import ImproveRun
 
 if TYPE_CHECKING:
     from data_flywheel.episodes.episode import Episode
     from triune.console import Console
     from triune.system import System
+
+
+# ----------------------------------------------------------------------------------------------------
+# Two episodes drawn side by side: which seconds, the pictures, a small animation of them.
+
+
+SECONDS = 20.0  # shown
+LEAD = 1.0  # seconds shown before the first difference, or after the loss
+PICTURES = 15.0  # a second
+BYTES = 1_000_000
+QUALITIES = (101, 80, 60, 40, 20)  # of WebP; 101 is lossless
+
+
+def window(before: Episode, after: Episode, per_second: float) -> tuple[int, int, str]:
+    """(first step, last step + 1, why these): the parent's first loss after they part, else from where they part."""
+
+    both = min(len(before), len(after))
+    parts_at = next((i for i in range(both) if before.actions[i] != after.actions[i]), both)
+    lost = next((i for i in before.losses() if i >= parts_at), None)
+    most, lead = round(SECONDS * per_second), round(LEAD * per_second)
+    end = max(len(before), len(after))
+    if lost is not None:
+        stop = min(end, lost + lead + 1)
+        return max(0, stop - most), stop, "up to the first loss of the policy on the left after the two part"
+    start = max(0, parts_at - lead)
+    return start, min(end, start + most), "from where the two first decide differently"
+
+
+def side_by_side(system: System, episodes: Sequence[Episode], steps: range) -> Iterator[np.ndarray]:
+    """Pictures of both at the same steps; one that is over stays on its last picture."""
+    from triune.report.replay import pictures
+
+    painter = Painter(system.schema, system.spec.env.actions, scale=2, panel=False)
+    streams = [pictures(system, e, [s for s in steps if s < len(e)] or [len(e) - 1], painter) for e in episodes]
+    last: list[np.ndarray | None] = [None, None]
+    for step, *drawn in zip_longest(steps, *streams):
+        halves = []
+        for i, image in enumerate(drawn):
+            last[i] = image if image is not None else last[i]
+            halves.append(_captioned(last[i], episodes[i], step if step is not None else steps[-1], i))
+        yield _joined(halves)
+
+
+def _captioned(image: np.ndarray | None, episode: Episode, step: int, i: int) -> np.ndarray:
+    assert image is not None
+    at, over = min(step, len(episode) - 1), step >= len(episode)
+    bar = np.full((34, image.shape[1], 3), BACK, np.uint8)
+    text(bar, "after" if i else "before", 8, 23, 15, ACCENT if i else INK, bold=True)
+    text(bar, f"{int(episode.scores[at])} points{', over' if over else ''}", 84, 23, 15, ALERT if over else INK)
+    return np.concatenate([bar, image // 2 if over else image], axis=0)
+
+
+def _joined(halves: list[np.ndarray]) -> np.ndarray:
+    gap = np.zeros((halves[0].shape[0], 8, 3), np.uint8)
+    return np.concatenate([halves[0], gap, halves[1]], axis=1)
+
+
+def animation(images: list[np.ndarray], rate: float) -> bytes:
+    """WebP of at most BYTES: less quality first, then fewer pictures."""
+    from triune.report.replay import write_webp
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "replay.webp"
+        while True:
+            for quality in QUALITIES:
+                write_webp(path, images, rate, quality)
+                data = path.read_bytes()
+                if len(data) <= BYTES or len(images) == 1:
+                    return data
+            images, rate = images[::2], rate / 2
+
+
+# ----------------------------------------------------------------------------------------------------
+# Before and after, side by side: a child and its parent on the same training seed, as one animated picture.
+#
+# Playing is `triune.play.loop`'s, drawing `triune.report.drawing`'s. It is the one part of the page that needs the task
+# itself; where that cannot be played as it was, a note says why.
+
 
 MOST = 4  # comparisons on a page
 PLAYED = 120.0  # seconds of the game that are played
@@ -107,14 +186,14 @@ def compare(run: ImproveRun, system: System, one: Comparison, console: Console |
     if not len(before) or not len(after):
         raise TriuneError("the episodes have no steps to show")
     second = _steps(run, system, 1.0)
-    start, stop, why = film.window(before, after, second)
-    stride = max(1, round(second / film.PICTURES))
-    images = [i.copy() for i in film.side_by_side(system, [before, after], range(start, stop, stride))]
+    start, stop, why = window(before, after, second)
+    stride = max(1, round(second / PICTURES))
+    images = [i.copy() for i in side_by_side(system, [before, after], range(start, stop, stride))]
     played = max(len(before), len(after)) / second
     pace = f"{(stop - start) / second:.0f} s at the game's pace"
     note = f"{pace}, {why}; the table is about the first {played:.0f} s of play."
     outcome = {"before": _told(before, second), "after": _told(after, second)}
-    return Shown(film.animation(images, second / stride), film.animation(images[-1:], 1.0), note, outcome)
+    return Shown(animation(images, second / stride), animation(images[-1:], 1.0), note, outcome)
 
 
 def _steps(run: ImproveRun, system: System, seconds: float) -> float:
@@ -125,8 +204,7 @@ def _steps(run: ImproveRun, system: System, seconds: float) -> float:
 def _play(run: ImproveRun, system: System, policy: str, seed: int, console: Console | None) -> Episode:
     """One episode of a policy text, which is compiled and isolated like any other text."""
     from triune.play.loop import Rollout
-    from triune.policies import Texts
-    from triune.system import System
+    from triune.system import System, Texts
 
     text = run.texts.text(policy)
     if text is None:
@@ -148,9 +226,8 @@ def _play(run: ImproveRun, system: System, policy: str, seed: int, console: Cons
 
 def _told(episode: Episode, second: float) -> str:
     """Score, losses and the time of the first; `second`: decisions in one."""
-    from triune.commands.explain import losses
 
-    lost = losses(episode)
+    lost = episode.losses()
     first = f"first loss after {lost[0] / second:.0f} s" if lost else "no loss"
     score = int(episode.scores[-1]) if len(episode) else 0
     return f"{score} points, {words.count(len(lost), 'loss', 'losses')}, {first}"

@@ -1,0 +1,428 @@
+"""How often the gate is wrong: on synthetic scores, on recorded ones."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cache, cached_property
+from pathlib import Path
+from statistics import NormalDist
+from typing import Any, NamedTuple
+from zlib import crc32
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data_flywheel.storage.container import atomic_write
+from supervisor.gate.gate import Ask, Evidence, Gate, GateConfig, Pair, Verdict
+from supervisor.gate.seeds import BLOCK, GATE, Role
+from triune.errors import TriuneError
+
+# ----------------------------------------------------------------------------------------------------
+# One trial of the gate on pairs that somebody supplies: what benchmarks and tests of the gate have in common.
+#
+# The stages before playing are taken as passed, and there is no simpler variant.
+
+
+Play = Callable[[Sequence[int]], Mapping[int, Pair]]
+Open = Callable[[Role], Sequence[int]]
+
+
+class Outcome(NamedTuple):
+    """A verdict and how many seeds of either block were played for it."""
+
+    verdict: Verdict
+    selecting: int
+    confirming: int
+
+    @property
+    def seeds(self) -> int:
+        """Pairs played in all."""
+        return self.selecting + self.confirming
+
+
+def run_trial(gate: Gate, play: Play, block: Open, most: int | None = None) -> Outcome:
+    """Ask `play` for pairs until the gate decides. `most`: no probe beyond so many selecting seeds (a budget)."""
+    e = Evidence(schema=(), compile=(), measured={}, locks={}, behaviour="child", simpler=())
+    while True:
+        step = gate.next(e)
+        if isinstance(step, Ask) and step.stage == "probe" and most and len(e.full) + len(step.seeds) > most:
+            step = gate.conclude(e)
+        if isinstance(step, Verdict):
+            return Outcome(step, len(e.full), len(e.confirm))
+        if step.stage == "confirm":
+            if step.seeds:
+                e = replace(e, confirm={**e.confirm, **play(step.seeds)})
+            else:
+                e = replace(e, confirm_seeds=tuple(block("confirm")))
+        elif step.seeds:
+            e = replace(e, full={**e.full, **play(step.seeds)})
+        else:
+            e = replace(e, full_seeds=tuple(block("select")))
+
+
+# ----------------------------------------------------------------------------------------------------
+# Paired scores for trying the gate: of equal policies, and of one that is truly a tenth better.
+#
+# Equal policies are exchangeable: on every seed their two scores could be swapped. A gain counts from `low`, the
+# score of doing nothing.
+
+
+Floats = NDArray[np.float64]
+Draw = Callable[[np.random.Generator, int, bool], tuple[Floats, Floats]]  # (n, better) -> parent, child
+GAIN = 0.1
+
+
+@dataclass(frozen=True)
+class Scores:
+    """A distribution of scores: `values` rise, `weights` sum to 1."""
+
+    values: Floats
+    weights: Floats
+
+    @property
+    def mean(self) -> float:
+        """Expected score."""
+        return float(self.values @ self.weights)
+
+    @property
+    def spread(self) -> float:
+        """Standard deviation."""
+        return math.sqrt(float((self.values - self.mean) ** 2 @ self.weights))
+
+    def of_normal(self, z: Floats) -> Floats:
+        """The score at each standard normal deviate's quantile."""
+        return self.values[np.searchsorted(self._cuts, z)]
+
+    @cached_property
+    def _cuts(self) -> Floats:
+        """Deviates between which each value lies."""
+        edges = np.cumsum(self.weights)[:-1]
+        return np.array([NormalDist().inv_cdf(min(max(float(e), 1e-12), 1 - 1e-12)) for e in edges])
+
+
+def gamma_scores(mean: float, ratio: float, top: int = 864) -> Scores:
+    """Whole scores from 0 to `top`, skewed to the right; `ratio` is spread over mean."""
+    values = np.arange(top + 1, dtype=np.float64)
+    shape = 1 / ratio**2
+    weights = np.exp((shape - 1) * np.log(values + 0.5) - (values + 0.5) * shape / mean)
+    return Scores(values, weights / weights.sum())
+
+
+def lognormal_scores(mean: float, ratio: float, top: int = 864) -> Scores:
+    """Whole scores with a heavy tail."""
+    values = np.arange(top + 1, dtype=np.float64)
+    sigma = math.sqrt(math.log(1 + ratio**2))
+    middle = math.log(mean) - sigma**2 / 2
+    weights = np.exp(-((np.log(values + 0.5) - middle) ** 2) / (2 * sigma**2)) / (values + 0.5)
+    return Scores(values, weights / weights.sum())
+
+
+def ceiling_scores(full: float, below: Scores, top: int = 864) -> Scores:
+    """`top` in a share `full` of the games, else as `below`."""
+    weights = below.weights * (1 - full)
+    weights[top] += full
+    return Scores(below.values, weights)
+
+
+def pong_scores(rally: float) -> Scores:
+    """Own points less the other's when 21 end the game and `rally` is the chance of a point."""
+    wins = [math.comb(20 + k, k) * rally**21 * (1 - rally) ** k for k in range(21)]  # 21 : k
+    losses = [math.comb(20 + k, k) * (1 - rally) ** 21 * rally**k for k in range(21)]  # k : 21
+    weights = np.array([*losses, 0.0, *reversed(wins)])
+    return Scores(np.arange(-21.0, 22.0), weights / weights.sum())
+
+
+def improved(family: Callable[[float], Scores], at: float, most: float, low: float = 0.0) -> Scores:
+    """Of a family of distributions that rise with their parameter: the one a tenth better than `family(at)`."""
+    wanted = low + (1 + GAIN) * (family(at).mean - low)
+    below, above = at, most
+    for _ in range(60):
+        middle = (below + above) / 2
+        below, above = (middle, above) if family(middle).mean < wanted else (below, middle)
+    return family(below)
+
+
+def drawn(parent: Scores, child: Scores | None, shared: float) -> Draw:
+    """`shared`: correlation of the two deviates on a seed. Without a `child` there are only equal children."""
+
+    def draw(random: np.random.Generator, n: int, better: bool) -> tuple[Floats, Floats]:
+        first, second = random.standard_normal((2, n))
+        second = shared * first + math.sqrt(1 - shared**2) * second
+        other = child if better else parent
+        assert other is not None
+        return parent.of_normal(first), other.of_normal(second)
+
+    return draw
+
+
+def recorded(parent: Sequence[float], equal: Sequence[float], better: Sequence[float] | None, low: float = 0.0) -> Draw:
+    """Scores that two equal policies, and perhaps a better one, really had on the same seeds; seeds are drawn again.
+
+    Which of the equal two is the parent is drawn for each seed. The better child plays as the better policy did in
+    such a share of the games that it is a tenth better in the mean; without one, its scores are the equal one's with
+    a tenth added.
+    """
+    one, two = np.asarray(parent, np.float64), np.asarray(equal, np.float64)
+    base = float((one.mean() + two.mean()) / 2)
+    best = None if better is None else np.asarray(better, np.float64)
+    share = 0.0 if best is None else GAIN * (base - low) / (float(best.mean()) - base)
+
+    def draw(random: np.random.Generator, n: int, better: bool) -> tuple[Floats, Floats]:
+        at, swap = random.integers(0, len(one), n), random.random(n) < 0.5
+        old, new = np.where(swap, two[at], one[at]), np.where(swap, one[at], two[at])
+        if not better:
+            return old, new
+        if best is None:
+            return old, low + (1 + GAIN) * (new - low)
+        return old, np.where(random.random(n) < share, best[at], new)
+
+    return draw
+
+
+def pairs(draw: Draw, random: np.random.Generator, n: int, better: bool) -> list[Pair]:
+    """`n` pairs of one trial."""
+    return [Pair(float(old), float(new)) for old, new in zip(*draw(random, n, better), strict=True)]
+
+
+def effect(draw: Draw) -> float:
+    """The better child's mean difference over the standard deviation of differences."""
+    old, new = draw(np.random.default_rng(0), 200_000, True)
+    return float((new - old).mean() / (new - old).std())
+
+
+# ----------------------------------------------------------------------------------------------------
+# How often the gate lets equal children in, and better ones, over many trials of each kind of scores.
+#
+# Every trial draws its own scores from a stream named by kind and number: the same call gives the same figures.
+
+
+DESIGN_EFFECT = 0.134  # what the gate's defaults are made to find (docs/gate.md)
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of scores; `better` False where no child can be a tenth better."""
+
+    name: str
+    draw: Draw
+    source: str = "synthetic"
+    better: bool = True
+
+
+class Row(NamedTuple):
+    """Trials of one kind: how many were accepted, and the seeds each took on average."""
+
+    trials: int
+    accepted: int
+    seeds: float
+
+    def told(self) -> dict[str, Any]:
+        """JSON-able, with the Clopper-Pearson interval of the share."""
+        rate = self.accepted / self.trials if self.trials else None
+        low, high = share_interval(self.accepted, self.trials)
+        return {
+            "trials": self.trials,
+            "accepted": self.accepted,
+            "rate": rate,
+            "ci95": [low, high],
+            "seeds": self.seeds,
+        }
+
+
+def synthetic() -> list[Kind]:
+    """Kinds of scores that games show: skewed, near a ceiling, of two sides, heavy-tailed."""
+
+    def skewed(ratio: float, shared: float, name: str) -> Kind:
+        parent = gamma_scores(60.0, ratio)
+        child = improved(lambda mean: gamma_scores(mean, ratio), 60.0, 90.0)
+        return Kind(name, drawn(parent, child, shared))
+
+    def ceiling(full: float) -> Scores:
+        return ceiling_scores(full, gamma_scores(450.0, 0.4))
+
+    tails = improved(lambda mean: lognormal_scores(mean, 1.0), 60.0, 90.0)
+    return [
+        skewed(0.45, 0.1, "skewed, spread 0.45 of the mean"),
+        skewed(0.5, 0.0, "skewed, spread 0.5, no shared luck"),
+        skewed(0.9, 0.8, "skewed, spread 0.9, much shared luck"),
+        Kind("near the ceiling", drawn(ceiling(0.6), improved(ceiling, 0.6, 1.0), 0.2)),
+        Kind("at the ceiling", drawn(ceiling(0.97), None, 0.0), better=False),
+        Kind(
+            "two sides, -21 to 21",
+            drawn(pong_scores(0.4), improved(pong_scores, 0.4, 0.6, -21.0), 0.1),
+        ),
+        Kind("heavy tail, spread 1.0", drawn(lognormal_scores(60.0, 1.0), tails, 0.1)),
+    ]
+
+
+def trial(gate: Gate, kind: Kind, number: int, better: bool) -> Outcome:
+    """Trial `number` of a kind."""
+    stream = np.random.default_rng([crc32(kind.name.encode()), number, better])
+    blocks = {
+        "select": range(GATE.start, GATE.start + BLOCK),
+        "confirm": range(GATE.start + BLOCK, GATE.start + 2 * BLOCK),
+    }
+    scores = dict(
+        zip([*blocks["select"], *blocks["confirm"]], pairs(kind.draw, stream, 2 * BLOCK, better), strict=True)
+    )
+
+    def block(role: Role) -> range:
+        return blocks[role]
+
+    return run_trial(gate, lambda seeds: {s: scores[s] for s in seeds}, block)
+
+
+def row(gate: Gate, kind: Kind, trials: int, better: bool, tick: Callable[[], object] = lambda: None) -> Row:
+    """Judge so many children."""
+    accepted = seeds = 0
+    for number in range(trials):
+        outcome = trial(gate, kind, number, better)
+        accepted += outcome.verdict.kind == "accept"
+        seeds += outcome.seeds
+        tick()
+    return Row(trials, accepted, round(seeds / trials, 1) if trials else 0.0)
+
+
+def bench(
+    kinds: Sequence[Kind], equal: int, better: int, config: GateConfig | None = None,
+    tick: Callable[[], object] = lambda: None,
+) -> Iterator[dict[str, Any]]:  # fmt: skip
+    """One row for each kind: `equal` equal and `better` better children each."""
+    gate = Gate(config)
+    for kind in kinds:
+        told: dict[str, Any] = {"scores": kind.name, "source": kind.source}
+        told["null"] = row(gate, kind, equal, False, tick).told()
+        if kind.better:
+            told["effect"] = round(effect(kind.draw), 4)
+            told["better"] = row(gate, kind, better, True, tick).told()
+        yield told
+
+
+def total(rows: Sequence[Mapping[str, Any]], which: str) -> dict[str, Any]:
+    """All trials of `which` ("null" or "better") together."""
+    mine = [r[which] for r in rows if which in r]
+    trials = sum(m["trials"] for m in mine)
+    seeds = sum(m["seeds"] * m["trials"] for m in mine) / trials if trials else 0.0
+    return Row(trials, sum(m["accepted"] for m in mine), round(seeds, 1)).told()
+
+
+def share_interval(found: int, trials: int, level: float = 0.95) -> tuple[float, float]:
+    """The Clopper-Pearson interval of a share: it covers at least `level`, whatever the share is."""
+    if not trials:
+        return 0.0, 1.0
+    tail = (1 - level) / 2
+    low = 0.0 if found == 0 else _root(lambda p: 1 - _at_most(found - 1, trials, p), tail)
+    high = 1.0 if found == trials else _root(lambda p: 1 - _at_most(found, trials, p), 1 - tail)
+    return round(low, 4), round(high, 4)
+
+
+def _at_most(k: int, n: int, p: float) -> float:
+    """Chance of at most `k` of `n`."""
+    i = np.arange(k + 1)
+    return float(np.exp(_ways(n)[: k + 1] + i * math.log(p) + (n - i) * math.log1p(-p)).sum())
+
+
+@cache
+def _ways(n: int) -> np.ndarray:
+    """Logarithms of the binomial coefficients of n."""
+    return np.array([math.lgamma(n + 1) - math.lgamma(j + 1) - math.lgamma(n - j + 1) for j in range(n + 1)])
+
+
+def _root(rising: Callable[[float], float], value: float) -> float:
+    """Where a rising function of (0, 1) takes `value`."""
+    low, high = 0.0, 1.0
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if rising(middle) < value else (low, middle)
+    return (low + high) / 2
+
+
+# ----------------------------------------------------------------------------------------------------
+# `triune bench gate`: how often the gate is wrong, on synthetic scores, on recorded ones and in really played
+# trials.
+
+
+RECORDED = Path(__file__).resolve().parent.parent / "benchmarks" / "gate_scores.json"
+FORMAT = 1
+TRIALS = 200  # of each kind of scores, equal and better each
+TARGET = 0.8  # share of better children that should get in
+
+
+def read_recorded(path: Path = RECORDED) -> dict[str, Any] | None:
+    """What `--real` has measured; None outside a checkout. TriuneError for a damaged file."""
+    if not path.is_file():
+        return None
+    try:
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise TriuneError(f"{path} is damaged ({error}); measure again with `triune bench gate --real`") from None
+    if found.get("format") != FORMAT:
+        raise TriuneError(f"{path} has another format; measure again with `triune bench gate --real`")
+    return found
+
+
+def write_recorded(found: Mapping[str, Any], path: Path = RECORDED) -> None:
+    """Keep a measurement, lists of numbers on one line each."""
+    text = re.sub(
+        r"\[[-+\d\s.,e]*\]", lambda m: m.group().replace("\n", "").replace(" ", ""), json.dumps(found, indent=1)
+    )
+    atomic_write(path, (text + "\n").encode())
+
+
+def kinds(found: Mapping[str, Any] | None) -> list[Kind]:
+    """Synthetic kinds of scores, then recorded ones."""
+    made = synthetic()
+    if found is None:
+        return made
+    source = f"recorded, {found['task']}, {found['protocol']}"
+    rough, calm = (found["recorded"][name]["scores"] for name in ("unsteady", "follower"))
+    made.append(Kind("unsteady hand", recorded(*(rough[k] for k in ("parent", "equal", "better"))), source))
+    made.append(Kind("follows the ball", recorded(calm["parent"], calm["equal"], None), source))
+    for name, card in found["cards"].items():
+        draw = recorded(card["scores"], card["scores"][1:] + card["scores"][:1], None)
+        made.append(Kind(name, draw, f"score card: {card['command']}", better=False))
+    return made
+
+
+def measure(trials: int, tick: Callable[[int, int], object], config: GateConfig | None = None) -> dict[str, Any]:
+    """The figures of `triune bench gate --json`. `tick`: trials done, trials in all."""
+    found = read_recorded()
+    every = kinds(found)
+    done, todo = 0, trials * (len(every) + sum(k.better for k in every))
+
+    def step() -> None:
+        nonlocal done
+        done += 1
+        tick(done, todo)
+
+    rows = list(bench(every, trials, trials, config, step))
+    return {**figures(rows, config or GateConfig()), "real": real(found)}
+
+
+def figures(rows: Sequence[Mapping[str, Any]], config: GateConfig) -> dict[str, Any]:
+    """Shares over all kinds of scores. A tenth that is smaller than what the gate was made to find is counted apart."""
+    null = total(rows, "null")
+    near = [r for r in rows if "better" in r and r["effect"] >= 0.95 * DESIGN_EFFECT]
+    far = [r for r in rows if "better" in r and r not in near]
+    better, beyond = total(near, "better"), total(far, "better")
+    return {
+        "null_trials": null["trials"], "false_accept_rate": null["rate"], "false_accept_ci95": null["ci95"],
+        "false_accept_bound": round(config.bound, 6), "better_trials": better["trials"], "power": better["rate"],
+        "power_ci95": better["ci95"], "power_beyond_reach": beyond["rate"],
+        "beyond_reach": [r["scores"] for r in far], "seeds_spent": {"null": null["seeds"], "better": better["seeds"]},
+        "scenarios": list(rows),
+        "ok": null["rate"] <= config.total_level and (better["rate"] or 0.0) >= TARGET,
+    }  # fmt: skip
+
+
+def real(found: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """What was measured on episodes really played."""
+    if found is None:
+        return None
+    from benchmarks.gate_played import summary
+
+    return {**summary(found), "command": found["command"], "episodes": found["episodes"]}

@@ -1,0 +1,477 @@
+"""One trial: evidence and the answer to it, the games that the gate asks for, what follows an acceptance."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from data_flywheel.episodes.episode import Episode
+from supervisor.budget import BudgetSpent
+from supervisor.edits.edits import Edit, EditError, Variant, apply, size_of, variants
+from supervisor.errors import SupervisorError
+from supervisor.events import plain
+from supervisor.gate.gate import Ask, Evidence, Pair, Simpler, Verdict
+from supervisor.gate.rules import over_limits
+from supervisor.gate.seeds import BLOCK, TRAIN, role_of
+from supervisor.loop import folder as requests
+from supervisor.loop.parts import Gated, Run, Situation
+from supervisor.loop.state import Trial, score_data
+from supervisor.protocols import Compiled, ProposerError, Reply, Request, Waiting
+
+# ----------------------------------------------------------------------------------------------------
+# The first half of a trial: evidence, the proposer's answer, the child that it makes.
+
+
+IDLE = ("perception_data", "stop")  # targets that change no policy
+DEFECT_CHARS = 600
+WORDS = ("target", "diagnosis", "hypothesis", "prediction", "lesson")
+
+
+def training_seeds(run: Run) -> list[int]:
+    """The training seeds of the present parent: each parent has its own, so that no few are learnt by heart."""
+    shown = run.state.setting("shown")
+    first = shown * sum(trial.accepted is not None for trial in run.state.trials)
+    return [TRAIN[(first + i) % len(TRAIN)] for i in range(shown)]
+
+
+def episodes_of(run: Run, trial: Trial, policy: str, seeds: Sequence[int]) -> list[Episode]:
+    """Recorded training episodes, each played once in a run, its frames paid for."""
+    for seed in seeds:
+        if (policy, seed) in run.state.training:
+            continue
+        with run.meter.job(f"training episode {seed}", 20.0, steps=episode_steps(run)) as job:
+            episode = run.arena.record(run.text(policy), [seed])[0]
+            frames = int(episode.meta["frames"])
+            told = {"trial": trial.number, "policy": policy, "seed": seed, "score": float(episode.meta["score"])}
+            told |= {"frames": frames, "decisions": len(episode)}
+            job.settle("evidence.episode", told, steps=frames)
+    return run.arena.record(run.text(policy), seeds)
+
+
+def episode_steps(run: Run) -> float:
+    """Frames to set aside for one more episode: a little more than the longest one so far."""
+    seen = [s.frames for s in run.state.scores.values()] + [s.frames for s in run.state.training.values()]
+    return 1.1 * max(seen) if seen else run.arena.frames_per_episode
+
+
+def watch(run: Run, trial: Trial) -> list[Episode]:
+    """The parent's training episodes, on which the arena judges behaviour from here on."""
+    episodes = episodes_of(run, trial, trial.parent, training_seeds(run))
+    run.arena.watch(episodes)
+    return episodes
+
+
+def prepare(run: Run, trial: Trial, lines: Sequence[Mapping[str, Any]]) -> Request:
+    """The request of this trial, made once and then kept."""
+    if trial.request is None:
+        episodes = watch(run, trial)
+        gated = [s for (policy, seed), s in run.state.scores.items() if policy == trial.parent and _gate(seed)]
+        gated.sort()
+        situation = Situation(
+            trial.number, run.text(trial.parent), episodes,
+            {seed: run.state.training[trial.parent, seed].score for seed in training_seeds(run)},
+            Gated(tuple(s.score for s in gated), sum(s.hard for s in gated) / len(gated)) if gated else None,
+            lines, run.meter.told(),
+        )  # fmt: skip
+        with run.meter.job("evidence", 10.0) as job:
+            request = run.parts.evidence(situation)
+            job.settle("evidence.made", {"trial": trial.number, **requests.keep(request, run.blobs)})
+    assert trial.request is not None
+    return requests.fetch(trial.request, run.blobs)
+
+
+def _gate(seed: int) -> bool:
+    return role_of(seed) == "gate"
+
+
+def ask(run: Run, trial: Trial, request: Request) -> None:
+    """One answer, or the reason why there is none. ProposerError when asking again would be no use."""
+    proposer = run.parts.proposer
+    estimate = dict(proposer.estimate(request))
+    with run.meter.job(f"proposal {trial.number}", estimate.pop("wall_s", 1.0), **estimate) as job:
+        try:
+            reply = proposer.propose(request)
+        except ProposerError as error:
+            told = {"trial": trial.number, "message": str(error)[:2000], "fatal": error.fatal}
+            job.settle("proposal.failed", told, usd=error.usage.usd, tokens=error.usage.tokens)
+            if error.fatal:
+                raise
+            return
+        except Waiting:
+            job.reservation.release()
+            raise
+        job.settle("proposal.received", _received(run, trial, reply), usd=reply.usage.usd, tokens=reply.usage.tokens)
+
+
+def _received(run: Run, trial: Trial, reply: Reply) -> dict[str, Any]:
+    secrets = run.meter.log.secrets
+    turns = None
+    if reply.turns:
+        kept = plain(list(reply.turns), secrets)
+        turns = run.blobs.put(json.dumps(kept, sort_keys=True, ensure_ascii=False).encode(errors="surrogatepass"))
+    usage = {"tokens": reply.usage.tokens, "usd": reply.usage.usd, "seconds": reply.usage.seconds}
+    answer = plain(reply.text, secrets).encode(errors="replace")
+    name = run.parts.proposer.name
+    return {"trial": trial.number, "proposer": name, "answer": run.blobs.put(answer), "turns": turns, "usage": usage}
+
+
+def read(run: Run, trial: Trial) -> None:
+    """What the answer says, and the child that its edit makes; everything that is wrong with it becomes a defect."""
+    assert trial.answer is not None
+    made = _read(run.text(trial.answer["answer"]))
+    child = None
+    if made["changes"]:
+        try:
+            text = apply(run.text(trial.parent), Edit.of(made["changes"]), run.parts.rules)
+            if text == run.text(trial.parent):
+                made["defects"] = ["the edit changes nothing"]
+            else:
+                child = run.blobs.put(text.encode())
+        except EditError as error:
+            made["defects"] = [f"{error.reason}: {error}"[:DEFECT_CHARS]]
+    run.meter.record("proposal.read", {"trial": trial.number, **made, "child": child})
+
+
+def _read(text: str) -> dict[str, Any]:
+    from supervisor.edits.answer import AnswerError, read_answer
+
+    try:
+        told = read_answer(text).as_dict()
+    except AnswerError as error:
+        nothing: dict[str, Any] = {
+            **dict.fromkeys(WORDS, ""),
+            **dict.fromkeys(("changes", "locks", "data_requests"), []),
+        }
+        return nothing | {"defects": [str(d)[:DEFECT_CHARS] for d in error.defects]}
+    lists = {"changes": told["edit"], "locks": told["new_locks"], "data_requests": told["data_requests"]}
+    return {word: told[word] for word in WORDS} | lists | {"defects": []}
+
+
+# ----------------------------------------------------------------------------------------------------
+# The second half of a trial: whatever the gate asks is found out, paid for, written down, and shown to the gate
+# again.
+#
+# Each answer is one event, and the evidence is made of events only, so a trial that was interrupted goes on with
+# the next open question.
+
+
+MOST_DEFECTS = 20
+
+
+def judge(run: Run, trial: Trial) -> Verdict:
+    """The verdict on a child. BudgetSpent leaves the trial open: with a larger budget it goes on."""
+    watched = False
+    while True:
+        evidence = gather(run, trial)
+        step = run.gate.next(evidence)
+        if isinstance(step, Verdict):
+            return step
+        if not watched:
+            watch(run, trial)
+            watched = True
+        try:
+            _answer(run, trial, step)
+        except BudgetSpent:
+            if step.stage in ("probe", "simplify"):  # the full stage, or both blocks, are judged: that can be told
+                return run.gate.conclude(evidence)
+            raise
+
+
+def gather(run: Run, trial: Trial) -> Evidence:
+    """All that the events say about the child of a trial."""
+    state, child = run.state, trial.child
+    assert trial.read is not None
+    if child is None:
+        return Evidence(schema=tuple(trial.read["defects"]))
+    made = state.compiled.get(child)
+    full, confirm = trial.seeds.get("select", ()), trial.seeds.get("confirm", ())
+    return Evidence(
+        schema=tuple(trial.read["defects"]),
+        compile=None if made is None else tuple(made["defects"]),
+        measured=None if made is None else made["measured"],
+        locks=_locks(run, trial, child),
+        behaviour=state.behaviours.get((trial.parent, child)),
+        known=_known(run, trial, child),
+        full_seeds=full, full=_pairs(run, trial, child, full),
+        confirm_seeds=confirm, confirm=_pairs(run, trial, child, confirm),
+        simpler=_simpler(run, trial), child_size=size_of(trial.read["changes"]),
+    )  # fmt: skip
+
+
+def _locks(run: Run, trial: Trial, policy: str) -> dict[str, bool] | None:
+    """A lock that the parent itself does not keep cannot be broken by its child."""
+    parent = run.state.locks.get((trial.parent, trial.parent))
+    own = run.state.locks.get((trial.parent, policy))
+    if parent is None or own is None:
+        return None
+    return {name: held or not parent.get(name, True) for name, held in own.items()}
+
+
+def _known(run: Run, trial: Trial, child: str) -> dict[str, str]:
+    """Behaviours that have been judged: the parent's, and of every child of this parent but those that ran out of
+    seeds. A text that was judged before is known whoever was its parent."""
+    state = run.state
+    assert state.started is not None
+    judged = [t for t in state.trials if t.verdict and t.child and t.verdict["kind"] != "probe"]
+    known = {}
+    for t in reversed(judged):  # the first one that did so is named
+        made = state.behaviours.get((t.parent, t.child or ""))
+        if made is not None and t.parent == trial.parent:
+            known[made] = f"trial {t.number}"
+    own, parent = state.behaviours.get((trial.parent, child)), state.behaviours.get((trial.parent, trial.parent))
+    again = {t.child: f"trial {t.number}" for t in reversed(judged)} | state.started.get("judged", {})
+    if own is not None and child in again:
+        known[own] = again[child]
+    return known | ({parent: "its parent"} if parent is not None else {})
+
+
+def _pairs(run: Run, trial: Trial, policy: str, seeds: Sequence[int]) -> dict[int, Pair]:
+    scores, found = run.state.scores, {}
+    for seed in seeds:
+        parent, child = scores.get((trial.parent, seed)), scores.get((policy, seed))
+        if parent is not None and child is not None:
+            found[seed] = Pair(parent.score, child.score, parent.hard, child.hard)
+    return found
+
+
+def _simpler(run: Run, trial: Trial) -> tuple[Simpler, ...] | None:
+    """None while there are variants that nobody has looked at."""
+    if _next_variant(run, trial) is not None:
+        return None
+    seeds = trial.seeds.get("confirm", ())
+    return tuple(
+        Simpler(v["name"], v["size"], v["sound"], _pairs(run, trial, v["policy"], seeds)) for v in trial.variants
+    )
+
+
+def _next_variant(run: Run, trial: Trial) -> Variant | None:
+    assert trial.read is not None
+    if sum(v["sound"] for v in trial.variants) >= run.gate.config.simpler_most:
+        return None
+    found = variants(run.text(trial.parent), trial.read["changes"], run.parts.rules)
+    return found[len(trial.variants)] if len(trial.variants) < len(found) else None
+
+
+# --- answers
+
+
+def _answer(run: Run, trial: Trial, step: Ask) -> None:
+    """Do what the gate asks for; it ends in at least one event."""
+    assert trial.child is not None
+    if step.count and not step.seeds:
+        _open_block(run, trial, "confirm" if step.stage == "confirm" else "select", step.count)
+    elif step.seeds:
+        policy = trial.child
+        if step.who != "child":
+            policy = next(v["policy"] for v in trial.variants if v["name"] == step.who)
+        play(run, trial, "parent", trial.parent, step.seeds)
+        play(run, trial, step.who, policy, step.seeds)
+    elif step.stage in ("compile", "size"):
+        if trial.child in run.state.compiled:
+            known = ", ".join(run.state.compiled[trial.child]["measured"])
+            raise SupervisorError(f"a limit of the gate names a figure that nobody measures; there are {known}")
+        _compile(run, trial, trial.child)
+    elif step.stage == "locks":
+        for policy in (trial.parent, trial.child):
+            _check_locks(run, trial, policy)
+    elif step.stage == "duplicate":
+        for policy in (trial.parent, trial.child):
+            _behave(run, trial, policy)
+    elif step.stage == "simplify":
+        _try_variant(run, trial)
+    else:
+        raise AssertionError(f"the gate asks for {step}")
+
+
+def _compile(run: Run, trial: Trial, policy: str) -> None:
+    with run.meter.job("compiling", 10.0) as job:
+        found = run.arena.compile(run.text(policy))
+        data = {"trial": trial.number, "policy": policy, **_told(found)}
+        job.settle("gate.compiled", data)
+
+
+def _told(found: Compiled) -> dict[str, Any]:
+    defects = [d[:600] for d in found.defects]
+    more = [f"and {len(defects) - MOST_DEFECTS} more"] if len(defects) > MOST_DEFECTS else []
+    return {"defects": defects[:MOST_DEFECTS] + more, "measured": dict(found.measured)}
+
+
+def _check_locks(run: Run, trial: Trial, policy: str) -> None:
+    if (trial.parent, policy) in run.state.locks:
+        return
+    arena = run.arena
+    with run.meter.job("locks", 10.0, steps=arena.floors * episode_steps(run)) as job:
+        held = dict(arena.locks(run.text(policy)))
+        data = {"trial": trial.number, "policy": policy, "locks": held}
+        job.settle("gate.locks", data, steps=arena.floor_frames)
+    broken = [name for name, kept in held.items() if not kept]
+    if broken and policy == trial.parent:
+        run.parts.say(f"the parent itself breaks {', '.join(broken)}: its children need not keep that")
+
+
+def _behave(run: Run, trial: Trial, policy: str) -> None:
+    if (trial.parent, policy) not in run.state.behaviours:
+        with run.meter.job("behaviour", 10.0) as job:
+            made = run.arena.behaviour(run.text(policy))
+            job.settle("gate.behaviour", {"trial": trial.number, "policy": policy, "hash": made})
+
+
+def _open_block(run: Run, trial: Trial, role: str, count: int) -> None:
+    assert trial.child is not None
+    parent = trial.parent[:16]
+    child = _ledger_name(run, trial.child[:16], parent)
+    opened = run.ledger.select if role == "select" else run.ledger.confirm
+    block = opened(child, parent, f"{run.name}, trial {trial.number}")
+    if len(block) < count:
+        raise SupervisorError(f"a block has {BLOCK} seeds, but the gate asks for {count}; use fewer looks")
+    data = {"trial": trial.number, "role": role, "seeds": list(block[:count])}
+    run.meter.record("gate.seeds", data)
+
+
+def _ledger_name(run: Run, child: str, parent: str) -> str:
+    """The child's name in the ledger, which knows each child with one parent only."""
+    other = any(u.child == child and u.role == "select" and u.parent != parent for u in run.ledger.uses)
+    return f"{child}.{parent[:8]}" if other else child
+
+
+def play(run: Run, trial: Trial, who: str, policy: str, seeds: Sequence[int]) -> None:
+    """Play what has not been played; BudgetSpent once not a single episode more is affordable."""
+    text = run.text(policy)
+    while todo := [s for s in seeds if (policy, s) not in run.state.scores]:
+        jobs = {}
+        for seed in todo:
+            try:
+                jobs[seed] = run.meter.reserve(f"episode {seed}", 5.0, steps=episode_steps(run))
+            except BudgetSpent:
+                if not jobs:
+                    raise
+                break
+        before = len(jobs)
+        try:
+            began = run.meter.clock()
+            for score in run.arena.play(text, list(jobs)):
+                job = jobs.pop(score.seed)
+                job.began, began = began, run.meter.clock()
+                told = {"trial": trial.number, "who": who, "policy": policy, **score_data(score)}
+                job.settle("gate.episode", told, steps=score.frames)
+        finally:
+            for job in jobs.values():
+                job.reservation.abandon()
+        if len(jobs) == before:
+            raise SupervisorError(f"no episode of {who} could be played on seeds {todo[:5]}; look at the arena")
+
+
+def _try_variant(run: Run, trial: Trial) -> None:
+    """Whether one simpler variant is sound: everything before playing is asked of it as of any child."""
+    variant = _next_variant(run, trial)
+    assert variant is not None
+    policy = run.blobs.put(variant.text.encode())
+    with run.meter.job("a simpler variant", 20.0, steps=run.arena.floors * episode_steps(run)) as job:
+        frames = 0
+        found = run.arena.compile(variant.text)
+        sound = not found.defects and not over_limits(_limited(run, found), run.gate.config.limits)
+        if sound:
+            parent = run.state.locks[trial.parent, trial.parent]
+            held = run.arena.locks(variant.text)
+            frames = run.arena.floor_frames
+            sound = all(kept or not parent.get(name, True) for name, kept in held.items())
+        if sound:
+            sound = run.arena.behaviour(variant.text) not in _known(run, trial, policy)
+        told = {"trial": trial.number, "name": variant.name, "policy": policy, "size": variant.size, "sound": sound}
+        job.settle("gate.variant", told, steps=frames)
+
+
+def _limited(run: Run, found: Compiled) -> dict[str, float]:
+    """A figure for every limit; one that is missing exceeds it."""
+    return {name: found.measured.get(name, float("nan")) for name in run.gate.config.limits}
+
+
+# ----------------------------------------------------------------------------------------------------
+# How far an accepted policy may be lost again: a floor under the score of one training seed.
+#
+# A lock on decisions would forbid better revisions: where two policies of one family surely agree, a wiser one may
+# well decide otherwise (both followed a rising ball; the next one waited where it would come down). A score says
+# what was won without saying how. Games are noisy, hence the seed that went best and a floor far below the worst of
+# the others.
+
+
+SHARE = 0.5  # of the worst score's size, by which the floor lies below it
+NAME = "auto-floor"  # one lock: each accepted policy replaces it
+
+
+def best_episode(episodes: Sequence[Episode]) -> Episode:
+    """The one with the highest score; of equal ones that of the lowest seed."""
+    return min(episodes, key=lambda e: (-float(e.meta["score"]), int(e.meta["seed"])))
+
+
+def floor_under(scores: Sequence[float]) -> int:
+    """A score that a better policy hardly ever misses on the seed that went best."""
+    worst = min(scores)
+    return math.floor(worst - SHARE * abs(worst))
+
+
+# ----------------------------------------------------------------------------------------------------
+# What follows a verdict of acceptance: the new policy's training episodes, a lock, and the event that installs
+# both.
+
+
+def accept(run: Run, trial: Trial) -> None:
+    """Ends in `policy.accepted`, with the locks that could be made and a note on those that could not."""
+    assert trial.judged is not None
+    policy = str(trial.judged["policy"])
+    locks: dict[str, str] = {}
+    notes: list[str] = []
+    if run.state.setting("auto_lock"):
+        try:
+            locks, notes = _new_locks(run, trial, policy)
+        except BudgetSpent as error:
+            notes = [f"no lock: {error}"]
+    files = {name: run.blobs.put(text.encode()) for name, text in locks.items()}
+    data = {"trial": trial.number, "policy": policy, "locks": list(files), "files": files, "note": "; ".join(notes)}
+    run.meter.record("policy.accepted", data)
+    for note in notes:
+        run.parts.say(note)
+
+
+def _new_locks(run: Run, trial: Trial, policy: str) -> tuple[dict[str, str], list[str]]:
+    """Names and texts of locks: a floor under the score, and the decisions that the answer asked for."""
+    texts = [run.text(trial.parent), run.text(policy)]
+    label = f"auto-r{run.state.revisions[policy]:02d}"
+    made, notes = _asked_for(run, trial, texts, label)
+    episodes = episodes_of(run, trial, policy, training_seeds(run))
+    floor = floor_under([float(e.meta["score"]) for e in episodes])
+    why = f"r{run.state.revisions[policy]:02d} was accepted; half of its worst training score must be left here."
+    return made | {NAME: run.arena.floor_text(best_episode(episodes), floor, NAME, why)}, notes
+
+
+def _asked_for(run: Run, trial: Trial, texts: list[str], label: str) -> tuple[dict[str, str], list[str]]:
+    """Decisions that the answer wants kept, in the episodes it was shown, where old and new policy surely agree."""
+    assert trial.read is not None
+    made: dict[str, str] = {}
+    notes = []
+    for wish in trial.read["locks"]:
+        seed, step = int(wish["seed"]), int(wish["step"])
+        name = f"{label}-{seed}-{step}"
+        text = None
+        if seed in training_seeds(run):
+            episode = run.arena.record(texts[0], [seed])[0]
+            if step < len(episode) and run.arena.settled(texts, episode)[0][step]:
+                text = _text(run, texts[1], episode, range(step, step + 1), name, str(wish["why"]))
+        if text is None:
+            notes.append(f"not locked: seed {seed}, step {step}: not shown, or the policies do not surely agree there")
+        else:
+            made[name] = text
+    return made, notes
+
+
+def _text(run: Run, policy: str, episode: Episode, steps: range, name: str, why: str) -> str | None:
+    """The lock's file, or None when the policy does not decide so from fresh memory."""
+    from logic.errors import LogicError
+
+    note = f"{name.split('-')[1]}: {' '.join(why.split())}"
+    try:
+        return run.arena.lock_text(policy, episode, steps, name, note)
+    except LogicError:
+        return None

@@ -1,0 +1,319 @@
+"""The oracle swap: a failure played again with exact scenes, with a reference policy, with both, and whose it was."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from functools import cached_property
+from types import TracebackType
+from typing import Any, Protocol, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data_flywheel.attribution import signs as blame_odds
+from data_flywheel.attribution import verdict as blame
+from data_flywheel.attribution.signs import Habits, corrected, habits, signs, watch
+from data_flywheel.attribution.verdict import BOTH, EYES, GROUP, REFLEXES, SAME, STUCK, Failure, Verdict, failures
+from data_flywheel.episodes.episode import Episode
+from envs.errors import EnvError
+from envs.protocol import Protocol as Rules
+from envs.remote import Observer, Sheet
+from envs.rewind import RewindEnv
+from envs.spec import ZOO
+from logic.language.program import Memory
+from logic.runtime.controller import Controller
+from logic.runtime.tracker import Tracker
+from triune.errors import TriuneError
+from triune.play.loop import Rollout, eyes_of, frames_of
+from triune.system import System, load
+
+# ----------------------------------------------------------------------------------------------------
+# The oracle swap: a failure played again with exact scenes, with a reference policy, with both.
+#
+# Evaluation only: the exact scenes are the teacher's, from behind the wall, as with `--eyes teacher`; nothing here
+# plays for a score, and the policies still see nothing but scenes.
+
+
+BACK = (60, 120, 200)  # decisions before the failure from which the game goes on; farther when nothing helps
+AFTER = 60  # decisions beyond the failure that must go well
+LONG = 300  # ... where that does not tell: a fault of eyes or policy comes back, bad luck does not
+PROGRESS = 250  # decisions in which a game that was stuck must score
+LUCKS, MORE = 3, 5  # games for each swap; more where they do not agree
+MEMORY = 1000  # decisions from which a policy's memory is built up again
+WARM = 8  # frames that eyes may look back
+
+
+class Sight(Protocol):
+    """Eyes that can be set to any step of a game."""
+
+    def begin(self, step: int, warm: Sequence[np.ndarray]) -> None:
+        """The next frame is that of `step`; `warm` are the frames before it."""
+
+    def see(self, frame: np.ndarray) -> np.ndarray:
+        """uint8[H, W, 3] -> raw Scene vector float32[size]."""
+
+
+class PlainSight:
+    """A system's own eyes."""
+
+    def __init__(self, eyes: Any) -> None:
+        self._eyes = eyes
+        self.see = eyes.see
+
+    def begin(self, step: int, warm: Sequence[np.ndarray]) -> None:
+        self._eyes.reset()
+        for frame in warm:
+            self._eyes.see(frame)
+
+
+class Swap:
+    """Plays failures of one task again. `own`: the policy of the record; `reference`: one that is trusted."""
+
+    def __init__(
+        self, system: System, protocol: Rules, shift: str | None, sight: Sight | None, own: Controller,
+        reference: Controller,
+    ) -> None:  # fmt: skip
+        system.check_teacher()
+        self.schema, self.sight, self.own, self.reference = system.schema, sight, own, reference
+        observer = Observer("data_flywheel.labelers.teacher:teacher", str(system.folder.resolve()), self.schema.size)
+        self.env = RewindEnv(system.spec.env, protocol, shift, observer)
+        self.tracker = Tracker(self.schema)
+
+    def verdict(self, episode: Episode, failure: Failure) -> Verdict:
+        """Whose it was. The window begins earlier when not even both swaps help."""
+        firsts = dict.fromkeys(max(failure.since, failure.step - back, 1) for back in BACK)
+        found = None
+        for first in firsts:
+            self._after = AFTER
+            outcomes = self._outcomes(episode, failure, first)
+            if blame.unclear(outcomes):
+                self._after = LONG
+                outcomes = self._outcomes(episode, failure, first)
+            found = blame.judge(failure, outcomes, failure.step - first)
+            if blame.helped(outcomes, BOTH):
+                break
+        assert found
+        return found
+
+    def _outcomes(self, episode: Episode, failure: Failure, first: int) -> dict[str, list[bool]]:
+        self._go_to(episode, first)
+        recorded = list(episode.scenes[max(0, first - MEMORY) : first])
+        games = {
+            BOTH: (self.reference, None, (self._truth, recorded)), SAME: (self.own, self.sight, (recorded,)),
+            REFLEXES: (self.reference, self.sight, (recorded,)), EYES: (self.own, None, (recorded, self._truth)),
+        }  # fmt: skip
+        found: dict[str, list[bool]] = {what: [] for what in games}
+        for what, (controller, sight, pasts) in games.items():
+            for past in pasts:  # a memory that was built up on false scenes may be what is wrong
+                found[what] = list(self._well(controller, sight, past, first, failure))
+                if blame.helped(found, what) or what == EYES and blame.helped(found, REFLEXES):
+                    break
+            if what == BOTH and not blame.helped(found, BOTH):
+                break
+        return found
+
+    def _go_to(self, episode: Episode, first: int) -> None:
+        """Play the record's actions up to step `first` and mark it; keep what the teacher saw and the last frames."""
+        frame = self.env.reset(int(episode.meta["seed"]))
+        truth: deque[np.ndarray] = deque(maxlen=MEMORY)
+        warm: deque[np.ndarray] = deque(maxlen=WARM)
+        for action in episode.actions[:first].tolist():
+            truth.append(self.env.observed.copy())
+            warm.append(frame.copy())
+            frame = self.env.step(action)
+        self.env.mark()
+        self._truth, self._warm = list(truth), list(warm)
+
+    def _well(
+        self, controller: Controller, sight: Sight | None, past: Sequence[np.ndarray], first: int, failure: Failure
+    ) -> Iterator[bool]:
+        ready, well = self._ready(controller, past), 0
+        for luck in range(MORE):
+            if luck >= LUCKS and (well in (0, luck) or 4 * min(well, luck - well) <= luck - 1):
+                return
+            ready()
+            good = self._play_on(controller, sight, first, failure, luck)
+            well += good
+            yield good
+
+    def _ready(self, controller: Controller, past: Sequence[np.ndarray]) -> Callable[[], None]:
+        """What puts tracker and controller where `past` leaves them, as often as it is called."""
+
+        def build() -> None:
+            controller.reset()
+            self.tracker.reset()
+            for vector in past:
+                controller.decide(self.schema.read(self.tracker.update(vector)))
+
+        if type(controller) is not Controller:  # its memory is in another process
+            return build
+        build()
+        kept = [(memory, memory.snapshot()) for memory in _memories(controller, self.tracker)]
+
+        def restore() -> None:
+            for memory, values in kept:
+                memory.restore(values)
+
+        return restore
+
+    def _play_on(
+        self, controller: Controller, sight: Sight | None, first: int, failure: Failure, luck: int
+    ) -> bool:  # fmt: skip
+        """Whether the game from `first` on goes well. Without a sight the scenes are the teacher's."""
+        read, update = self.schema.read, self.tracker.update
+        frame = self.env.back(luck)
+        if sight:
+            sight.begin(first, self._warm)
+        last = first + PROGRESS if failure.kind == STUCK else failure.step + self._after
+        for _ in range(first, last):
+            if self.env.done:
+                break
+            vector = sight.see(frame) if sight else self.env.observed.copy()
+            frame = self.env.step(controller.decide(read(update(vector))).action)
+        return went_well(self.env.sheet(), first, failure.kind == STUCK)
+
+    def close(self) -> None:
+        """End the emulator; the controllers are the caller's."""
+        self.env.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.close()
+
+
+def _memories(controller: Controller, tracker: Tracker) -> list[Memory]:
+    return [controller.memory, *controller.rule_memories, tracker.memory]
+
+
+def went_well(sheet: Sheet, first: int, stuck: bool) -> bool:
+    """No life and no point lost from step `first` on; where the game had been stuck, a point won besides."""
+    scores = np.array([0, *sheet.scores])[first:]
+    lives = np.array([*sheet.lives_left[:1], *sheet.lives_left])[first:]
+    lost = (np.diff(scores) < 0).any() or (np.diff(lives) < 0).any()
+    return not lost and (not stuck or bool((np.diff(scores) > 0).any()))
+
+
+# ----------------------------------------------------------------------------------------------------
+# Whose failure it was, for failures of recorded episodes: the oracle swap where it can be made, else the estimate.
+#
+# The teacher is used as `--eyes teacher` uses it: for evaluation, never by what plays.
+
+
+BEFORE, BEYOND = 140, 60  # steps around a failure whose frames are looked at
+SOUND, SOUND_STEPS = range(3), 600  # seeds and steps of the games from which habits are learned
+
+
+class Blamer:
+    """Verdicts on episodes that `system` played. `reference`: a policy that is trusted; default: the shipped one of the
+    task, where there is one. `teacher`: False to do without, as on a camera."""
+
+    def __init__(self, system: System, reference: System | None = None, teacher: bool = True) -> None:
+        self.system = system
+        self.reference = reference or shipped(system)
+        there = (system.folder / "teacher.py").is_file()
+        self.no_swap = "" if teacher and there and system.trust else "no teacher may run here"
+
+    def verdicts(self, episode: Episode) -> Iterator[Verdict]:
+        """For each failure of an episode, in order."""
+        for failure in failures(episode):
+            yield self.verdict(episode, failure)
+
+    def verdict(self, episode: Episode, failure: Failure) -> Verdict:
+        """Of one failure of an episode."""
+        if self.why_estimate(episode):
+            return self.estimate(episode, failure)
+        with ExitStack() as stack:
+            own, reference = (self._controller(s, episode, stack) for s in (self.system, self.reference))
+            kind = episode.meta["eyes"]
+            sight = None if kind == "teacher" else PlainSight(eyes_of(self.system, kind))
+            rules = self.system.protocol(episode.meta["protocol"])
+            swap = stack.enter_context(Swap(self.system, rules, episode.meta["shift"], sight, own, reference))
+            return swap.verdict(episode, failure)
+
+    def why_estimate(self, episode: Episode) -> str:
+        """Why a swap cannot be made; "" when it can."""
+        if self.no_swap:
+            return self.no_swap
+        if episode.meta.get("source"):
+            return "it was filmed, and cannot be played on"
+        now, meta = self.system.hashes(), episode.meta
+        if meta.get("policy") != now["policy"]:
+            return "it was played by another policy (name its text with --policy)"
+        if meta.get("eyes") == "cnn" and meta.get("weights") != now["eyes"]:
+            return "it was seen with other weights"
+        return ""
+
+    def estimate(self, episode: Episode, failure: Failure) -> Verdict:
+        """From the record and its frames alone."""
+        at, last = max(0, failure.step + 1 - BEFORE), min(len(episode) - 1, failure.step + BEYOND)
+        shown = [f.copy() for i, f in enumerate(frames_of(self.system, episode, last)) if i >= at]
+        with ExitStack() as stack:
+            reference = self._controller(self.reference, episode, stack)
+            same = episode.meta.get("policy") == self.system.hashes()["policy"]
+            own = self._controller(self.system, episode, stack) if same else None
+            told = signs_of(episode, failure, np.stack(shown), at, self._habits, self.system, own, reference)
+        return blame_odds.estimate(failure, told)
+
+    @cached_property
+    def _habits(self) -> Habits:
+        """Of games in the look that the eyes know, with the trusted policy."""
+        env = self.system.spec.env
+        with Rollout(self.reference) as rollout:
+            games = [rollout.record(seed, SOUND_STEPS) for seed in SOUND]
+        return habits(games, self.system.schema, (env.height, env.width), len(env.actions))
+
+    def _controller(self, system: System, episode: Episode, stack: ExitStack) -> Controller:
+        controller = system.controller(episode.meta["protocol"])
+        stack.callback(controller.close)
+        return controller
+
+
+def teller(player: System) -> Callable[[Episode, int], str]:
+    """For the supervisor's evidence: (an episode that `player` played, a step) -> whose failure there it was, in words.
+
+    "" where nothing was lost, or where nobody can tell.
+    """
+    blamer = Blamer(player)
+
+    def tell(episode: Episode, step: int) -> str:
+        found = [f for f in failures(episode) if abs(f.step - step) <= GROUP]
+        try:
+            return blamer.verdict(episode, found[0]).line if found else ""
+        except (TriuneError, EnvError) as error:
+            return f"not known: {error}"
+
+    return tell
+
+
+def shipped(system: System) -> System:
+    """The zoo's system of the same task and scene; the system itself where there is none."""
+    folder = ZOO / system.name
+    if not (folder / "policy.py").is_file():
+        return system
+    found = load(folder)
+    same = found.schema.fingerprint == system.schema.fingerprint and found.spec.env.id == system.spec.env.id
+    return found if same else system
+
+
+def decided(controller: Controller, scenes: NDArray[np.float32], system: System) -> NDArray[np.uint8]:
+    """uint8[T]: the actions of a policy that is shown scenes float32[T, size]."""
+    controller.reset()
+    return np.array([controller.decide(system.schema.read(vector)).action for vector in scenes], np.uint8)
+
+
+def signs_of(
+    episode: Episode, failure: Failure, frames: NDArray[np.uint8], at: int, usual: Habits, system: System,
+    own: Controller | None, reference: Controller,
+) -> dict[str, float]:  # fmt: skip
+    """The signs of a failure; frames uint8[N, H, W, 3] are those of steps `at` on. `own`: the policy that played,
+    if known: compared with the reference on what the frames show, too, since false scenes may hide a broken rule."""
+    shown = watch(frames, usual, system.schema)
+    odd = [decided(reference, episode.scenes, system) != episode.actions]
+    if own:
+        scenes = corrected(episode.scenes, shown, at, system.schema)
+        odd.append(decided(reference, scenes, system) != decided(own, scenes, system))
+    return signs(episode, failure, shown, at, usual, system.schema, odd)

@@ -1,0 +1,333 @@
+"""Scores over seeds: figures, their intervals, and the run folder that keeps every episode."""
+
+from __future__ import annotations
+
+import json
+import platform
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from data_flywheel.episodes.episode import Episode
+from data_flywheel.storage.container import atomic_write
+from triune.console import jsonable
+from triune.errors import TriuneError, UsageError
+from triune.play.drift import together
+from triune.version import __version__
+
+if TYPE_CHECKING:
+    from triune.system import System
+
+
+# ----------------------------------------------------------------------------------------------------
+# Figures that summarise scores: mean, interquartile mean, bootstrap interval, worst decile.
+#
+# The bootstrap has a fixed seed, so the same scores always give the same interval.
+
+
+RESAMPLES = 4000
+
+
+def iqm(scores: Sequence[float]) -> float:
+    """Mean of the middle half; with fewer than 4 scores, of all."""
+    ordered = np.sort(np.asarray(scores, float))
+    cut = len(ordered) // 4
+    return float(ordered[cut : len(ordered) - cut].mean())
+
+
+def worst_decile(scores: Sequence[float]) -> float:
+    """Mean of the lowest tenth (at least one score)."""
+    ordered = np.sort(np.asarray(scores, float))
+    return float(ordered[: max(1, len(ordered) // 10)].mean())
+
+
+def ci95(scores: Sequence[float]) -> tuple[float, float]:
+    """Percentile bootstrap interval of the mean, 4000 resamples."""
+    values = np.asarray(scores, float)
+    picks = np.random.default_rng(0).integers(0, len(values), (RESAMPLES, len(values)))
+    low, high = np.percentile(values[picks].mean(axis=1), [2.5, 97.5])
+    return float(low), float(high)
+
+
+def summary(scores: Sequence[float]) -> dict[str, Any]:
+    """mean, iqm, ci95 [low, high], worst_decile; all None without scores."""
+    if not scores:
+        return {"mean": None, "iqm": None, "ci95": None, "worst_decile": None}
+    return {
+        "mean": float(np.mean(scores)), "iqm": iqm(scores), "ci95": list(ci95(scores)),
+        "worst_decile": worst_decile(scores),
+    }  # fmt: skip
+
+
+# ----------------------------------------------------------------------------------------------------
+# Scores over seeds: what an evaluation returns, and how episodes become figures.
+
+
+Record = dict[str, Any]
+Progress = Callable[[int, int, Record | None], None]  # episodes done, wanted, the last one
+
+
+@dataclass
+class Result:
+    """An evaluation. `interventions` and `reasons` count steps; `ci95` is a bootstrap interval of the mean."""
+
+    task: str
+    protocol: str
+    shift: str | None
+    eyes: str
+    seeds: list[int]
+    scores: list[int]
+    mean: float | None = None
+    iqm: float | None = None
+    ci95: list[float] | None = None
+    worst_decile: float | None = None
+    frames: int = 0
+    steps: int = 0
+    frames_per_second: float | None = None
+    seconds: float = 0.0
+    workers: int = 1
+    interventions: dict[str, int] = field(default_factory=dict)
+    reasons: dict[str, int] = field(default_factory=dict)
+    faults: int = 0
+    fault_texts: dict[str, int] = field(default_factory=dict)
+    deadline_misses: int = 0
+    unfinished: list[int] = field(default_factory=list)
+    episodes: list[Record] = field(default_factory=list)
+    run: str | None = None
+    isolated: bool = False
+    drift: dict[str, Any] = field(default_factory=dict)  # {} when nobody watched
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return asdict(self)
+
+
+def episode_record(episode: Episode) -> Record:
+    """The line of one episode: JSON values only."""
+    from triune.play.loop import deadline_misses
+
+    meta = episode.meta
+    rules: Counter[str] = Counter()
+    for names, count in episode.interventions().items():
+        rules.update({name: count for name in names.split(",")})
+    faults = Counter(episode.fault_table[i] for i in episode.faults.tolist() if i)
+    return {
+        "seed": meta["seed"], "score": meta["score"], "lives": meta["lives_at_end"], "frames": meta["frames"],
+        "steps": len(episode), "finished": meta["finished"], "seconds": meta["seconds"],
+        "interventions": dict(rules), "reasons": episode.reason_counts(), "faults": sum(faults.values()),
+        "fault_texts": dict(faults.most_common(5)), "deadline_misses": deadline_misses(episode),
+        "drift": meta.get("drift", {}),
+    }  # fmt: skip
+
+
+def summarise(request: dict[str, Any], records: Sequence[Record], seconds: float, workers: int) -> Result:
+    """The Result of finished episodes, in the order of their seeds."""
+    records = sorted(records, key=lambda r: r["seed"])
+    scores = [r["score"] for r in records]
+    frames = sum(r["frames"] for r in records)
+
+    def total(key: str) -> dict[str, int]:
+        counts: Counter[str] = Counter()
+        for record in records:
+            counts.update(record[key])
+        return dict(counts.most_common())
+
+    return Result(
+        task=request["task"], protocol=request["protocol"], shift=request["shift"], eyes=request["eyes"],
+        seeds=[r["seed"] for r in records], scores=scores, **summary(scores), frames=frames,
+        steps=sum(r["steps"] for r in records), frames_per_second=frames / seconds if seconds else None,
+        seconds=round(seconds, 3), workers=workers, interventions=total("interventions"), reasons=total("reasons"),
+        faults=sum(r["faults"] for r in records), fault_texts=total("fault_texts"),
+        deadline_misses=sum(r["deadline_misses"] for r in records),
+        unfinished=[r["seed"] for r in records if not r["finished"]], episodes=list(records),
+        isolated=bool(request.get("isolate")), drift=together([r["drift"] for r in records if r.get("drift")]),
+    )  # type: ignore[arg-type]  # fmt: skip
+
+
+def make_request(
+    system: System, protocol: str | None, seeds: Sequence[int], shift: str | None, eyes: str, limit: int | None
+) -> dict[str, Any]:
+    """What is asked of an evaluation, as JSON values."""
+    return {
+        "task": system.name, "folder": str(system.folder.resolve()), "protocol": system.protocol(protocol).name,
+        "shift": shift, "eyes": eyes, "seeds": [int(s) for s in seeds], "limit": limit, "trust": system.trust,
+        "isolate": system.isolated, "require_isolation": system.require_isolation,
+        "policy": str(system.policy_path.resolve()) if system.policy_path != system.folder / "policy.py" else None,
+    }  # fmt: skip
+
+
+def evaluate(
+    system: System, protocol: str | None = None, seeds: Iterable[int] = range(100, 110), shift: str | None = None,
+    eyes: str = "cnn", workers: int = 1, run: str | Path | None = None, limit: int | None = None,
+    progress: Progress | None = None, record: dict[str, Any] | None = None,
+) -> Result:  # fmt: skip
+    """Play every seed and summarise. With a `run` folder every finished episode is kept; an existing one is continued.
+
+    `limit` cuts episodes short after that many steps (for a quick look, never for a figure). `record`: where every
+    game is recorded too, as `triune.play.recording` makes it.
+    """
+    from triune.play.workers import play_seeds
+
+    seeds = list(seeds)
+    if not seeds:
+        raise UsageError("no seeds to play; give some, such as --seeds 100:110")
+    request = make_request(system, protocol, seeds, shift, eyes, limit)
+    folder = Run.open(run, request, system) if run else None
+    records = folder.records() if folder else []
+    done = {r["seed"] for r in records}
+    todo = [s for s in dict.fromkeys(request["seeds"]) if s not in done]
+    request |= {"record": record} if record else {}
+    total, began = len(records) + len(todo), time.perf_counter()
+    before = sum(r["seconds"] for r in records) / max(1, workers)
+    for record in play_seeds(system, request, todo, workers, folder.episodes if folder else None):
+        records.append(record)
+        if progress:
+            progress(len(records), total, record)
+    result = summarise(request, records, time.perf_counter() - began + before, workers)
+    if folder:
+        result.run = str(folder.path)
+        folder.finish(result)
+    return result
+
+
+# ----------------------------------------------------------------------------------------------------
+# The folder of one evaluation: its request, every finished episode, the result.
+#
+# RUN/run.json what was asked, versions, hashes of what decided RUN/episodes/SEED.npz one file per finished episode,
+# written atomically RUN/result.json once all are done
+#
+# An interrupted run lacks episodes and the result, and is continued by opening it again.
+
+
+HOME = Path("runs")
+
+
+@dataclass
+class Run:
+    """An evaluation's folder."""
+
+    path: Path
+    info: dict[str, Any]
+
+    @property
+    def episodes(self) -> Path:
+        """Where episodes are kept."""
+        return self.path / "episodes"
+
+    @classmethod
+    def open(cls, path: str | Path, request: dict[str, Any], system: System) -> Run:
+        """Start a run, or continue one that asked the same with the same parts; TriuneError when it did not."""
+        path = Path(path)
+        if not (path / "run.json").is_file():
+            info = {"request": request, "hashes": system.hashes(), "versions": versions(), "started": time.time()}
+            _write(path / "run.json", info)
+            return cls(path, info)
+        run = cls.read(path)
+        for key in ("task", "protocol", "shift", "eyes", "limit"):
+            if run.info["request"].get(key) != request[key]:
+                raise TriuneError(f"{path} holds a run with another {key}; name another folder")
+        changed = [k for k, v in system.hashes().items() if run.info["hashes"].get(k) != v]
+        if changed:
+            raise TriuneError(f"{path} was made with another {', '.join(changed)}; start a new run instead of resuming")
+        return run
+
+    @classmethod
+    def read(cls, path: str | Path) -> Run:
+        """An existing run; TriuneError when the folder holds none."""
+        path = Path(path)
+        try:
+            info = json.loads((path / "run.json").read_text())
+            return cls(path, {**info, "request": dict(info["request"])})
+        except (OSError, ValueError, KeyError, TypeError):
+            raise TriuneError(
+                f"{path} holds no evaluation run (run.json is missing or damaged); see `triune eval`"
+            ) from None
+
+    def records(self) -> list[Record]:
+        """The lines of the episodes that are done."""
+        return [episode_record(Episode.load(p)) for p in self.files()]
+
+    def files(self) -> list[Path]:
+        """Episode files, by seed."""
+        return sorted(self.episodes.glob("*.npz"), key=lambda p: int(p.stem))
+
+    def episode(self, seed: int) -> Episode:
+        """One recorded episode; TriuneError lists the seeds there are."""
+        path = self.episodes / f"{seed}.npz"
+        if not path.is_file():
+            have = ", ".join(p.stem for p in self.files()[:20]) or "none"
+            raise TriuneError(f"{self.path} has no episode of seed {seed}; it has {have}")
+        return Episode.load(path)
+
+    def finish(self, result: Result) -> None:
+        """Write the result."""
+        _write(self.path / "result.json", result.to_dict())
+
+    def result(self) -> Result | None:
+        """The result, or None while episodes are missing."""
+        try:
+            return Result(**json.loads((self.path / "result.json").read_text()))
+        except (OSError, ValueError, TypeError):
+            return None
+
+
+def new_folder(task: str, protocol: str, shift: str | None, eyes: str) -> Path:
+    """A name for a new run under runs/eval."""
+    parts = [task, protocol, *([shift] if shift else []), *([eyes] if eyes != "cnn" else [])]
+    stem = "-".join(parts) + time.strftime("-%Y%m%d-%H%M%S")
+    path, n = HOME / "eval" / stem, 1
+    while path.exists():
+        path, n = HOME / "eval" / f"{stem}.{n}", n + 1
+    return path
+
+
+def latest(task: str | None = None, unfinished: bool = False) -> Path:
+    """The newest run (of a task, still unfinished); TriuneError when there is none."""
+    found = sorted((HOME / "eval").glob("*/run.json"), key=lambda p: p.stat().st_mtime, reverse=True)
+    for path in found:
+        run = Run.read(path.parent)
+        if task and run.info["request"]["task"] != task:
+            continue
+        if unfinished and (path.parent / "result.json").exists():
+            continue
+        return path.parent
+    what = f"{'unfinished ' if unfinished else ''}run{f' of {task}' if task else ''}"
+    raise TriuneError(f"there is no {what} under {HOME / 'eval'}; make one with `triune eval {task or 'TASK'}`")
+
+
+def versions() -> dict[str, str]:
+    """Versions of what decides a result."""
+    from importlib import metadata
+
+    found = {"triune": __version__, "python": platform.python_version()}
+    for name in ("numpy", "onnxruntime", "ale-py", "opencv-python"):
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _write(path: Path, value: Any) -> None:
+    atomic_write(path, (json.dumps(jsonable(value), indent=1) + "\n").encode())
+
+
+def find_episode(system: System, wanted: str | None) -> tuple[Episode, str]:
+    """A file, or a seed of the newest run (default: the worst episode there)."""
+    if wanted and not wanted.isdigit():
+        episode = Episode.load(wanted)
+        if episode.meta.get("task") != system.name:
+            raise TriuneError(f"{wanted} is an episode of {episode.meta.get('task')}, not of {system.name}")
+        return episode, wanted
+    run = Run.read(latest(system.name))
+    if wanted is None:
+        records = run.records()
+        if not records:
+            raise TriuneError(f"{run.path} holds no finished episode; name one with --episode FILE")
+        wanted = str(min(records, key=lambda r: r["score"])["seed"])
+    return run.episode(int(wanted)), str(Path(run.episodes) / f"{wanted}.npz")

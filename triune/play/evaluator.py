@@ -1,0 +1,324 @@
+"""Where the policies of one task are examined and played for the supervisor, no game twice."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import statistics
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from data_flywheel.episodes.episode import Episode
+from data_flywheel.storage.files import replace_file
+from envs.spec import SOFT
+from logic.errors import LogicError
+from logic.runtime.controller import Controller
+from supervisor.protocols import Compiled, Score
+from triune.errors import TriuneError, nearest
+from triune.play.evaluation import Record, evaluate, make_request
+from triune.system import System, sha256
+
+# ----------------------------------------------------------------------------------------------------
+# Finished games in a file, so that no run plays one again that another run has played under the same conditions.
+#
+# A line that a kill cut off, or one of other conditions, is passed over.
+
+
+class GameStore:
+    """Scores by policy (sha256 of its text) and seed. `conditions`: JSON values, all else that decides a score."""
+
+    def __init__(self, path: Path, conditions: Mapping[str, Any]) -> None:
+        self.path, self.under = path, sha256(json.dumps(conditions, sort_keys=True))[:16]
+        self.known: dict[tuple[str, int], Score] = {}
+        whole, _, torn = (path.read_bytes() if path.is_file() else b"").rpartition(b"\n")
+        for number, line in enumerate(whole.split(b"\n") if whole else (), 1):
+            self._take(line, number)
+        if torn:
+            with path.open("r+b") as file:
+                file.truncate(len(whole) + bool(whole))
+
+    def _take(self, line: bytes, number: int) -> None:
+        try:
+            told = json.loads(line)
+            under, policy = told.pop("under"), told.pop("policy")
+            score = Score(**told)
+        except (ValueError, TypeError, KeyError, AttributeError):
+            raise TriuneError(f"{self.path}, line {number}: not a game; restore the file, or name another") from None
+        if under == self.under:
+            self.known[policy, score.seed] = score
+
+    def get(self, policy: str, seed: int) -> Score | None:
+        """The game, if it has been played."""
+        return self.known.get((policy, seed))
+
+    def add(self, policy: str, score: Score) -> None:
+        """Write one more game down."""
+        if (policy, score.seed) in self.known:
+            return
+        line = json.dumps({"under": self.under, "policy": policy, **score._asdict()}) + "\n"
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+        try:
+            os.write(descriptor, line.encode())
+        finally:
+            os.close(descriptor)
+        self.known[policy, score.seed] = score
+
+
+# ----------------------------------------------------------------------------------------------------
+# Where the policies of one task are examined and played for the supervisor: `supervisor.protocols.Arena`.
+#
+# Every text is compiled and run in isolated workers, the shipped one too: parent and child meet the same
+# conditions.
+
+
+MOST_STEPS = 4000  # of one recorded episode, when behaviours are compared
+NUDGES, NUDGE = 2, 1.5  # copies of an episode with everything moved, by about so many px
+TIMED = 300  # decisions that the latency is measured on
+
+
+class TaskArena:
+    """`work`: a folder for texts and recorded episodes, which may be deleted when the run is over.
+
+    `floors`: play the score floors of the task too when locks are asked for.
+    """
+
+    frames_per_episode = 20_000.0  # until episodes have been seen
+
+    def __init__(
+        self, system: System, protocol: str | None, eyes: str, work: Path, workers: int = 1, floors: bool = True
+    ) -> None:
+        self.system, self.protocol, self.eyes = system, system.protocol(protocol), eyes
+        self.work, self.workers = work, workers
+        self._with_floors, self.floor_frames = floors, 0
+        self.reload()
+        self._watched: list[np.ndarray] = []
+        self.store: GameStore | None = None
+        self._with = lru_cache(maxsize=4)(self._make)
+        self._soft = frozenset(system.spec.safety.get("soft", SOFT))
+        self._check_soft()
+
+    def _check_soft(self) -> None:
+        if not self._soft:
+            return
+        titles = set(self.system.logic(self.protocol.name).rules)
+        for title in sorted(self._soft - titles):
+            raise TriuneError(f"system.toml, [safety] soft: there is no rule {title!r}; {nearest(title, titles)}")
+
+    # --- texts
+
+    def _make(self, text: str) -> System:
+        path = self.work / "texts" / f"{sha256(text)}.py"
+        if not path.is_file():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            replace_file(path, text.encode())
+        of = self.system
+        return System(of.spec, of.trust, True, of.require_isolation, path)
+
+    def player(self, text: str) -> System:
+        """The system that plays the text, isolated."""
+        return self._with(text)
+
+    def controller(self, text: str) -> Controller:
+        """An isolated controller of the text. Close it. LogicError when the text does not compile."""
+        return self._with(text).controller(self.protocol.name)
+
+    def compile(self, text: str) -> Compiled:
+        """Diagnostics and figures; `latency_ms` too once there are recorded episodes to decide on."""
+        from triune.check import check_isolated
+
+        found = check_isolated(self.system, self.protocol.name, text)
+        if found.defects:
+            return found
+        try:
+            measured = self._latency(text)
+        except LogicError as error:
+            return Compiled((str(error),), found.measured, found.records)
+        return Compiled((), {**found.measured, **measured}, found.records)
+
+    def _latency(self, text: str) -> Mapping[str, float]:
+        """The median time of a decision in an isolated worker, the least of five medians: a busy machine is slower."""
+        controller = self.controller(text)
+        try:
+            scenes = [self.system.schema.read(v) for v in (self._watched[0][:TIMED] if self._watched else ())]
+            medians = [_median(controller, scenes) for _ in range(5)] if scenes else []
+        finally:
+            controller.close()
+        return {"latency_ms": round(min(medians), 4)} if medians else {}
+
+    # --- locks and behaviour
+
+    def watch(self, episodes: Sequence[Episode]) -> None:
+        """Recorded episodes on which latency and behaviour are judged from now on."""
+        self._watched = [e.scenes[:MOST_STEPS] for e in episodes]
+
+    def reload(self) -> None:
+        """Read the locks of the task's folder again."""
+        self._locks = [lock for lock in self.system.locks() if self._with_floors or lock.kind != "floor"]
+        self.floors = sum(lock.kind == "floor" for lock in self._locks)
+
+    def locks(self, text: str) -> Mapping[str, bool]:
+        """Scenes first; floors are played only when no lock is broken by then, and count as held otherwise."""
+        from logic.runtime.locks import ScenesLock, check_scenes
+
+        self.floor_frames = 0
+        found: dict[str, bool] = {}
+        for lock in self._locks:
+            if isinstance(lock, ScenesLock):
+                controller = self._with(text).controller(lock.protocol)
+                try:
+                    found[lock.name] = not check_scenes(lock, controller)
+                finally:
+                    controller.close()
+        for lock in self._locks:
+            if lock.kind == "floor":
+                found[lock.name] = not all(found.values()) or self._keeps_floor(text, lock)
+        return found
+
+    def _keeps_floor(self, text: str, lock: Any) -> bool:
+        result = evaluate(self._with(text), lock.protocol, [lock.seed], lock.shift, lock.eyes)
+        self.floor_frames += result.frames
+        return bool(result.scores[0] >= lock.floor)
+
+    def decisions(self, text: str, scenes: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """What the text decides, uint8[T], on each sequence float32[T, size], each from fresh memory."""
+        controller, read = self.controller(text), self.system.schema.read
+        try:
+            made = []
+            for sequence in scenes:
+                controller.reset()
+                actions = [controller.decide(read(vector)).action for vector in sequence]
+                made.append(np.array(actions, np.uint8))
+            return made
+        finally:
+            controller.close()
+
+    def behaviour(self, text: str) -> str:
+        """sha256 hex over the decisions on the scenes of all locks and of the watched episodes."""
+        from logic.runtime.locks import ScenesLock
+
+        recorded = [lock.scenes for lock in self._locks if isinstance(lock, ScenesLock)]
+        digest = hashlib.sha256()
+        for actions in self.decisions(text, [*recorded, *self._watched]):
+            digest.update(len(actions).to_bytes(8, "little") + actions.tobytes())
+        return digest.hexdigest()
+
+    # --- playing
+
+    def play(self, text: str, seeds: Sequence[int]) -> Iterator[Score]:
+        """Each episode as it is done, over worker processes; those of the store are not played again."""
+        policy, todo = sha256(text), list(seeds)
+        for seed in seeds if self.store else ():
+            known = self.store.get(policy, seed) if self.store else None
+            if known:
+                todo.remove(seed)
+                yield known
+        for record in self._records(text, todo, None):
+            score = Score(record["seed"], float(record["score"]), self.hard(record), record["frames"], record["steps"])
+            if self.store:
+                self.store.add(policy, score)
+            yield score
+
+    def keep_games(self, path: Path) -> None:
+        """Look for games in this file before playing them, and add new ones to it."""
+        hashes = {k: v for k, v in self.system.hashes().items() if k != "policy"}
+        under = {"protocol": self.protocol.name, "eyes": self.eyes, "soft": sorted(self._soft), **hashes}
+        self.store = GameStore(path, under)
+
+    def hard(self, record: Record) -> float:
+        """Interventions of hard rules, and faults, per 1000 decisions of an episode."""
+        hard = sum(n for title, n in record["interventions"].items() if title not in self._soft)
+        return 1000.0 * (hard + record["faults"]) / max(1, record["steps"])
+
+    def record(self, text: str, seeds: Sequence[int]) -> list[Episode]:
+        """Whole episodes, kept in the work folder: what is there already is not played again."""
+        keep = self.work / "episodes" / sha256(text)[:24]
+        keep.mkdir(parents=True, exist_ok=True)
+        missing = [s for s in seeds if not (keep / f"{s}.npz").is_file()]
+        for _ in self._records(text, missing, keep):
+            pass
+        return [Episode.load(keep / f"{s}.npz") for s in seeds]
+
+    def _records(self, text: str, seeds: Sequence[int], keep: Path | None) -> Iterator[Record]:
+        from triune.play.workers import play_seeds
+
+        system = self._with(text)
+        request = make_request(system, self.protocol.name, seeds, None, self.eyes, None)
+        return play_seeds(system, request, list(seeds), self.workers, keep)
+
+    def frames(self, episode: Episode, steps: Sequence[int]) -> list[Any]:
+        """uint8[H, W, 3] of these steps, in their order."""
+        from triune.play.loop import frames_of
+
+        wanted = set(steps)
+        kept = {
+            i: frame.copy() for i, frame in enumerate(frames_of(self.system, episode, max(wanted))) if i in wanted
+        } if wanted else {}  # fmt: skip
+        return [kept[i] for i in steps]
+
+    # --- a lock that keeps what a revision has won
+
+    def settled(self, texts: Sequence[str], episode: Episode) -> tuple[np.ndarray, int]:
+        """bool[T]: where every text decides what was done, also with all places moved a little; the fallback action."""
+        scenes = [episode.scenes, *(self._nudged(episode.scenes, k) for k in range(NUDGES))]
+        agree = np.ones(len(episode), bool)
+        for text in texts:
+            for actions in self.decisions(text, scenes):
+                agree &= actions == episode.actions
+        return agree, self.system.spec.env.actions.index(self.system.spec.env.fallback)
+
+    def _nudged(self, scenes: np.ndarray, k: int) -> np.ndarray:
+        """Scenes float32[T, size] with the place of everything moved by NUDGE px or so at each step."""
+        columns = [i for i, name in enumerate(self.system.schema.names) if name.endswith((".x", ".y"))]
+        moved = scenes.copy()
+        noise = np.random.default_rng(k).normal(0.0, NUDGE, (len(scenes), len(columns)))
+        moved[:, columns] += np.where(scenes[:, columns] != 0.0, noise, 0.0).astype(np.float32)
+        return moved
+
+    def lock_text(self, text: str, episode: Episode, steps: range, name: str, note: str) -> str:
+        """The file of a lock on the decisions of `steps`; LogicError when there can be none."""
+        from logic.runtime.locks import Recording, make_scenes, text_of
+
+        actions = [self.system.spec.env.actions[a] for a in episode.actions.tolist()]
+        recording, about = Recording(episode.scenes, actions, []), self._about(episode, name, note)
+        controller = self.controller(text)
+        try:
+            lock = make_scenes(recording, steps.start, steps.stop, None, controller, False, **about)
+        finally:
+            controller.close()
+        return text_of(lock, self.system.schema)
+
+    def floor_text(self, episode: Episode, floor: int, name: str, note: str) -> str:
+        """The file of a lock on the score of the episode's seed."""
+        from logic.runtime.locks import FloorLock, text_of
+
+        meta = {k: episode.meta[k] for k in ("seed", "eyes", "shift")}
+        scored = int(episode.meta["score"])
+        lock = FloorLock(floor=floor, scored=scored, **meta, **self._about(episode, name, note))
+        return text_of(lock, self.system.schema)
+
+    def _about(self, episode: Episode, name: str, note: str) -> dict[str, Any]:
+        """What a lock's file says of where it comes from."""
+        from triune.version import __version__
+
+        return {
+            "name": name, "task": self.system.name, "protocol": self.protocol.name, "note": note,
+            "triune": __version__, "source": {k: episode.meta.get(k) for k in ("seed", "eyes", "shift", "policy")},
+        }  # fmt: skip
+
+
+def _median(controller: Controller, scenes: Sequence[Any]) -> float:
+    """Milliseconds of a decision."""
+    controller.reset()
+    times = []
+    for scene in scenes:
+        began = time.perf_counter()
+        controller.decide(scene)
+        times.append(time.perf_counter() - began)
+    return 1000.0 * statistics.median(times)
