@@ -281,7 +281,7 @@ class Rig:
             decision = own.decide(scene)
             recorder.add(scene.vector, decision, 0, 0)  # type: ignore[arg-type]
             frames.append(frame.copy())
-            frame = env.step(decision.action)
+            frame = env.step(int(decision.action))
             step += 1
             if step % CHUNK == 0 and last == limit and not env.done:
                 env.mark()

@@ -1,10 +1,14 @@
-"""The reference: a policy as ordinary Python over `logic.language`, to compare the compiler with. Tests only."""
+"""The reference: a policy as ordinary Python over `logic.language.builtins`, to compare the compiler with. Tests only.
+
+Knows: running trusted text. Does not know: checks of any kind; the product never runs a policy's text.
+"""
 
 from __future__ import annotations
 
 import ast
 import copy
 from collections.abc import Mapping
+from dataclasses import field, make_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -50,14 +54,19 @@ class _NoInPlace(ast.NodeTransformer):
 def _run(tree: ast.Module, name: str, namespace: dict[str, Any]) -> dict[str, Any]:
     """Execute constants and functions in order; evaluate Memory's defaults after them."""
     fields: dict[str, Any] = {}
-    body: list[ast.stmt] = [n for n in tree.body if isinstance(n, (ast.FunctionDef, ast.Assign))]
+    kinds = (ast.FunctionDef, ast.Assign, ast.ClassDef)
+    body: list[ast.stmt] = [n for n in tree.body if isinstance(n, kinds) and getattr(n, "name", "") != "Memory"]
     # Tables are computed by helpers that may stand below them.
-    body.sort(key=lambda n: isinstance(n, ast.Assign))
-    plain = ast.fix_missing_locations(_NoInPlace().visit(ast.Module(body, [])))
+    body.sort(key=lambda n: not isinstance(n, ast.FunctionDef))
     try:
-        exec(compile(plain, name, "exec"), namespace)  # noqa: S102 - trusted text only, see above
+        for node in body:
+            if isinstance(node, ast.ClassDef):
+                namespace[node.name] = _record(node, name, namespace)
+                continue
+            plain = ast.fix_missing_locations(_NoInPlace().visit(ast.Module([node], [])))
+            exec(compile(plain, name, "exec"), namespace)  # noqa: S102 - trusted text only, see above
         for node in tree.body:
-            for item in node.body if isinstance(node, ast.ClassDef) else ():
+            for item in node.body if isinstance(node, ast.ClassDef) and node.name == "Memory" else ():
                 if isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name) and item.value is not None:
                     code = compile(ast.Expression(item.value), name, "eval")
                     fields[item.target.id] = eval(code, namespace)  # noqa: S307 - trusted text only
@@ -67,6 +76,17 @@ def _run(tree: ast.Module, name: str, namespace: dict[str, Any]) -> dict[str, An
         if hasattr(value, "flags"):
             value.flags.writeable = False
     return fields
+
+
+def _record(node: ast.ClassDef, name: str, namespace: dict[str, Any]) -> type:
+    """A class of fields; arrays of records are not known here."""
+    fields = []
+    for item in node.body:
+        if isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name):
+            made = item.value or ast.copy_location(ast.Call(item.annotation, [], []), item)
+            default = eval(compile(ast.fix_missing_locations(ast.Expression(made)), name, "eval"), namespace)  # noqa: S307 - trusted text only
+            fields.append((item.target.id, Any, field(default_factory=lambda value=default: value)))
+    return make_dataclass(node.name, fields, frozen=True)
 
 
 def _tunables(tree: ast.Module, namespace: dict[str, Any]) -> dict[str, tuple[float, float, float]]:

@@ -14,6 +14,7 @@ from functools import cache, cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from envs.actions import Discrete
 from envs.protocol import Protocol, get_protocol
 from envs.spec import ZOO, SystemSpec, find_line, load_spec
 from logic.language.program import Library, shipped_library
@@ -96,7 +97,8 @@ def _compiled(
 ) -> Logic:  # fmt: skip
     known: Mapping[str, float] = dict(constants)
     extra = {} if lost_after is None else {"lost_after": lost_after}
-    return compile_logic(schema, texts.policy, texts.safety, known, actions, fallback, library=library, **extra)
+    space, at = Discrete(actions), actions.index(fallback)
+    return compile_logic(schema, texts.policy, texts.safety, known, space, at, library=library, **extra)
 
 
 def build_controller(
@@ -170,7 +172,7 @@ def build_confined(
 ) -> Controller:
     """The controller of one protocol whose policy, and foreign safety rules, run in workers; CompileError as ever."""
     from logic.language import compile_safety
-    from logic.runtime.compiled import lost_text
+    from logic.runtime.compiled import lost_rule
     from logic.sandbox.confined import ConfinedController
 
     known = constants_of(spec, protocol)
@@ -179,9 +181,9 @@ def build_confined(
     rules: list[CompiledModule] = []
     if texts.safety and not there:
         rules.append(compile_safety(texts.safety, schema, known, name="safety.py"))
-    lost = lost_text(schema, spec.env.fallback, spec.safety.get("lost_after", 8))
-    rules.append(compile_safety(lost, schema, known, name="built-in rule"))
-    return ConfinedController(data, schema, spec.env.actions, spec.env.fallback, rules, require_isolation=required)
+    actions, fallback = Discrete(spec.env.actions), spec.env.actions.index(spec.env.fallback)
+    rules.append(lost_rule(schema, known, actions, fallback, spec.safety.get("lost_after", 8)))
+    return ConfinedController(data, schema, actions, fallback, rules, require_isolation=required)
 
 
 @lru_cache(maxsize=8)

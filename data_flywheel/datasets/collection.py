@@ -154,7 +154,7 @@ def _policy(spec: SystemSpec, teacher: Teacher, protocol: Protocol) -> Player:
 
     def decide(ram: NDArray[np.uint8], vector: NDArray[np.float32]) -> int:
         try:
-            return program.act(teacher.schema.read(vector), memory)[0]
+            return int(program.act(teacher.schema.read(vector), memory)[0])
         except Exception:  # a fault: generated code leaves memory as it was
             return fallback
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from envs.actions import ActionSpace
 from logic.errors import LogicError
 from logic.language.bound import Scope
 from logic.language.diagnostics import Abort, Diagnostic, Reporter
@@ -22,7 +23,7 @@ from logic.language.ir import Graph
 from logic.language.limits import Limits, Meter, OverBudget
 from logic.language.loops import Lowering
 from logic.language.lower import POLICY_PARAMETERS, RULE_PARAMETERS, lower
-from logic.language.modules import Library, Loader, action_names, predefined_values
+from logic.language.modules import Library, Loader, named_actions, predefined_values
 from logic.language.program import Module, Program, shipped_library
 from logic.language.python_code import ENTRY, to_python
 from logic.language.text import deep_stack
@@ -59,10 +60,13 @@ class CompiledModule(Module):
 class _Compilation:
     """One text on its way; `reporter` has what is wrong with it."""
 
-    def __init__(self, schema: SceneSchema, constants: Mapping[str, Any], library: Library, limits: Limits) -> None:
+    def __init__(
+        self, schema: SceneSchema, constants: Mapping[str, Any], library: Library, limits: Limits,
+        actions: ActionSpace | None,
+    ) -> None:  # fmt: skip
         """LogicError: the task itself is wrong."""
         self.reporter = Reporter()
-        self.low = Lowering(schema, self.reporter, Meter(limits), len(action_names(constants)))
+        self.low = Lowering(schema, self.reporter, Meter(limits), actions or named_actions(constants))
         self.library, self.constants = library, constants
         for part in part_names(schema):
             if not _PLAIN.match(part):
@@ -74,7 +78,7 @@ class _Compilation:
         """Scope and graphs; None when something is wrong."""
         with self.failures(name):
             self.loader = Loader(self.low, self.library)
-            scope, _ = self.loader.load(text, name, predefined_values(self.low, self.constants))  # type: ignore[arg-type]
+            scope, _ = self.loader.load(text, name, predefined_values(self.low, self.constants, self.low.actions))  # type: ignore[arg-type]
             entries = self.rules(scope) if rules else self.act(scope)
             if self.reporter.found and not scope.constants and scope.later:
                 return None  # constants are not known: types would only add noise
@@ -150,25 +154,25 @@ class _Compilation:
 
 def check_source(
     source: str | bytes, schema: SceneSchema, constants: Mapping[str, Any], library: Library = shipped_library,
-    name: str = "policy", limits: Limits | None = None,
+    name: str = "policy", limits: Limits | None = None, actions: ActionSpace | None = None,
 ) -> list[Diagnostic]:  # fmt: skip
-    """Everything that is wrong with a policy text; [] when it compiles."""
-    return _check(source, schema, constants, library, name, limits, False)
+    """Everything that is wrong with a policy text; [] when it compiles. `actions`: see `compile_program`."""
+    return _check(source, schema, constants, library, name, limits, actions, False)
 
 
 def check_safety(
     source: str | bytes, schema: SceneSchema, constants: Mapping[str, Any], library: Library = shipped_library,
-    name: str = "safety", limits: Limits | None = None,
+    name: str = "safety", limits: Limits | None = None, actions: ActionSpace | None = None,
 ) -> list[Diagnostic]:  # fmt: skip
     """Everything that is wrong with a safety text."""
-    return _check(source, schema, constants, library, name, limits, True)
+    return _check(source, schema, constants, library, name, limits, actions, True)
 
 
 def _check(
     source: str | bytes, schema: SceneSchema, constants: Mapping[str, Any], library: Library, name: str,
-    limits: Limits | None, rules: bool,
+    limits: Limits | None, actions: ActionSpace | None, rules: bool,
 ) -> list[Diagnostic]:  # fmt: skip
-    work = _Compilation(schema, constants, library, limits or Limits())
+    work = _Compilation(schema, constants, library, limits or Limits(), actions)
     done = work.run(source, name, rules)
     if done is not None:
         with work.failures(name):
@@ -179,10 +183,11 @@ def _check(
 
 def compile_program(
     source: str | bytes, schema: SceneSchema, constants: Mapping[str, Any], library: Library = shipped_library,
-    name: str = "policy", limits: Limits | None = None,
+    name: str = "policy", limits: Limits | None = None, actions: ActionSpace | None = None,
 ) -> CompiledProgram:  # fmt: skip
-    """A policy ready to act, from text of any origin; CompileError lists what is wrong."""
-    work = _Compilation(schema, constants, library, limits or Limits())
+    """A policy ready to act, from text of any origin; CompileError lists what is wrong. `actions` None: the names that
+    `constants` number 0 .. n - 1."""
+    work = _Compilation(schema, constants, library, limits or Limits(), actions)
     done = work.run(source, name, False)
     if done is not None:
         with work.failures(name):
@@ -195,10 +200,10 @@ def compile_program(
 
 def compile_safety(
     source: str | bytes, schema: SceneSchema, constants: Mapping[str, Any], library: Library = shipped_library,
-    name: str = "safety", limits: Limits | None = None,
+    name: str = "safety", limits: Limits | None = None, actions: ActionSpace | None = None,
 ) -> CompiledModule:  # fmt: skip
-    """Safety rules ready for logic.controller; CompileError lists what is wrong."""
-    work = _Compilation(schema, constants, library, limits or Limits())
+    """Safety rules ready for logic.runtime.controller; CompileError lists what is wrong."""
+    work = _Compilation(schema, constants, library, limits or Limits(), actions)
     done = work.run(source, name, True)
     if done is not None:
         with work.failures(name):
@@ -214,11 +219,11 @@ def compile_safety(
 
 def probed_graphs(
     source: str | bytes, schema: SceneSchema, constants: Mapping[str, Any], library: Library = shipped_library,
-    name: str = "policy", rules: bool = False,
+    name: str = "policy", rules: bool = False, actions: ActionSpace | None = None,
 ) -> dict[str, Graph]:  # fmt: skip
-    """Graphs of the same text with probes (probes.py), for logic.trace alone: `act`, or each rule by its name."""
+    """Graphs of the same text with probes (probes.py), for traces alone: `act`, or each rule by its name."""
     normal = Limits()
-    work = _Compilation(schema, constants, library, replace(normal, nodes=4 * normal.nodes))
+    work = _Compilation(schema, constants, library, replace(normal, nodes=4 * normal.nodes), actions)
     work.low.probing = True
     done = work.run(source, name, rules)
     if done is None:

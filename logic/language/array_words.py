@@ -7,24 +7,30 @@ from __future__ import annotations
 
 import ast
 
+from logic.language.bound import Bound, Record
 from logic.language.ir import INT, Type, Value
 from logic.language.ranges import within
-from logic.language.words import Nodes, ScalarWords
+from logic.language.record_words import Records
+from logic.language.words import Nodes
 
 
-class Words(ScalarWords):
+class Words(Records):
     """All predefined functions."""
 
     # --- moving elements -------------------------------------------------------------------------
 
-    def word_take(self, node: ast.Call, args: Nodes) -> Value:
-        array, index = self.array_of(args[0]), self.evaluate(args[1])
-        n = (array.type.shape or (0,))[0]
+    def word_take(self, node: ast.Call, args: Nodes) -> Bound:
+        array, index = self.array_or_records(args[0]), self.evaluate(args[1])
+        n = self.rows(array)
         if index.type.is_array:
             if index.type.kind != "int":
                 raise self.wrong(args[1], f"an index array is of ints, this is {index.type}", "write to_int(a)")
+            if isinstance(array, Record):
+                return self.gathered(node, array, index)
             return self.emit(node, "gather", array, index, safe=within(index, 0, n - 1))
         at = self.position(args[1], index, n)
+        if isinstance(array, Record):
+            return self.row(node, array, at)
         if len(array.type.shape or ()) == 1:
             return self.emit(node, "element", array, at, safe=within(at, 0, n - 1))
         return self.pick(node, array, at, 0)
@@ -63,23 +69,23 @@ class Words(ScalarWords):
             )
         return made
 
-    def word_put(self, node: ast.Call, args: Nodes) -> Value:
-        array = self.array_of(args[0])
-        n = (array.type.shape or (0,))[0]
+    def word_put(self, node: ast.Call, args: Nodes) -> Bound:
+        array = self.array_or_records(args[0])
+        n = self.rows(array)
         at = self.position(args[1], self.evaluate(args[1]), n)
+        if isinstance(array, Record):
+            return self.replaced(args[2], "put", array, self.expression(args[2]), at)
         value = self.inserted(args[2], array, self.evaluate(args[2]))
         return self.emit(node, "put", array, at, value, safe=self.fits(array, value) and within(at, 0, n - 1))
 
-    def word_shift_push(self, node: ast.Call, args: Nodes) -> Value:
-        array = self.array_of(args[0])
+    def word_shift_push(self, node: ast.Call, args: Nodes) -> Bound:
+        array = self.array_or_records(args[0])
+        if isinstance(array, Record):
+            return self.replaced(args[1], "shift_push", array, self.expression(args[1]), None)
         value = self.inserted(args[1], array, self.evaluate(args[1]))
         if not array.type.size:
             raise self.wrong(node, f"shift_push into {array.type}", "give it at least one element")
         return self.emit(node, "shift_push", array, value, safe=self.fits(array, value))
-
-    def fits(self, array: Value, value: Value) -> bool:
-        """Can the value be stored without a 32-bit overflow?"""
-        return array.type.kind != "int" or value.type.is_array or within(value, -(2**31), 2**31 - 1)
 
     def word_scatter_add(self, node: ast.Call, args: Nodes) -> Value:
         index, values = self.array_of(args[0], "int", 1), self.array_of(args[1], "float", 1)

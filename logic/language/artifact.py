@@ -149,7 +149,8 @@ def _values(pairs: Any, packed: Packed) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for pair in Fields(pairs, list).at_most(10**5):
         name, value = Fields(pair, list).exactly(str, list)
-        if not (name.isascii() and name.isidentifier()) or name.startswith("__") or name in NAMES or name in found:
+        plain = name.isascii() and all(part.isidentifier() for part in name.split("."))
+        if not plain or name.startswith("__") or name in NAMES or name in found:
             raise ValueError(f"the name {name[:50]!r} cannot be used")
         found[name] = unpack_value(value, packed)
     return found

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from envs.actions import Action
 from logic.language.batch_arrays import SCALAR_DTYPE
 from logic.language.batch_ops import BatchOps
 from logic.language.ir import Block, Graph, Op, Type, Value
@@ -25,7 +26,8 @@ SCALAR = {"bool": np.bool_, "int": np.int64, "float": np.float64, "reason": np.i
 
 @dataclass(frozen=True)
 class BatchResult:
-    """What N steps decided: `actions` int64[N], `reasons` int64[N] into graph.reasons, new memory, `faults` bool[N].
+    """What N steps decided: `actions` int64[N] or float32[N, n], `reasons` int64[N] into graph.reasons, new memory,
+    `faults` bool[N].
 
     Where a fault happened the action is the fallback given, the reason -1 and the memory the old one.
     """
@@ -49,7 +51,7 @@ def _typed(value: Any, type: Type) -> Array:
 
 
 def step_batch(
-    graph: Graph, vectors: Array, memory: Mapping[str, Array], fallback: int = 0, action: Array | None = None
+    graph: Graph, vectors: Array, memory: Mapping[str, Array], fallback: Action = 0, action: Array | None = None
 ) -> BatchResult:
     """One step of N environments. `vectors` float32[N, size]; `memory` as from `start_batch`; `action` for a rule."""
     with np.errstate(all="ignore"):
@@ -57,14 +59,22 @@ def step_batch(
         results = run.block(graph.body)
     head = 2 if graph.has_reason else 1
     faults = run.ops.fault
-    actions = np.broadcast_to(results[0], (run.n,)).astype(np.int64)
-    faults = faults | (actions < 0) | (actions >= graph.n_actions)
+    actions: Array = results[0].astype(np.float32 if graph.action.is_array else np.int64)
+    if graph.action.is_array:
+        faults = faults | np.isnan(actions).any(1)
+    else:
+        faults = faults | (actions < 0) | (actions >= graph.n_actions)
     reasons = np.broadcast_to(results[1], (run.n,)).astype(np.int64) if head == 2 else np.full(run.n, -1)
     kept = {}
     for (name, field), new in zip(graph.fields.items(), results[head:], strict=True):
-        mask = faults.reshape(run.n, *(1,) * len(field.type.shape or ()))
-        kept[name] = np.where(mask, memory[name], new)
-    return BatchResult(np.where(faults, fallback, actions), np.where(faults, -1, reasons), kept, faults)
+        kept[name] = np.where(_mask(faults, field.type), memory[name], new)
+    actions = np.where(_mask(faults, graph.action), np.asarray(fallback, actions.dtype), actions)
+    return BatchResult(actions, np.where(faults, -1, reasons), kept, faults)
+
+
+def _mask(flags: Array, type: Type) -> Array:
+    """bool[N] as it chooses between batches of a type."""
+    return flags.reshape(len(flags), *(1,) * len(type.shape or ()))
 
 
 class _Run:
@@ -74,7 +84,7 @@ class _Run:
         self.n = len(vectors)
         self.values: dict[Value, Array] = {}
         if graph.params and action is not None:
-            self.values[graph.params[0]] = np.asarray(action, np.int64)
+            self.values[graph.params[0]] = _typed(action, graph.params[0].type)
         self.ops = BatchOps(self.n, vectors, memory, self.get)
 
     def get(self, value: Value) -> Any:

@@ -9,7 +9,7 @@ import ast
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from logic.language.ir import BOOL, Field, Value
+from logic.language.ir import BOOL, Field, Type, Value
 
 FALSE, TRUE = Value(BOOL, const=False), Value(BOOL, const=True)
 
@@ -22,8 +22,43 @@ class Pack:
     leaves: int = field(default=0, compare=False)  # single values in it, however deep
 
     def __post_init__(self) -> None:
-        found = sum(item.leaves if isinstance(item, Pack) else 1 for item in self.items)
+        found = sum(item.leaves if isinstance(item, (Pack, Record)) else 1 for item in self.items)
         object.__setattr__(self, "leaves", found)
+
+
+@dataclass(frozen=True, eq=False)
+class RecordType:
+    """A class of a text. `defaults` are constants, one a field; `leaves` counts the plain values of one record."""
+
+    name: str
+    fields: Mapping[str, Type | Shape]
+    defaults: Mapping[str, Bound]
+    leaves: int
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A field's or variable's type: a record, or an array of them."""
+
+    record: RecordType
+    shape: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Record:
+    """A record: what its fields are, in order. In an array of records every value has the axes `shape` in front."""
+
+    type: RecordType
+    items: tuple[Bound, ...]
+    shape: tuple[int, ...] = ()
+
+    @property
+    def leaves(self) -> int:
+        """Plain values in it."""
+        return self.type.leaves
+
+    def __str__(self) -> str:
+        return f"{self.type.name}[{', '.join(map(str, self.shape))}]" if self.shape else self.type.name
 
 
 @dataclass(frozen=True)
@@ -57,7 +92,7 @@ class Broken:
     instead: str = ""
 
 
-Bound = Value | Pack | Thing | Things | Special | Broken
+Bound = Value | Pack | Record | Thing | Things | Special | Broken
 SCENE, MEMORY, MATH, POISON = Special("scene"), Special("memory"), Special("math"), Broken()
 
 
@@ -96,6 +131,9 @@ class Scope:
     later: dict[str, int] = field(default_factory=dict)  # constants not computed yet, by line
     fields: dict[str, Field] = field(default_factory=dict)
     modes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # strings of Memory's named modes
+    classes: frozenset[str] = frozenset()  # names of records, declared so far or not
+    records: dict[str, RecordType] = field(default_factory=dict)
+    stored: dict[str, Shape] = field(default_factory=dict)  # records in Memory; their leaves are in `fields`
     tunables: dict[str, tuple[float, float, float]] = field(default_factory=dict)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Callable
 
-from logic.language.bound import Bound, Broken, Pack, Wrong
+from logic.language.bound import Bound, Broken, Pack, Record, Wrong
 from logic.language.expressions import Expressions
 from logic.language.ir import BOOL, Value
 from logic.language.probes import probe
@@ -59,7 +59,7 @@ class Conditions(Expressions):
         def side(make: Callable[[], Bound]) -> Callable[[], None]:
             def run() -> None:
                 made = make()
-                self.state.locals[name] = made if isinstance(made, Pack) else self.value(node, made)
+                self.state.locals[name] = made if isinstance(made, (Pack, Record)) else self.value(node, made)
 
             return run
 

@@ -6,14 +6,16 @@ Knows: states, types that join, how a branch becomes an `if` op. Does not know: 
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
+from envs.actions import ActionSpace, Discrete
 from logic.errors import PolicyFault
-from logic.language.bound import Bound, Broken, Frame, Pack, Scope, Special, State, Wrong
+from logic.language.bound import Bound, Broken, Frame, Pack, Record, Scope, Shape, Special, State, Wrong
 from logic.language.build import Builder
 from logic.language.diagnostics import Reporter
-from logic.language.ir import BOOL, FLOAT, INT, Block, Op, Type, Value
+from logic.language.ir import BOOL, FLOAT, INT, REASON, Block, Op, Type, Value
 from logic.language.limits import Meter
 from logic.language.ranges import bounds
 from perception.scene import SceneSchema
@@ -25,12 +27,13 @@ FOLDING_FAULTS = (PolicyFault, ArithmeticError, ValueError, IndexError, TypeErro
 class Core:
     """State of one compilation. `tabling` is set while module constants are computed: everything folds."""
 
-    def __init__(self, schema: SceneSchema, reporter: Reporter, meter: Meter, n_actions: int) -> None:
-        self.schema, self.reporter, self.meter, self.n_actions = schema, reporter, meter, n_actions
+    def __init__(self, schema: SceneSchema, reporter: Reporter, meter: Meter, actions: ActionSpace) -> None:
+        self.schema, self.reporter, self.meter, self.actions = schema, reporter, meter, actions
         self.builder = Builder(meter)
         self.reasons: list[str] = []
         self.reason_lines: dict[str, list[int]] = {}
         self.state = State()
+        self.stored: Mapping[str, Shape] = {}  # records in Memory
         self.frame = Frame(Scope("policy"), None)
         self.stack: list[tuple[str, str]] = []
         self.tabling = False
@@ -40,6 +43,11 @@ class Core:
         self.probing = False  # leave probes (probes.py) for who traces a step
         self.here: tuple[str, ast.AST] = ("", ast.Module([], []))  # file and node that are being looked at
         self.answers: dict[object, tuple[Bound, object]] = {}  # of helpers called with constants while tabling
+
+    @property
+    def n_actions(self) -> int:
+        """How many named actions there are; 0 where an action is a vector."""
+        return len(self.actions.names) if isinstance(self.actions, Discrete) else 0
 
     # --- reporting -------------------------------------------------------------------------------
 
@@ -72,6 +80,10 @@ class Core:
             raise Wrong()
         if isinstance(bound, Pack):
             raise self.wrong(node, "a tuple is not a value here", "unpack it first: `a, b = helper(...)`")
+        if isinstance(bound, Record):
+            field = next(iter(bound.type.fields))
+            what = f"a record ({bound}) is neither number nor array"
+            raise self.wrong(node, what, f"use one of its fields, such as .{field}")
         what = bound.name if isinstance(bound, Special) else f"scene.{bound.name}"
         raise self.wrong(node, f"`{what}` is not a value by itself", "use one of its fields, such as scene.ball.x")
 
@@ -163,6 +175,8 @@ class _Join:
         """A value made inside one branch, handed out of it (side 0: of the first)."""
         if isinstance(bound, Pack):
             return Pack(tuple(self.one_sided(item, side) for item in bound.items))
+        if isinstance(bound, Record):
+            return replace(bound, items=tuple(self.one_sided(item, side) for item in bound.items))
         if not isinstance(bound, Value) or bound.const is not None or not self.made_inside(bound, side):
             return bound
         nothing = self.core.builder.undefined(bound.type)
@@ -181,6 +195,7 @@ class _Join:
             return Broken(
                 f"{name!r} may have no value here: one path does not assign it", f"assign {name} before the if"
             )
+        a, b = self.vector(a, b, 0), self.vector(b, a, 1)
         if isinstance(a, Value) and isinstance(b, Value):
             wanted = join_types(a.type, b.type)
             if wanted is None:
@@ -188,6 +203,10 @@ class _Join:
             return self.values(a, b, wanted)
         if isinstance(a, Broken) or isinstance(b, Broken):
             return a if isinstance(a, Broken) else b
+        if isinstance(a, Record) or isinstance(b, Record):
+            return self.records(a, b) or Broken(
+                f"{name!r} is {_told(a)} on one path and {_told(b)} on the other", "give it one type"
+            )
         if isinstance(a, Pack) and isinstance(b, Pack):
             return self.answers(a, b) or Broken()
         return a if a == b else Broken(f"{name!r} is not the same kind of thing on both paths", "use two names")
@@ -196,6 +215,7 @@ class _Join:
         if a is None or b is None:
             bound, side = (a, 0) if b is None else (b, 1)
             return None if bound is None else self.one_sided(bound, side)
+        a, b = self.vector(a, b, 0), self.vector(b, a, 1)
         if isinstance(a, Pack) and isinstance(b, Pack) and len(a.items) == len(b.items):
             pairs = zip(a.items, b.items, strict=True)
             return Pack(tuple(self.answers(x, y) or Broken() for x, y in pairs))
@@ -206,7 +226,29 @@ class _Join:
             return Broken(f"one path returns {a.type}, another {b.type}", "return one type")
         if isinstance(a, Broken) or isinstance(b, Broken):
             return a if isinstance(a, Broken) else b
+        if isinstance(a, Record) or isinstance(b, Record):
+            return self.records(a, b) or Broken(f"one path returns {_told(a)}, another {_told(b)}", "return one type")
         return Broken("paths return different numbers of values", "return the same number on every path")
+
+    def records(self, a: Bound, b: Bound) -> Record | None:
+        """One record of two of the same type."""
+        if not isinstance(a, Record) or not isinstance(b, Record) or a.type is not b.type or a.shape != b.shape:
+            return None
+        if a is b:
+            return a
+        return replace(a, items=tuple(self.answers(x, y) or Broken() for x, y in zip(a.items, b.items, strict=True)))
+
+    def vector(self, bound: Bound, other: Bound, side: int) -> Bound:
+        """A tuple of numbers as a Float array, where the other path has one of that length."""
+        if not isinstance(bound, Pack) or not isinstance(other, Value):
+            return bound
+        shape = (len(bound.items),)
+        parts = [i for i in bound.items if isinstance(i, Value) and not i.type.is_array and i.type != REASON]
+        if other.type != Type("float", shape) or len(parts) < len(bound.items):
+            return bound
+        with self.core.builder.inside(self.op.blocks[side]):
+            floats = [self.core.convert(self.node, part, FLOAT) or part for part in parts]
+            return self.core.emit(self.node, "stack", *floats, shape=shape, kind="float")
 
     def values(self, a: Value, b: Value, wanted: Type) -> Value:
         if a is b or same_constant(a, b):
@@ -235,6 +277,13 @@ class _Join:
         for value, block in zip((a, b), self.op.blocks, strict=True):
             block.results.append(value)
         return made
+
+
+def _told(bound: Bound) -> str:
+    """What two paths disagree on."""
+    if isinstance(bound, Value):
+        return str(bound.type)
+    return str(bound) if isinstance(bound, Record) else "a tuple" if isinstance(bound, Pack) else "something else"
 
 
 def same_constant(a: Value, b: Value) -> bool:

@@ -49,6 +49,8 @@ def _facts(body: Sequence[ast.AST]) -> Facts:
         if kind is ast.Constant:
             continue
         if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
+            while isinstance(node.value, ast.Attribute):  # memory.ball.x is a part of memory.ball
+                node = node.value
             fields.add(node.attr)
         elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
             calls.add(node.func.id)

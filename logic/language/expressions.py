@@ -11,12 +11,26 @@ from collections.abc import Iterable
 
 from logic.errors import PolicyFault
 from logic.language import ops
-from logic.language.bound import MATH, MEMORY, POISON, SCENE, Bound, Pack, Thing, Things, Wrong
+from logic.language.bound import (
+    MATH,
+    MEMORY,
+    SCENE,
+    Bound,
+    Broken,
+    Pack,
+    Record,
+    RecordType,
+    Shape,
+    Thing,
+    Things,
+    Wrong,
+)
 from logic.language.core import Core
 from logic.language.diagnostics import MOST_SUGGESTED, did_you_mean
 from logic.language.hints import ALTERNATIVES, METHODS, UNKNOWN_CONSTRUCT, WORDS
 from logic.language.ir import BOOL, FLOAT, INT, Type, Value
 from logic.language.ranges import within
+from logic.language.records import find_record
 from perception.scene import SLOT, SLOT_FIELDS, SceneSchema
 
 _BINARY: dict[type[ast.operator], str] = {
@@ -79,6 +93,8 @@ class Expressions(Core):
         if name in scope.later:
             line = scope.later[name]
             return self.wrong(node, f"{name!r} is used before it is computed (line {line})", "move its line up")
+        if find_record(name, scope) is not None:
+            return self.wrong(node, f"{name!r} is a record, not a value", f"make one: {name}(...)")
         if name in scope.functions or name in scope.imported or name in self.words():
             return self.wrong(node, f"{name!r} is a function, not a value", f"call it: {name}(...)")
         if name in ("scene", "memory"):
@@ -86,7 +102,9 @@ class Expressions(Core):
         if scope.file.startswith("lib/") and name.isupper() and name not in scope.later:
             return self.wrong(node, f"a library module knows no {name}", f"pass {name} to the function")
         known = (self.state.locals, self.frame.names, scope.constants, scope.predefined, scope.functions, self.words())
-        instead = WORDS.get(name) or self.near(name, *known) or f"assign {name} before this line"
+        instead = (
+            WORDS.get(name) or self.near(name, *known) or self.action_hint(name) or f"assign {name} before this line"
+        )
         return self.wrong(node, f"unknown name {name!r}", instead)
 
     def near(self, name: str, *known: Iterable[str]) -> str:
@@ -96,6 +114,10 @@ class Expressions(Core):
     def words(self) -> frozenset[str]:
         """Callable words of the language (filled by words.py)."""
         return frozenset()
+
+    def action_hint(self, name: str) -> str:
+        """What to write instead of a name that looks like an action's (answers.py)."""
+        return ""
 
     def on_constant(self, node: ast.Constant) -> Bound:
         value = node.value
@@ -132,7 +154,12 @@ class Expressions(Core):
     # --- scene and memory ------------------------------------------------------------------------
 
     def on_attribute(self, node: ast.Attribute) -> Bound:
-        owner = self.expression(node.value)
+        return self.attribute_of(node, self.expression(node.value))
+
+    def attribute_of(self, node: ast.Attribute, owner: Bound) -> Bound:
+        """A part of what `owner` stands for."""
+        if isinstance(owner, Record):
+            return self.record_field(node, owner)
         if owner is SCENE:
             return self.scene_part(node)
         if owner is MEMORY:
@@ -147,10 +174,21 @@ class Expressions(Core):
             raise self.wrong(
                 node, f"scene.{owner.name} has several slots", f"index one: scene.{owner.name}[0].{node.attr}"
             )
-        if owner is POISON:
-            raise Wrong()
+        if isinstance(owner, Broken):
+            self.value(node.value, owner)
         instead = METHODS.get(node.attr, "only scene, memory, things and math have attributes")
         raise self.wrong(node, f"attribute {node.attr!r} is not part of the language", instead)
+
+    def record_field(self, node: ast.Attribute, record: Record) -> Bound:
+        names = list(record.type.fields)
+        if node.attr not in names:
+            raise self.no_field(node, record.type, node.attr)
+        return record.items[names.index(node.attr)]
+
+    def no_field(self, node: ast.AST, record: RecordType, name: str) -> Wrong:
+        """A field that a record does not have."""
+        have = f"it has {', '.join(record.fields)}"
+        return self.wrong(node, f"{record.name} has no field {name!r}", did_you_mean(name, record.fields) or have)
 
     def scene_part(self, node: ast.Attribute) -> Bound:
         name = node.attr
@@ -191,11 +229,25 @@ class Expressions(Core):
         self.builder.scopes[-1][key] = made
         return made
 
-    def memory_field(self, node: ast.Attribute) -> Value:
+    def memory_field(self, node: ast.Attribute) -> Bound:
+        if node.attr in self.stored:
+            return self.loaded(node.attr, self.stored[node.attr])
         if node.attr not in self.state.memory:
-            hint = self.near(node.attr, self.state.memory) or f"declare it: `{node.attr}: float = 0.0` in class Memory"
+            known = (k for k in self.state.memory if "." not in k)
+            hint = self.near(node.attr, known, self.stored) or f"declare it: `{node.attr}: float = 0.0` in class Memory"
             raise self.wrong(node, f"memory has no field {node.attr!r}", hint)
         return self.state.memory[node.attr]
+
+    def loaded(self, name: str, wanted: Shape) -> Record:
+        """A record in Memory, whose leaves are `name.field`."""
+        items: list[Bound] = []
+        for field, kind in wanted.record.fields.items():
+            place = f"{name}.{field}"
+            if isinstance(kind, Shape):
+                items.append(self.loaded(place, Shape(kind.record, wanted.shape + kind.shape)))
+            else:
+                items.append(self.state.memory[place])
+        return Record(wanted.record, tuple(items), wanted.shape)
 
     # --- operators -------------------------------------------------------------------------------
 

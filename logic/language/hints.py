@@ -37,7 +37,7 @@ ALTERNATIVES: dict[type[ast.AST], tuple[str, str]] = {
     ast.Match: ("match", "write if/elif/else"),
     ast.Starred: ("star-unpacking", "name each value"),
     ast.FunctionDef: ("a function inside a function", "define helpers at module level"),
-    ast.ClassDef: ("a class", "the one class is `class Memory:` at module level"),
+    ast.ClassDef: ("a class", "classes of fields stand at module level"),
     ast.ImportFrom: ("an import inside a function", "import at the top of the file"),
     ast.FormattedValue: ("a formatted string", "reasons are plain string constants"),
     ast.Slice: ("a slice here", "slice an array: `a[1:3]`"),

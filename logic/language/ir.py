@@ -109,6 +109,7 @@ class Graph:
     Results of `body`: action, reason (policies only), then every memory field in the order of `fields`; a field
     that a path does not change is handed on as the very `memory` op that loaded it. `params`: [] for a policy,
     [action] for a rule. On a fault none of the results counts: the action is the task's fallback, memory stays.
+    An action is an int below `n_actions`; where that is 0, a float array without NaN.
     """
 
     name: str
@@ -122,6 +123,11 @@ class Graph:
     def has_reason(self) -> bool:
         """Policies answer (action, reason), rules an action."""
         return not self.params
+
+    @property
+    def action(self) -> Type:
+        """Type of the action."""
+        return self.body.results[0].type
 
 
 def walk(block: Block) -> Iterator[Op]:

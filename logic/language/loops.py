@@ -8,7 +8,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Callable
 
-from logic.language.bound import FALSE, POISON, Bound, Pack, Thing, Things, Wrong
+from logic.language.bound import FALSE, POISON, Bound, Pack, Record, Thing, Things, Wrong
 from logic.language.effects import assigned_names
 from logic.language.hints import NOT_HERE
 from logic.language.ir import INT, Value
@@ -110,6 +110,9 @@ class Lowering(Statements):
             count = next(t.count for t in self.schema.things if t.name == bound.name)
             name = bound.name
             return count, lambda i: Thing(name, 0, i) if i.const is None else Thing(name, int(i.const))
+        if isinstance(bound, Record) and bound.shape:
+            records = bound
+            return bound.shape[0], lambda i: self.row(node, records, i)
         if isinstance(bound, Pack) and not _exact(bound):
             return len(bound.items), lambda i: self.item(node, bound, i)
         array = self.stacked(node, bound) if isinstance(bound, Pack) else self.value(node, bound)

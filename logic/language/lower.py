@@ -26,11 +26,12 @@ def lower(low: Lowering, scope: Scope, function: ast.FunctionDef) -> Graph:
     low.builder.block = Block()
     low.builder.scopes = [{}]
     low.reasons, low.reason_lines = [], {}
+    low.stored = scope.stored
     memory = {k: low.input(function, "memory", f.type, field=k) for k, f in scope.fields.items()}
     for name, value in memory.items():
         if scope.fields[name].type == INT:
             value.lo, value.hi = -(2**53), 2**53
-    action = Value(INT, lo=0, hi=low.n_actions - 1)
+    action = low.given_action()
     given: dict[str, Bound] = {"scene": SCENE, "memory": MEMORY, **({"action": action} if rule else {})}
     low.frame = Frame(scope, function, assigned_names(function.body) | given.keys())
     low.state, low.stack = State(given, memory), [(scope.file, function.name)]
@@ -48,7 +49,7 @@ def lower(low: Lowering, scope: Scope, function: ast.FunctionDef) -> Graph:
 
 def _results(low: Lowering, scope: Scope, function: ast.FunctionDef, rule: bool) -> list[Value]:
     """[action] or [action, reason], checked."""
-    nothing = [Value(INT, const=0), Value(REASON, const=0)]
+    nothing = [low.builder.undefined(low.action_type), Value(REASON, const=0)]
     if low.state.returned.const is not True:
         if not low.reporter.found:
             low.reporter.say(
@@ -64,22 +65,20 @@ def _results(low: Lowering, scope: Scope, function: ast.FunctionDef, rule: bool)
             return [_action(low, function, low.value(function, answer))]
         if not isinstance(answer, Pack) or len(answer.items) != 2:
             low.value(function, answer) if not isinstance(answer, Pack) else None
-            raise low.wrong(
-                function, f"{function.name} must return an action and a reason", 'write `return ACTION, "why"`'
-            )
+            raise low.wrong(function, f"{function.name} must return an action and a reason", low.return_hint)
         action, reason = (low.value(function, item) for item in answer.items)
         if reason.type != REASON:
-            raise low.wrong(function, f"the reason is {reason.type}, not a string", 'write `return ACTION, "why"`')
+            raise low.wrong(function, f"the reason is {reason.type}, not a string", low.return_hint)
         return [_action(low, function, action), reason]
     except Wrong:
         return nothing
 
 
 def _action(low: Lowering, node: ast.FunctionDef, value: Value) -> Value:
-    """An int; constants outside the task's actions are errors, other values are checked at play."""
-    if value.type != INT:
-        raise low.wrong(node, f"the action returned is {value.type}, not an int", "return one of the action names")
-    for leaf in _leaves(value):
+    """Of the task's type; constants that are no action are errors, other values are checked at play."""
+    if value.type != low.action_type:
+        raise low.wrong(node, f"the action returned is {value.type}; {low.actions_told}", low.return_hint)
+    for leaf in _leaves(value) if value.type == INT else ():
         lo, hi = bounds(leaf)
         if leaf.const is not None and not 0 <= lo <= hi < low.n_actions:
             raise low.wrong(

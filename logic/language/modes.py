@@ -123,7 +123,7 @@ def is_mode(text: str) -> bool:
 def _fields(tree: ast.Module) -> Iterator[ast.AnnAssign]:
     """Fields of Memory that are declared `str`."""
     for node in tree.body:
-        for item in node.body if isinstance(node, ast.ClassDef) else []:
+        for item in node.body if isinstance(node, ast.ClassDef) and node.name == "Memory" else []:
             match item:
                 case ast.AnnAssign(target=ast.Name(), annotation=ast.Name(id="str")):
                     yield item

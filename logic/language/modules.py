@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import ast
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 
 import numpy as np
 
+from envs.actions import ActionSpace, Discrete
 from logic.errors import LogicError
 from logic.language.array_words import Words
-from logic.language.bound import POISON, Bound, Frame, Pack, Scope, State, Wrong
+from logic.language.bound import POISON, Bound, Frame, Pack, Record, RecordType, Scope, Shape, State, Wrong
 from logic.language.build import type_of
 from logic.language.builtins import PORTABLE_TEXT
 from logic.language.diagnostics import Abort, Reporter, did_you_mean
@@ -23,6 +24,7 @@ from logic.language.ir import BOOL, FLOAT, INT, Field, Type, Value
 from logic.language.limits import Limits, Meter
 from logic.language.loops import Lowering
 from logic.language.modes import Modes
+from logic.language.records import find_record, leaves, names_of
 from logic.language.structure import LIBRARY, Structure, valid_name
 from logic.language.tables import Shortcuts, tabulate
 from logic.language.text import parse
@@ -84,7 +86,7 @@ class Loader:
 
     def declare(self, tree: ast.Module, scope: Scope) -> None:
         """Functions and the names of constants."""
-        classes = 0
+        classes: set[str] = set()
         for node in tree.body:
             if isinstance(node, ast.FunctionDef):
                 if node.name in scope.functions:
@@ -96,9 +98,12 @@ class Loader:
                     self.say(scope, node, f"constant {name!r} is assigned twice", "keep one")
                 scope.later[name] = node.lineno
             elif isinstance(node, ast.ClassDef):
-                classes += 1
-                if classes > 1:
-                    self.say(scope, node, "a second class", "keep all fields in one `class Memory:`")
+                if node.name in classes:
+                    self.say(scope, node, f"class {node.name!r} is declared twice", "keep all its fields in one")
+                classes.add(node.name)
+                if node.name != "Memory":
+                    scope.later.setdefault(node.name, node.lineno)
+        scope.classes = frozenset(classes - {"Memory"})
 
     def link(self, tree: ast.Module, scope: Scope) -> None:
         """Bind what the imports ask for."""
@@ -114,7 +119,7 @@ class Loader:
                     self.bind(node, scope, other, alias.name, stem)
 
     def bind(self, node: ast.AST, scope: Scope, other: Scope, name: str, stem: str) -> None:
-        have = {*other.functions, *other.constants}
+        have = {*other.functions, *other.constants, *other.records}
         if name not in have:
             instead = did_you_mean(name, have) or f"it has {', '.join(sorted(have)[:20]) or 'nothing'}"
             self.say(scope, node, f"library module {stem!r} has no {name!r}", instead)
@@ -150,13 +155,14 @@ class Loader:
             name = getattr(node, "name", None)
             if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
                 name = node.targets[0].id
-            if name in words and not isinstance(node, ast.ClassDef):
+            if name in words and not (isinstance(node, ast.ClassDef) and name == "Memory"):
                 self.say(scope, node, f"{name!r} is a word of the language", "choose another name")
-            if isinstance(node, (ast.FunctionDef, ast.Assign)) and name in scope.imported:
+            if isinstance(node, (ast.FunctionDef, ast.Assign, ast.ClassDef)) and name in scope.imported:
                 self.say(scope, node, f"{name!r} is imported already", "choose another name")
             if isinstance(node, ast.FunctionDef):
                 if name in scope.later:
-                    self.say(scope, node, f"{name!r} is a constant and a function", "choose another name")
+                    what = "class" if name in scope.classes else "constant"
+                    self.say(scope, node, f"{name!r} is a {what} and a function", "choose another name")
                 self.local_names(node, scope, known)
 
     def local_names(self, function: ast.FunctionDef, scope: Scope, known: set[str]) -> None:
@@ -170,7 +176,7 @@ class Loader:
     # --- constants and Memory --------------------------------------------------------------------
 
     def compute(self, tree: ast.Module, scope: Scope) -> None:
-        """Constants in order, then Memory's defaults."""
+        """Constants and records in order, then Memory's defaults."""
         low = self.low
         outer = low.frame, low.state, low.tabling
         low.frame, low.state, low.tabling = Frame(scope, None), State(), True
@@ -179,8 +185,11 @@ class Loader:
                 if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
                     scope.constants[node.targets[0].id] = self.constant(scope, node, node.targets[0].id)
                     scope.later.pop(node.targets[0].id, None)
+                elif isinstance(node, ast.ClassDef) and node.name != "Memory":
+                    self.record(scope, node)
+                    scope.later.pop(node.name, None)
             for node in tree.body:
-                if isinstance(node, ast.ClassDef):
+                if isinstance(node, ast.ClassDef) and node.name == "Memory":
                     self.memory(scope, node)
         finally:
             low.frame, low.state, low.tabling = outer
@@ -207,6 +216,9 @@ class Loader:
         if isinstance(found, Pack):
             for item in found.items:
                 self.plain(node, item)
+        elif isinstance(found, Record):
+            if not all(value.const is not None for _, value in leaves(found)):
+                raise self.low.wrong(node, "this record is not a constant", "compute it from numbers and constants")
         else:
             self.low.value(node, found)
 
@@ -223,34 +235,99 @@ class Loader:
         scope.tunables[name] = (float(default), float(low), float(high))
         return values[0]
 
+    def record(self, scope: Scope, node: ast.ClassDef) -> None:
+        """A class of fields. Types it names stand above it, so that no record holds itself."""
+        fields: dict[str, Type | Shape] = {}
+        defaults: dict[str, Bound] = {}
+        broken = False
+        for name, item in _items(node):
+            try:
+                wanted = self.annotation(item.annotation)
+                defaults[name] = self.default(item, name, wanted)
+                fields[name] = wanted
+            except Wrong:
+                broken = True
+        if broken:
+            return  # what names it is not told once more
+        if not fields:
+            self.say(scope, node, f"class {node.name!r} has no fields", "write `name: type = default` lines")
+            return
+        size = sum(kind.record.leaves if isinstance(kind, Shape) else 1 for kind in fields.values())
+        if size > MOST_FIELDS:
+            raise self.reporter.abort(scope.file, node, f"a record of more than {MOST_FIELDS} fields", "use arrays")
+        scope.records[node.name] = RecordType(node.name, fields, defaults, size)
+
     def memory(self, scope: Scope, node: ast.ClassDef) -> None:
-        for item in node.body:
-            if isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name) and item.value is not None:
-                try:
-                    wanted = self.annotation(item.annotation)
-                    scope.fields[item.target.id] = self.default(scope, item, item.value, wanted)
-                except Wrong:
-                    continue
+        for name, item in _items(node):
+            try:
+                wanted = self.annotation(item.annotation)
+                found = self.default(item, name, wanted)
+            except Wrong:
+                continue
+            if isinstance(wanted, Shape) and isinstance(found, Record):
+                scope.stored[name] = wanted
+                for leaf, (_, value) in zip(names_of(wanted.record, f"{name}."), leaves(found), strict=True):
+                    scope.fields[leaf] = Field(value.type, value.const)
+            elif isinstance(found, Value):
+                scope.fields[name] = Field(type_of(found.const), found.const, scope.modes.get(name, ()))
         if len(scope.fields) > MOST_FIELDS:
             self.say(scope, node, f"Memory has more than {MOST_FIELDS} fields", "use arrays")
 
-    def annotation(self, node: ast.expr) -> Type:
-        """`int`, `float`, `bool`, `Float[80, 3]`: read off the tree, never evaluated as Python."""
-        if isinstance(node, ast.Name) and node.id in _SCALARS:
-            return _SCALARS[node.id]
-        if isinstance(node, ast.Subscript) and isinstance(node.value, ast.Name) and node.value.id in _ARRAYS:
-            sides = list(node.slice.elts) if isinstance(node.slice, ast.Tuple) else [node.slice]
-            return Type(_ARRAYS[node.value.id], self.low.shape_of(sides))
-        raise self.low.wrong(node, "not a type of a field", "types are bool, int, float, Float[n], Int[n], Bool[n]")
+    def annotation(self, node: ast.expr) -> Type | Shape:
+        """`int`, `float`, `bool`, `Float[80, 3]`, `Track`, `Track[4]`: read off the tree, never evaluated as Python."""
+        scope = self.low.frame.scope
+        name = node.value if isinstance(node, ast.Subscript) else node
+        if isinstance(name, ast.Name):
+            record = find_record(name.id, scope)
+            if isinstance(node, ast.Name) and node.id in _SCALARS:
+                return _SCALARS[node.id]
+            if isinstance(node, ast.Subscript) and (record or name.id in _ARRAYS):
+                sides = list(node.slice.elts) if isinstance(node.slice, ast.Tuple) else [node.slice]
+                shape = self.low.shape_of(sides)
+                if record is None:
+                    return Type(_ARRAYS[name.id], shape)
+                if len(shape) != 1 or not shape[0]:
+                    raise self.low.wrong(node, "an array of records has one axis", f"write `{name.id}[4]`")
+                return Shape(record, shape)
+            if record is not None:
+                return Shape(record)
+            if name.id in scope.later:
+                instead = f"move class {name.id} above it (line {scope.later[name.id]})"
+                raise self.low.wrong(node, f"{name.id!r} is not declared yet", instead)
+            if name.id in scope.classes:
+                raise Wrong()
+        known = [*_SCALARS, *_ARRAYS, *scope.records, *scope.imported]
+        near = did_you_mean(name.id, known) if isinstance(name, ast.Name) else ""
+        types = "types are bool, int, float, Float[n], Int[n], Bool[n], and records"
+        raise self.low.wrong(node, "not a type of a field", near or types)
 
-    def default(self, scope: Scope, item: ast.AnnAssign, node: ast.expr, wanted: Type) -> Field:
-        value = self.low.evaluate(node)
-        made = self.low.convert(node, value, wanted)
-        if made is None or made.const is None:
-            raise self.low.wrong(item, f"the default is {value.type}, the field is {wanted}", "make them equal")
-        self.low.meter.hold(_bytes(made))
-        name = item.target.id if isinstance(item.target, ast.Name) else ""
-        return Field(type_of(made.const), made.const, scope.modes.get(name, ()))
+    def default(self, item: ast.AnnAssign, name: str, wanted: Type | Shape) -> Bound:
+        """What a field is at first: a constant of its type."""
+        low = self.low
+        if isinstance(wanted, Shape):
+            record = wanted.record
+            found = low.expression(item.value) if item.value else low.assembled(item, record, {})
+            if isinstance(found, Record) and wanted.shape and not found.shape:
+                found = low.repeated(item, found, wanted.shape, Shape(record))
+            made = low.record_like(item, found, Record(record, (), wanted.shape))
+            self.plain(item.annotation, made)
+            low.meter.hold(_bytes(made))
+            return made
+        if item.value is None:
+            raise low.wrong(item, f"field {name!r} has no default", "write `name: type = default`")
+        value = low.evaluate(item.value)
+        leaf = low.convert(item.value, value, wanted)
+        if leaf is None or leaf.const is None:
+            raise low.wrong(item, f"the default is {value.type}, the field is {wanted}", "make them equal")
+        low.meter.hold(_bytes(leaf))
+        return leaf
+
+
+def _items(node: ast.ClassDef) -> Iterator[tuple[str, ast.AnnAssign]]:
+    """The fields of a class."""
+    for item in node.body:
+        if isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name):
+            yield item.target.id, item
 
 
 def _reader(language: int) -> str:
@@ -263,7 +340,7 @@ def _reader(language: int) -> str:
 
 
 def _bytes(bound: Bound) -> int:
-    if isinstance(bound, Pack):
+    if isinstance(bound, (Pack, Record)):
         return sum(map(_bytes, bound.items))
     return bound.const.nbytes if isinstance(bound, Value) and isinstance(bound.const, np.ndarray) else 0
 
@@ -272,27 +349,41 @@ def _bytes(bound: Bound) -> int:
 def maths_scope() -> Scope:
     """lib/maths as it ships, whatever library the policy comes with; worked out once, since it holds only constants."""
     reporter = Reporter()
-    low = Lowering(SceneSchema((0, 0, 1, 1), (), (), ()), reporter, Meter(Limits()), 1)
+    low = Lowering(SceneSchema((0, 0, 1, 1), (), (), ()), reporter, Meter(Limits()), Discrete(("NOOP",)))
     scope, _ = Loader(low, _NOTHING.__getitem__).load(PORTABLE_TEXT.read_text(encoding="utf-8"), "lib/maths", {})
     if reporter.found:
         raise RuntimeError(str(reporter.found[0]))
     return scope
 
 
-def action_names(constants: Mapping[str, object]) -> dict[str, int]:
+def named_actions(constants: Mapping[str, object]) -> Discrete:
     """The task's actions among the predefined constants; LogicError unless they number 0, 1, 2, ..."""
     found = {k: v for k, v in constants.items() if k not in PROTOCOL and isinstance(v, int)}
     if sorted(found.values()) != list(range(len(found))) or not found:
         raise LogicError("the constants must name actions 0 .. n-1 besides FRAMESKIP, STICKY, HEIGHT, WIDTH")
-    return found
+    return Discrete(tuple(sorted(found, key=found.__getitem__)))
 
 
-def predefined_values(low: Words, constants: Mapping[str, object]) -> dict[str, Value]:
-    """Constants of the protocol and action names as IR constants."""
+def predefined_values(low: Words, constants: Mapping[str, object], actions: ActionSpace) -> dict[str, Value]:
+    """Constants of the protocol, and what the task's actions predefine, as IR constants."""
     values = {}
-    for name, value in constants.items():
+    for name, value in {**constants, **_of_actions(actions, constants)}.items():
         plain = value.item() if isinstance(value, np.generic) else value
-        if not isinstance(plain, (bool, int, float)) or not valid_name(name):
+        if not isinstance(plain, (bool, int, float, np.ndarray)) or not valid_name(name):
             raise LogicError(f"constant {name!r} must be a number with a plain name, got {value!r}")
         values[name] = low.builder.const(plain)
     return values
+
+
+def _of_actions(actions: ActionSpace, constants: Mapping[str, object]) -> dict[str, object]:
+    """The index of every action or control by name; LOW and HIGH, the bounds of the controls. LogicError: a clash."""
+    made: dict[str, object] = {}
+    if not isinstance(actions, Discrete):
+        made = {"LOW": np.array(actions.low, np.float32), "HIGH": np.array(actions.high, np.float32)}
+    for i, name in enumerate(actions.names):
+        known = name if isinstance(actions, Discrete) else name.upper()
+        if known in made or constants.get(known, i) != i:
+            what = "bounds of all controls" if known in ("LOW", "HIGH") else "something else already"
+            raise LogicError(f"{name!r} would be {known} in a policy, which names {what}; rename it in system.toml")
+        made[known] = i
+    return made

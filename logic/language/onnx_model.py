@@ -12,11 +12,12 @@ from dataclasses import dataclass
 import numpy as np
 import onnx
 
+from envs.actions import Action
 from logic.language.ir import INT, Graph
 from logic.language.layout import MemoryLayout
 from logic.language.onnx_flow import Flow
 from logic.language.onnx_nodes import Nodes, Signature, close, dtype_of, form_of, onnx_type
-from logic.language.ranges import within
+from logic.language.ranges import surely_action
 from logic.language.text import deep_stack
 
 __all__ = ["Emitted", "Nodes", "emit", "logic_model", "pack_memory", "unpack_memory"]
@@ -24,7 +25,8 @@ __all__ = ["Emitted", "Nodes", "emit", "logic_model", "pack_memory", "unpack_mem
 
 @dataclass(frozen=True)
 class Emitted:
-    """Names of tensors: `action` int64[1], `reason` int64[1] (-1 on a fault and for rules), `fault` bool[1], memory."""
+    """Names of tensors: `action` int64[1] or float32[n], `reason` int64[1] (-1 on a fault and for rules), `fault`
+    bool[1], memory."""
 
     action: str
     reason: str
@@ -33,17 +35,21 @@ class Emitted:
 
 
 def emit(
-    graph: Graph, nodes: Nodes, scene: str, memory: Mapping[str, str], action: str | None, fallback: int
+    graph: Graph, nodes: Nodes, scene: str, memory: Mapping[str, str], action: str | None, fallback: Action
 ) -> Emitted:
     """One step of a policy or rule. `scene` float32[size]; `memory`: a tensor of the field's own type for each field;
-    `action` int64[1] for a rule. On a fault: action = fallback, reason = -1, memory as it was, fault true."""
+    `action` as in Emitted for a rule. On a fault: action = fallback, reason = -1, memory as it was, fault true."""
     flow = Flow(graph, nodes, scene, memory, action)
     with deep_stack():
         flow.block(graph.body)
     e, n = flow.emitter, nodes
     found = [e.get(r) for r in graph.body.results]
     head = 2 if graph.has_reason else 1
-    if not within(graph.body.results[0], 0, graph.n_actions - 1):
+    if surely_action(graph):
+        pass
+    elif graph.action.is_array:
+        e.checks.require(n.op("Not", n.op("IsNaN", found[0])), graph.action.shape or ())
+    else:
         kept = n.op("Clip", found[0], n.const(0, np.int64), n.const(graph.n_actions - 1, np.int64))
         e.checks.require(n.op("Equal", found[0], kept))
     held = e.checks.holds()
@@ -54,15 +60,16 @@ def emit(
     return _settle(graph, n, held, Emitted(found[0], reason, new, ""), fallback, memory)
 
 
-def _settle(graph: Graph, n: Nodes, held: str, new: Emitted, fallback: int, old: Mapping[str, str]) -> Emitted:
+def _settle(graph: Graph, n: Nodes, held: str, new: Emitted, fallback: Action, old: Mapping[str, str]) -> Emitted:
     """What the step came to if every rule held, else the fallback. A branch: Where would lose the sign of zero."""
     groups: list[list[str]] = []
     for group in MemoryLayout.of(graph.fields).groups():
         changed = [f for f in group if new.memory[f] != old[f]]
         groups += [[f] for f in changed] if graph.fields[group[0]].type.is_array else [changed] if changed else []
     good, bad = n.inner(), n.inner()
-    lone = [form_of(INT)] * (2 if graph.has_reason else 1)
-    yes, no = [new.action, new.reason][: len(lone)], [n.const([k], np.int64) for k in (fallback, -1)][: len(lone)]
+    lone = [form_of(graph.action), form_of(INT)][: 2 if graph.has_reason else 1]
+    other = [n.const(np.reshape(fallback, lone[0][1]), lone[0][0]), n.const([-1], np.int64)]
+    yes, no = [new.action, new.reason][: len(lone)], other[: len(lone)]
     yes += [good.concat([new.memory[f] for f in group]) for group in groups]
     no += [bad.concat([old[f] for f in group]) for group in groups]
     forms = lone + [form_of(graph.fields[group[0]].type, len(group)) for group in groups]
@@ -110,13 +117,13 @@ def pack_memory(nodes: Nodes, layout: MemoryLayout, tensors: Mapping[str, str]) 
     return nodes.concat(groups)
 
 
-def logic_model(graph: Graph, schema_size: int, fallback: int) -> onnx.ModelProto:
+def logic_model(graph: Graph, schema_size: int, fallback: Action) -> onnx.ModelProto:
     """A model of one policy or rule: scene float32[schema_size], memory float64[M] and, for a rule, the action it sees
-    as proposed int64[1] -> action, reason int64[1], next_memory float64[M], fault bool[1]."""
+    as `proposed` -> action (int64[1] or float32[n]), reason int64[1], next_memory float64[M], fault bool[1]."""
     nodes, layout = Nodes(), MemoryLayout.of(graph.fields)
     inputs: list[Signature] = [("scene", np.float32, (schema_size,)), ("memory", np.float64, (layout.size,))]
     if not graph.has_reason:
-        inputs.append(("proposed", np.int64, (1,)))
+        inputs.append(("proposed", *form_of(graph.action)))
     made = emit(
         graph,
         nodes,
@@ -131,6 +138,8 @@ def logic_model(graph: Graph, schema_size: int, fallback: int) -> onnx.ModelProt
     }  # fmt: skip
     for name, tensor in found.items():
         nodes.name(tensor, name)
-    outputs = [("action", np.int64, (1,)), ("reason", np.int64, (1,)), ("next_memory", np.float64, (layout.size,)),
-               ("fault", np.bool_, (1,))]  # fmt: skip
+    outputs = [
+        ("action", *form_of(graph.action)), ("reason", np.int64, (1,)),
+        ("next_memory", np.float64, (layout.size,)), ("fault", np.bool_, (1,)),
+    ]  # fmt: skip
     return nodes.model(graph.name, inputs, outputs)

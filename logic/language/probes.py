@@ -14,9 +14,10 @@ import ast
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from logic.language.bound import MEMORY, SCENE, Bound, Pack, Thing
+from logic.language.bound import MEMORY, SCENE, Bound, Pack, Record, Thing
 from logic.language.ir import Op, Value
 from logic.language.ranges import within
+from logic.language.records import leaves
 from perception.scene import SLOT_FIELDS
 
 if TYPE_CHECKING:
@@ -27,13 +28,22 @@ def probe(low: Expressions, node: ast.AST, kind: str, shown: ast.expr, found: Bo
     """Leave a probe at `node`: `found` is what the expression `shown` stands for."""
     if not low.probing or not low.entry:
         return
-    answers = [a for a in (found.items if isinstance(found, Pack) else (found,)) if isinstance(a, Value)]
+    answers = list(_values(found))
     named = dict(_named(low, shown))
     span = shown.lineno, shown.col_offset, shown.end_lineno, shown.end_col_offset
     at = {"kind": kind, "answers": len(answers), "names": tuple(named), "span": span}
     at |= {"function": low.stack[-1][1], "depth": len(low.stack) - 1}
     line, file = getattr(node, "lineno", 0), low.frame.scope.file
     low.builder.block.ops.append(Op("probe", [*answers, *named.values()], at, [], [], line, file))
+
+
+def _values(found: Bound) -> Iterator[Value]:
+    """What is answered, a record field by field."""
+    for item in found.items if isinstance(found, Pack) else (found,):
+        if isinstance(item, Value):
+            yield item
+        elif isinstance(item, Record):
+            yield from (value for _, value in leaves(item))
 
 
 def _named(low: Expressions, node: ast.AST) -> Iterator[tuple[str, Value]]:
@@ -64,6 +74,10 @@ def _name(low: Expressions, name: str) -> Value | None:
 def _field(low: Expressions, node: ast.Attribute) -> Value | None:
     """`memory.x`, `scene.ball.x`, `scene.enemy[i].x`, `scene.air`: never something that could fault or call."""
     owner = node.value
+    record = _record(low, owner)
+    if record is not None and node.attr in record.type.fields:
+        value = low.record_field(node, record)
+        return value if isinstance(value, Value) else None
     if isinstance(owner, ast.Name):
         bound = low.state.locals.get(owner.id)
         if bound is MEMORY:
@@ -75,6 +89,21 @@ def _field(low: Expressions, node: ast.Attribute) -> Value | None:
     if node.attr in SLOT_FIELDS and _slot(low, owner):
         return low.evaluate(node)
     return None
+
+
+def _record(low: Expressions, node: ast.expr) -> Record | None:
+    """The record that a name, `memory.ball` or a part of one stands for."""
+    bound: Bound | None = None
+    if isinstance(node, ast.Name):
+        bound = low.state.locals.get(node.id, low.frame.scope.constants.get(node.id))
+    elif isinstance(node, ast.Attribute):
+        inner = _record(low, node.value)
+        is_memory = isinstance(node.value, ast.Name) and low.state.locals.get(node.value.id) is MEMORY
+        if inner is not None and node.attr in inner.type.fields:
+            bound = low.record_field(node, inner)
+        elif is_memory and node.attr in low.stored:
+            bound = low.memory_field(node)
+    return bound if isinstance(bound, Record) else None
 
 
 def _slot(low: Expressions, owner: ast.expr) -> bool:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from envs.actions import Action
 from logic.errors import LogicError
 
 Library = Callable[[str], str]
@@ -53,7 +54,7 @@ class Program:
     """A policy ready to act. `reasons` maps each reason to the lines that give it."""
 
     module: Module
-    act: Callable[[Any, Memory], tuple[int, str]]
+    act: Callable[[Any, Memory], tuple[Action, str]]
     reasons: dict[str, list[int]]
 
     def start(self) -> Memory:

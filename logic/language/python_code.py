@@ -15,8 +15,8 @@ from typing import Any
 from logic.language import ops
 from logic.language.ir import Block, Graph, Op, Value, walk
 from logic.language.limits import OverBudget
-from logic.language.python_ops import NAMES, PythonOps
-from logic.language.ranges import within
+from logic.language.python_ops import NAMES, PythonOps, field_text
+from logic.language.ranges import surely_action
 
 ENTRY = "step"  # not the policy's own name for it, which might hide one of NAMES
 DEEPEST = 90  # Python's own limit on indentation is 100
@@ -325,12 +325,14 @@ class PythonCode:
         for name, new in zip(self.graph.fields, results[head:], strict=True):
             if not is_load(new, name):
                 stores.append((name, self.text(new)))
-        unsure = not within(action, 0, self.graph.n_actions - 1)
+        unsure = not surely_action(self.graph)
         atoms = [self.atom(self.text(r), bool(stores) or unsure) for r in results[:head]]
-        if unsure:
+        if unsure and action.type.is_array:
+            self.line(f"check_vector({atoms[0]})")
+        elif unsure:
             self.line(f"if not 0 <= {atoms[0]} < {self.graph.n_actions}: bad_action({atoms[0]})")
         for name, text in [(n, self.atom(t, len(stores) > 1)) for n, t in stores]:
-            self.line(f"memory.{name} = {text}")
+            self.line(f"{field_text(name)} = {text}")
         self.line(f"return {', '.join(atoms)}")
         return True
 
@@ -347,6 +349,8 @@ class PythonCode:
         params = ", action" if self.graph.params else ""
         for param in self.graph.params:
             self.names[param] = "action"
+        if any("." in name for name in self.graph.fields):
+            self.line("fields = memory.__dict__")
         arrays = any(r.type.is_array and r.type.kind != "bool" for op in walk(self.graph.body) for r in op.results)
         if arrays:
             self.line('with errstate(divide="raise", invalid="raise", over="ignore", under="ignore"):')

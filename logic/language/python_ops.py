@@ -42,6 +42,17 @@ def bad_action(action: int) -> None:
     raise PolicyFault(f"invalid action {action}")
 
 
+def field_text(name: str) -> str:
+    """A field of memory; one of a record there has a name with dots."""
+    return f"memory.{name}" if name.isidentifier() else f"fields[{name!r}]"
+
+
+def check_vector(action: np.ndarray) -> None:
+    """No control may be NaN."""
+    if np.isnan(action).any():
+        raise PolicyFault("NaN in the action")
+
+
 def gather(a: np.ndarray, index: np.ndarray) -> np.ndarray:
     """language.take with an index array; numpy itself refuses an index that is too large."""
     if index.size and int(index.min()) < 0:
@@ -87,6 +98,7 @@ NAMES: dict[str, Any] = {
     "abs": abs, "int": int, "bool": bool, "round": round, "range": range,
     "pow_": math.pow, "sqrt": math.sqrt, "floor": math.floor, "ceil": math.ceil,
     "bad_int": bad_int, "bad_int32": bad_int32, "bad_index": bad_index, "bad_action": bad_action, "gather": gather,
+    "check_vector": check_vector,
     "not_nan": not_nan, "first_largest": first_largest, "first_smallest": first_smallest, "sign": language.sign,
     "clip": language.clip,
     "absolute": np.absolute, "np_sign": np.sign, "minimum": np.minimum, "maximum": np.maximum, "where": np.where,
@@ -234,7 +246,7 @@ class PythonOps:
     # --- inputs ----------------------------------------------------------------------------------
 
     def op_memory(self, op: Op) -> str:
-        return f"memory.{op.attrs['field']}"
+        return field_text(op.attrs["field"])
 
     def op_thing(self, op: Op) -> str:
         thing, field, count = op.attrs["thing"], op.attrs["field"], op.attrs["count"]

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from logic.language.ir import Value
+from logic.language.ir import Graph, Value
 
 Bounds = tuple[Any, Any]
 UNKNOWN: Bounds = (None, None)
@@ -41,6 +41,14 @@ def within(value: Value, low: float, high: float) -> bool:
     """Is every element (NaN aside) proven to lie in [low, high]?"""
     lo, hi = bounds(value)
     return lo is not None and hi is not None and low <= lo and hi <= high
+
+
+def surely_action(graph: Graph) -> bool:
+    """Is what the graph answers proven to be an action? A rule is given one."""
+    found = graph.body.results[0]
+    if not found.type.is_array:
+        return within(found, 0, graph.n_actions - 1)
+    return found.const is not None or found in graph.params
 
 
 def _corners(f: Callable[[Any, Any], Any]) -> Callable[[list[Bounds]], Bounds]:

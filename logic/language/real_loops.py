@@ -7,20 +7,21 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
-from logic.language.bound import FALSE, POISON, TRUE, Bound, Broken, Pack
+from logic.language.bound import FALSE, POISON, TRUE, Bound, Broken, Pack, Record
 from logic.language.core import join_types
 from logic.language.effects import assigned_names, stored_fields
 from logic.language.ir import INT, INT_LIMIT, Block, Op, Value
 from logic.language.ranges import bounds, within
+from logic.language.records import leaves, with_leaf
 
 if TYPE_CHECKING:
     from logic.language.loops import Lowering
 
 Bind = Callable[[Value], None]
-Slot = tuple[str, str]  # ("local" | "memory", name)
+Slot = tuple[str, str, tuple[int, ...]]  # ("local" | "memory", name, place in a record)
 ATTEMPTS = 5
 
 
@@ -62,17 +63,24 @@ class RealLoop:
         """Parameters for everything the body may assign; False when something assigned is not a plain value."""
         low, start = self.low, self.start
         low.state = start.copy()
-        fields = stored_fields(self.node.body, low.frame.scope) & start.memory.keys()
-        slots: list[Slot] = [("memory", n) for n in sorted(fields)]
-        slots += [("local", n) for n in sorted(assigned_names(self.node.body) & start.locals.keys())]
+        fields = stored_fields(self.node.body, low.frame.scope)
+        held: dict[Slot, Bound] = {
+            ("memory", n, ()): start.memory[n] for n in sorted(start.memory) if n.split(".")[0] in fields
+        }
+        for name in sorted(assigned_names(self.node.body) & start.locals.keys()):
+            bound = start.locals[name]
+            if isinstance(bound, Record):
+                held |= {("local", name, path): value for path, value in leaves(bound)}
+            else:
+                held["local", name, ()] = bound
         self.carried = []
-        for slot in slots:
-            held = self.widened.get(slot) or (start.memory if slot[0] == "memory" else start.locals)[slot[1]]
-            if isinstance(held, Broken):
+        for slot, bound in held.items():
+            bound = self.widened.get(slot, bound)
+            if isinstance(bound, Broken):
                 continue
-            if not isinstance(held, Value):
+            if not isinstance(bound, Value):
                 return False
-            self.carried.append(Carried(slot, held, self.parameter(held, slot in self.open)))
+            self.carried.append(Carried(slot, bound, self.parameter(bound, slot in self.open)))
         for item in self.carried:
             self.put(item.slot, item.param)
         return True
@@ -90,7 +98,8 @@ class RealLoop:
         if slot[0] == "memory":
             self.low.state.memory[slot[1]] = value
         else:
-            self.low.state.locals[slot[1]] = value
+            held = self.low.state.locals[slot[1]]
+            self.low.state.locals[slot[1]] = with_leaf(held, slot[2], value)
 
     def attempt(self) -> Literal["done", "again", "failed"]:
         """Lower the body once with the present parameters."""
@@ -109,7 +118,10 @@ class RealLoop:
     def end_of(self, item: Carried) -> Value | None:
         """What the iteration leaves in a slot, of the parameter's type where that is implicit."""
         state = self.low.state
-        held = (state.memory if item.slot[0] == "memory" else state.locals).get(item.slot[1])
+        kept, name, path = item.slot
+        held = (state.memory if kept == "memory" else state.locals).get(name)
+        if path and held is not None:
+            held = self.leaf(held, self.start.locals[name], path)
         if held is None and state.returned.const is True:
             return item.param
         if not isinstance(held, Value):
@@ -120,6 +132,16 @@ class RealLoop:
         if made.type == INT and not within(made, -INT_LIMIT, INT_LIMIT):
             made = self.low.emit(self.node, "bound", made)
         return made
+
+    def leaf(self, held: Bound, start: Bound, path: tuple[int, ...]) -> Bound:
+        """One value of a record that is still of the type that it had at the start."""
+        if not isinstance(held, Record) or not isinstance(start, Record):
+            return POISON
+        if held.type is not start.type or held.shape != start.shape:
+            return POISON
+        for i in path:
+            held = held.items[i] if isinstance(held, Record) else held
+        return held
 
     def adapt(self, item: Carried, end: Value) -> bool:
         """Widen what did not hold; True when another attempt is needed."""
@@ -165,6 +187,8 @@ class RealLoop:
     def handed(self, op: Op, found: Bound | None) -> Bound:
         if isinstance(found, Pack):
             return Pack(tuple(self.handed(op, item) for item in found.items))
+        if isinstance(found, Record):
+            return replace(found, items=tuple(self.handed(op, item) for item in found.items))
         if not isinstance(found, Value):
             return found or POISON
         return self.extra(op, found, self.low.builder.undefined(found.type))

@@ -7,16 +7,31 @@ from __future__ import annotations
 
 import ast
 
-from logic.language.array_words import Words
-from logic.language.bound import FALSE, MATH, POISON, TRUE, Bound, Broken, Frame, Pack, Scope, Special, State, Wrong
+from logic.language.answers import Answers
+from logic.language.bound import (
+    FALSE,
+    MATH,
+    MEMORY,
+    POISON,
+    TRUE,
+    Bound,
+    Broken,
+    Frame,
+    Pack,
+    Record,
+    Scope,
+    Special,
+    State,
+    Wrong,
+)
 from logic.language.build import identity
 from logic.language.core import STRINGS
-from logic.language.diagnostics import did_you_mean
 from logic.language.effects import always_exits, assigned_names, find_function, may_exit
 from logic.language.hints import METHODS, NOT_HERE, WORDS
 from logic.language.ir import INT, INT_LIMIT, REASON, Type, Value
 from logic.language.probes import probe
 from logic.language.ranges import within
+from logic.language.records import find_record, leaves, names_of
 from logic.language.words import ARITY
 
 MOST_ANSWERS = 500
@@ -29,7 +44,7 @@ def _same(bound: Bound) -> object:
     return id(bound)
 
 
-class Statements(Words):
+class Statements(Answers):
     """Adds statements and helper calls."""
 
     def block(self, body: list[ast.stmt]) -> None:
@@ -106,7 +121,7 @@ class Statements(Words):
         elif isinstance(target, ast.Name):
             self.state.locals[target.id] = self.storable(target, bound)
         elif isinstance(target, ast.Attribute):
-            self.store(target, self.value(target, bound))
+            self.store(target, bound)
         else:
             raise self.wrong(target, "this cannot be assigned", "assign names and fields of memory")
 
@@ -131,16 +146,19 @@ class Statements(Words):
         for item, part in zip(target.elts, bound.items, strict=True):
             self.assign(item, part)
 
-    def store(self, target: ast.Attribute, value: Value) -> None:
-        """`memory.field = value`, of the field's type."""
-        owner = self.expression(target.value)
-        old = self.state.memory.get(target.attr)
-        if old is None or not isinstance(owner, Special) or owner.name != "memory":
-            hint = did_you_mean(target.attr, self.state.memory)
-            raise self.wrong(
-                target, f"memory has no field {target.attr!r}", hint or f"declare it: `{target.attr}: float = 0.0`"
-            )
-        self.state.memory[target.attr] = self.field_value(target, target.attr, value, old.type)
+    def store(self, target: ast.Attribute, bound: Bound) -> None:
+        """`memory.field = value`, of the field's type; `memory.ball.x = value` for a field of a record."""
+        root, _, name = ast.unparse(target).partition(".")
+        if self.state.locals.get(root) is not MEMORY:
+            raise self.wrong(target, "only fields of memory can be assigned", "keep values in memory")
+        old = self.on_attribute(target)
+        if not isinstance(old, Record):
+            value = self.value(target, bound)
+            self.state.memory[name] = self.field_value(target, name, value, self.value(target, old).type)
+            return
+        new = leaves(self.record_like(target, bound, old))
+        for leaf, (_, value) in zip(names_of(old.type, f"{name}."), new, strict=True):
+            self.state.memory[leaf] = self.field_value(target, leaf, value, value.type)
 
     def field_value(self, node: ast.AST, name: str, value: Value, wanted: Type) -> Value:
         """The value as a memory field of that type holds it."""
@@ -189,26 +207,10 @@ class Statements(Words):
         if isinstance(found, Special):
             raise self.wrong(node, f"`{found.name}` cannot be returned", "return numbers or arrays")
         if len(self.stack) == 1 and self.entry:
-            self.check_answer(node, found)
+            found = self.checked_answer(node, found)
         probe(self, node, "return", node.value, found)
         self.state.answer = found
         self.state.skip = self.state.stop = self.state.returned = TRUE
-
-    def check_answer(self, node: ast.Return, found: Bound) -> None:
-        """What `act` or a rule returns, as far as it can be told here."""
-        items = found.items if isinstance(found, Pack) else (found,)
-        if self.entry == "policy" and len(items) != 2:
-            raise self.wrong(node, "act must return an action and a reason", 'write `return ACTION, "why"`')
-        if self.entry == "rule" and isinstance(found, Pack):
-            raise self.wrong(node, "a rule returns an action alone", "write `return ACTION`")
-        values = [self.value(node, item) for item in items]
-        if values[0].type != INT:
-            raise self.wrong(node, f"the action is {values[0].type}, not an int", "return one of the action names")
-        if values[0].const is not None and not 0 <= values[0].const < self.n_actions:
-            message = f"action {values[0].const} is not one of 0 .. {self.n_actions - 1}"
-            raise self.wrong(node, message, "return one of the action names")
-        if len(values) == 2 and values[1].type != REASON:
-            raise self.wrong(node, f"the reason is {values[1].type}, not a string", 'write `return ACTION, "why"`')
 
     def loop(self, node: ast.For) -> None:
         raise NotImplementedError
@@ -226,7 +228,12 @@ class Statements(Words):
         name = func.id
         if name in self.state.locals or name in self.frame.names:
             raise self.wrong(node, f"{name!r} is a variable, not a function", "call a helper by its own name")
+        record = find_record(name, self.frame.scope)
+        if record is not None:
+            return self.construct(node, record)
         found = find_function(name, self.frame.scope)
+        if node.keywords and (found is not None or name in ARITY):
+            raise self.wrong(node.keywords[0].value, "arguments are given by position", "remove the name before =")
         if found is not None:
             return self.inline(node, *found)
         if name in ARITY:
@@ -237,9 +244,14 @@ class Statements(Words):
         if name in NOT_HERE:
             return self.wrong(node, *NOT_HERE[name])
         scope = self.frame.scope
+        if name in scope.later and name in scope.classes:
+            line = scope.later[name]
+            return self.wrong(node, f"{name!r} is used before it is declared (line {line})", "move its lines up")
+        if name in scope.classes:
+            return Wrong()  # its own errors are said
         if name in scope.constants or name in scope.predefined or name in scope.imported:
             return self.wrong(node, f"{name!r} is not a function", "remove the brackets")
-        instead = WORDS.get(name) or self.near(name, self.frame.scope.functions, self.frame.scope.imported, ARITY)
+        instead = WORDS.get(name) or self.near(name, scope.functions, scope.imported, scope.records, ARITY)
         return self.wrong(node, f"unknown function {name!r}", instead or f"define it: `def {name}(...):`")
 
     def method_call(self, node: ast.Call, func: ast.Attribute) -> Bound:

@@ -37,6 +37,7 @@ class Structure:
 
     def __init__(self, file: str, reporter: Reporter) -> None:
         self.file, self.reporter = file, reporter
+        self.callables: set[str] = set()  # names that may be records
 
     def say(self, node: ast.AST, message: str, instead: str = "") -> None:
         self.reporter.say(self.file, node, message, instead)
@@ -47,6 +48,8 @@ class Structure:
 
     def module(self, tree: ast.Module) -> None:
         """Check everything."""
+        self.callables = {n.name for n in tree.body if isinstance(n, ast.ClassDef)}
+        self.callables |= {a.name for n in tree.body if isinstance(n, ast.ImportFrom) for a in n.names}
         for node in tree.body:
             if isinstance(node, ast.FunctionDef):
                 self.function(node)
@@ -55,7 +58,7 @@ class Structure:
             elif isinstance(node, ast.Assign):
                 self.constant(node)
             elif isinstance(node, ast.ClassDef):
-                self.memory(node)
+                self.record(node)
             elif isinstance(node, ast.AnnAssign):
                 self.refuse(node)
             elif not is_docstring(node):
@@ -65,7 +68,7 @@ class Structure:
         if type(node) in ALTERNATIVES:
             self.refuse(node)
         else:
-            what = "constants, `class Memory`, imports from logic.lib and functions stand at module level"
+            what = "constants, classes of fields, imports from logic.lib and functions stand at module level"
             self.say(node, "this statement cannot stand at module level", what)
 
     def imports(self, node: ast.ImportFrom) -> None:
@@ -81,23 +84,25 @@ class Structure:
             self.say(node, "not a module constant", "write `NAME = expression`")
         self.expression(node.value)
 
-    def memory(self, node: ast.ClassDef) -> None:
-        """`class Memory:` with `name: type = default` lines."""
-        if node.name != "Memory" or node.bases or node.keywords or node.decorator_list:
-            self.say(
-                node, f"class {node.name!r} is not part of the language", "the one class is a plain `class Memory:`"
-            )
+    def record(self, node: ast.ClassDef) -> None:
+        """`class Memory:` or a record, with `name: type = default` lines."""
+        plain = not (node.bases or node.keywords or node.decorator_list or getattr(node, "type_params", None))
+        if not plain or not valid_name(node.name) or node.name.startswith("_"):
+            instead = f"write a plain `class {node.name}:` of fields"
+            self.say(node, f"this form of class {node.name!r} is not part of the language", instead)
             return
         seen: set[str] = set()
         for item in node.body:
-            if isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name) and item.value is not None:
+            if isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name):
                 self.field(item, item.target.id, seen)
             elif not is_docstring(item) and not isinstance(item, ast.Pass):
-                self.say(item, "not a field of Memory", "write `name: type = default`, for example `stuck: int = 0`")
+                fix = "write `name: type = default`, for example `stuck: int = 0`"
+                self.say(item, f"not a field of {node.name}", fix)
 
     def field(self, item: ast.AnnAssign, name: str, seen: set[str]) -> None:
-        if name in _RESERVED_FIELDS or name in seen or name.startswith("_") or not valid_name(name):
-            self.say(item, f"{name!r} cannot name a field of Memory", "choose another plain, unique name")
+        reserved = name in _RESERVED_FIELDS and item.value is not None  # a record's fields have names with dots
+        if reserved or name in seen or name.startswith("_") or not valid_name(name):
+            self.say(item, f"{name!r} cannot name a field", "choose another plain, unique name")
         seen.add(name)
         if item.value is not None:
             self.expression(item.value)
@@ -179,7 +184,11 @@ class Structure:
             if not valid_name(node.id):
                 self.say(node, f"{node.id!r} cannot name a variable", "choose a plain ASCII name")
         elif isinstance(node, ast.Attribute):
-            if not (isinstance(node.value, ast.Name) and node.value.id == "memory"):
+            owner = node.value
+            while isinstance(owner, ast.Attribute):
+                self.attribute(owner)
+                owner = owner.value
+            if not (isinstance(owner, ast.Name) and owner.id == "memory"):
                 self.say(node, "only fields of memory can be assigned", "the scene is read-only; keep values in memory")
             self.attribute(node)
         elif isinstance(node, ast.Subscript):
@@ -230,8 +239,11 @@ class Structure:
             self.say(node, f"attribute {node.attr!r} is not part of the language", instead)
 
     def call(self, node: ast.Call) -> None:
+        named = isinstance(node.func, ast.Name) and node.func.id in self.callables
         for keyword in node.keywords:
-            self.say(keyword.value, "arguments are given by position", "remove the name before =")
+            if not named or keyword.arg is None:
+                self.say(keyword.value, "arguments are given by position", "remove the name before =")
+            self.expression(keyword.value)
         if isinstance(node.func, (ast.Call, ast.Subscript, ast.IfExp)):
             self.say(node, "only named functions can be called", "call a helper, a word of the language or math")
 

@@ -7,19 +7,38 @@ from __future__ import annotations
 
 import ast
 
-from logic.language.bound import Bound, Pack, Thing, Things
+from logic.language.bound import Bound, Pack, Record, Thing, Things
 from logic.language.conditions import Conditions
 from logic.language.ir import INT, Value
 from logic.language.ranges import within
+from logic.language.records import mapped
 
 
 class Subscripts(Conditions):
     """Adds subscripts."""
 
     def on_subscript(self, node: ast.Subscript) -> Bound:
-        owner = self.expression(node.value)
+        return self.subscript(node, self.expression(node.value))
+
+    def on_attribute(self, node: ast.Attribute) -> Bound:
+        """Of `legs[i].x` it is `legs.x[i]` that is read: no field without need."""
+        if not isinstance(node.value, ast.Subscript):
+            return super().on_attribute(node)
+        owner = self.expression(node.value.value)
+        if isinstance(owner, Record) and owner.shape:
+            self.record_index(node.value)
+            return self.subscript(node.value, self.record_field(node, owner))
+        return self.attribute_of(node, self.subscript(node.value, owner))
+
+    def subscript(self, node: ast.Subscript, owner: Bound) -> Bound:
+        """An element or part of `owner`."""
         if isinstance(owner, Things):
             return self.slot(node, owner)
+        if isinstance(owner, Record):
+            if not owner.shape:
+                instead = f"declare an array of them in Memory: `{owner.type.name}[4]`"
+                raise self.wrong(node, f"{owner} is one record, not an array", instead)
+            return self.row(node, owner, self.index(self.record_index(node), owner.shape[0]))
         if isinstance(owner, Pack):
             return self.member(node, owner)
         array = self.value(node.value, owner)
@@ -29,6 +48,23 @@ class Subscripts(Conditions):
         if not any(isinstance(p, ast.Slice) or is_none(p) for p in parts):
             return self.at(node, array, parts)
         return self.region(node, array, parts)
+
+    def record_index(self, node: ast.Subscript) -> ast.expr:
+        """The one index into an array of records."""
+        if isinstance(node.slice, (ast.Slice, ast.Tuple)) or is_none(node.slice):
+            raise self.wrong(node, "an array of records is indexed by one int", "slice a field: `legs.x[1:3]`")
+        return node.slice
+
+    def row(self, node: ast.AST, record: Record, index: Value) -> Record:
+        """The record at one index."""
+        return mapped(record, record.shape[1:], lambda v: self.row_of(node, v, index))
+
+    def row_of(self, node: ast.AST, array: Value, index: Value) -> Value:
+        """An element, or the sub-array that is left."""
+        n = (array.type.shape or (0,))[0]
+        if len(array.type.shape or ()) == 1:
+            return self.emit(node, "element", array, index, safe=within(index, 0, n - 1))
+        return self.pick(node, array, index, 0)
 
     def slot(self, node: ast.Subscript, things: Things) -> Thing:
         """`scene.enemy[i]`."""

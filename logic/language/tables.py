@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable
+from dataclasses import replace
 
-from logic.language.bound import Bound, Pack, Scope, State, Wrong
+from logic.language.bound import Bound, Pack, Record, Scope, State, Wrong
 from logic.language.effects import facts, find_function
 from logic.language.interpreter import Interpreter, IrFault
 from logic.language.ir import Block, Value
@@ -85,4 +86,6 @@ def _run(low: Lowering, block: Block, found: Bound, node: ast.expr) -> Bound:
 def _constants(low: Lowering, machine: Interpreter, found: Bound) -> Bound:
     if isinstance(found, Pack):
         return Pack(tuple(_constants(low, machine, item) for item in found.items))
+    if isinstance(found, Record):
+        return replace(found, items=tuple(_constants(low, machine, item) for item in found.items))
     return low.builder.const(machine.get(found)) if isinstance(found, Value) else found

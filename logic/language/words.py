@@ -8,7 +8,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Callable
 
-from logic.language.bound import Bound, Pack, Things
+from logic.language.bound import Bound, Pack, Record, Things
 from logic.language.builtins import MATH, PORTABLE
 from logic.language.core import FOLDING_FAULTS
 from logic.language.ir import FLOAT, INT, Value
@@ -93,7 +93,10 @@ class ScalarWords(Subscripts):
 
     def array_of(self, node: ast.expr, kinds: str = "bool int float", axes: int = 0) -> Value:
         """An array, of one of the kinds, with so many axes when given."""
-        value = self.evaluate(node)
+        return self.arrayed(node, self.evaluate(node), kinds, axes)
+
+    def arrayed(self, node: ast.expr, value: Value, kinds: str = "bool int float", axes: int = 0) -> Value:
+        """The same of what is evaluated already."""
         if value.type.shape is None:
             raise self.wrong(
                 node, f"an array is needed here, this is {value.type}", "use the word for numbers: abs, min, max, ..."
@@ -173,6 +176,8 @@ class ScalarWords(Subscripts):
         bound = self.expression(args[0])
         if isinstance(bound, Pack):
             return self.builder.const(len(bound.items))
+        if isinstance(bound, Record) and bound.shape:
+            return self.builder.const(bound.shape[0])
         if isinstance(bound, Things):
             return self.builder.const(next(t.count for t in self.schema.things if t.name == bound.name))
         shape = self.value(args[0], bound).type.shape
@@ -217,7 +222,7 @@ class ScalarWords(Subscripts):
         self.meter.spend(n * 0.5)
         return self.builder.const(np.arange(n, dtype=np.int32))
 
-    def word_array(self, node: ast.Call, args: Nodes) -> Value:
+    def word_array(self, node: ast.Call, args: Nodes) -> Bound:
         return self.stacked(node, self.expression(args[0]))
 
     def stacked(self, node: ast.AST, bound: Bound) -> Value:

@@ -7,16 +7,20 @@ Knows: the parts, the order in which they run, the rule that comes with every ta
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import numpy as np
+
+from envs.actions import Action, ActionSpace, Discrete
 from logic.language import CompiledModule, CompiledProgram, CompileError, compile_program, compile_safety
 from logic.language.program import Library, Memory, Module, shipped_library
 from logic.runtime.tracker import compile_tracker
 from perception.scene import Scene, SceneSchema
 
 LOST = "perception lost"
+LIMITS = "control limits"
 SURE_ENOUGH = 0.5
 
 
@@ -24,54 +28,70 @@ class Rule(NamedTuple):
     """One safety rule: its name to people and the function `(scene, memory, action) -> action`."""
 
     title: str
-    function: Callable[[Scene, Memory, int], int]
+    function: Callable[[Scene, Memory, Action], Action]
 
 
 @dataclass(frozen=True)
 class Logic:
-    """One task's compiled logic. `fallback` is an index into `actions`; `modules` run after the policy, in order, each
-    with a memory of its own: the task's safety rules, where there are any, then the built-in one."""
+    """One task's compiled logic. `fallback` is one of `actions`; `modules` run after the policy, in order, each with a
+    memory of its own: the task's safety rules, where there are any, then the built-in one. Last of all a vector action
+    is clipped to its bounds."""
 
     schema: SceneSchema
-    actions: tuple[str, ...]
-    fallback: int
+    actions: ActionSpace
+    fallback: Action
     policy: CompiledProgram
     modules: tuple[CompiledModule, ...]
     tracker: CompiledModule
 
     @property
     def rules(self) -> tuple[str, ...]:
-        """Titles of all rules in the order of running."""
-        return tuple(rule.title for module in self.modules for rule in rules_of(module))
+        """Titles of all rules in the order of running, the limits of a vector action included."""
+        titles = tuple(rule.title for module in self.modules for rule in rules_of(module))
+        return titles if isinstance(self.actions, Discrete) else (*titles, LIMITS)
 
 
 def compile_logic(
-    schema: SceneSchema, policy: str, safety: str, constants: Mapping[str, Any], actions: Sequence[str], fallback: str,
-    lost_after: int = 8, library: Library = shipped_library,
+    schema: SceneSchema, policy: str, safety: str, constants: Mapping[str, Any], actions: ActionSpace,
+    fallback: Action, lost_after: int = 8, library: Library = shipped_library,
 ) -> Logic:  # fmt: skip
     """The logic of a task from its texts ("" for no safety rules); `constants` are the protocol's. CompileError lists
-    what is wrong with all of them at once."""
-    known = {**constants, **{name: i for i, name in enumerate(actions)}}
+    what is wrong with all of them at once; EnvError: `fallback` is none of `actions`."""
+    fallback = own(actions.check(fallback))
     wrong = []
     modules = []
     try:
-        program = compile_program(policy, schema, known, library, name="policy.py")
+        program = compile_program(policy, schema, constants, library, name="policy.py", actions=actions)
     except CompileError as error:
         wrong += error.diagnostics
     try:
         if safety:
-            modules.append(compile_safety(safety, schema, known, library, name="safety.py"))
+            modules.append(compile_safety(safety, schema, constants, library, name="safety.py", actions=actions))
     except CompileError as error:
         wrong += error.diagnostics
     if wrong:
         raise CompileError(wrong)
-    lost = lost_text(schema, fallback, lost_after)
-    modules.append(compile_safety(lost, schema, known, library, name="built-in rule"))
-    at = list(actions).index(fallback)
-    return Logic(schema, tuple(actions), at, program, tuple(modules), compile_tracker(schema))
+    modules.append(lost_rule(schema, constants, actions, fallback, lost_after))
+    return Logic(schema, actions, fallback, program, tuple(modules), compile_tracker(schema))
 
 
-def lost_text(schema: SceneSchema, fallback: str, lost_after: int) -> str:
+def own(action: Action) -> Action:
+    """A copy of an action that nobody can change."""
+    if isinstance(action, np.ndarray):
+        action = action.copy()
+        action.setflags(write=False)
+    return action
+
+
+def lost_rule(
+    schema: SceneSchema, constants: Mapping[str, Any], actions: ActionSpace, fallback: Action, lost_after: int = 8
+) -> CompiledModule:
+    """The built-in rule, compiled."""
+    text = lost_text(schema, actions, fallback, lost_after)
+    return compile_safety(text, schema, constants, name="built-in rule", actions=actions)
+
+
+def lost_text(schema: SceneSchema, actions: ActionSpace, fallback: Action, lost_after: int) -> str:
     """The rule that takes over when something required has been unseen, or unsure, for `lost_after` steps."""
     conditions = []
     for thing in schema.things:
@@ -79,6 +99,10 @@ def lost_text(schema: SceneSchema, fallback: str, lost_after: int) -> str:
             slots = [thing.name] if thing.count == 1 else [f"{thing.name}[{i}]" for i in range(thing.count)]
             seen = [f"(scene.{s}.seen and scene.{s}.sure >= {SURE_ENOUGH})" for s in slots]
             conditions.append(f"({' or '.join(seen)})")
+    if isinstance(actions, Discrete):
+        answer = actions.tell(fallback)
+    else:  # a tuple of one value, too, keeps its comma
+        answer = repr(tuple(actions.check(fallback).tolist()))
     return f'''"""Built in: perception lost."""
 
 
@@ -90,7 +114,7 @@ def perception_lost(scene, memory, action):
     """{LOST}"""
     here = {" and ".join(conditions) or "True"}
     memory.lost = 0 if here else min(memory.lost + 1, {lost_after})
-    return {fallback} if memory.lost >= {lost_after} else action
+    return {answer} if memory.lost >= {lost_after} else action
 '''
 
 

@@ -8,25 +8,46 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import numpy as np
+
+from envs.actions import Action, Box, Discrete
 from logic.language.program import Memory
-from logic.runtime.compiled import LOST, Logic, Rule, rules_of
+from logic.runtime.compiled import LIMITS, LOST, Logic, Rule, rules_of
 from perception.scene import Scene
 
-__all__ = ["DEADLINE", "FAULT", "LOST", "Controller", "Decision"]
+__all__ = ["DEADLINE", "FAULT", "LIMITS", "LOST", "Controller", "Decision"]
 DEADLINE = "deadline missed"
 FAULT = "fault"
 
 
 class Decision(NamedTuple):
-    """One step's outcome. `overruled_by` names the rules that changed `proposed`, in order; `fault` is "" when none."""
+    """One step's outcome. `overruled_by` names the rules that changed `proposed`, in order; `fault` is "" when none.
 
-    action: int
+    A vector that was proposed may lie beyond its bounds, `action` never does.
+    """
+
+    action: Action
     reason: str
-    proposed: int
+    proposed: Action
     overruled_by: tuple[str, ...] = ()
     fault: str = ""
+
+    # a tuple's own comparison asks arrays for their truth
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, tuple) and _plain(self) == _plain(other)
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+    def __hash__(self) -> int:
+        return hash(_plain(self))
+
+
+def _plain(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    """With tuples in place of arrays."""
+    return tuple(tuple(v.tolist()) if isinstance(v, np.ndarray) else v for v in values)
 
 
 class Controller:
@@ -40,6 +61,8 @@ class Controller:
         self, logic: Logic, deadline_ms: float = 100.0, clock: Callable[[], int] = time.thread_time_ns
     ) -> None:
         self.logic, self.program, self.fallback = logic, logic.policy, logic.fallback
+        self._same = logic.actions.same
+        self._bounds = None if isinstance(logic.actions, Discrete) else logic.actions
         self._rules = [(i, rule) for i, module in enumerate(logic.modules) for rule in rules_of(module)]
         self.deadline_ns, self.clock = int(deadline_ms * 1e6), clock
         Controller.reset(self)  # one that starts more at a reset does not start it here
@@ -69,16 +92,24 @@ class Controller:
         for i, rule in self._rules:
             ruled, why = self._apply(rule, self.rule_memories[i], scene, action)
             fault = fault or why
-            if ruled != action:
+            if ruled is not action and not self._same(ruled, action):
                 overruled.append(rule.title)
                 action = ruled
+        if self._bounds is not None:
+            action, limited = self._within(self._bounds, action)
+            overruled += limited
         if self.clock() - began > self.deadline_ns:
             overruled.append(DEADLINE)
             action = self.fallback
         return Decision(action, reason, proposed, tuple(overruled), fault)
 
-    def _apply(self, rule: Rule, memory: Memory, scene: Scene, action: int) -> tuple[int, str]:
+    def _apply(self, rule: Rule, memory: Memory, scene: Scene, action: Action) -> tuple[Action, str]:
         try:
             return rule.function(scene, memory, action), ""
         except Exception as error:
             return self.fallback, f"{rule.title}: {type(error).__name__}: {error}"
+
+    def _within(self, bounds: Box, action: Action) -> tuple[Action, tuple[str, ...]]:
+        """The built-in last step: a legal action, and LIMITS where that is another one."""
+        clipped = bounds.clip(np.asarray(action))
+        return (action, ()) if bounds.same(clipped, action) else (clipped, (LIMITS,))

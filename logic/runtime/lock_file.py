@@ -1,9 +1,9 @@
 """The file of a lock: one JSON text, one step a line, exact to the bit; read back with clear errors.
 
-Knows: the two kinds of lock, the format. Does not know: controllers, how a lock is made or checked (logic.locks).
+Knows: the two kinds of lock, the format. Does not know: controllers, how a lock is made or checked.
 
 Each step of a scenes lock holds the scene values that differ from the step before, as the shortest text that gives
-the same float32.
+the same float32. An action is its name, or a list of float32 written the same way.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from envs.actions import Action, ActionSpace, Discrete
 from logic.errors import LogicError
 from perception.scene import SceneSchema
 
@@ -30,6 +31,16 @@ _MOST_READ = 4_000_000
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,59}\Z")
 _AGAIN = "restore the file, or make it again with `triune lock`"
 _ODD = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}  # JSON has no words for them
+
+
+Recorded = str | tuple[float, ...]  # an action: its name, or the values of its controls
+
+
+def recorded(actions: ActionSpace, action: Action) -> Recorded:
+    """An action as locks keep it."""
+    if isinstance(actions, Discrete):
+        return actions.tell(action)
+    return tuple(np.asarray(action, np.float32).tolist())
 
 
 @dataclass(frozen=True)
@@ -54,7 +65,7 @@ class FloorLock:
 class ScenesLock:
     """Scenes float32[T, size] from episode step `first` on, and what must be decided on those after the warm-up.
 
-    `actions` (names) and `reasons` have T - warmup entries; reasons is None when they may change.
+    `actions` (see `recorded`) and `reasons` have T - warmup entries; reasons is None when they may change.
     """
 
     name: str
@@ -64,7 +75,7 @@ class ScenesLock:
     warmup: int
     first: int
     scenes: np.ndarray
-    actions: tuple[str, ...]
+    actions: tuple[Recorded, ...]
     reasons: tuple[str, ...] | None = None
     note: str = ""
     triune: str = ""
@@ -151,7 +162,8 @@ def _records(lock: ScenesLock, schema: SceneSchema) -> Iterator[dict[str, Any]]:
         record: dict[str, Any] = {"step": lock.first + i}
         k = i - lock.warmup
         if k >= 0:
-            record["action"] = lock.actions[k]
+            action = lock.actions[k]
+            record["action"] = action if isinstance(action, str) else [_number(np.float32(v)) for v in action]
             if lock.reasons is not None:
                 record["reason"] = lock.reasons[k]
         differ = np.flatnonzero(before.view(np.uint32) != vector.view(np.uint32))
@@ -209,6 +221,13 @@ def _of(told: dict[str, Any], key: str, kind: type[Any]) -> Any:
     return value
 
 
+def _action(record: dict[str, Any]) -> Recorded:
+    value = record["action"]
+    if isinstance(value, list) and value and all(type(v) in (int, float) for v in value):
+        return tuple(np.asarray(value, np.float32).tolist())
+    return str(_of(record, "action", str))
+
+
 def _common(told: dict[str, Any], name: str) -> dict[str, Any]:
     texts = {key: _of(told, key, str) for key in ("task", "protocol", "note", "triune")}
     return {"name": name, **texts, "source": _of(told, "source", dict)}
@@ -237,7 +256,7 @@ def _scenes(told: dict[str, Any], path: Path, schema: SceneSchema) -> ScenesLock
     reasons = tuple(_of(r, "reason", str) for r in late) if "reason" in late[0] else None
     lock = ScenesLock(
         **_common(told, path.stem), schema=fingerprint, warmup=warmup, first=_of(steps[0], "step", int),
-        scenes=np.array(vectors, np.float32), actions=tuple(_of(r, "action", str) for r in late), reasons=reasons,
+        scenes=np.array(vectors, np.float32), actions=tuple(map(_action, late)), reasons=reasons,
     )  # fmt: skip
     if lock.digest != told["digest"]:
         raise ValueError("its digest does not fit its steps")

@@ -11,17 +11,31 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from itertools import zip_longest
 from typing import Any
 
 import numpy as np
 
+from envs.actions import ActionSpace
 from logic.errors import LogicError
 from logic.runtime.controller import Controller
-from logic.runtime.lock_file import FloorLock, Lock, ScenesLock, check_schema, files, path_of, read, text_of, write
+from logic.runtime.lock_file import (
+    FloorLock,
+    Lock,
+    Recorded,
+    ScenesLock,
+    check_schema,
+    files,
+    path_of,
+    read,
+    recorded,
+    text_of,
+    write,
+)
 
 __all__ = [
-    "Difference", "FloorLock", "Lock", "Recording", "ScenesLock", "check_scenes", "files", "make_scenes", "path_of",
-    "read", "text_of", "write",
+    "Difference", "FloorLock", "Lock", "Recorded", "Recording", "ScenesLock", "check_scenes", "files", "make_scenes",
+    "path_of", "read", "recorded", "text_of", "write",
 ]  # fmt: skip
 
 
@@ -57,19 +71,29 @@ def check_scenes(lock: ScenesLock, controller: Controller) -> list[Difference]:
         k = i - lock.warmup
         if k < 0:
             continue
-        decided, why = logic.actions[decision.action], lock.reasons[k] if lock.reasons else ""
+        decided, why = recorded(logic.actions, decision.action), lock.reasons[k] if lock.reasons else ""
         if decided != lock.actions[k] or (lock.reasons and decision.reason != why):
             told = decision.reason if lock.reasons else ""
-            found.append(Difference(lock.first + i, lock.actions[k], decided, why, told, decision.fault))
+            wanted, got = (_told(logic.actions, action) for action in (lock.actions[k], decided))
+            found.append(Difference(lock.first + i, wanted, got, why, told, decision.fault))
     return found
+
+
+def _told(actions: ActionSpace, action: Recorded) -> str:
+    """For people: the name, or `hip=0.5 knee=-1.0` with every digit that counts."""
+    if isinstance(action, str):
+        return action
+    pairs = zip_longest(actions.names, action, fillvalue="?")
+    return " ".join(f"{name}={np.float32(v) if v != '?' else v}" for name, v in pairs)
 
 
 @dataclass(frozen=True)
 class Recording:
-    """What a lock is cut from: a whole episode's scenes float32[T, size], action names and reasons."""
+    """What a lock is cut from: a whole episode's scenes float32[T, size], actions (see `recorded`) and
+    reasons."""
 
     scenes: np.ndarray
-    actions: Sequence[str]
+    actions: Sequence[Recorded]
     reasons: Sequence[str]
 
 

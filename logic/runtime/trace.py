@@ -12,13 +12,14 @@ from typing import Any
 
 import numpy as np
 
+from envs.actions import Action, Discrete
 from logic.errors import LogicError, PolicyFault
 from logic.language.api import probed_graphs
 from logic.language.interpreter import Interpreter, IrFault
 from logic.language.ir import Graph, Op, Value
 from logic.language.limits import Limits, Meter, OverBudget
 from logic.language.program import Module
-from logic.runtime.compiled import Logic, rules_of
+from logic.runtime.compiled import LIMITS, Logic, rules_of
 from perception.scene import Scene
 
 MOST_MARKS = 5_000  # of one part in one step; a loop that evaluates more than that helps nobody
@@ -52,13 +53,13 @@ class Mark:
 
 @dataclass(frozen=True)
 class PartTrace:
-    """The policy, or one rule. `title` is "policy" or the rule's name; `came_in` the action a rule was given (None for
-    the policy); `reason` "" for rules; `fault` is empty when there was none."""
+    """The policy, one rule, or the limits of a vector action. `title` is "policy" or the rule's name; `came_in` the
+    action a rule was given (None for the policy); `reason` "" for rules; `fault` is empty when there was none."""
 
     title: str
     file: str
-    came_in: int | None
-    action: int
+    came_in: Action | None
+    action: Action
     reason: str
     marks: tuple[Mark, ...]
     changed: dict[str, tuple[Any, Any]]
@@ -67,7 +68,7 @@ class PartTrace:
     @property
     def overruled(self) -> bool:
         """Did this rule change the action?"""
-        return self.came_in is not None and self.came_in != self.action
+        return self.came_in is not None and not np.array_equal(self.came_in, self.action)
 
 
 class Tracer:
@@ -75,14 +76,13 @@ class Tracer:
 
     def __init__(self, logic: Logic, constants: Mapping[str, Any]) -> None:
         self.logic = logic
-        known = {**constants, **{name: i for i, name in enumerate(logic.actions)}}
-        self.policy = _probed(logic, logic.policy.module, known, False)["act"]
-        self.rules = [(module, _probed(logic, module, known, True)) for module in logic.modules]
+        self.policy = _probed(logic, logic.policy.module, constants, False)["act"]
+        self.rules = [(module, _probed(logic, module, constants, True)) for module in logic.modules]
 
     def step(
         self, scene: Scene, memory: Mapping[str, Any], rule_memories: list[dict[str, Any]]
     ) -> tuple[PartTrace, ...]:
-        """The policy, then every rule, from the memories before the step (they are not changed)."""
+        """The policy, then every rule, from the memories before the step (they are not changed), then the limits."""
         logic = self.logic
         parts = [_run(self.policy, "policy", logic.policy.module.name, scene, memory, None, logic.fallback)]
         for (module, graphs), before in zip(self.rules, rule_memories, strict=True):
@@ -93,6 +93,9 @@ class Tracer:
                 part = _run(graph, title, module.name, scene, kept, parts[-1].action, logic.fallback)
                 kept.update({field: new for field, (_, new) in part.changed.items()})
                 parts.append(part)
+        if not isinstance(logic.actions, Discrete):
+            given = parts[-1].action
+            parts.append(PartTrace(LIMITS, "built-in rule", given, logic.actions.clip(np.asarray(given)), "", (), {}))
         return tuple(parts)
 
     def text(self, mark: Mark) -> str:
@@ -115,18 +118,21 @@ def _probed(logic: Logic, module: Module, constants: Mapping[str, Any], rules: b
             raise LogicError(f"no library module {name!r} in what was compiled") from None
 
     text = module.sources[module.name]
-    return probed_graphs(text, logic.schema, constants, library, module.name, rules)
+    return probed_graphs(text, logic.schema, constants, library, module.name, rules, logic.actions)
 
 
 def _run(
-    graph: Graph, title: str, file: str, scene: Scene, memory: Mapping[str, Any], action: int | None, fallback: int
-) -> PartTrace:
+    graph: Graph, title: str, file: str, scene: Scene, memory: Mapping[str, Any], action: Action | None,
+    fallback: Action,
+) -> PartTrace:  # fmt: skip
     given = {} if action is None else {graph.params[0]: action}
     machine = _Machine(graph, scene, memory, given)
     try:
         with np.errstate(divide="raise", invalid="raise"):
             first, *rest = machine.run(graph.body)
-        if not 0 <= first < graph.n_actions:
+        if graph.action.is_array and np.isnan(first).any():
+            raise PolicyFault("NaN in the action")
+        if not graph.action.is_array and not 0 <= first < graph.n_actions:
             raise PolicyFault(f"action {first} is not one of 0 .. {graph.n_actions - 1}")
     except (IrFault, PolicyFault, OverBudget) as error:
         at = f" ({error.op.file}, line {error.op.line})" if isinstance(error, IrFault) else ""
@@ -134,7 +140,8 @@ def _run(
     reason = graph.reasons[rest.pop(0)] if graph.has_reason else ""
     after = dict(zip(graph.fields, rest, strict=True))
     changed = {name: (memory[name], new) for name, new in after.items() if not same(memory[name], new)}
-    return PartTrace(title, file, action, int(first), reason, tuple(machine.marks), changed)
+    decided = first if graph.action.is_array else int(first)
+    return PartTrace(title, file, action, decided, reason, tuple(machine.marks), changed)
 
 
 class _Machine(Interpreter):

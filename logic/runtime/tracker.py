@@ -6,7 +6,7 @@ bundle. Does not know: frames, networks, the task's physics (walls and bounces a
 A thing seen two steps running moves by the difference. A thing that was lost coasts for COAST steps: `seen` is False,
 its position is predicted, `sure` decays. Kinds with several slots keep their identity: every track takes the nearest
 detection within reach of its prediction, tracks in order; what is left starts in free slots. What the text remembers
-after a step is the tracked scene: `NAME_x` and so on, and `NAME_away`, the steps since the last sighting.
+after a step is the tracked scene: `NAME.x` and so on, and `NAME.away`, the steps since the last sighting.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from perception.scene import SLOT, SceneSchema, ThingSpec, ThingView
 COAST = 6  # steps a lost thing is predicted before it is forgotten; as in logic/lib/track.py
 FIELDS = ("x", "y", "w", "h", "vx", "vy", "sure", "away")
 ENTRY = "track"
-_DETECTED = ("x", "y", "w", "h", "sure")
+_DETECTED = ("seen", "x", "y", "w", "h", "sure")
 
 _HEAD = '''"""Velocities, identity and coasting, made from the schema of the task."""
 
-from logic.lib.track import {imports}
+from logic.lib.track import Detection, Track, {imports}
 
 
 class Memory:
@@ -41,49 +41,24 @@ def track(scene, memory, action):
 
 def tracker_text(schema: SceneSchema) -> str:
     """The tracker of a schema in the policy language: one rule whose memory is the answer."""
-    fields, body = [], []
-    for thing in schema.things:
-        many = thing.count > 1
-        for f in FIELDS:
-            start = f"{COAST + 1}.0" if f == "away" else "0.0"
-            kind = f"Float[{thing.count}] = full({thing.count}, {start})" if many else f"float = {start}"
-            fields.append(f"    {thing.name}_{f}: {kind}\n")
-        body.append(_several(thing) if many else _single(thing))
-    several = {t.count > 1 for t in schema.things}
-    imports = ", ".join(["follow"] * (False in several) + ["assign", "follow_all"] * (True in several))
     if not schema.things:  # grids alone need no tracking
         return 'def track(scene, memory, action):\n    """tracker"""\n    return action\n'
-    return _HEAD.format(imports=imports, fields="".join(fields).rstrip("\n"), body="".join(body))
+    fields = [f"    {t.name}: Track{f'[{t.count}]' if t.count > 1 else ''}\n" for t in schema.things]
+    several = {t.count > 1 for t in schema.things}
+    imports = ", ".join(["follow"] * (False in several) + ["follow_all"] * (True in several))
+    body = "".join(map(_step, schema.things))
+    return _HEAD.format(imports=imports, fields="".join(fields).rstrip("\n"), body=body)
 
 
-def _single(thing: ThingSpec) -> str:
+def _step(thing: ThingSpec) -> str:
+    """One kind of thing, from its detections to its tracks."""
     at, memory = f"scene.{thing.name}", f"memory.{thing.name}"
-    given = ", ".join(f"{at}.{f}" for f in ("seen", *_DETECTED))
-    old = ", ".join(f"{memory}_{f}" for f in FIELDS)
-    return f"    x, y, w, h, vx, vy, sure, away = follow({given}, {old}, {thing.max_speed!r})\n" + _store(memory)
-
-
-def _several(thing: ThingSpec) -> str:
-    n, memory = thing.count, f"memory.{thing.name}"
-    lines = []
-    for f in ("seen", *_DETECTED):
-        values = ", ".join(f"scene.{thing.name}[{i}].{f}" for i in range(n))
-        lines.append(f"    {thing.name}_{f} = array(({values}))\n")
-    found = ", ".join(f"{thing.name}_{f}" for f in _DETECTED)
-    old = ", ".join(f"{memory}_{f}" for f in FIELDS)
-    place = ", ".join(f"{memory}_{f}" for f in ("x", "y", "vx", "vy", "away"))
-    lines.append(
-        f"    {thing.name}_taken = assign({thing.name}_seen, {thing.name}_x, {thing.name}_y, {place}, "
-        f"{n}, {thing.max_speed!r})\n"
-    )
-    new = ", ".join(f"{thing.name}_new_{f}" for f in FIELDS)
-    lines.append(f"    {new} = follow_all({thing.name}_taken, {found}, {old}, {thing.max_speed!r})\n")
-    lines += [f"    {memory}_{f} = {thing.name}_new_{f}\n" for f in FIELDS]
-    return "".join(lines)
-
-
-def _store(memory: str) -> str:
-    return "".join(f"    {memory}_{f} = {f}\n" for f in FIELDS)
+    if thing.count == 1:
+        values = [f"{at}.{f}" for f in _DETECTED]
+    else:
+        values = [f"array(({', '.join(f'{at}[{i}].{f}' for i in range(thing.count))}))" for f in _DETECTED]
+    follow = "follow" if thing.count == 1 else "follow_all"
+    return f"    {memory} = {follow}(Detection({', '.join(values)}), {memory}, {thing.max_speed!r})\n"
 
 
 @lru_cache(maxsize=16)
@@ -128,7 +103,7 @@ class Tracker:
 
 def _slot(now: dict[str, Any], name: str, count: int) -> list[float]:
     """The values of a kind's slots, in the layout of the Scene."""
-    x, y, w, h, vx, vy, sure, away = (now[f"{name}_{f}"] for f in FIELDS)
+    x, y, w, h, vx, vy, sure, away = (now[f"{name}.{f}"] for f in FIELDS)
     if count == 1:
         return [1.0 if away == 0.0 else 0.0, x, y, w, h, vx, vy, sure]
     columns = np.stack([(away == 0.0).astype(np.float32), x, y, w, h, vx, vy, sure], axis=1)

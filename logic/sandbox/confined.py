@@ -11,18 +11,20 @@ among the task's actions, under these rules. What the worker sends is checked; n
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
+from envs.actions import Action, ActionSpace
 from logic.errors import LogicError
 from logic.language import CompiledModule, CompiledProgram
 from logic.language.artifact import read
 from logic.language.program import Module
-from logic.runtime.compiled import Logic
+from logic.runtime.compiled import Logic, own
 from logic.runtime.controller import FAULT, Controller, Decision
 from logic.runtime.tracker import compile_tracker
 from logic.sandbox import Kind, Limits, Outcome, Stopped, Worker
-from logic.sandbox.confined_step import ACTIONS_MOST, FAULTED, REPLY, Checker, Step, make_step, request
+from logic.sandbox.confined_step import ACTIONS_MOST, FAULTED, Checker, Step, make_step, reply_of, request
 from perception.scene import Scene, SceneSchema
 
 # An episode. A decision takes 20 ms at worst by the compiler's estimate; the wall clock only ends what hangs.
@@ -41,22 +43,22 @@ class ConfinedController(Controller):
     """
 
     def __init__(
-        self, artifact: bytes, schema: SceneSchema, actions: Sequence[str], fallback: str,
+        self, artifact: bytes, schema: SceneSchema, actions: ActionSpace, fallback: Action,
         rules: Sequence[CompiledModule] = (), limits: Limits = LIMITS, require_isolation: bool = False,
     ) -> None:  # fmt: skip
-        if len(actions) > ACTIONS_MOST:
-            raise LogicError(f"at most {ACTIONS_MOST} actions can be run in isolation, the task has {len(actions)}")
-        made, at = read(artifact), list(actions).index(fallback)
+        if len(actions.names) > ACTIONS_MOST:
+            told = f"the task has {len(actions.names)}"
+            raise LogicError(f"at most {ACTIONS_MOST} actions can be run in isolation, {told}")
+        made, fallback = read(artifact), own(actions.check(fallback))
         program = CompiledProgram(
             Module("policy.py", {}, (), {}, {}), _elsewhere, {reason: list(n) for reason, n in made.reasons.items()}
         )
-        super().__init__(Logic(schema, tuple(actions), at, program, tuple(rules), compile_tracker(schema)))
+        super().__init__(Logic(schema, actions, fallback, program, tuple(rules), compile_tracker(schema)))
         self.titles, self._reasons = made.titles, tuple(made.reasons)
-        self._checker = Checker(len(actions), len(self._reasons), len(self.titles), at)
+        self._checker = Checker(actions, len(self._reasons), len(self.titles), fallback)
         self.outcome: Outcome | None = None
-        self._worker = Worker(
-            lambda: make_step(artifact, schema, at), 4 * schema.size, REPLY.size, limits, require_isolation
-        )
+        start = partial(make_step, artifact, schema, actions, fallback)
+        self._worker = Worker(start, 4 * schema.size, reply_of(actions).size, limits, require_isolation)
         self._step: Step = self._worker.step
         self._known: dict[bytes, Decision] = {}
 
@@ -80,9 +82,12 @@ class ConfinedController(Controller):
         for i, rule in self._rules:
             ruled, why = self._apply(rule, self.rule_memories[i], scene, action)
             fault = fault or why
-            if ruled != action:
+            if ruled is not action and not self._same(ruled, action):
                 overruled = (*overruled, rule.title)
                 action = ruled
+        if self._bounds is not None:
+            action, limited = self._within(self._bounds, action)
+            overruled += limited
         return Decision(action, reason, proposed, overruled, fault)
 
     def _asked(self, reply: bytes) -> Decision:
@@ -122,6 +127,6 @@ class ConfinedController(Controller):
         self.close()
 
 
-def _elsewhere(scene: Any, memory: Any) -> tuple[int, str]:
+def _elsewhere(scene: Any, memory: Any) -> tuple[Action, str]:
     """What stands for the policy here."""
     raise LogicError("this policy runs in an isolated worker: ask the controller")

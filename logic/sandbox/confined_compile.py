@@ -12,6 +12,7 @@ from dataclasses import fields
 from functools import lru_cache
 from typing import Any
 
+from envs.actions import ActionSpace
 from logic.errors import LogicError
 from logic.language import CompileError, Diagnostic, compile_program, compile_safety
 from logic.language.artifact import LARGEST, Artifact, freeze, part_of, read
@@ -37,15 +38,16 @@ def shipped_texts() -> Library:
 
 def compile_confined(
     schema: SceneSchema, policy: str, safety: str, constants: Mapping[str, Any], library: Library | None = None,
-    limits: Limits = LIMITS, require_isolation: bool = False,
+    limits: Limits = LIMITS, require_isolation: bool = False, actions: ActionSpace | None = None,
 ) -> bytes:  # fmt: skip
-    """The artifact of a policy and its safety rules ("" for none); `constants` are the protocol's, action names
-    included. CompileError lists what is wrong with both texts; LogicError names the outcome when the worker ended."""
+    """The artifact of a policy and its safety rules ("" for none); `constants` and `actions` as for
+    `compile_program`. CompileError lists what is wrong with both texts; LogicError names the outcome when the worker
+    ended."""
     known = dict(constants)
     texts = shipped_texts() if library is None else dict(library)
 
     def work(request: bytes) -> bytes:
-        return _work(schema, policy, safety, known, texts)
+        return _work(schema, policy, safety, known, texts, actions)
 
     outcome = run_isolated(work, b"", LARGEST + 1, limits, require_isolation)
     if not outcome.ok:
@@ -63,10 +65,13 @@ def compile_confined(
     raise LogicError("the compiler ended with protocol on this text (an answer of an unknown kind)")
 
 
-def _work(schema: SceneSchema, policy: str, safety: str, known: Mapping[str, Any], texts: Library) -> bytes:
+def _work(
+    schema: SceneSchema, policy: str, safety: str, known: Mapping[str, Any], texts: Library,
+    actions: ActionSpace | None,
+) -> bytes:  # fmt: skip
     """The worker's side."""
     try:
-        return _MADE + freeze(_compile(schema, policy, safety, known, _library(texts)))
+        return _MADE + freeze(_compile(schema, policy, safety, known, _library(texts), actions))
     except CompileError as error:
         return _WRONG + _packed(error.diagnostics)
     except LogicError as error:
@@ -74,17 +79,18 @@ def _work(schema: SceneSchema, policy: str, safety: str, known: Mapping[str, Any
 
 
 def _compile(
-    schema: SceneSchema, policy: str, safety: str, known: Mapping[str, Any], library: Callable[[str], str]
-) -> Artifact:
+    schema: SceneSchema, policy: str, safety: str, known: Mapping[str, Any], library: Callable[[str], str],
+    actions: ActionSpace | None,
+) -> Artifact:  # fmt: skip
     wrong: list[Diagnostic] = []
     modules = []
     try:
-        program = compile_program(policy, schema, known, library, name="policy.py")
+        program = compile_program(policy, schema, known, library, name="policy.py", actions=actions)
     except CompileError as error:
         wrong += error.diagnostics
     try:
         if safety:
-            rules = compile_safety(safety, schema, known, library, name="safety.py")
+            rules = compile_safety(safety, schema, known, library, name="safety.py", actions=actions)
             titles = [rule.title for rule in rules_of(rules)]
             modules.append(part_of("safety.py", rules.fields, zip(titles, rules.graphs.values(), strict=True)))
     except CompileError as error:

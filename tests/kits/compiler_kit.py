@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from envs.actions import Discrete
 from logic.language import CompiledModule, CompiledProgram, Diagnostic, check_source, compile_program
 from logic.language.program import Program
 from logic.runtime.compiled import Logic
@@ -12,6 +13,7 @@ from logic.runtime.tracker import compile_tracker
 from perception.scene import SceneSchema
 
 ACTIONS = ("NOOP", "FIRE", "RIGHT", "LEFT")
+SPACE = Discrete(ACTIONS)
 CONSTANTS = {"FRAMESKIP": 4, "STICKY": 0.25, "HEIGHT": 210, "WIDTH": 160} | {a: i for i, a in enumerate(ACTIONS)}
 SCHEMA = SceneSchema.from_config(
     {
@@ -56,7 +58,7 @@ def controller(
     program: Program, *modules: CompiledModule, schema: SceneSchema = SCHEMA, n_actions: int = len(ACTIONS)
 ) -> Controller:
     """A controller over a program of any origin and compiled rules, without the built-in rule; the fallback is 0."""
-    actions = tuple(f"A{i}" for i in range(n_actions))
+    actions = Discrete(tuple(f"A{i}" for i in range(n_actions)))
     return Controller(Logic(schema, actions, 0, program, modules, compile_tracker(schema)))  # type: ignore[arg-type]
 
 

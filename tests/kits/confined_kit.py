@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from compiler_kit import ACTIONS, SCHEMA
-
 from logic.language.artifact import Artifact, Function, Part, freeze
 from logic.sandbox import Limits
 from logic.sandbox.confined import ConfinedController
-from logic.sandbox.confined_step import REPLY
+from logic.sandbox.confined_step import reply_of
 from perception.scene import Scene
+from tests.kits.compiler_kit import SCHEMA, SPACE
 
 REASON = "fine"
 CODE = "# here"
@@ -20,7 +19,7 @@ os, sys, time, mmap = (B.__import__(n) for n in ("os", "sys", "time", "mmap"))
 channel = B.__import__("logic.sandbox.channel", None, None, ("HEAD",))
 
 SIZE = """
-    + str(REPLY.size)
+    + str(reply_of(SPACE).size)
     + """
 
 def record(size, status=channel.Status.OK, sequence=3, body=b""):
@@ -75,8 +74,8 @@ ATTACKS: dict[str, tuple[str, str, str, Limits]] = {
         "fuel", "100 operations", PATIENT,
     ),
     "no such action": ("return 4, 'fine'", "protocol", "no compiled policy", PATIENT),
-    "a huge action": ("return 10 ** 9, 'fine'", "fault", "error", PATIENT),
-    "text for an action": ("return 'LEFT', 'fine'", "fault", "error", PATIENT),
+    "a huge action": ("return 10 ** 9, 'fine'", "fault", "Error", PATIENT),
+    "text for an action": ("return 'LEFT', 'fine'", "fault", "Error", PATIENT),
     "a forged reason": ("say(record(SIZE, body=b'\\3\\3\\1'.ljust(SIZE, b'\\0')))", "protocol", "", PATIENT),
     "a forged rule": ("say(record(SIZE, body=(b'\\3\\3' + B.bytes(9) + b'\\1').ljust(SIZE, b'\\0')))",
                       "protocol", "no compiled policy", PATIENT),
@@ -92,7 +91,7 @@ def artifact(code: str) -> bytes:
 
 def hostile(code: str, limits: Limits) -> ConfinedController:
     """Plays it, without rules."""
-    return ConfinedController(artifact(code), SCHEMA, ACTIONS, "NOOP", limits=limits)
+    return ConfinedController(artifact(code), SCHEMA, SPACE, 0, limits=limits)
 
 
 def scene(seen: bool) -> Scene:

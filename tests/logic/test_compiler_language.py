@@ -9,22 +9,29 @@ import numpy as np
 import pytest
 from compiler_kit import CONSTANTS, SCHEMA, build, check, policy, random_vectors
 
+from envs.actions import Box
 from logic.language import builtins as language
-from logic.language import compile_safety
+from logic.language import compile_program, compile_safety
 from logic.language.modules import PROTOCOL
 from logic.language.words import ARITY
 from perception.scene import SLOT_FIELDS
 
 PAGE = (Path(__file__).parents[2] / "docs" / "language.md").read_text(encoding="utf-8")
 EXAMPLES = re.findall(r"```python (\w+)\n(.*?)```", PAGE, re.S)
-ONE_PAGE = 6_500  # characters of prose and examples
+ONE_PAGE = 7_600  # characters of prose and examples
 
 
 def test_examples_compile_and_run_or_are_refused() -> None:
-    assert {kind for kind, _ in EXAMPLES} == {"policy", "safety", "refused"}
+    assert {kind for kind, _ in EXAMPLES} == {"policy", "safety", "refused", "vector"}
     for kind, text in EXAMPLES:
         if kind == "refused":
             assert {d.line for d in check(text)} == {2}
+            continue
+        if kind == "vector":
+            leg = Box(("hip", "knee", "ankle"), (-1.0, -2.0, -0.5), (1.0, 2.0, 0.5))
+            program = compile_program(text, SCHEMA, CONSTANTS, actions=leg)
+            told = {program.act(SCHEMA.read(v), program.start())[1] for v in 9.0 * random_vectors(50, 3)}
+            assert told == {"rest", "crouch", "step"}
             continue
         if kind == "safety":
             rules = compile_safety(text, SCHEMA, CONSTANTS)
@@ -35,6 +42,9 @@ def test_examples_compile_and_run_or_are_refused() -> None:
         program = build(text)
         memory = program.start()
         answers = {program.act(SCHEMA.read(v), memory) for v in random_vectors(50, 3)}
+        if "class Track" in text:
+            assert {"a leg is ahead", "follow"} == {reason for _, reason in answers}
+            continue
         assert program.graph is not None and program.graph.fields["phase"].modes == ("serve", "search")
         assert len(answers) > 2 and program.module.tunables == {"DEADBAND": (3.0, 1.0, 8.0)}
 

@@ -207,7 +207,7 @@ MODULES = {
     "positional only": "def f(a, /):\n    return 1",
     "type parameters": "def f(a):\n    return 1\nX = f.__class__",
     "async def": "async def f(a):\n    return 1",
-    "class": "class Other:\n    n: int = 0",
+    "class with a method": "class Other:\n    n: int = 0\n    def f(self):\n        return 1",
     "class with base": "class Memory(int):\n    n: int = 0",
     "class with metaclass": "class Memory(metaclass=type):\n    n: int = 0",
     "import": "import os",

@@ -9,9 +9,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from compiler_kit import ACTIONS, CONSTANTS, SCHEMA, policy, random_vectors
-from confined_kit import ATTACKS, PATIENT, artifact, hostile, scene
-from isolation_kit import COMPLETE, descriptors, endless, fork, gigabyte, gone, read_file
 
 from logic.errors import LogicError
 from logic.language import CompileError, compile_safety
@@ -21,6 +18,9 @@ from logic.runtime.controller import FAULT, Controller, Decision
 from logic.sandbox import IsolationError, Limits, OutOfFuel, confined_compile
 from logic.sandbox.confined import ConfinedController
 from logic.sandbox.confined_compile import compile_confined, shipped_texts
+from tests.kits.compiler_kit import CONSTANTS, SCHEMA, SPACE, policy, random_vectors
+from tests.kits.confined_kit import ATTACKS, PATIENT, artifact, hostile, scene
+from tests.kits.isolation_kit import COMPLETE, descriptors, endless, fork, gigabyte, gone, read_file
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the layers are Linux's")
 
@@ -56,14 +56,14 @@ def rest(scene, memory, action):
 def built(safety_here: bool, text: str = POLICY, safety: str = SAFETY, **options: Any) -> ConfinedController:
     """The confined twin of `compile_logic`: the rules in the worker, or here."""
     data = compile_confined(SCHEMA, text, "" if safety_here else safety, CONSTANTS, limits=PATIENT)
-    logic = compile_logic(SCHEMA, text, safety, CONSTANTS, ACTIONS, "NOOP", 4)
+    logic = compile_logic(SCHEMA, text, safety, CONSTANTS, SPACE, 0, 4)
     rules = logic.modules if safety_here else logic.modules[-1:]
-    return ConfinedController(data, SCHEMA, ACTIONS, "NOOP", rules, **{"limits": PATIENT, **options})
+    return ConfinedController(data, SCHEMA, SPACE, 0, rules, **{"limits": PATIENT, **options})
 
 
 @pytest.mark.parametrize("safety_here", [True, False])
 def test_decides_as_in_process(safety_here: bool) -> None:
-    plain = Controller(compile_logic(SCHEMA, POLICY, SAFETY, CONSTANTS, ACTIONS, "NOOP", 4), clock=lambda: 0)
+    plain = Controller(compile_logic(SCHEMA, POLICY, SAFETY, CONSTANTS, SPACE, 0, 4), clock=lambda: 0)
     seen: set[Decision] = set()
     with built(safety_here) as confined:
         for seed in (1, 2):
@@ -84,10 +84,10 @@ def test_the_zoo_decides_as_in_process() -> None:
 
     for task in ("breakout", "pong"):
         system = load(task)
-        spec, known = system.spec, constants_of(system.spec, system.protocol("sticky"))
+        known = constants_of(system.spec, system.protocol("sticky"))
         data = compile_confined(system.schema, system.texts.policy, system.texts.safety, known)
         logic = system.logic("sticky")
-        confined = ConfinedController(data, system.schema, spec.env.actions, spec.env.fallback, logic.modules[-1:])
+        confined = ConfinedController(data, system.schema, logic.actions, logic.fallback, logic.modules[-1:])
         plain = Controller(logic, clock=lambda: 0)
         rng = np.random.default_rng(5)
         with confined:
@@ -124,7 +124,7 @@ def test_attacks_end_the_episode_and_nothing_else(name: str) -> None:
 def test_attacks_while_thawing(code: str) -> None:
     text = f"B = abs.__self__\nos = B.__import__('os')\n{code}\ndef step(scene, memory):\n    return 0, 'fine'\n"
     data = freeze(Artifact({"fine": ()}, Part("policy.py", {}, (Function("act", text, {}),))))
-    with ConfinedController(data, SCHEMA, ACTIONS, "FIRE", limits=PATIENT) as controller:
+    with ConfinedController(data, SCHEMA, SPACE, 1, limits=PATIENT) as controller:
         for _ in range(2):
             controller.reset()
             assert controller.outcome is not None and not controller.outcome.ok
@@ -135,7 +135,7 @@ def test_rules_that_are_kept_here_cannot_be_overridden() -> None:
     """Code that writes its own reply may choose an action; the rules here are run on it all the same."""
     data = artifact("say(record(SIZE, body=(b'\\3\\3' + B.bytes(10)).ljust(SIZE, b'\\0')))")
     rules = compile_safety(SAFETY, SCHEMA, CONSTANTS)
-    with ConfinedController(data, SCHEMA, ACTIONS, "NOOP", [rules], limits=PATIENT) as controller:
+    with ConfinedController(data, SCHEMA, SPACE, 0, [rules], limits=PATIENT) as controller:
         controller.reset()
         assert controller.decide(scene(False)) == Decision(0, "fine", 3, ("Never LEFT",))
         assert controller.decide(scene(True)) == Decision(0, "fine", 3, ("Never LEFT",))
@@ -144,7 +144,7 @@ def test_rules_that_are_kept_here_cannot_be_overridden() -> None:
 def test_rules_here_still_judge_the_fallback_of_a_dead_worker() -> None:
     text = 'def on(scene, memory, action):\n    """Keep firing."""\n    return FIRE\n'
     rules = compile_safety(text, SCHEMA, CONSTANTS)
-    with ConfinedController(artifact("os.abort()"), SCHEMA, ACTIONS, "NOOP", [rules], PATIENT) as controller:
+    with ConfinedController(artifact("os.abort()"), SCHEMA, SPACE, 0, [rules], PATIENT) as controller:
         controller.reset()
         decision = controller.decide(scene(True))
         assert decision[:4] == (1, FAULT, 0, ("Keep firing",)) and "SIGABRT" in decision.fault
@@ -189,7 +189,7 @@ def test_required_isolation_is_refused_where_layers_are_missing() -> None:
     limits = Limits(wall_s=60.0, skip=frozenset({"seccomp"}))
     with pytest.raises(IsolationError, match="seccomp"):
         compile_confined(SCHEMA, POLICY, "", CONSTANTS, limits=limits, require_isolation=True)
-    controller = ConfinedController(artifact(""), SCHEMA, ACTIONS, "NOOP", (), limits, require_isolation=True)
+    controller = ConfinedController(artifact(""), SCHEMA, SPACE, 0, (), limits, require_isolation=True)
     with pytest.raises(IsolationError, match="seccomp"):
         controller.reset()
 
@@ -208,7 +208,7 @@ def test_the_same_diagnostics() -> None:
     bad = policy("while True:\n    x = scene.bal.x", module="import os\nA = [1]")
     rules = 'def f(scene, memory, action):\n    """F."""\n    return open(1)\n'
     with pytest.raises(CompileError) as plain:
-        compile_logic(SCHEMA, bad, rules, CONSTANTS, ACTIONS, "NOOP")
+        compile_logic(SCHEMA, bad, rules, CONSTANTS, SPACE, 0)
     with pytest.raises(CompileError) as confined:
         compile_confined(SCHEMA, bad, rules, CONSTANTS)
     assert confined.value.diagnostics == plain.value.diagnostics

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from compiler_kit import ACTIONS, CONSTANTS, SCHEMA
+from compiler_kit import ACTIONS, CONSTANTS, SCHEMA, SPACE
 
 import triune
 from logic.errors import LogicError
@@ -45,7 +45,7 @@ def act(scene, memory):
 
 def controller(text: str = POLICY, wait: int = 0) -> Controller:
     """The toy policy, ready."""
-    logic = compile_logic(SCHEMA, text.replace("WAIT", str(wait)), "", CONSTANTS, ACTIONS, "NOOP", lost_after=10_000)
+    logic = compile_logic(SCHEMA, text.replace("WAIT", str(wait)), "", CONSTANTS, SPACE, 0, lost_after=10_000)
     return Controller(logic, clock=lambda: 0)
 
 
@@ -209,7 +209,7 @@ def test_another_schema_and_a_missing_file_are_said(tmp_path: Path) -> None:
     with pytest.raises(LogicError, match="another scene schema"):
         locks.read(saved(tmp_path), other)
     lock = lock_of(record())
-    toy = compile_logic(other, 'def act(scene, memory):\n    return NOOP, "x"\n', "", CONSTANTS, ACTIONS, "NOOP")
+    toy = compile_logic(other, 'def act(scene, memory):\n    return NOOP, "x"\n', "", CONSTANTS, SPACE, 0)
     with pytest.raises(LogicError, match="another scene schema"):
         check_scenes(lock, Controller(toy))
     with pytest.raises(LogicError, match="gone.json: cannot read"):

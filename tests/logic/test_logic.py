@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from envs.actions import Discrete
 from logic.errors import PolicyFault
 from logic.language import CompileError
 from logic.language import builtins as language
@@ -13,6 +14,7 @@ from logic.runtime.controller import DEADLINE, FAULT, LOST, Controller
 from perception.scene import SceneSchema
 
 ACTIONS = ("NOOP", "FIRE", "RIGHT", "LEFT")
+SPACE = Discrete(ACTIONS)
 CONSTANTS = {"FRAMESKIP": 4, "STICKY": 0.25, "HEIGHT": 210, "WIDTH": 160} | {a: i for i, a in enumerate(ACTIONS)}
 SCHEMA = SceneSchema.from_config({"crop": [0, 0, 9, 9], "things": {"ball": {"required": True}}})
 POLICY = '''"""Chase."""
@@ -40,7 +42,7 @@ def act(scene, memory):
 
 
 def controller(policy: str = POLICY, safety: str = "", lost_after: int = 8, **kwargs: object) -> Controller:
-    logic = compile_logic(SCHEMA, policy, safety, CONSTANTS, ACTIONS, "NOOP", lost_after)
+    logic = compile_logic(SCHEMA, policy, safety, CONSTANTS, SPACE, 0, lost_after)
     return Controller(logic, **kwargs)  # type: ignore[arg-type]
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from compiler_kit import ACTIONS, CONSTANTS, SCHEMA, random_vectors
+from compiler_kit import CONSTANTS, SCHEMA, SPACE, random_vectors
 
 import triune
 from logic.language.ir import walk
@@ -21,7 +21,7 @@ EMPTY = SCHEMA.empty()
 
 def logic_of(policy: str, safety: str = "", lost_after: int = 10_000, library: Any = None) -> Logic:
     more = {"library": library} if library else {}
-    return compile_logic(SCHEMA, policy, safety, CONSTANTS, ACTIONS, "NOOP", lost_after, **more)
+    return compile_logic(SCHEMA, policy, safety, CONSTANTS, SPACE, 0, lost_after, **more)
 
 
 def trace(logic: Logic, vector: np.ndarray = EMPTY, **memory: Any) -> tuple[PartTrace, ...]:

@@ -99,3 +99,15 @@ def test_reset_forgets_and_the_input_is_left_alone():
     assert (out[SCHEMA.grid("dots")] == (1, 0)).all()
     tracker.reset()
     assert SCHEMA.read(tracker.update(scene((14, 20)))).ball.vx == 0
+
+
+def test_a_thing_may_be_called_anything():
+    things = {"memory": {}, "scene": {"count": 2}, "snapshot": {}, "Track": {}, "x": {}}
+    schema = SceneSchema.from_config({"crop": [0, 0, 80, 80], "things": things})
+    tracker = Tracker(schema)
+    for x in (10.0, 12.0):
+        vector = schema.empty()
+        vector[schema.slot("memory")] = (1, x, 20, 2, 4, 0, 0, 0.9)
+        vector[schema.slot("scene", 1)] = (1, 3 * x, 20, 2, 4, 0, 0, 0.9)
+        found = schema.read(tracker.update(vector))
+    assert (found.memory.vx, found.scene[0].vx, found.scene[1].vx) == (2, 6, 0)

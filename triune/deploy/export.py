@@ -14,6 +14,7 @@ import onnxruntime
 from onnx import TensorProto, version_converter
 
 from data_flywheel.storage.container import atomic_write
+from envs.actions import Action, ActionSpace, Box
 from envs.errors import EnvError
 from envs.protocol import Protocol
 from envs.spec import SystemSpec, parse_spec
@@ -91,8 +92,9 @@ def fuse(logic: Logic, eyes: bytes | None, frame: tuple[int, int, int]) -> Fused
     packed = pack_memory(nodes, layout, {k: v for k, v in outputs.items() if "." in k})
     outputs["next_memory"] = nodes.concat([packed, seen[1]]) if past else packed
     size, rules = layout.size + past, len(logic.rules)
+    one = (np.float32, logic.actions.shape) if isinstance(logic.actions, Box) else (np.int64, (1,))
     signatures = {
-        "action": (np.int64, (1,)), "reason": (np.int64, (1,)), "proposed": (np.int64, (1,)),
+        "action": one, "reason": (np.int64, (1,)), "proposed": one,
         "interventions": (np.bool_, (rules,)), "faults": (np.bool_, (1 + rules,)),
         "next_memory": (np.float64, (size,)), "scene": (np.float32, (schema.size,)),
     }  # fmt: skip
@@ -152,27 +154,42 @@ def _add_logic(nodes: Nodes, logic: Logic, memory: Mapping[str, str], sight: str
     """The outputs by name, and the memory after the step by PART.FIELD."""
     now = dict(memory)
 
-    def run(part: str, graph: Graph, scene: str, action: str | None) -> Emitted:
+    def run(part: str, graph: Graph, scene: str, action: str | None, fallback: Action = logic.fallback) -> Emitted:
         """One graph on the memory that its part has now; the part remembers what the graph hands on."""
         mine = {name: now[f"{part}.{name}"] for name in graph.fields}
-        made = emit(graph, nodes, scene, mine, action, logic.fallback)
+        made = emit(graph, nodes, scene, mine, action, fallback)
         now.update({f"{part}.{name}": tensor for name, tensor in made.memory.items()})
         return made
 
     parts = parts_of(logic)
     (track,), (policy,) = parts.pop("tracker"), parts.pop("policy")
-    tracked = run("tracker", track, sight, nodes.const(np.zeros(1, np.int64)))
+    tracked = run("tracker", track, sight, nodes.const(np.zeros(1, np.int64)), 0)
     scene = _tracked(nodes, logic.schema, {n: now[f"tracker.{n}"] for n in track.fields}, sight)
     decided = run("policy", policy, scene, None)
     action, faults, changed = decided.action, [nodes.op("Or", decided.fault, tracked.fault)], []
     for part, graphs in parts.items():
         for graph in graphs:
             ruled = run(part, graph, scene, action)
-            changed.append(nodes.op("Not", nodes.op("Equal", ruled.action, action)))
+            changed.append(_differ(nodes, logic.actions, ruled.action, action))
             faults.append(ruled.fault)
             action = ruled.action
+    if isinstance(logic.actions, Box):
+        low, high = (nodes.const(bound, np.float32) for bound in (logic.actions.low, logic.actions.high))
+        clipped = nodes.op("Min", nodes.op("Max", action, low), high)
+        changed.append(_differ(nodes, logic.actions, clipped, action))
+        faults.append(nodes.const([False]))
+        action = clipped
     found = {"action": action, "reason": decided.reason, "proposed": decided.action, "scene": scene}
     return now | found | {"interventions": nodes.concat(changed), "faults": nodes.concat(faults)}
+
+
+def _differ(nodes: Nodes, actions: ActionSpace, a: str, b: str) -> str:
+    """bool[1]: are two actions not the same?"""
+    same = nodes.op("Equal", a, b)
+    if isinstance(actions, Box):
+        number = nodes.op("Cast", same, to=TensorProto.UINT8)
+        same = nodes.op("Cast", nodes.op("ReduceMin", number, nodes.ints(0), keepdims=1), to=TensorProto.BOOL)
+    return nodes.op("Not", same)
 
 
 def _tracked(nodes: Nodes, schema: SceneSchema, tracker: Mapping[str, str], sight: str) -> str:
@@ -186,11 +203,11 @@ def _tracked(nodes: Nodes, schema: SceneSchema, tracker: Mapping[str, str], sigh
 
 def _slots(nodes: Nodes, name: str, count: int, tracker: Mapping[str, str]) -> str:
     """float32[8 * count] of one kind."""
-    away = tracker[f"{name}_away"]
+    away = tracker[f"{name}.away"]
     kind: Any = np.float64 if count == 1 else np.float32
     seen = nodes.op("Equal", away, nodes.const(np.zeros(1), kind))
     columns = [nodes.op("Cast", seen, to=TensorProto.DOUBLE if count == 1 else TensorProto.FLOAT)]
-    columns += [tracker[f"{name}_{f}"] for f in TRACKED]
+    columns += [tracker[f"{name}.{f}"] for f in TRACKED]
     if count == 1:
         return nodes.op("Cast", nodes.concat(columns), to=TensorProto.FLOAT)
     tall = [nodes.op("Reshape", column, nodes.ints(count, 1)) for column in columns]
@@ -294,7 +311,7 @@ def _about(
     seen = Eyes.parse(eyes)
     deadline = Controller(logic, **{k: v for k, v in spec.safety.items() if k == "deadline_ms"}).deadline_ns / 1e6
     return {
-        "task": spec.name, "title": spec.title, "actions": list(logic.actions), "fallback": spec.env.fallback,
+        "task": spec.name, "title": spec.title, "actions": list(logic.actions.names), "fallback": spec.env.fallback,
         "reasons": list(logic.policy.graph.reasons), "rules": list(logic.rules), "protocol": asdict(protocol),
         "frame": [spec.env.height, spec.env.width, 3], "deadline_ms": deadline,
         "scene": {
@@ -404,9 +421,11 @@ def differences(found: dict[str, np.ndarray], vector: np.ndarray, decision: Deci
     words = logic.policy.graph.reasons[reason] if reason >= 0 else "fault"
     flags = found["interventions"].tolist()
     overruled = tuple(rule for rule, flag in zip(logic.rules, flags, strict=True) if flag)
+    told = logic.actions.tell
+    action, proposed = (v if v.dtype == np.float32 else int(v[0]) for v in (found["action"], found["proposed"]))
     pairs = {
-        "action": (int(found["action"][0]), decision.action), "reason": (words, decision.reason),
-        "proposed": (int(found["proposed"][0]), decision.proposed), "overruled by": (overruled, decision.overruled_by),
+        "action": (told(action), told(decision.action)), "reason": (words, decision.reason),
+        "proposed": (told(proposed), told(decision.proposed)), "overruled by": (overruled, decision.overruled_by),
         "fault": (bool(found["faults"].any()), bool(decision.fault)),
     }  # fmt: skip
     wrong = [f"{name} {a} instead of {b}" for name, (a, b) in pairs.items() if a != b]
@@ -439,6 +458,6 @@ def _frames(
             frame, n = env.reset(SEED), 0
             while n < steps() and not env.done:
                 yield "game", frame.copy()
-                frame, n = env.step(reference.action), n + 1
+                frame, n = env.step(int(reference.action)), n + 1
     except (EnvError, ImportError):
         pass  # the caller sees in the counts that no frame of the game was compared

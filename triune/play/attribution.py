@@ -171,7 +171,7 @@ class Swap:
             if self.env.done:
                 break
             vector = sight.see(frame) if sight else self.env.observed.copy()
-            frame = self.env.step(controller.decide(read(update(vector))).action)
+            frame = self.env.step(int(controller.decide(read(update(vector))).action))
         return went_well(self.env.sheet(), first, failure.kind == STUCK)
 
     def close(self) -> None:

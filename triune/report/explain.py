@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from logic.runtime.controller import DEADLINE, Controller, Decision
 from logic.runtime.trace import Mark, PartTrace, Tracer, brief, change
 from triune.check import printable
@@ -12,6 +14,7 @@ from triune.system import constants_of
 
 if TYPE_CHECKING:
     from data_flywheel.episodes.episode import Episode
+    from envs.actions import ActionSpace
     from triune.system import System
 
 WIDTH = 104  # of a quoted condition
@@ -51,27 +54,28 @@ def _agrees(decision: Decision, episode: Episode, i: int) -> bool:
     return same and decision.reason == episode.reason(i)
 
 
-def _decision(d: Decision, names: tuple[str, ...]) -> dict[str, Any]:
+def _decision(d: Decision, actions: ActionSpace) -> dict[str, Any]:
     return {
-        "action": names[d.action], "proposed": names[d.proposed], "reason": d.reason,
+        "action": actions.tell(d.action), "proposed": actions.tell(d.proposed), "reason": d.reason,
         "overruled_by": ",".join(d.overruled_by) or None, "fault": d.fault or None,
     }  # fmt: skip
 
 
-def _part(part: PartTrace, tracer: Tracer, names: tuple[str, ...], full: bool) -> dict[str, Any]:
+def _part(part: PartTrace, tracer: Tracer, actions: ActionSpace, full: bool) -> dict[str, Any]:
     return {
-        "title": part.title, "file": part.file, "from": None if part.came_in is None else names[part.came_in],
-        "action": names[part.action], "reason": part.reason or None, "overruled": part.overruled,
+        "title": part.title, "file": part.file, "from": None if part.came_in is None else actions.tell(part.came_in),
+        "action": actions.tell(part.action), "reason": part.reason or None, "overruled": part.overruled,
         "fault": part.fault or None,
-        "conditions": [_mark(m, tracer, names) for m in part.marks if full or not m.in_library],
+        "conditions": [_mark(m, tracer, actions) for m in part.marks if full or not m.in_library],
         "memory": [{"field": name, **change(old, new)} for name, (old, new) in part.changed.items()],
     }  # fmt: skip
 
 
-def _mark(m: Mark, tracer: Tracer, names: tuple[str, ...]) -> dict[str, Any]:
+def _mark(m: Mark, tracer: Tracer, actions: ActionSpace) -> dict[str, Any]:
     outcome = [brief(v) for v in m.outcome] if m.kind == "return" else bool(m.outcome)
-    if isinstance(outcome, list) and m.depth == 0 and 0 <= outcome[0] < len(names):
-        outcome[0] = names[outcome[0]]  # what `act` or a rule returns first is an action
+    if isinstance(outcome, list) and m.depth == 0:  # what `act` or a rule returns first is an action
+        named = isinstance(outcome[0], int) and 0 <= outcome[0] < len(actions.names)
+        outcome[0] = actions.tell(m.outcome[0]) if named or isinstance(m.outcome[0], np.ndarray) else outcome[0]
     return {
         "file": m.file, "line": m.line, "kind": m.kind, "text": tracer.text(m), "outcome": outcome,
         "values": {name: brief(v) for name, v in m.values.items()}, "function": m.function, "depth": m.depth,

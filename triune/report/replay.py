@@ -130,9 +130,8 @@ class Window:
         if step.index % self.stride:
             return
         d = step.decision
-        words = Caption(
-            self.name, step.index, step.index, 0, 0, d.action, d.proposed, d.reason, ", ".join(d.overruled_by), d.fault
-        )
+        chosen, overruled = (int(d.action), int(d.proposed)), ", ".join(d.overruled_by)
+        words = Caption(self.name, step.index, step.index, 0, 0, *chosen, d.reason, overruled, d.fault)
         image = self.painter.paint(step.frame, step.scene, words)
         cv2.imshow(self.title, cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
         if cv2.waitKey(self.wait) in (27, ord("q")):
