@@ -1,1 +1,17 @@
-"""Measurements behind the figures of README and docs. `triune bench` finds them here."""
+"""Measurements behind the figures of README and docs. `triune bench NAME` finds them here.
+
+A benchmark is a module with `add_arguments(parser)` and `run(args, console) -> payload`, like a command.
+"""
+
+BENCHMARKS = {
+    "speed": "the pixel stack beside the bare emulator",
+    "shift": "score lost under visual shifts and won back by self-training",
+    "perception": "errors and time of a detector on held-out frames",
+    "language": "the back ends of the policy language beside plain Python",
+    "gate": "how often equal and better policies get in",
+    "record": "what recording costs",
+    "blame": "how often the verdict on an injected fault is right",
+    "data": "labels that curation saves",
+    "drift": "alarms of the drift watch",
+}
+MODULES = {"blame": "attribution"}  # where a file has another name than its command

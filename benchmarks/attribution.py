@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -17,7 +18,8 @@ from data_flywheel.labelers import motion as matched
 from data_flywheel.labelers import motion as offset
 from data_flywheel.labelers import motion as paths
 from data_flywheel.storage.container import atomic_write
-from triune.console import table
+from triune.commands import common
+from triune.console import Console, table
 from triune.system import load, sha256
 
 HOME = Path("runs") / "bench" / "blame"
@@ -148,3 +150,20 @@ def _words(row: Row, who: str) -> str:
 
 def _share(right: Sequence[bool]) -> float | None:
     return round(sum(right) / len(right), 4) if right else None
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Of `triune bench blame`."""
+    parser.add_argument("--trials", type=common.positive, metavar="N", help="faults")
+    parser.add_argument("--fit", action="store_true", help="first fit the estimate on the fit seeds")
+
+
+def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
+    """Payload: the measurement."""
+
+    if args.fit:
+        refit(FITTED, console.progress)
+    found = measure(args.trials or TRIALS, console.progress)
+    console.clear()
+    console.say("\n".join(lines(found)))
+    return found

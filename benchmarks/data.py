@@ -4,6 +4,7 @@ random.
 
 from __future__ import annotations
 
+import argparse
 import json
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -29,6 +30,8 @@ from envs.spec import SystemSpec
 from perception.detector import Eyes
 from perception.training.data import Samples
 from perception.training.metrics import evaluate
+from triune.commands import common
+from triune.console import Console, table
 from triune.system import System
 
 # ----------------------------------------------------------------------------------------------------
@@ -272,3 +275,23 @@ def rows(found: dict[str, Any]) -> list[list[str]]:
         [row["kind"], str(row["frames"]), *(f"{row[t]['p99']:.2f} px, {row[t]['recall']:.4f}" for t in found["tests"])]
         for row in found["sets"]
     ]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Of `triune bench data`."""
+    parser.add_argument("task", nargs="?", default="breakout", help="default breakout")
+    parser.add_argument("--trust", action="store_true", help="a teacher.py of unknown origin may run")
+    parser.add_argument("--rounds", type=common.positive, default=1, metavar="N", help="training seeds (default 1)")
+    parser.add_argument("--data", metavar="FOLDER", help="default runs/data/TASK")
+
+
+def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
+    """Payload: the measurement."""
+    system = common.load_system(args)
+
+    system.check_teacher()
+    found = measure(system, args.data, console.log, range(args.rounds))
+    console.say(table(rows(found), ["set", "frames", *found["tests"]], {1, 2, 3}))
+    for told in found["saved"]:
+        console.say(told["words"])
+    return found

@@ -6,6 +6,7 @@ what lies between may be called either.
 
 from __future__ import annotations
 
+import argparse
 import itertools
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -15,6 +16,7 @@ from benchmarks.record import middle
 from benchmarks.speed import one_core
 from envs.visual_shifts import MOVING, STATIC
 from perception.drift import FAILING, LOOK, OK, Watch
+from triune.console import Console
 from triune.errors import TriuneError
 from triune.play.loop import Rollout
 from triune.system import System
@@ -112,3 +114,22 @@ def _play(rollout: Rollout, watch: Watch, seed: int, limit: int) -> dict[str, An
     for step in itertools.islice(rollout.episode(seed), limit):
         watch.see(step.frame, step.scene.vector)
     return {"seed": seed, "score": rollout.sheet().score, **watch.report()}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Of `triune bench drift`."""
+    parser.add_argument("task", nargs="?", help="default: the whole zoo")
+
+
+def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
+    """Payload: the measurement."""
+    from envs.spec import task_names
+    from triune.system import load
+
+    systems = [load(task) for task in ([args.task] if args.task else task_names())]
+    found = measure(systems, say=console.say)
+    console.say(f"false alarms {found['false_alarms']} in {found['plain_games']} games as in training")
+    console.say(f"failing eyes found {found['hurting_called_failing']} of {found['hurting']} looks that hurt")
+    console.say(f"called failing {found['harmless_called_failing']} of {found['harmless']} looks that do not")
+    console.say(f"cost {100 * found['cost']:.1f} % of a step")
+    return found

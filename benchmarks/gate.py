@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import math
 import re
@@ -19,7 +20,10 @@ from numpy.typing import NDArray
 from data_flywheel.storage.container import atomic_write
 from supervisor.gate.gate import Ask, Evidence, Gate, GateConfig, Pair, Verdict
 from supervisor.gate.seeds import BLOCK, GATE, Role
+from triune.commands import common
+from triune.console import Console, table
 from triune.errors import TriuneError
+from triune.play import evaluation as stats
 
 # ----------------------------------------------------------------------------------------------------
 # One trial of the gate on pairs that somebody supplies: what benchmarks and tests of the gate have in common.
@@ -419,10 +423,69 @@ def figures(rows: Sequence[Mapping[str, Any]], config: GateConfig) -> dict[str, 
     }  # fmt: skip
 
 
+def summary(found: Mapping[str, Any]) -> dict[str, Any]:
+    """What the README and docs/gate.md quote of a measurement."""
+    scores = found["recorded"]["unsteady"]["scores"]
+    base = float(np.mean(scores["parent"]))
+    truth = {
+        name: {"n": len(s), "mean": round(float(np.mean(s)), 3), "ci95": [round(v, 3) for v in stats.ci95(s)],
+               "gain": round(float(np.mean(s)) / base - 1, 4)}
+        for name, s in scores.items()
+    }  # fmt: skip
+    return {"truth": truth, "trials": {kind: _tally(found["trials"], kind) for kind in ("equal", "better")}}
+
+
+def _tally(trials: Sequence[Mapping[str, Any]], kind: str) -> dict[str, Any]:
+    mine = [t for t in trials if t["kind"] == kind]
+    seeds = [t["selecting"] + t["confirming"] for t in mine]
+    accepted = sum(t["verdict"] == "accept" for t in mine)
+    return {"trials": len(mine), "accepted": accepted, "seeds": round(float(np.mean(seeds)), 1) if seeds else None}
+
+
 def real(found: Mapping[str, Any] | None) -> dict[str, Any] | None:
     """What was measured on episodes really played."""
     if found is None:
         return None
-    from benchmarks.gate_played import summary
-
     return {**summary(found), "command": found["command"], "episodes": found["episodes"]}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Of `triune bench gate`."""
+    parser.add_argument("--trials", type=common.positive, metavar="N", help="of each kind")
+    parser.add_argument(
+        "--real", action="store_true", help="play and judge real episodes first (about 40 minutes, goes on)"
+    )
+    parser.add_argument("--minutes", type=common.positive, default=60, metavar="M", help="--real: stop after")
+
+
+def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
+    """Payload: the measurement."""
+
+    if args.real:
+        from benchmarks import gate_played
+
+        write_recorded(gate_played.measure(console.log, args.minutes))
+    found = measure(args.trials or TRIALS, lambda i, n: console.progress(i, n, "trials"))
+    console.clear()
+    head = ["scores", "equal", "accepted", "seeds", "better", "accepted", "seeds", "gain / spread"]
+    console.say(table([_gate_row(r) for r in found["scenarios"]], head, set(range(1, 8))))
+    low, high = found["false_accept_ci95"]
+    console.say(f"equal children accepted: {found['false_accept_rate']:.3f} [{low:.3f}, {high:.3f}]")
+    low, high = found["power_ci95"]
+    console.say(f"children a tenth better: {found['power']:.3f} [{low:.3f}, {high:.3f}]")
+    if found["beyond_reach"]:
+        away = f"where games spread too much ({', '.join(found['beyond_reach'])})"
+        console.say(f"  {away}: {found['power_beyond_reach']:.3f}")
+    for kind, told in (found["real"] or {"trials": {}})["trials"].items():
+        console.say(
+            f"really played, {kind}: {told['accepted']} of {told['trials']} accepted, {told['seeds']} seeds each"
+        )
+    return found
+
+
+def _gate_row(row: dict[str, Any]) -> list[str]:
+    cells = [row["scores"]]
+    for which in ("null", "better"):
+        told = row.get(which)
+        cells += [str(told["trials"]), f"{told['rate']:.3f}", f"{told['seeds']:.0f}"] if told else ["", "", ""]
+    return [*cells, f"{row['effect']:.3f}" if "effect" in row else ""]

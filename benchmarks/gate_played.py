@@ -21,7 +21,6 @@ from supervisor.edits.edits import with_constants
 from supervisor.gate.gate import Gate, Pair
 from supervisor.gate.seeds import Role, SeedLedger
 from triune.errors import TriuneError
-from triune.play import evaluation as stats
 from triune.play.evaluation import HOME, Record, evaluate, versions
 from triune.system import System, load, sha256
 
@@ -211,22 +210,3 @@ def _trial(stage: Stage, gate: Gate, ledger: SeedLedger, values: Mapping[str, fl
 
 def _name(values: Mapping[str, float]) -> str:
     return ", ".join(f"{k} {v:g}" for k, v in values.items()) or "parent"
-
-
-def summary(found: Mapping[str, Any]) -> dict[str, Any]:
-    """What the README and docs/gate.md quote of a measurement."""
-    scores = found["recorded"]["unsteady"]["scores"]
-    base = float(np.mean(scores["parent"]))
-    truth = {
-        name: {"n": len(s), "mean": round(float(np.mean(s)), 3), "ci95": [round(v, 3) for v in stats.ci95(s)],
-               "gain": round(float(np.mean(s)) / base - 1, 4)}
-        for name, s in scores.items()
-    }  # fmt: skip
-    return {"truth": truth, "trials": {kind: _tally(found["trials"], kind) for kind in ("equal", "better")}}
-
-
-def _tally(trials: Sequence[Mapping[str, Any]], kind: str) -> dict[str, Any]:
-    mine = [t for t in trials if t["kind"] == kind]
-    seeds = [t["selecting"] + t["confirming"] for t in mine]
-    accepted = sum(t["verdict"] == "accept" for t in mine)
-    return {"trials": len(mine), "accepted": accepted, "seeds": round(float(np.mean(seeds)), 1) if seeds else None}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import importlib.util
 import shutil
 import tempfile
@@ -19,6 +20,8 @@ from logic.language import CompiledProgram, compile_program
 from logic.language.batched import start_batch, step_batch
 from logic.runtime.controller import Decision
 from perception.scene import Scene
+from triune.commands import common
+from triune.console import Console
 from triune.errors import TriuneError
 from triune.play.loop import Rollout
 from triune.runtime import Bundle
@@ -280,3 +283,22 @@ def _isolation(system: System, steps: int, rounds: int) -> Iterator[Figure]:
 
     found = measure_cost(system.name, steps=steps, rounds=rounds)
     yield Figure("isolated episode: cost", system.name, 1.0 - found["ratio"], "share of frames/s", 0.05)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Of `triune bench language`."""
+    parser.add_argument("task", nargs="?", help="default: the whole zoo")
+    parser.add_argument("--rounds", type=common.positive, default=7, metavar="N", help="blocks (default 7)")
+
+
+def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
+    """Payload: the measurement."""
+    from envs.spec import task_names
+    from triune.system import load
+
+    figures = []
+    for figure in measure([load(t) for t in ([args.task] if args.task else task_names())], rounds=args.rounds):
+        budget = "" if figure.budget is None else f"{'ok' if figure.ok else 'OVER'} (at most {figure.budget:g})"
+        console.say(f"{figure.task:<10}{figure.name:<40}{figure.value:>10.3f} {figure.unit:<18}{budget}")
+        figures.append({**figure._asdict(), "ok": figure.ok})
+    return {"figures": figures, "ok": all(f["ok"] for f in figures)}

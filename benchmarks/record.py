@@ -6,6 +6,7 @@ game takes once it is over is measured by itself and spread over its steps.
 
 from __future__ import annotations
 
+import argparse
 import itertools
 import tempfile
 import time
@@ -17,6 +18,8 @@ from typing import Any
 
 from benchmarks.speed import one_core
 from data_flywheel.episodes.episode import EpisodeRecorder
+from triune.commands import common
+from triune.console import Console, table
 from triune.play.loop import Rollout, finish
 from triune.play.recording import open_recorder
 from triune.system import System
@@ -107,3 +110,31 @@ class _Games:
     def bytes(self) -> int:
         """Of all episodes and frames on disk."""
         return sum(path.stat().st_size for path in self.folder.rglob("*.npz"))
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Of `triune bench record`."""
+    parser.add_argument("task", nargs="?", default="breakout", help="default breakout")
+    parser.add_argument("--trust", action="store_true", help="a teacher.py of unknown origin may run")
+    parser.add_argument("--rounds", type=common.positive, default=200, metavar="N", help="turns (default 200)")
+    parser.add_argument("--protocol", metavar="P", help="default: the task's")
+    parser.add_argument("--shifts", metavar="S", help="a visual shift for all sides")
+
+
+def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
+    """Payload: the measurement."""
+    system = common.load_system(args)
+
+    shift = args.shifts  # one look for all sides
+    found = recording_cost(
+        system, args.rounds, args.protocol, shift, lambda i, n: console.progress(i, n, "alternating turns")
+    )
+    console.clear()
+    console.say(f"{system.name}, {found['protocol']}, {found['steps']} steps a side, core {found['core']}")
+    rows = [[SIDES[0], f"{found['microseconds'][SIDES[0]]:.0f}", "", "", ""]]
+    for side in SIDES[1:]:
+        low, high = (f"{100 * edge:.1f}" for edge in found["interval"][side])
+        told = [f"{100 * found['cost'][side]:.1f} %", f"{low} to {high} %", f"{found['bytes_a_step'][side]:.0f}"]
+        rows.append([side, f"{found['microseconds'][side]:.0f}", *told])
+    console.say(table(rows, ["frames kept", "us a step", "cost", "95 % interval", "bytes a step"], {1, 2, 3, 4}))
+    return found

@@ -6,6 +6,7 @@ figure is a share of the unshifted score of the same eyes on the same seeds.
 
 from __future__ import annotations
 
+import argparse
 import json
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -17,6 +18,9 @@ import numpy as np
 
 from data_flywheel.storage.container import atomic_write
 from envs.visual_shifts import RANDOM, STATIC
+from triune.commands import common
+from triune.console import Console, table
+from triune.errors import UsageError, nearest
 from triune.play.evaluation import HOME, evaluate
 from triune.play.self_training import Request, Wheel, with_eyes
 from triune.system import load
@@ -127,3 +131,106 @@ def summary(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 def _mean(values: Sequence[float]) -> float | None:
     return round(float(np.mean(values)), 4) if values else None
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Of `triune bench shift`."""
+    parser.add_argument("task", nargs="?", help="default: the whole zoo")
+    parser.add_argument("--trust", action="store_true", help="a teacher.py of unknown origin may run")
+    parser.add_argument("--seeds", metavar="A:B", help="default 1000:1002; with --shifts 0:5")
+    parser.add_argument("--looks", metavar="L,L", help="these looks, or `named`, `random` (default: all)")
+    parser.add_argument("--protocol", metavar="P", help="default: the task's")
+    parser.add_argument("--shifts", metavar="S,S", help="evaluate under these, without self-training")
+    parser.add_argument("--eyes", default="cnn,colour", metavar="E,E", help="with --shifts (default cnn,colour)")
+    parser.add_argument("--workers", type=common.positive, metavar="N", help="default: one per core")
+    parser.add_argument("--steps", type=common.positive, metavar="N", help="cut episodes short (a quick look)")
+
+
+def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
+    """Payload: the measurement."""
+    if not args.shifts:
+        return _self_training(args, console)
+    args.task = args.task or "breakout"
+    return _shift(common.load_system(args), args, console)
+
+
+def _self_training(args: argparse.Namespace, console: Console) -> dict[str, Any]:
+    """What self-training brings back. Finished looks are kept in runs/bench/shift; the command goes on where it was."""
+    import torch  # noqa: F401 - say at once that the extra is missing
+
+    from envs.spec import task_names
+    from envs.visual_shifts import is_look
+
+    every = all_looks()
+    groups = {
+        "named": [n for n in every if n[-1:] not in "0123456789"],
+        "random": [n for n in every if n[-1:].isdigit()],
+    }
+    looks = groups.get(args.looks, args.looks.split(",") if args.looks else every)
+    for look in looks:
+        if not is_look(look):
+            raise UsageError(f"unknown look {look!r}; {nearest(look, every)}")
+    seeds = tuple(common.parse_seeds(args.seeds or "1000:1002"))
+    found: dict[str, dict[str, Any]] = {}
+    for task in [args.task] if args.task else task_names():
+        protocol = common.load_system(argparse.Namespace(task=task, trust=False)).protocol(args.protocol).name
+        plan = Plan(seeds, protocol, args.steps or LIMIT)
+        bench = Bench(task, plan, say=console.log)
+        for i, row in enumerate(bench.measure(looks)):
+            console.progress(i + 1, len(looks), f"{task}, {row['look']}")
+            found[f"{task}/{row['look']}"] = row
+    console.clear()
+    told = summary(list(found.values()))
+    heads = ["look", "before", "after", "old look after", "colour rules", "outcome", "rounds", "seconds"]
+    console.say(table([_look_row(name, row) for name, row in found.items()], heads, {1, 2, 3, 4, 6, 7}))
+    for which, means in (("named", told), ("random", told["random"])):
+        console.say(f"{which}: {means['shifted']} of {means['n']} looks cost half of the score: "
+                    f"{means['shifted_fraction']} before, {means['recovered_fraction']} after")  # fmt: skip
+    return {"seeds": list(seeds), "looks": found, **told}
+
+
+def _look_row(name: str, row: dict[str, Any]) -> list[str]:
+    shares = [f"{row[k]:.2f}" if k in row else "" for k in ("before", "after", "old_look_after", "colour")]
+    return [name, *shares, row["outcome"], str(row["rounds"]), f"{row['wall_s']:.0f}"]
+
+
+def _shift(system: System, args: argparse.Namespace, console: Console) -> dict[str, Any]:
+    from envs.visual_shifts import SHIFTS
+
+    shifts = args.shifts.split(",") if args.shifts != "all" else list(SHIFTS)
+    kinds, seeds = args.eyes.split(","), common.parse_seeds(args.seeds or "0:5")
+    for shift in shifts:
+        args.shift = shift
+        for args.eyes in kinds:
+            common.check_conditions(args)
+    from triune.play.evaluation import evaluate
+
+    means: dict[str, dict[str, float]] = {kind: {} for kind in kinds}
+    jobs = [(kind, shift) for kind in kinds for shift in (None, *shifts)]
+    for i, (kind, shift) in enumerate(jobs):
+        console.progress(i, len(jobs), f"{kind} eyes, {shift or 'no shift'}")
+        workers = min(args.workers or common.cores(), len(seeds))
+        result = evaluate(system, args.protocol, seeds, shift, kind, workers, limit=args.steps)
+        means[kind][shift or "none"] = float(result.mean or 0.0)
+    console.clear()
+    worst = system.lowest
+    kept = {kind: {s: _kept(m[s], m["none"], worst) for s in shifts} for kind, m in means.items()}
+    rows = [
+        [s, *(f"{means[k][s]:.1f}" + (f" ({kept[k][s]:.2f})" if s in kept[k] else "") for k in kinds)]
+        for s in ("none", *shifts)
+    ]
+    console.say(table(rows, ["shift", *(f"{k}: mean (share kept)" for k in kinds)]))
+    protocol = system.protocol(args.protocol).name
+    return {
+        "task": system.name,
+        "protocol": protocol,
+        "seeds": seeds,
+        "limit": args.steps,
+        "means": means,
+        "kept": kept,
+    }
+
+
+def _kept(score: float, plain: float, worst: float) -> float:
+    """Share of what there is to lose that is kept; 1 without loss. `worst` is the score of doing nothing."""
+    return round((score - worst) / (plain - worst), 4) if plain > worst else 0.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -10,6 +11,8 @@ from statistics import median
 from typing import Any
 
 from envs.backends.atari import AtariCore
+from triune.commands import common
+from triune.console import Console, table
 from triune.play.loop import Rollout
 from triune.system import System
 
@@ -121,3 +124,24 @@ def _parts(stack: _Stack, bare: _Bare, n: int) -> dict[str, float]:
     medians = {name: round(median(values), 1) for name, values in found.items()}
     whole = medians.pop("step")
     return {"emulator": medians["emulator"], "transfer": round(whole - medians["emulator"], 1), **medians}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Of `triune bench speed`."""
+    parser.add_argument("task", nargs="?", default="breakout", help="default breakout")
+    parser.add_argument("--trust", action="store_true", help="a teacher.py of unknown origin may run")
+    parser.add_argument("--rounds", type=common.positive, default=12, metavar="N", help="blocks (default 12)")
+
+
+def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
+    """Payload: the measurement."""
+    system = common.load_system(args)
+
+    found = speed(system, args.rounds, progress=lambda done, total: console.progress(done, total, "alternating blocks"))
+    console.say(f"{system.name}, {found['protocol']}, frameskip 1, core {found['core']}")
+    blind = f"{found['blind_fps']:.0f} if nobody fetches them"
+    console.say(f"bare emulator  {found['emulator_fps']:.0f} frames/s ({blind})")
+    console.say(f"pixel stack    {found['stack_fps']:.0f} frames/s")
+    console.say(f"ratio          {found['ratio']:.3f} ({found['ratio_blind']:.3f})")
+    console.say(table([[k, f"{v:.1f}"] for k, v in found["microseconds"].items()], ["part", "us a frame, median"], {1}))
+    return found

@@ -178,7 +178,7 @@ def test_past_frames_live_in_memory_where_the_schema_has_a_window() -> None:
     data = system.eyes_path.read_bytes()
     eyes = Eyes.parse(data)
     eyes.schema = schema
-    play, fused = Reference(logic, eyes), Runner(fuse(logic, data, FRAME))
+    native, fused = Reference(logic, eyes), Runner(fuse(logic, data, FRAME))
     one = fused.memory
     assert one.size == fused.layout.size + 2 * 210 * 160 * 3
     shown = np.zeros(FRAME, np.uint8)  # as in play, one array that every step overwrites
@@ -186,7 +186,7 @@ def test_past_frames_live_in_memory_where_the_schema_has_a_window() -> None:
     for step in play(system, seed=1, protocol="classic"):
         shown[:] = step.frame
         found = fused.step(shown)
-        vector, decision = play.step(shown)
+        vector, decision = native.step(shown)
         assert not differences(found, vector, decision, logic), step.index
         differ += bool((vector != step.scene.vector).any())
         if step.index == 40:
