@@ -21,7 +21,8 @@ from supervisor.edits.edits import with_constants
 from supervisor.gate.gate import Gate, Pair
 from supervisor.gate.seeds import Role, SeedLedger
 from triune.errors import TriuneError
-from triune.play.evaluation import HOME, Record, evaluate, versions
+from triune.play.evaluation import HOME, evaluate, versions
+from triune.play.workers import Record
 from triune.system import System, load, sha256
 
 TEXT = Path(__file__).resolve().parent.parent / "benchmarks" / "breakout_unsteady.py"

@@ -85,7 +85,7 @@ def _record(node: ast.ClassDef, name: str, namespace: dict[str, Any]) -> type:
         if isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name):
             made = item.value or ast.copy_location(ast.Call(item.annotation, [], []), item)
             default = eval(compile(ast.fix_missing_locations(ast.Expression(made)), name, "eval"), namespace)  # noqa: S307 - trusted text only
-            fields.append((item.target.id, Any, field(default_factory=lambda value=default: value)))
+            fields.append((item.target.id, Any, field(default_factory=lambda value=default: value)))  # type: ignore[misc]
     return make_dataclass(node.name, fields, frozen=True)
 
 

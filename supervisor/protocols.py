@@ -42,10 +42,10 @@ class Request:
 
     @cached_property
     def canonical(self) -> bytes:
-        """JSON with sorted keys; pictures by their sha256."""
-        images = [[i.name, i.media, i.caption, hashlib.sha256(i.data).hexdigest()] for i in self.images]
+        """JSON with sorted keys; of a picture what it shows, not its bytes, which libraries write as they like."""
+        images = [[i.name, i.media, i.caption] for i in self.images]
         told = {
-            "format": 1, "task": self.task, "trial": self.trial, "policy": self.policy,
+            "format": 2, "task": self.task, "trial": self.trial, "policy": self.policy,
             "sections": [list(s) for s in self.sections], "images": images,
         }  # fmt: skip
         return json.dumps(told, sort_keys=True, ensure_ascii=True, separators=(",", ":")).encode()

@@ -33,7 +33,7 @@ COMMANDS = {
     "drift": "does play still look as in training: measure the ranges, or show them",
     "train": "train the eyes and put them into the task folder",
     "export": "one deployable file that runs by itself: eyes, tracker, policy, safety rules",
-    "migrate": "bring a bundle of an older format up to date",
+    "migrate": "bring recorded exchanges of an older format up to date",
     "run": "run such a file on the game, a video or a camera",
     "web": "a page in which such a file plays a recorded game, in any browser",
     "bench": "speed, visual shifts, perception",

@@ -255,8 +255,8 @@ def _check_format(entries: Mapping[str, str], name: str) -> None:
     form = entries.get(FORMAT_KEY, "1")
     if form == "1":
         raise TriuneError(
-            f"{name} has bundle format 1, which carried its policy as text beside the eyes; make one file of it that "
-            f"runs by itself: triune migrate {name} NEW.onnx"
+            f"{name} has bundle format 1, which carried its policy as text and is no longer read; export it again "
+            f"from its task: triune export TASK {name}"
         )
     if form != str(FORMAT):
         reader = entries.get(READER) or "a newer version"

@@ -2,114 +2,32 @@
 
 from __future__ import annotations
 
-import struct
-import zlib
-from bisect import bisect_right
 from collections.abc import Sequence
-from functools import cache
 from typing import Any, NamedTuple
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from data_flywheel.episodes.episode import Episode
-from data_flywheel.storage.frames import Frames
 from perception.scene import GridSpec, SceneSchema
 from supervisor.errors import SupervisorError
 from supervisor.evidence.moments import Body, body, finite, lost_lives, rewards, slots_of
 
-# ----------------------------------------------------------------------------------------------------
-# Letters for pictures: one small alphabet, drawn by itself, so that a picture has the same pixels on every machine.
-
-
 Array = NDArray[Any]
-HEIGHT = 9  # rows of a letter: seven above the line and two below
-UP = 7
-# All characters from " " to "~", 19 in a band, a blank column between them.
-_ART = """
-... # #.# ..... ..#.. ##... .##.. # ..# #.. ..... ..... .. .... . ....# .###. .#. .###.
-... # #.# .#.#. .#### ##..# #..#. # .#. .#. ..#.. ..#.. .. .... . ...#. #...# ##. #...#
-... # ... ##### #.#.. ...#. #.#.. . #.. ..# #.#.# ..#.. .. .... . ...#. #..## .#. ....#
-... # ... .#.#. .###. ..#.. .#... . #.. ..# .###. ##### .. #### . ..#.. #.#.# .#. ..##.
-... # ... ##### ..#.# .#... #.#.# . #.. ..# #.#.# ..#.. .. .... . .#... ##..# .#. .#...
-... . ... .#.#. ####. #..## #..#. . .#. .#. ..#.. ..#.. .# .... . .#... #...# .#. #....
-... # ... ..... ..#.. ...## .##.# . ..# #.. ..... ..... .# .... # #.... .###. ### #####
-... . ... ..... ..... ..... ..... . ... ... ..... ..... #. .... . ..... ..... ... .....
-... . ... ..... ..... ..... ..... . ... ... ..... ..... .. .... . ..... ..... ... .....
-
-####. #..#. ##### .###. ##### .###. .###. . .. ...# .... #... .###. .###. .###. ####. .###. ####. #####
-....# #..#. #.... #.... ....# #...# #...# . .. ..#. .... .#.. #...# #...# #...# #...# #...# #...# #....
-....# #..#. ####. #.... ...#. #...# #...# # .# .#.. #### ..#. ....# #.### #...# #...# #.... #...# #....
-.###. ##### ....# ####. ...#. .###. .#### . .. #... .... ...# ..##. #.#.# ##### ####. #.... #...# ####.
-....# ...#. ....# #...# ..#.. #...# ....# . .. .#.. #### ..#. ..#.. #.### #...# #...# #.... #...# #....
-....# ...#. #...# #...# ..#.. #...# ....# # .# ..#. .... .#.. ..... #.... #...# #...# #...# #...# #....
-####. ...#. .###. .###. ..#.. .###. .###. . .# ...# .... #... ..#.. .#### #...# ####. .###. ####. #####
-..... ..... ..... ..... ..... ..... ..... . #. .... .... .... ..... ..... ..... ..... ..... ..... .....
-..... ..... ..... ..... ..... ..... ..... . .. .... .... .... ..... ..... ..... ..... ..... ..... .....
-
-##### .###. #...# ### ..### #...# #.... #...# #...# .###. ####. .###. ####. .#### ##### #...# #...# #...# #...#
-#.... #...# #...# .#. ...#. #..#. #.... ##.## ##..# #...# #...# #...# #...# #.... ..#.. #...# #...# #...# #...#
-#.... #.... #...# .#. ...#. #.#.. #.... #.#.# ##..# #...# #...# #...# #...# #.... ..#.. #...# #...# #...# .#.#.
-####. #.### ##### .#. ...#. ##... #.... #.#.# #.#.# #...# ####. #...# ####. .###. ..#.. #...# #...# #.#.# ..#..
-#.... #...# #...# .#. ...#. #.#.. #.... #...# #..## #...# #.... #.#.# #.#.. ....# ..#.. #...# .#.#. #.#.# .#.#.
-#.... #...# #...# .#. #..#. #..#. #.... #...# #..## #...# #.... #..#. #..#. ....# ..#.. #...# .#.#. ##.## #...#
-#.... .#### #...# ### .##.. #...# ##### #...# #...# .###. #.... .##.# #...# ####. ..#.. .###. ..#.. #...# #...#
-..... ..... ..... ... ..... ..... ..... ..... ..... ..... ..... ..... ..... ..... ..... ..... ..... ..... .....
-..... ..... ..... ... ..... ..... ..... ..... ..... ..... ..... ..... ..... ..... ..... ..... ..... ..... .....
-
-#...# ##### ### #.... ### ..#.. ..... #. .... #... .... ...# .... ..## .... #... # ..# #...
-#...# ....# #.. .#... ..# .#.#. ..... .# .... #... .... ...# .... .#.. .... #... . ... #...
-.#.#. ...#. #.. .#... ..# #...# ..... .. .##. ###. .### .### .##. #### .### ###. # ..# #..#
-..#.. ..#.. #.. ..#.. ..# ..... ..... .. ...# #..# #... #..# #..# .#.. #..# #..# # ..# #.#.
-..#.. .#... #.. ...#. ..# ..... ..... .. .### #..# #... #..# #### .#.. #..# #..# # ..# ##..
-..#.. #.... #.. ...#. ..# ..... ..... .. #..# #..# #... #..# #... .#.. #..# #..# # ..# #.#.
-..#.. ##### ### ....# ### ..... ..... .. .### ###. .### .### .### .#.. .### #..# # ..# #..#
-..... ..... ... ..... ... ..... ##### .. .... .... .... .... .... .... ...# .... . #.# ....
-..... ..... ... ..... ... ..... ..... .. .... .... .... .... .... .... .##. .... . .#. ....
-
-#. ..... .... .... .... .... .... .... .#.. .... ..... ..... ..... .... .... ..## # ##.. .....
-#. ..... .... .... .... .... .... .... .#.. .... ..... ..... ..... .... .... .#.. # ..#. .....
-#. ##.#. ###. .##. ###. .### #.## .### #### #..# #...# #.#.# #...# #..# #### .#.. # ..#. .#...
-#. #.#.# #..# #..# #..# #..# ##.. #... .#.. #..# #...# #.#.# .#.#. #..# ...# #... # ...# #.#.#
-#. #.#.# #..# #..# #..# #..# #... .##. .#.. #..# .#.#. #.#.# ..#.. #..# .##. .#.. # ..#. ...#.
-#. #.#.# #..# #..# #..# #..# #... ...# .#.. #..# .#.#. #.#.# .#.#. #..# #... .#.. # ..#. .....
-.# #.#.# #..# .##. ###. .### #... ###. ..## .### ..#.. .#.#. #...# .### #### ..## # ##.. .....
-.. ..... .... .... #... ...# .... .... .... .... ..... ..... ..... ...# .... .... # .... .....
-.. ..... .... .... #... ...# .... .... .... .... ..... ..... ..... .##. .... .... . .... .....
-"""
+FONT, FONT_SCALE, FONT_ROWS = cv2.FONT_HERSHEY_SIMPLEX, 0.5, 11  # px of a capital letter
 
 
-@cache
-def _glyphs() -> dict[str, Array]:
-    """Every character as bool[HEIGHT, width]."""
-    found: dict[str, Array] = {}
-    for band in _ART.strip("\n").split("\n\n"):
-        rows = [line.split(" ") for line in band.split("\n")]
-        for letter in zip(*rows, strict=True):
-            found[chr(32 + len(found))] = np.array([[c == "#" for c in row] for row in letter])
-    return found
-
-
-def _glyph(character: str) -> Array:
-    known = _glyphs()
-    return known[character] if character in known else known["?"]
-
-
-def text_width(words: str, scale: int = 2) -> int:
+def text_width(words: str) -> int:
     """px that `write` needs."""
-    return scale * max(0, sum(_glyph(c).shape[1] + 1 for c in words) - 1)
+    return int(cv2.getTextSize(words, FONT, FONT_SCALE, 1)[0][0]) if words else 0
 
 
-def write(
-    image: Array, words: str, x: int, y: int, colour: tuple[int, int, int], scale: int = 2, bold: bool = False
-) -> int:  # fmt: skip
+def write(image: Array, words: str, x: int, y: int, colour: tuple[int, int, int], bold: bool = False) -> int:
     """Write one line into uint8[H, W, 3] with its top left at (x, y), cut at the edges. Returns x after it."""
-    for character in words:
-        shape = np.repeat(np.repeat(_glyph(character), scale, 0), scale, 1)
-        for shift in range(1 + bold):
-            paint(image, shape, x + shift, y, colour)
-        x += shape.shape[1] + scale
-    return x
+    shown = "".join(c if " " <= c <= "~" else "?" for c in words)
+    cv2.putText(image, shown, (x, y + FONT_ROWS), FONT, FONT_SCALE, colour, 2 if bold else 1, cv2.LINE_AA)
+    return x + text_width(shown)
 
 
 def paint(image: Array, mask: Array, x: int, y: int, colour: tuple[int, int, int]) -> None:
@@ -120,155 +38,45 @@ def paint(image: Array, mask: Array, x: int, y: int, colour: tuple[int, int, int
     part[seen] = colour
 
 
-def wrapped(words: str, room: int, lines: int, scale: int = 2) -> list[str]:
+def wrapped(words: str, room: int, lines: int) -> list[str]:
     """At most `lines` lines no wider than `room` px; the last one ends in "..." when there was more."""
     out = [""]
     for word in words.split():
         longer = f"{out[-1]} {word}".strip()
-        if text_width(longer, scale) <= room or not out[-1]:
+        if text_width(longer) <= room or not out[-1]:
             out[-1] = longer
         else:
             out.append(word)
     more = len(out) > lines
-    out = [_cut(line, room, scale, more and i == lines - 1) for i, line in enumerate(out[:lines])]
+    out = [_cut(line, room, more and i == lines - 1) for i, line in enumerate(out[:lines])]
     return [line for line in out if line]
 
 
-def _cut(line: str, room: int, scale: int, more: bool) -> str:
-    if not more and text_width(line, scale) <= room:
+def _cut(line: str, room: int, more: bool) -> str:
+    if not more and text_width(line) <= room:
         return line
-    while line and text_width(line + "...", scale) > room:
+    while line and text_width(line + "...") > room:
         line = line[:-1]
     return line + "..."
 
 
-# ----------------------------------------------------------------------------------------------------
-# Pictures as PNG whose bytes depend on the pixels alone, on every machine and with every version of every library.
-#
-# A request's key is a hash over its pictures too, and a recorded answer is found again by that key; a compression
-# library promises the pixels, not the bytes. So the stream is written here: fixed Huffman codes, and matches only
-# with the pixel to the left and the pixel above, which is nearly all there is to gain in enlarged frames and flat
-# areas.
-
-
-SIGNATURE = b"\x89PNG\r\n\x1a\n"
-_LONGEST, _SHORTEST, _FARTHEST = 258, 3, 32768
-_LENGTH_BITS = (0,) * 8 + (1,) * 4 + (2,) * 4 + (3,) * 4 + (4,) * 4 + (5,) * 4 + (0,)
-_LENGTHS = (*(3 + sum(2**bits for bits in _LENGTH_BITS[:i]) for i in range(28)), _LONGEST)
-_DISTANCES = (1, 2, 3, 4) + tuple((2 + half) * 2**bits + 1 for bits in range(1, 14) for half in (0, 1))
-
-
 def encode(image: Array) -> bytes:
-    """PNG of uint8[H, W, 3]: palette colours where there are at most 256, else RGB."""
-    height, wide = image.shape[:2]
-    coded = Frames.from_rgb(image[None])
-    few = coded.palette is not None
-    pixels = coded.pixels.reshape(height, -1)
-    raw = np.concatenate([np.zeros((height, 1), np.uint8), pixels], axis=1)  # each row begins with "no filter"
-    parts = [_chunk(b"IHDR", struct.pack(">IIBBBBB", wide, height, 8, 3 if few else 2, 0, 0, 0))]
-    if coded.palette is not None:
-        parts.append(_chunk(b"PLTE", coded.palette.tobytes()))
-    parts.append(_chunk(b"IDAT", deflated(raw.tobytes(), 1 if few else 3, raw.shape[1])))
-    return b"".join([SIGNATURE, *parts, _chunk(b"IEND", b"")])
+    """PNG of uint8[H, W, 3]."""
+    done, data = cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+    if not done:
+        raise SupervisorError("a picture could not be written as PNG")
+    return bytes(data)
 
 
 def size(data: bytes) -> tuple[int, int]:
     """(width, height) in px of a PNG; (0, 0) for anything else."""
-    if data[:8] != SIGNATURE or len(data) < 24:
+    if data[:8] != b"\x89PNG\r\n\x1a\n" or len(data) < 24:
         return 0, 0
-    wide, height = struct.unpack(">II", data[16:24])
-    return wide, height
-
-
-def _chunk(kind: bytes, data: bytes) -> bytes:
-    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-
-def deflated(data: bytes, *distances: int) -> bytes:
-    """A zlib stream of `data` with matches at the given distances only, the first preferred."""
-    near = [d for d in distances if d <= _FARTHEST]
-    runs = [_runs(data, d) for d in near]
-    steps = [_distance(d) for d in near]
-    bits = _Bits()
-    bits.add(0b011, 3)  # one last block with fixed codes
-    i, n = 0, len(data)
-    while i < n:
-        length, step = 0, (0, 0)
-        for run, far in zip(runs, steps, strict=True):
-            if run[i] > length:
-                length, step = run[i], far
-        if length < _SHORTEST:
-            bits.add(*_LITERALS[data[i]])
-            i += 1
-        else:
-            length = min(length, _LONGEST)
-            bits.add(*_MATCHES[length])
-            bits.add(*step)
-            i += length
-    bits.add(*_LITERALS[256])  # end of the block
-    return b"\x78\x01" + bits.done() + struct.pack(">I", zlib.adler32(data))
-
-
-def _runs(data: bytes, distance: int) -> list[int]:
-    """For each byte, how many from there on equal the byte `distance` before."""
-    values = np.frombuffer(data, np.uint8)
-    same = np.zeros(len(values), bool)
-    same[distance:] = values[distance:] == values[: len(values) - distance] if distance < len(values) else False
-    ends = np.where(same, len(values), np.arange(len(values)))
-    runs: list[int] = (np.minimum.accumulate(ends[::-1])[::-1] - np.arange(len(values))).tolist()
-    return runs
-
-
-def _turned(code: int, bits: int) -> int:
-    """Huffman codes stand in the stream with their highest bit first."""
-    return int(f"{code:0{bits}b}"[::-1], 2)
-
-
-def _symbol(value: int) -> tuple[int, int]:
-    """(bits in stream order, how many) of a literal or length symbol in the fixed code."""
-    for first, code, bits in ((280, 0b11000000, 8), (256, 0, 7), (144, 0b110010000, 9), (0, 0b00110000, 8)):
-        if value >= first:
-            return _turned(code + value - first, bits), bits
-    raise AssertionError("symbols are not negative")
-
-
-def _length(length: int) -> tuple[int, int]:
-    at = bisect_right(_LENGTHS, length) - 1
-    code, bits = _symbol(257 + at)
-    return code | (length - _LENGTHS[at]) << bits, bits + _LENGTH_BITS[at]
-
-
-def _distance(distance: int) -> tuple[int, int]:
-    at = bisect_right(_DISTANCES, distance) - 1
-    return _turned(at, 5) | (distance - _DISTANCES[at]) << 5, 5 + max(0, at // 2 - 1)
-
-
-class _Bits:
-    """Bits one after the other, lowest first."""
-
-    def __init__(self) -> None:
-        self._out, self._held, self._count = bytearray(), 0, 0
-
-    def add(self, value: int, count: int) -> None:
-        self._held |= value << self._count
-        self._count += count
-        if self._count >= 64:
-            self._out += (self._held & 0xFFFFFFFFFFFFFFFF).to_bytes(8, "little")
-            self._held >>= 64
-            self._count -= 64
-
-    def done(self) -> bytes:
-        return bytes(self._out) + self._held.to_bytes((self._count + 7) // 8, "little")
-
-
-_LITERALS = [_symbol(value) for value in range(257)]
-_MATCHES = [(0, 0)] * _SHORTEST + [_length(length) for length in range(_SHORTEST, _LONGEST + 1)]
+    return int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")
 
 
 # ----------------------------------------------------------------------------------------------------
 # One frame with what was detected in it: boxes with names, arrows of movement, dots on grid cells.
-#
-# Whole numbers and numpy only, so that the same step gives the same pixels everywhere.
 
 
 Colour = tuple[int, int, int]
@@ -369,7 +177,7 @@ class Canvas:
 
     def _label(self, words: str, colour: Colour, box: Rect) -> None:
         """The name beside the box, or farther above it, where it hides nothing."""
-        wide, high = text_width(words) + 6, 2 * HEIGHT + 4
+        wide, high = text_width(words) + 6, FONT_ROWS + 9
         height, width = self.image.shape[:2]
         level = min(max(0, (box.top + box.bottom - high) // 2), height - high)
         start = min(max(0, (box.left + box.right - wide) // 2), width - wide)

@@ -77,7 +77,8 @@ def keep(request: Request, blobs: Blobs) -> dict[str, Any]:
 def fetch(told: Mapping[str, Any], blobs: Blobs) -> Request:
     """The request of an event; SupervisorError when a blob is missing or changed."""
     plain = json.loads(blobs.get(told["request"]))
-    images = tuple(Image(name, media, blobs.get(sha), caption) for name, media, caption, sha in plain["images"])
+    shown = zip(plain["images"], told["images"], strict=True)
+    images = tuple(Image(name, media, blobs.get(data), caption) for (name, media, caption, *_), data in shown)
     sections = tuple(Section(*s) for s in plain["sections"])
     return Request(plain["task"], plain["trial"], plain["policy"], sections, images)
 

@@ -18,7 +18,7 @@ from supervisor.budget import Amount
 from supervisor.errors import SupervisorError
 from supervisor.protocols import Proposer, ProposerError, Reply, Request, Usage
 
-FORMAT = 1
+FORMAT = 2
 Exchange = dict[str, Any]
 
 
@@ -87,15 +87,38 @@ def _checked(text: bytes, where: str) -> Exchange:
         made = json.loads(text)
         version, key, usage = made["format"], made["key"], Usage(**made["usage"])
         if version != FORMAT:
-            raise SupervisorError(f"{where}: format {version}, but this program reads {FORMAT}; update Triune")
-        canonical = json.dumps(made["request"], sort_keys=True, ensure_ascii=True, separators=(",", ":"))
+            fix = "bring it up to date: triune migrate OLD NEW" if version == 1 else "update Triune"
+            raise SupervisorError(f"{where}: format {version}, but this program reads {FORMAT}; {fix}")
         whole = isinstance(made.get("text"), str) or isinstance(made["error"]["message"], str)
         whole = whole and made["request"].keys() >= {"task", "trial", "policy", "sections", "images"}
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise SupervisorError(f"{where}: not an exchange ({error!r}); restore the recording") from None
-    if not whole or hashlib.sha256(canonical.encode()).hexdigest() != key:
+    if not whole or _key(made["request"]) != key:
         raise SupervisorError(f"{where}: the request was changed after it was recorded; restore the recording")
     return {**made, "usage": usage}
+
+
+def migrate(old: Path, new: Path) -> int:
+    """Write a recording of format 1, whose keys hashed the bytes of pictures, in the present format; how many
+    exchanges. SupervisorError names one that was changed after it was recorded."""
+    lines = []
+    for where, text in _texts(old):
+        made = json.loads(text)
+        if made.get("format") == 1:
+            if _key(made["request"]) != made["key"]:
+                raise SupervisorError(f"{where}: the request was changed after it was recorded; restore the recording")
+            images = [[name, media, caption] for name, media, caption, _ in made["request"]["images"]]
+            made["request"] |= {"format": 2, "images": images}
+            made |= {"format": FORMAT, "key": _key(made["request"])}
+        _checked(json.dumps(made).encode(), where)
+        lines.append(json.dumps(made, sort_keys=True, ensure_ascii=True) + "\n")
+    replace_file(new, "".join(lines).encode())
+    return len(lines)
+
+
+def _key(request: Mapping[str, Any]) -> str:
+    canonical = json.dumps(request, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()
 
 
 class ReplayProposer:

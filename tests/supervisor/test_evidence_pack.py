@@ -205,8 +205,8 @@ def test_write_gives_exactly_what_would_be_sent(tmp_path: Path) -> None:
     raw = (tmp_path / "deep" / "out" / "request.json").read_bytes()
     assert hashlib.sha256(raw).hexdigest() == request.key
     told = json.loads(raw)
-    for name, _, _, digest in told["images"]:
-        assert hashlib.sha256((tmp_path / "deep" / "out" / name).read_bytes()).hexdigest() == digest
+    for (name, _, caption), image in zip(told["images"], request.images, strict=True):
+        assert (tmp_path / "deep" / "out" / name).read_bytes() == image.data and caption == image.caption
     shown = (tmp_path / "deep" / "out" / "evidence.md").read_text()
     assert all(s.text in shown for s in request.sections)
 

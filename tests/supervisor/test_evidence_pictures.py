@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import zlib
 from collections.abc import Callable
 
 import cv2
@@ -32,28 +30,6 @@ def decoded(data: bytes) -> np.ndarray:
 # --- PNG ---------------------------------------------------------------------------------------------------------
 
 
-@given(st.binary(max_size=700), st.integers(1, 300), st.integers(1, 40_000))
-@settings(max_examples=60, deadline=None)
-def test_what_is_deflated_inflates_to_the_same(data: bytes, first: int, second: int) -> None:
-    for whole in (data, data * 5):
-        assert zlib.decompress(png.deflated(whole, first, second)) == whole
-
-
-def test_long_runs_of_every_length() -> None:
-    for n in (*range(1, 12), 257, 258, 259, 260, 261, 515, 516, 517, 70_000):
-        data = b"\x07" + b"\x01" * n + b"\xf0" * n
-        packed = png.deflated(data, 1)
-        assert zlib.decompress(packed) == data
-    assert len(packed) < 1500
-
-
-def test_far_matches_have_the_right_distance() -> None:
-    rng = np.random.default_rng(1)
-    for distance in (1, 2, 4, 5, 24, 25, 1002, 3007, 12_289, 32_768, 32_769):
-        block = rng.integers(0, 256, distance).astype(np.uint8).tobytes()
-        assert zlib.decompress(png.deflated(block * 2, distance)) == block * 2
-
-
 @pytest.mark.parametrize("colours", [1, 5, 256, 4000])
 def test_other_programs_read_the_same_pixels(colours: int) -> None:
     rng = np.random.default_rng(colours)
@@ -64,16 +40,9 @@ def test_other_programs_read_the_same_pixels(colours: int) -> None:
     assert png.size(data) == (94, 62)
 
 
-def test_the_bytes_follow_from_the_pixels_on_every_machine() -> None:
-    """A request's key hashes its pictures: other bytes here mean that no recorded answer is found any more."""
-    image = np.zeros((24, 160, 3), np.uint8)
-    letters.write(image, "Same bytes, any machine: 0123 {}", 2, 2, (94, 200, 255))
-    digest = hashlib.sha256(png.encode(image)).hexdigest()
-    assert digest == "42765f9c56d7c6a8713eb0e4391a6f850fffdc87db270926d1d1d2097be18138"
-
-
 def test_size_of_what_is_no_png() -> None:
-    assert png.size(b"GIF89a") == (0, 0) == png.size(png.SIGNATURE)
+    whole = png.encode(np.zeros((3, 5, 3), np.uint8))
+    assert png.size(b"GIF89a") == (0, 0) == png.size(whole[:8]) and png.size(whole) == (5, 3)
 
 
 # --- letters -----------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,7 +13,7 @@ from answer_kit import POLICY, request
 from data_flywheel.storage import files as durable
 from supervisor.budget import UNKNOWN, Amount
 from supervisor.errors import SupervisorError
-from supervisor.proposers.replay import ReplayProposer, exchanges, recording
+from supervisor.proposers.replay import ReplayProposer, append, exchanges, migrate, recording
 from supervisor.protocols import Image, Proposer, ProposerError, Reply, Request, Section, Usage
 
 REPLY = Reply("answer \u2028 \ud800 é", Usage(120.0, UNKNOWN, 1.5), ({"asked": "x", "response": {"n": [1, None]}},))
@@ -82,7 +83,7 @@ def test_the_last_answer_to_a_request_counts(path: Path) -> None:
     (request(sections=(*request().sections, Section("Locks", "none"))), "section 'Locks' (not in the recording)"),
     (request(sections=request().sections[::-1]), "the order of the sections"),
     (request(policy=POLICY + "X = 1\n"), "policy (line 21: recorded '', now 'X = 1')"), (request(task="pong"), "task"),
-    (request(images=(Image("sheet", "image/png", b"other", "step 12"),)), "pictures (sheet)"),
+    (request(images=(Image("sheet", "image/png", b"x", "step 13"),)), "pictures (sheet)"),
     (request(images=()), "pictures (their number)"),
 ], ids=["text", "missing", "added", "order", "policy", "task", "picture", "pictures"])  # fmt: skip
 def test_a_miss_names_what_differs(asked: Request, said: str, path: Path) -> None:
@@ -113,7 +114,7 @@ def test_damage_is_noticed(path: Path) -> None:
     whole = file.read_text()
     for damaged, said in [
         (whole.replace("LEFT", "RIGHT"), "was changed after it was recorded"), (whole[:-9], "not an exchange"),
-        (whole.replace('"format": 1, "key"', '"format": 2, "key"'), "update Triune"), ("[]", "not an exchange"),
+        (whole.replace('"format": 2, "key"', '"format": 3, "key"'), "update Triune"), ("[]", "not an exchange"),
         (whole.replace('"text"', '"test"'), "not an exchange"), (whole.replace('"sections"', '"parts"'), "was changed"),
     ]:  # fmt: skip
         file.write_text(damaged)
@@ -138,3 +139,22 @@ def test_the_file_is_lines_that_a_person_can_read(tmp_path: Path) -> None:
     lines = [json.loads(line) for line in (tmp_path / "made.jsonl").read_text().splitlines()]
     assert [set(made) for made in lines] == [{"format", "key", "request", "proposer", "text", "usage", "turns"}] * 2
     assert lines[0]["request"]["sections"][0] == ["Scoreboard", "mean 12.0 over 20 games"]
+
+
+def test_a_recording_of_format_1_is_migrated(tmp_path: Path) -> None:
+    """Its keys hashed the bytes of pictures; the same requests find their answers in the migrated one."""
+    asked = request()
+    append(tmp_path / "new.jsonl", asked, "agent", Usage(), {"text": "{}", "turns": []})
+    (line,) = (tmp_path / "new.jsonl").read_text().splitlines()
+    made = json.loads(line)
+    images = [[*image, "0" * 64] for image in made["request"]["images"]]
+    old = {**made["request"], "format": 1, "images": images}
+    key = hashlib.sha256(json.dumps(old, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+    (tmp_path / "old.jsonl").write_text(json.dumps({**made, "format": 1, "request": old, "key": key}) + "\n")
+    with pytest.raises(SupervisorError, match="triune migrate"):
+        ReplayProposer(tmp_path / "old.jsonl")
+    assert migrate(tmp_path / "old.jsonl", tmp_path / "again.jsonl") == 1
+    assert ReplayProposer(tmp_path / "again.jsonl").propose(asked).text == "{}"
+    (tmp_path / "bad.jsonl").write_text(json.dumps({**made, "format": 1, "request": old, "key": "1" * 64}) + "\n")
+    with pytest.raises(SupervisorError, match="changed after it was recorded"):
+        migrate(tmp_path / "bad.jsonl", tmp_path / "never.jsonl")

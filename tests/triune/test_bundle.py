@@ -10,7 +10,6 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from triune import bundle_v1
 from triune import runtime as bundle
 from triune import runtime as protobuf
 from triune.errors import TriuneError
@@ -125,7 +124,7 @@ def test_other_formats_say_what_to_do() -> None:
     with pytest.raises(TriuneError, match=r"format 3.*0\.9\.1 reads it"):
         bundle.read(repacked(newer), "x")
     old = {bundle.MANIFEST: json.dumps({"format": "1"})}
-    with pytest.raises(TriuneError, match="triune migrate old.onnx"):
+    with pytest.raises(TriuneError, match="export it again"):
         bundle.read(repacked(old), "old.onnx")
 
 
@@ -177,28 +176,3 @@ def test_foreign_operators_and_files_are_refused_before_loading() -> None:
         with pytest.raises(TriuneError, match=words):
             bundle.read(bundle.pack(wrong.SerializeToString(), PARTS, about()), "x")
     check_graph(model(inside(helper.make_node("Neg", ["x"], ["z"]))).SerializeToString())
-
-
-def old_bundle(eyes: bytes, parts: dict[str, str], protocol: Any) -> bytes:
-    """A bundle as format 1 wrote it."""
-    hashes = {name: bundle.digest(text) for name, text in parts.items()} | {"eyes": bundle.digest(eyes)}
-    manifest = json.dumps(
-        {"format": "1", "task": "t", "protocol": protocol, "eyes_bytes": len(eyes), "hashes": hashes}, sort_keys=True
-    )
-    entries = {bundle.PART + name: text for name, text in parts.items()} | {bundle.MANIFEST: manifest}
-    return eyes + bundle.metadata_bytes({**entries, "triune.bundle.digest": bundle.digest(manifest)})
-
-
-def test_format_1_is_read_for_migration_and_checked() -> None:
-    old = old_bundle(PLAIN, PARTS, {"name": "sticky"})
-    assert bundle_v1.read_old(old, "x") == (PLAIN, PARTS, {"name": "sticky"})
-    with pytest.raises(TriuneError, match="triune migrate"):
-        bundle.read(old, "x")
-    for wrong in (old.replace(b"policy.py\x12\x01p", b"policy.py\x12\x01q"), old.replace(b"Neg", b"Abs")):
-        assert wrong != old
-        with pytest.raises(TriuneError, match="changed after"):
-            bundle_v1.read_old(wrong, "x")
-    with pytest.raises(TriuneError, match="already"):
-        bundle_v1.read_old(PACKED, "x")
-    with pytest.raises(TriuneError, match="no bundle"):
-        bundle_v1.read_old(PLAIN, "x")

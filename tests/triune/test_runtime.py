@@ -13,7 +13,6 @@ import onnx
 import pytest
 from cli_kit import ROOT, copy_task, triune
 from onnx import TensorProto, helper
-from test_bundle import old_bundle
 
 from triune import runtime
 from triune import runtime as bundle
@@ -253,26 +252,6 @@ def test_one_tie_is_told_from_a_wrong_graph(
         with pytest.raises(TriuneError, match="differs from play at step 29: action 1 instead of 2"):
             export(front.load("pong"), tmp_path / "pong.onnx")
         assert not list(tmp_path.iterdir())
-
-
-@needs_eyes
-def test_migrate_brings_format_1_up_to_date(exported: Path, tmp_path: Path) -> None:
-    contents = bundle.read(exported.read_bytes(), "x")
-    parts = {k: v for k, v in contents.parts.items() if k in ("system.toml", "policy.py", "safety.py") or "lib/" in k}
-    eyes = (ROOT / "zoo/pong/perception.onnx").read_bytes()
-    (tmp_path / "old.onnx").write_bytes(old_bundle(eyes, parts, contents.manifest["protocol"]))
-    refused = triune("run", "old.onnx", cwd=tmp_path)
-    assert refused.returncode == 1 and "triune migrate old.onnx NEW.onnx" in refused.stderr
-    done = triune("migrate", "old.onnx", "new.onnx", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    fresh, old = (bundle.read(p.read_bytes(), "x").manifest for p in (tmp_path / "new.onnx", exported))
-    assert fresh["hashes"] == old["hashes"] and fresh["memory"] == old["memory"]
-    again = triune("migrate", "new.onnx", "newer.onnx", cwd=tmp_path)
-    assert again.returncode == 1 and "format 2 already" in again.stderr
-    hostile = {**parts, "policy.py": parts["policy.py"] + "\nimport os\n"}
-    (tmp_path / "bad.onnx").write_bytes(old_bundle(eyes, hostile, contents.manifest["protocol"]))
-    bad = triune("migrate", "bad.onnx", "worse.onnx", cwd=tmp_path)
-    assert bad.returncode == 1 and "import" in bad.stderr and not (tmp_path / "worse.onnx").exists()
 
 
 @needs_eyes

@@ -34,8 +34,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     """Payload: the episode's line, and the files written."""
-    from triune.play.evaluation import episode_record
     from triune.play.loop import Rollout
+    from triune.play.workers import episode_record
 
     system = common.load_system(args)
     common.check_conditions(args)
@@ -120,7 +120,8 @@ def _play(rollout: Rollout, args: argparse.Namespace, console: Console) -> Episo
 
 def _keep(system: System, args: argparse.Namespace, episode: Episode) -> Run:
     """The episode as a run of one seed, so that report and explain can read it; the last one is replaced."""
-    from triune.play.evaluation import HOME, Run, episode_record, make_request, summarise
+    from triune.play.evaluation import HOME, Run, make_request, summarise
+    from triune.play.workers import episode_record
 
     folder = HOME / "play" / f"{system.name}-{episode.meta['protocol']}-{args.seed}"
     _fresh(folder)

@@ -17,8 +17,7 @@ from data_flywheel.storage.container import atomic_write
 from envs.actions import Action, ActionSpace, Box
 from envs.errors import EnvError
 from envs.protocol import Protocol
-from envs.spec import SystemSpec, parse_spec
-from logic.errors import LogicError
+from envs.spec import SystemSpec
 from logic.language.ir import IR_FORMAT, Field, Graph
 from logic.language.layout import MemoryLayout
 from logic.language.onnx_model import Emitted, emit, pack_memory, unpack_memory
@@ -29,11 +28,10 @@ from logic.runtime.tracker import Tracker
 from perception.detector import Eyes
 from perception.drift import Ranges
 from perception.scene import SceneSchema
-from triune import bundle_v1
 from triune import runtime as bundle
 from triune.errors import TriuneError
 from triune.play.evaluation import versions
-from triune.system import System, Texts, build_logic, sha256
+from triune.system import System, sha256
 
 # ----------------------------------------------------------------------------------------------------
 # Eyes, tracker, policy and rules as one ONNX graph: (frame, memory) -> (action, ..., next memory, scene).
@@ -233,34 +231,6 @@ def export(system: System, path: str | Path, protocol: str | None = None) -> dic
     system.eyes()  # says what is wrong with them
     logic, eyes = system.logic(rules.name), system.eyes_path.read_bytes()
     return _write(Path(path), system.spec, system.schema, logic, rules, eyes, system.ranges())
-
-
-def migrate(old: str | Path, new: str | Path) -> dict[str, Any]:
-    """A bundle of format 1 as one of the present format, from its own parts; the manifest. Its texts are compiled and
-    never run, so a stranger's file is as safe here as a shipped one."""
-    from perception.detector import Eyes
-
-    _need_onnx()
-    try:
-        data = Path(old).read_bytes()
-    except OSError as error:
-        raise TriuneError(f"no bundle at {old} ({error.strerror})") from None
-    parts = bundle_v1.read_old(data, str(old))
-    eyes = Eyes.parse(parts.eyes, None, str(old))
-    spec = parse_spec(parts.parts["system.toml"], Path(old) / "system.toml")
-    schema = SceneSchema.from_config(spec.scene)
-    if schema.fingerprint != eyes.schema.fingerprint:
-        raise TriuneError(f"{old}: its eyes and its system.toml have different scene schemas; export it again")
-
-    def library(name: str) -> str:
-        if f"lib/{name}" not in parts.parts:
-            raise LogicError(f"the bundle lacks library module {name!r}; export it again from its task")
-        return parts.parts[f"lib/{name}"]
-
-    protocol = Protocol(**parts.protocol)
-    texts = Texts(parts.parts["policy.py"], parts.parts.get("safety.py", ""))
-    logic = build_logic(spec, schema, texts, protocol, library)
-    return _write(Path(new), spec, schema, logic, protocol, parts.eyes)
 
 
 def _need_onnx() -> None:

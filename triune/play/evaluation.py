@@ -18,6 +18,7 @@ from data_flywheel.storage.container import atomic_write
 from triune.console import jsonable
 from triune.errors import TriuneError, UsageError
 from triune.play.drift import together
+from triune.play.workers import Record, episode_record, play_seeds
 from triune.version import __version__
 
 if TYPE_CHECKING:
@@ -68,7 +69,6 @@ def summary(scores: Sequence[float]) -> dict[str, Any]:
 # Scores over seeds: what an evaluation returns, and how episodes become figures.
 
 
-Record = dict[str, Any]
 Progress = Callable[[int, int, Record | None], None]  # episodes done, wanted, the last one
 
 
@@ -105,24 +105,6 @@ class Result:
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
         return asdict(self)
-
-
-def episode_record(episode: Episode) -> Record:
-    """The line of one episode: JSON values only."""
-    from triune.play.loop import deadline_misses
-
-    meta = episode.meta
-    rules: Counter[str] = Counter()
-    for names, count in episode.interventions().items():
-        rules.update({name: count for name in names.split(",")})
-    faults = Counter(episode.fault_table[i] for i in episode.faults.tolist() if i)
-    return {
-        "seed": meta["seed"], "score": meta["score"], "lives": meta["lives_at_end"], "frames": meta["frames"],
-        "steps": len(episode), "finished": meta["finished"], "seconds": meta["seconds"],
-        "interventions": dict(rules), "reasons": episode.reason_counts(), "faults": sum(faults.values()),
-        "fault_texts": dict(faults.most_common(5)), "deadline_misses": deadline_misses(episode),
-        "drift": meta.get("drift", {}),
-    }  # fmt: skip
 
 
 def summarise(request: dict[str, Any], records: Sequence[Record], seconds: float, workers: int) -> Result:
@@ -171,8 +153,6 @@ def evaluate(
     `limit` cuts episodes short after that many steps (for a quick look, never for a figure). `record`: where every
     game is recorded too, as `triune.play.recording` makes it.
     """
-    from triune.play.workers import play_seeds
-
     seeds = list(seeds)
     if not seeds:
         raise UsageError("no seeds to play; give some, such as --seeds 100:110")

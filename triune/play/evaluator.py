@@ -21,7 +21,8 @@ from logic.errors import LogicError
 from logic.runtime.controller import Controller
 from supervisor.protocols import Compiled, Score
 from triune.errors import TriuneError, nearest
-from triune.play.evaluation import Record, evaluate, make_request
+from triune.play.evaluation import evaluate, make_request
+from triune.play.workers import Record
 from triune.system import System, sha256
 
 # ----------------------------------------------------------------------------------------------------

@@ -11,16 +11,17 @@ import signal
 import subprocess
 import sys
 import traceback
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
+from data_flywheel.episodes.episode import Episode
 from triune.errors import TriuneError, one_line
-from triune.play.evaluation import Record, episode_record
+from triune.play.loop import Rollout, deadline_misses
 from triune.play.recording import open_recorder
 
 if TYPE_CHECKING:
-    from triune.play.loop import Rollout
     from triune.system import System
 
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 # evaluate, a crash is named.
 
 
+Record = dict[str, Any]  # what is kept of a finished episode besides its file
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -41,8 +43,6 @@ def play_seeds(
     if not seeds:
         return
     if workers <= 1 or len(seeds) == 1:
-        from triune.play.loop import Rollout
-
         with Rollout(system, request["protocol"], request["shift"], request["eyes"]) as rollout:
             rollout.recorder = open_recorder(request.get("record"), system)
             for seed in seeds:
@@ -55,6 +55,22 @@ def play_seeds(
     finally:
         for worker in crew:
             _stop(worker)
+
+
+def episode_record(episode: Episode) -> Record:
+    """The line of one episode: JSON values only."""
+    meta = episode.meta
+    rules: Counter[str] = Counter()
+    for names, count in episode.interventions().items():
+        rules.update({name: count for name in names.split(",")})
+    faults = Counter(episode.fault_table[i] for i in episode.faults.tolist() if i)
+    return {
+        "seed": meta["seed"], "score": meta["score"], "lives": meta["lives_at_end"], "frames": meta["frames"],
+        "steps": len(episode), "finished": meta["finished"], "seconds": meta["seconds"],
+        "interventions": dict(rules), "reasons": episode.reason_counts(), "faults": sum(faults.values()),
+        "fault_texts": dict(faults.most_common(5)), "deadline_misses": deadline_misses(episode),
+        "drift": meta.get("drift", {}),
+    }  # fmt: skip
 
 
 def play_one(rollout: Rollout, seed: int, limit: int | None, keep: Path | None) -> Record:
@@ -138,7 +154,6 @@ def main() -> int:
 
 
 def _work(job: dict[str, object], answers: TextIO) -> None:
-    from triune.play.loop import Rollout
     from triune.play.recording import open_recorder
     from triune.system import load, silence
 

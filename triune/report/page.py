@@ -17,7 +17,8 @@ import numpy as np
 from data_flywheel.episodes.episode import Episode
 from triune.console import Console
 from triune.errors import TriuneError
-from triune.play.evaluation import Record, Result, Run, summarise
+from triune.play.evaluation import Result, Run, summarise
+from triune.play.workers import Record
 from triune.report.drawing import Painter
 from triune.report.replay import pictures, write_replay
 from triune.system import System, load
