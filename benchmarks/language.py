@@ -17,7 +17,7 @@ import numpy as np
 
 from benchmarks.speed import one_core
 from logic.language import CompiledProgram, compile_program
-from logic.language.batched import start_batch, step_batch
+from logic.language.backends.batch import start_batch, step_batch
 from logic.runtime.controller import Decision
 from perception.scene import Scene
 from triune.commands import common
@@ -234,8 +234,8 @@ def _onnx(system: System, made: CompiledProgram, what: str, vectors: np.ndarray)
     """Mean over the recorded scenes, memory carried along: lookahead decisions differ widely in cost."""
     import onnxruntime
 
+    from logic.language.backends.onnx import logic_model
     from logic.language.layout import MemoryLayout
-    from logic.language.onnx_model import logic_model
 
     assert made.graph
     options = onnxruntime.SessionOptions()

@@ -13,10 +13,10 @@ from envs.protocol import PROTOCOLS, get_protocol
 from logic.errors import LogicError
 from logic.language import CompiledModule, CompiledProgram, CompileError, Diagnostic, compile_program, compile_safety
 from logic.language.ir import Graph, walk
-from logic.language.passes import table_bytes, worst_ns
+from logic.language.ops import table_bytes, worst_ns
 from logic.language.program import Library, shipped_library
 from logic.sandbox import Limits, run_isolated
-from logic.sandbox.confined_compile import DIAGNOSTICS_MOST, shipped_texts
+from logic.sandbox.compiling import DIAGNOSTICS_MOST, shipped_texts
 from supervisor.protocols import Compiled
 from triune.system import constants_of
 

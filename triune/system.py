@@ -18,14 +18,14 @@ from envs.actions import Discrete
 from envs.protocol import Protocol, get_protocol
 from envs.spec import ZOO, SystemSpec, find_line, load_spec
 from logic.language.program import Library, shipped_library
-from logic.runtime.compiled import Logic, compile_logic
 from logic.runtime.controller import Controller
+from logic.runtime.logic import Logic, compile_logic
 from perception.scene import SceneError, SceneSchema
 from triune.errors import TriuneError, UsageError
 
 if TYPE_CHECKING:
     from logic.language import CompiledModule
-    from logic.runtime.locks import Lock
+    from logic.runtime.regression import Lock
     from perception.detector import Eyes
     from perception.drift import Ranges
 
@@ -172,8 +172,8 @@ def build_confined(
 ) -> Controller:
     """The controller of one protocol whose policy, and foreign safety rules, run in workers; CompileError as ever."""
     from logic.language import compile_safety
-    from logic.runtime.compiled import lost_rule
-    from logic.sandbox.confined import ConfinedController
+    from logic.runtime.logic import lost_rule
+    from logic.sandbox.controller import ConfinedController
 
     known = constants_of(spec, protocol)
     there = texts.safety if foreign(texts.safety) else ""
@@ -190,7 +190,7 @@ def build_confined(
 def _artifact(
     schema: SceneSchema, policy: str, safety: str, known: tuple[tuple[str, float], ...], required: bool
 ) -> bytes:
-    from logic.sandbox.confined_compile import compile_confined
+    from logic.sandbox.compiling import compile_confined
 
     return compile_confined(schema, policy, safety, dict(known), require_isolation=required)
 
@@ -271,7 +271,7 @@ class System:
 
     def locks(self) -> tuple[Lock, ...]:
         """What must not change, as kept by `triune lock`; LogicError names a file that is damaged."""
-        from logic.runtime import locks
+        from logic.runtime import regression as locks
 
         return tuple(locks.read(path, self.schema) for path in locks.files(self.folder))
 

@@ -11,9 +11,8 @@ from logic.language.api import (
     compile_program,
     compile_safety,
 )
-from logic.language.diagnostics import Diagnostic
-from logic.language.limits import Limits
-from logic.language.modules import LANGUAGE_FORMAT
+from logic.language.diagnostics import Diagnostic, Limits
+from logic.language.frontend.modules import LANGUAGE_FORMAT
 
 __all__ = [
     "LANGUAGE_FORMAT", "CompileError", "CompiledModule", "CompiledProgram", "Diagnostic", "Limits", "check_safety",

@@ -16,17 +16,23 @@ import numpy as np
 
 from envs.actions import ActionSpace
 from logic.errors import LogicError
-from logic.language.bound import Scope
-from logic.language.diagnostics import Abort, Diagnostic, Reporter
-from logic.language.expressions import part_names
+from logic.language.backends.python import ENTRY, to_python
+from logic.language.diagnostics import Abort, Diagnostic, Limits, Meter, OverBudget, Reporter
+from logic.language.frontend.expressions import part_names
+from logic.language.frontend.loops import Lowering
+from logic.language.frontend.modules import (
+    POLICY_PARAMETERS,
+    RULE_PARAMETERS,
+    Library,
+    Loader,
+    lower,
+    named_actions,
+    predefined_values,
+)
+from logic.language.frontend.text import deep_stack
+from logic.language.frontend.values import Scope
 from logic.language.ir import Graph
-from logic.language.limits import Limits, Meter, OverBudget
-from logic.language.loops import Lowering
-from logic.language.lower import POLICY_PARAMETERS, RULE_PARAMETERS, lower
-from logic.language.modules import Library, Loader, named_actions, predefined_values
 from logic.language.program import Module, Program, shipped_library
-from logic.language.python_code import ENTRY, to_python
-from logic.language.text import deep_stack
 from perception.scene import SceneSchema
 
 MOST_TITLE = 200  # characters of a rule's name to people

@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from logic.language import ops
+from logic.language.diagnostics import Meter
 from logic.language.ir import BOOL, Block, Op, Value
-from logic.language.limits import Meter
 
 _NONE = Value(BOOL)
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from envs.actions import Action, Box, Discrete
 from logic.language.program import Memory
-from logic.runtime.compiled import LIMITS, LOST, Logic, Rule, rules_of
+from logic.runtime.logic import LIMITS, LOST, Logic, Rule, rules_of
 from perception.scene import Scene
 
 __all__ = ["DEADLINE", "FAULT", "LIMITS", "LOST", "Controller", "Decision"]

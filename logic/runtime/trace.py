@@ -15,11 +15,11 @@ import numpy as np
 from envs.actions import Action, Discrete
 from logic.errors import LogicError, PolicyFault
 from logic.language.api import probed_graphs
+from logic.language.diagnostics import Limits, Meter, OverBudget
 from logic.language.interpreter import Interpreter, IrFault
 from logic.language.ir import Graph, Op, Value
-from logic.language.limits import Limits, Meter, OverBudget
 from logic.language.program import Module
-from logic.runtime.compiled import LIMITS, Logic, rules_of
+from logic.runtime.logic import LIMITS, Logic, rules_of
 from perception.scene import Scene
 
 MOST_MARKS = 5_000  # of one part in one step; a loop that evaluates more than that helps nobody

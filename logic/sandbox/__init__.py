@@ -9,9 +9,8 @@ Knows processes, limits and kernel filters. Does not know policies, scenes, comp
 
 from __future__ import annotations
 
-from logic.sandbox.outcome import Cause, IsolationError, Kind, Limits, Outcome, OutOfFuel, Stopped
-from logic.sandbox.report import Layer, layers, measure
-from logic.sandbox.worker import Worker, run_isolated
+from logic.sandbox.channel import Cause, IsolationError, Kind, Limits, Outcome, OutOfFuel, Stopped
+from logic.sandbox.worker import Layer, Worker, layers, measure, run_isolated
 
 __all__ = [
     "Cause",

@@ -31,8 +31,8 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from logic.sandbox import kernel, landlock, seccomp
-from logic.sandbox.outcome import Limits
+from logic.sandbox import linux
+from logic.sandbox.channel import Limits
 
 try:
     import resource
@@ -73,30 +73,30 @@ def descriptors(plan: Plan) -> None:
         os.closerange(first, kept)
         first = kept + 1
     try:
-        kernel.syscall(_CLOSE_RANGE, "close_range", first, 0xFFFFFFFF, 0)
+        linux.syscall(_CLOSE_RANGE, "close_range", first, 0xFFFFFFFF, 0)
     except OSError:  # before Linux 5.9, or another system
         os.closerange(first, os.sysconf("SC_OPEN_MAX"))
 
 
 def environment(plan: Plan) -> None:
     """Empty the environment, and blank the strings themselves, which an address would still find."""
-    if kernel.LIBC is not None:
+    if linux.LIBC is not None:
         with open("/proc/self/stat", "rb") as file:
             start, end = map(int, file.read().rpartition(b")")[2].split()[47:49])
-        entries = ctypes.POINTER(ctypes.c_void_p).in_dll(kernel.LIBC, "environ")
+        entries = ctypes.POINTER(ctypes.c_void_p).in_dll(linux.LIBC, "environ")
         place = 0
         while entries and (address := entries[place]):
             if not start <= address < end:  # set later than the program's start: elsewhere
                 ctypes.memset(address, 0, len(ctypes.string_at(address)))
             place += 1
         ctypes.memset(start, 0, end - start)
-        kernel.LIBC.clearenv()
+        linux.LIBC.clearenv()
     os.environ.clear()
 
 
 def mappings(plan: Plan) -> None:
     """Unmap memory shared with other processes, but for what was passed explicitly."""
-    if kernel.LIBC is None or not plan.maps:
+    if linux.LIBC is None or not plan.maps:
         raise OSError("mappings: needs Linux with /proc")
     for line in plan.maps.split(b"\n"):
         span, _, rest = line.partition(b" ")
@@ -104,21 +104,21 @@ def mappings(plan: Plan) -> None:
             continue
         low, high = (int(x, 16) for x in span.split(b"-"))
         if not any(low < b and a < high for a, b in plan.keep_maps):
-            kernel.check(kernel.LIBC.munmap(ctypes.c_void_p(low), ctypes.c_size_t(high - low)), "munmap")
+            linux.check(linux.LIBC.munmap(ctypes.c_void_p(low), ctypes.c_size_t(high - low)), "munmap")
 
 
 def namespace(plan: Plan) -> None:
     """An empty network; needs no rights where the kernel lets users make user namespaces."""
-    if not plan.limits.namespace and landlock.abi() >= 4:
+    if not plan.limits.namespace and linux.abi() >= 4:
         raise OSError("not asked for: landlock and seccomp close the network (Limits.namespace adds it)")
     # Root makes no user namespace: in one without a mapping it could not change its user, yet would stay root outside.
-    user_namespace = 0 if plan.root else kernel.CLONE_NEWUSER
-    kernel.unshare(user_namespace | kernel.CLONE_NEWNET | kernel.CLONE_NEWIPC)
+    user_namespace = 0 if plan.root else linux.CLONE_NEWUSER
+    linux.unshare(user_namespace | linux.CLONE_NEWNET | linux.CLONE_NEWIPC)
 
 
 def no_new_privs(plan: Plan) -> None:
     """No execution can add rights. Landlock and seccomp need it."""
-    kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1, "no_new_privs")
+    linux.prctl(linux.PR_SET_NO_NEW_PRIVS, 1, "no_new_privs")
 
 
 def rlimits(plan: Plan) -> None:
@@ -160,13 +160,13 @@ def user(plan: Plan) -> None:
                 break
         else:
             raise PermissionError("root may not change its user here (a container without CAP_SETUID?)")
-    kernel.drop_capabilities()
+    linux.drop_capabilities()
 
 
 def tether(plan: Plan) -> None:
     """Die with the parent; not to be traced. After `user`, which resets both."""
-    kernel.prctl(kernel.PR_SET_DUMPABLE, 0, "dumpable")
-    kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL, "parent-death signal")
+    linux.prctl(linux.PR_SET_DUMPABLE, 0, "dumpable")
+    linux.prctl(linux.PR_SET_PDEATHSIG, signal.SIGKILL, "parent-death signal")
     if os.getppid() != plan.parent:
         os._exit(1)
 
@@ -183,8 +183,8 @@ ORDER: tuple[tuple[str, Callable[[Plan], None]], ...] = (
     ("rlimits", rlimits),
     ("user", user),
     ("tether", tether),
-    ("landlock", lambda plan: landlock.restrict()),
-    ("seccomp", lambda plan: seccomp.restrict()),
+    ("landlock", lambda plan: linux.forbid_paths()),
+    ("seccomp", lambda plan: linux.filter_calls()),
 )
 NAMES = tuple(name for name, _ in ORDER)
 

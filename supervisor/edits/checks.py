@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import NoReturn
 
-from logic.language.structure import LIBRARY, valid_name
+from logic.language.frontend.text import LIBRARY, valid_name
 from supervisor.edits.definitions import DOC, Unreadable, identity, tree_of
 from supervisor.errors import SupervisorError
 

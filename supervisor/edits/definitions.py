@@ -13,8 +13,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from logic.language.diagnostics import Abort, Reporter
-from logic.language.structure import LIBRARY
-from logic.language.text import parse
+from logic.language.frontend.text import LIBRARY, parse
 from supervisor.errors import SupervisorError
 
 DOC = "__doc__"

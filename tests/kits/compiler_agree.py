@@ -19,7 +19,7 @@ from compiler_kit import ACTIONS, CONSTANTS, SCHEMA, random_vectors
 
 from benchmarks.plain_runner import load_program
 from logic.language import CompiledProgram, compile_program
-from logic.language.batched import step_batch
+from logic.language.backends.batch import step_batch
 from logic.language.ir import Graph, walk
 from logic.language.program import Program
 
@@ -115,8 +115,8 @@ def check_onnx(steps: Steps) -> None:
     from onnx_kit import equal as same
     from onnx_kit import session
 
+    from logic.language.backends.onnx import logic_model
     from logic.language.layout import MemoryLayout
-    from logic.language.onnx_model import logic_model
 
     graph = steps.graph
     machine, layout = session(logic_model(graph, SCHEMA.size, 0)), MemoryLayout.of(graph.fields)

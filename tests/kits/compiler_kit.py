@@ -7,8 +7,8 @@ import numpy as np
 from envs.actions import Discrete
 from logic.language import CompiledModule, CompiledProgram, Diagnostic, check_source, compile_program
 from logic.language.program import Program
-from logic.runtime.compiled import Logic
 from logic.runtime.controller import Controller
+from logic.runtime.logic import Logic
 from logic.runtime.tracker import compile_tracker
 from perception.scene import SceneSchema
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from logic.language.artifact import Artifact, Function, Part, freeze
 from logic.sandbox import Limits
-from logic.sandbox.confined import ConfinedController
-from logic.sandbox.confined_step import reply_of
+from logic.sandbox.controller import ConfinedController, reply_of
 from perception.scene import Scene
 from tests.kits.compiler_kit import SCHEMA, SPACE
 

@@ -10,8 +10,8 @@ import onnxruntime
 from cli_kit import ROOT
 
 import triune as front
-from logic.runtime.compiled import Logic
 from logic.runtime.controller import Decision
+from logic.runtime.logic import Logic
 from perception.scene import SceneSchema
 from triune.deploy.export import Fused, Reference, differences, fuse
 from triune.system import Texts, build_logic

@@ -13,14 +13,14 @@ from typing import Any
 import numpy as np
 import onnxruntime
 
-from logic.language.batched import start_batch, step_batch
-from logic.language.build import Builder
+from logic.language.backends.batch import start_batch, step_batch
+from logic.language.backends.onnx import logic_model
+from logic.language.backends.python import ENTRY, to_python
+from logic.language.diagnostics import Limits, Meter
+from logic.language.frontend.values import Builder
 from logic.language.ir import Block, Field, Graph, Op, Type, Value
 from logic.language.layout import MemoryLayout
-from logic.language.limits import Limits, Meter
-from logic.language.onnx_model import logic_model
 from logic.language.ops import DTYPE
-from logic.language.python_code import ENTRY, to_python
 
 LOOSE = 1e-4
 SINGLE = 1e-6  # a few roundings of float32

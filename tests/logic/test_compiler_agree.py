@@ -10,7 +10,7 @@ from compiler_cases import BODIES, DEEP, EXPRESSIONS, HELPED, MEMORY, STARTS
 from compiler_kit import CONSTANTS, SCHEMA, policy
 
 from logic.language.artifact import read
-from logic.sandbox.confined_compile import compile_confined
+from logic.sandbox.compiling import compile_confined
 
 HAS_ONNX = importlib.util.find_spec("onnx") is not None
 

@@ -13,7 +13,7 @@ from compiler_kit import CONSTANTS, SCHEMA, build, controller, policy, random_ve
 
 from benchmarks.plain_runner import load_program
 from logic.language import CompileError, compile_program, compile_safety
-from logic.language.batched import start_batch, step_batch
+from logic.language.backends.batch import start_batch, step_batch
 from logic.language.ir import show, walk
 from perception.scene import SceneSchema
 

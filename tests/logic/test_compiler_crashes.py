@@ -15,7 +15,7 @@ import pytest
 from compiler_kit import CONSTANTS, SCHEMA, check, policy
 
 from logic.language import CompileError, check_safety, compile_program, compile_safety
-from logic.sandbox.confined_compile import compile_confined
+from logic.sandbox.compiling import compile_confined
 from triune.cli import main
 
 STAGES = (
@@ -64,7 +64,7 @@ def test_real_exhaustion_is_told_too(monkeypatch: pytest.MonkeyPatch) -> None:
     assert check(deep) == []
     limit = sys.getrecursionlimit()
     with monkeypatch.context() as patch:
-        patch.setattr("logic.language.text.guarded_stack", lambda: len(frames()) + 120)
+        patch.setattr("logic.language.frontend.text.guarded_stack", lambda: len(frames()) + 120)
         assert told(check(deep), RecursionError)
     assert sys.getrecursionlimit() == limit
     monkeypatch.setattr(np, "full", lambda *args, **kwargs: np.zeros(2**46))  # 512 TiB

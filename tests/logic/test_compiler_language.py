@@ -12,8 +12,8 @@ from compiler_kit import CONSTANTS, SCHEMA, build, check, policy, random_vectors
 from envs.actions import Box
 from logic.language import builtins as language
 from logic.language import compile_program, compile_safety
-from logic.language.modules import PROTOCOL
-from logic.language.words import ARITY
+from logic.language.frontend.calls import ARITY
+from logic.language.frontend.modules import PROTOCOL
 from perception.scene import SLOT_FIELDS
 
 PAGE = (Path(__file__).parents[2] / "docs" / "language.md").read_text(encoding="utf-8")

@@ -17,7 +17,7 @@ from compiler_kit import SCHEMA, build, policy, random_vectors
 
 from logic.errors import PolicyFault
 from logic.language import nan_rules
-from logic.language.batched import step_batch
+from logic.language.backends.batch import step_batch
 
 F = np.float32
 HEARD: Any = {"divide": "raise", "invalid": "raise", "over": "ignore", "under": "ignore"}  # as in generated code

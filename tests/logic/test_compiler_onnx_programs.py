@@ -15,10 +15,10 @@ from compiler_kit import CONSTANTS, SCHEMA, build, policy, random_vectors
 from onnx_kit import equal, session
 
 from logic.language import compile_program, compile_safety
-from logic.language.batched import step_batch
+from logic.language.backends.batch import step_batch
+from logic.language.backends.onnx import logic_model
 from logic.language.ir import Graph
 from logic.language.layout import MemoryLayout
-from logic.language.onnx_model import logic_model
 from perception.scene import SceneSchema
 
 ZOO = Path(__file__).parents[2] / "zoo"

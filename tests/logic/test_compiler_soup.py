@@ -12,9 +12,9 @@ from compiler_fuzz import Maker
 from compiler_kit import CONSTANTS, SCHEMA, check, policy
 
 from logic.language import CompileError, compile_program, compile_safety
-from logic.language.limits import Limits
+from logic.language.diagnostics import Limits
+from logic.language.frontend.calls import ARITY
 from logic.language.program import shipped_library
-from logic.language.words import ARITY
 
 ROOT = Path(__file__).parents[2]
 QUICK, FULL = range(300), range(300, 6000)

@@ -13,11 +13,12 @@ import pytest
 from logic.errors import LogicError
 from logic.language import CompileError, compile_safety
 from logic.language.artifact import Artifact, Function, Part, freeze, read
-from logic.runtime.compiled import compile_logic
 from logic.runtime.controller import FAULT, Controller, Decision
-from logic.sandbox import IsolationError, Limits, OutOfFuel, confined_compile
-from logic.sandbox.confined import ConfinedController
-from logic.sandbox.confined_compile import compile_confined, shipped_texts
+from logic.runtime.logic import compile_logic
+from logic.sandbox import IsolationError, Limits, OutOfFuel
+from logic.sandbox import compiling as confined_compile
+from logic.sandbox.compiling import compile_confined, shipped_texts
+from logic.sandbox.controller import ConfinedController
 from tests.kits.compiler_kit import CONSTANTS, SCHEMA, SPACE, policy, random_vectors
 from tests.kits.confined_kit import ATTACKS, PATIENT, artifact, hostile, scene
 from tests.kits.isolation_kit import COMPLETE, descriptors, endless, fork, gigabyte, gone, read_file

@@ -30,12 +30,12 @@ from isolation_kit import (
     write_file,
 )
 
-from logic.sandbox import IsolationError, Limits, Stopped, Worker, harden, landlock, layers, measure, run_isolated
+from logic.sandbox import IsolationError, Limits, Stopped, Worker, harden, layers, linux, measure, run_isolated
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the layers are Linux's")
 
 
-NEEDS_LANDLOCK = pytest.mark.skipif(landlock.abi() < 4, reason="needs landlock ABI 4")
+NEEDS_LANDLOCK = pytest.mark.skipif(linux.abi() < 4, reason="needs landlock ABI 4")
 AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="needs to start as root")
 
 

@@ -10,16 +10,16 @@ import time
 
 import pytest
 
-from logic.sandbox import Limits, channel, landlock, seccomp
-from logic.sandbox.process import classify
+from logic.sandbox import Limits, channel, linux
+from logic.sandbox.worker import classify
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the layers are Linux's")
 
 
 def run_filter(machine: str, number: int, arguments: tuple[int, ...] = (), audit: int | None = None) -> bool:
     """Interpret the program as the kernel would: whether the call is allowed."""
-    code = seccomp.program(machine, pid=77)
-    words = {0: number, 4: seccomp.AUDIT[machine] if audit is None else audit}
+    code = linux.program(machine, pid=77)
+    words = {0: number, 4: linux.AUDIT[machine] if audit is None else audit}
     words |= {16 + 8 * i: a & 0xFFFFFFFF for i, a in enumerate(arguments)}
     at = value = 0
     while True:
@@ -33,18 +33,18 @@ def run_filter(machine: str, number: int, arguments: tuple[int, ...] = (), audit
             at += yes if (value == constant if what == 0x15 else value & constant) else no
 
 
-@pytest.mark.parametrize("machine", seccomp.AUDIT)
+@pytest.mark.parametrize("machine", linux.AUDIT)
 def test_filter_allows_its_list_and_nothing_else(machine: str) -> None:
-    column = list(seccomp.AUDIT).index(machine)
-    plain = {pair[column] for pair in seccomp.ALLOWED.values()} - {None}
-    partly = {pair[column] for pair in (*seccomp.WITHOUT_EXEC.values(), seccomp.ABORT)}
+    column = list(linux.AUDIT).index(machine)
+    plain = {pair[column] for pair in linux.ALLOWED.values()} - {None}
+    partly = {pair[column] for pair in (*linux.WITHOUT_EXEC.values(), linux.ABORT)}
     assert {n for n in range(2000) if run_filter(machine, n, (0, 0, 4))} == plain
     for number in partly:
         assert number not in plain
-    for pair in seccomp.WITHOUT_EXEC.values():
+    for pair in linux.WITHOUT_EXEC.values():
         assert run_filter(machine, pair[column], (0, 4096, 3))
         assert not run_filter(machine, pair[column], (0, 4096, 7))
-    abort_call = seccomp.ABORT[column]
+    abort_call = linux.ABORT[column]
     assert run_filter(machine, abort_call, (77, 78, signal.SIGABRT))
     assert not run_filter(machine, abort_call, (78, 78, signal.SIGABRT))
     assert not run_filter(machine, abort_call, (77, 78, signal.SIGKILL))
@@ -54,7 +54,7 @@ def test_filter_refuses_other_machines_and_modes() -> None:
     assert run_filter("x86_64", 0)
     assert not run_filter("x86_64", 0, audit=0x40000003)  # i386
     assert not run_filter("x86_64", 0x40000000)  # x32
-    assert not run_filter("aarch64", 63, audit=seccomp.AUDIT["x86_64"])
+    assert not run_filter("aarch64", 63, audit=linux.AUDIT["x86_64"])
 
 
 def test_wait_statuses_are_classified() -> None:
@@ -70,9 +70,9 @@ def test_wait_statuses_are_classified() -> None:
 
 
 def test_landlock_structure_follows_the_abi() -> None:
-    sizes = [landlock.attributes(v)[1] for v in range(1, 8)]
+    sizes = [linux.attributes(v)[1] for v in range(1, 8)]
     assert sizes == [8, 8, 8, 16, 16, 24, 24]
-    rights = [landlock.attributes(v)[0].fs.bit_length() for v in range(1, 8)]
+    rights = [linux.attributes(v)[0].fs.bit_length() for v in range(1, 8)]
     assert rights == [13, 14, 15, 15, 16, 16, 16]
 
 

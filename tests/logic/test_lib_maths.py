@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 from compiler_kit import SCHEMA, build, policy, random_vectors
 
-from logic.language.batched import step_batch
+from logic.language.backends.batch import step_batch
 from logic.language.builtins import MATH, PORTABLE
+from logic.language.diagnostics import Limits, Meter
 from logic.language.interpreter import Interpreter
 from logic.language.ir import walk
-from logic.language.limits import Limits, Meter
 
 D = Decimal
 PI = D("3.14159265358979323846264338327950288419716939937510582097494459230781640628620899")

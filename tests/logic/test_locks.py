@@ -12,10 +12,10 @@ from compiler_kit import ACTIONS, CONSTANTS, SCHEMA, SPACE
 
 import triune
 from logic.errors import LogicError
-from logic.runtime import locks
-from logic.runtime.compiled import compile_logic
+from logic.runtime import regression as locks
 from logic.runtime.controller import Controller
-from logic.runtime.locks import FloorLock, Recording, ScenesLock, check_scenes, make_scenes
+from logic.runtime.logic import compile_logic
+from logic.runtime.regression import FloorLock, Recording, ScenesLock, check_scenes, make_scenes
 from perception.scene import SceneSchema
 from triune.system import Texts, build_controller
 

@@ -9,8 +9,8 @@ from envs.actions import Discrete
 from logic.errors import PolicyFault
 from logic.language import CompileError
 from logic.language import builtins as language
-from logic.runtime.compiled import compile_logic
 from logic.runtime.controller import DEADLINE, FAULT, LOST, Controller
+from logic.runtime.logic import compile_logic
 from perception.scene import SceneSchema
 
 ACTIONS = ("NOOP", "FIRE", "RIGHT", "LEFT")

@@ -14,11 +14,11 @@ from onnx_kit import session
 
 from logic.language import compile_program
 from logic.language.artifact import Artifact, freeze, part_of, thaw
-from logic.language.batched import step_batch
+from logic.language.backends.batch import step_batch
+from logic.language.backends.onnx import logic_model
 from logic.language.layout import MemoryLayout
-from logic.language.onnx_model import logic_model
-from logic.runtime.compiled import compile_logic
 from logic.runtime.controller import Controller
+from logic.runtime.logic import compile_logic
 from logic.runtime.trace import Tracer
 
 TYPES = '''"""Records."""
@@ -260,8 +260,8 @@ def test_an_artifact_holds_them() -> None:
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the layers are Linux's")
 def test_isolation_and_traces() -> None:
     from logic.sandbox import Limits
-    from logic.sandbox.confined import ConfinedController
-    from logic.sandbox.confined_compile import compile_confined
+    from logic.sandbox.compiling import compile_confined
+    from logic.sandbox.controller import ConfinedController
 
     source = text(BODIES["early returns"] + "if memory.ball.at.x > 1.0 and memory.k == 0:\n    return FIRE, 'far'\n")
     logic = compile_logic(SCHEMA, source, "", CONSTANTS, SPACE, 1)

@@ -10,9 +10,9 @@ from compiler_kit import CONSTANTS, SCHEMA, SPACE, random_vectors
 
 import triune
 from logic.language.ir import walk
-from logic.runtime.compiled import Logic, compile_logic
 from logic.runtime.controller import Controller
-from logic.runtime.locks import ScenesLock
+from logic.runtime.logic import Logic, compile_logic
+from logic.runtime.regression import ScenesLock
 from logic.runtime.trace import Mark, PartTrace, Tracer, brief, change, same
 from triune.system import constants_of
 

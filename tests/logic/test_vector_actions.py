@@ -15,12 +15,12 @@ from envs.actions import Action, Box, Discrete
 from envs.errors import EnvError
 from logic.errors import LogicError
 from logic.language import check_safety, check_source, compile_program, compile_safety
-from logic.language.batched import start_batch, step_batch
+from logic.language.backends.batch import start_batch, step_batch
+from logic.language.backends.onnx import logic_model
 from logic.language.layout import MemoryLayout
-from logic.language.onnx_model import logic_model
-from logic.runtime.compiled import LIMITS, LOST, Logic, compile_logic
 from logic.runtime.controller import DEADLINE, FAULT, Controller, Decision
-from logic.runtime.locks import Recording, ScenesLock, check_scenes, make_scenes, read, recorded, write
+from logic.runtime.logic import LIMITS, LOST, Logic, compile_logic
+from logic.runtime.regression import Recording, ScenesLock, check_scenes, make_scenes, read, recorded, write
 from logic.runtime.trace import Tracer
 from triune.deploy.export import fuse
 
@@ -191,8 +191,8 @@ def test_decisions_can_be_compared_and_kept_in_sets() -> None:
 @pytest.mark.parametrize("name", ["ternaries", "NaN", "early returns", "loops"])
 def test_isolation_decides_as_in_process(name: str, here: bool) -> None:
     from logic.sandbox import Limits
-    from logic.sandbox.confined import ConfinedController
-    from logic.sandbox.confined_compile import compile_confined
+    from logic.sandbox.compiling import compile_confined
+    from logic.sandbox.controller import ConfinedController
 
     logic = logic_of(POLICIES[name])
     patient = Limits(wall_s=60.0)
@@ -212,7 +212,7 @@ def test_isolation_decides_as_in_process(name: str, here: bool) -> None:
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the layers are Linux's")
 def test_a_forged_reply_cannot_bring_NaN() -> None:
     from logic.language.artifact import Artifact, Function, Part, freeze
-    from logic.sandbox.confined import ConfinedController
+    from logic.sandbox.controller import ConfinedController
 
     code = (
         "def step(scene, memory):\n    if not scene.ball.seen:\n        return array((9.0, 0.0, 0.0), F), 'fine'\n"

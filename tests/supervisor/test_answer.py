@@ -13,7 +13,7 @@ from proposer_kit import ACT, FAMILIES, POLICY, STAGES, answer, hostile, written
 
 from logic.language import check_source
 from logic.language.builtins import PORTABLE
-from logic.language.words import ARITY
+from logic.language.frontend.calls import ARITY
 from perception.scene import SceneSchema
 from supervisor.edits.answer import AnswerError, problems, read_answer, schema
 from supervisor.edits.edits import apply

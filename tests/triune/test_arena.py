@@ -12,7 +12,7 @@ import pytest
 from envs.errors import EnvError
 from envs.spec import load_spec, parse_spec
 from logic.errors import LogicError
-from logic.runtime.locks import FloorLock, ScenesLock, check_scenes, read
+from logic.runtime.regression import FloorLock, ScenesLock, check_scenes, read
 from supervisor.protocols import Score
 from triune.errors import TriuneError
 from triune.play import workers as pool

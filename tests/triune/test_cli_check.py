@@ -225,7 +225,7 @@ def test_a_lock_is_made_kept_and_noticed(game: tuple[Path, Path], capsys: pytest
 def test_a_floor_is_played_only_when_asked(
     game: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from logic.runtime.locks import FloorLock, path_of, write
+    from logic.runtime.regression import FloorLock, path_of, write
     from triune.system import System, load
 
     folder, episode = game

@@ -19,7 +19,7 @@ from envs.errors import EnvError
 from envs.spec import load_spec, parse_spec
 from logic.runtime.controller import FAULT, Controller
 from logic.sandbox import Kind
-from logic.sandbox.confined import ConfinedController
+from logic.sandbox.controller import ConfinedController
 from triune import load
 from triune import system as isolate
 from triune.errors import TriuneError, UsageError

@@ -12,7 +12,7 @@ from triune.console import Console, table
 from triune.errors import TriuneError, UsageError, one_line
 
 if TYPE_CHECKING:
-    from logic.runtime.locks import FloorLock, ScenesLock
+    from logic.runtime.regression import FloorLock, ScenesLock
     from triune.check import Checked
     from triune.system import System
 
@@ -152,7 +152,7 @@ def _text_check(name: str, checked: Checked) -> dict[str, Any]:
 def _rules(system: System, texts: list[Checked]) -> list[str]:
     """Names of all rules in the order of running."""
     from logic.language import CompiledModule
-    from logic.runtime.compiled import LOST, rules_of
+    from logic.runtime.logic import LOST, rules_of
 
     made = [m for t in texts if t.rules for m in list(t.made.values())[:1] if isinstance(m, CompiledModule)]
     return [*(rule.title for module in made for rule in rules_of(module)), LOST]
@@ -163,13 +163,13 @@ def _rules(system: System, texts: list[Checked]) -> list[str]:
 
 def _locks(system: System, compiles: bool, floors: bool, console: Console) -> list[dict[str, Any]]:
     """One record a lock: what it holds, `ok` (None: not checked), `detail`, `differences`."""
-    from logic.runtime import locks
+    from logic.runtime import regression as locks
 
     return [_lock(system, path, compiles, floors, console) for path in locks.files(system.folder)]
 
 
 def _lock(system: System, path: Path, compiles: bool, floors: bool, console: Console) -> dict[str, Any]:
-    from logic.runtime import locks
+    from logic.runtime import regression as locks
     from triune.commands.lock import describe
 
     record: dict[str, Any] = {"name": path.stem, "ok": False, "differences": []}
@@ -194,7 +194,7 @@ def _lock(system: System, path: Path, compiles: bool, floors: bool, console: Con
 
 
 def _check_scenes(system: System, lock: ScenesLock) -> dict[str, Any]:
-    from logic.runtime.locks import check_scenes
+    from logic.runtime.regression import check_scenes
 
     wrong = check_scenes(lock, system.controller(lock.protocol))
     if not wrong:

@@ -13,7 +13,7 @@ from triune.errors import TriuneError, UsageError
 
 if TYPE_CHECKING:
     from data_flywheel.episodes.episode import Episode
-    from logic.runtime.locks import FloorLock, Lock, ScenesLock
+    from logic.runtime.regression import FloorLock, Lock, ScenesLock
     from triune.system import System
 
 AROUND = 8  # steps on either side of --step
@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     """Payload: `lock` (name, kind, file, bytes and what it holds)."""
-    from logic.runtime import locks
+    from logic.runtime import regression as locks
 
     floor = args.floor is not None or args.floor_auto
     _check_usage(args, floor)
@@ -112,7 +112,7 @@ def _source(episode: Episode, where: str) -> dict[str, Any]:
 
 
 def _scenes(system: System, episode: Episode, args: argparse.Namespace, about: dict[str, Any]) -> ScenesLock:
-    from logic.runtime.locks import Recording, make_scenes
+    from logic.runtime.regression import Recording, make_scenes
 
     last = len(episode) - 1
     start, stop = (args.start, args.to) if args.step is None else (args.step - AROUND, args.step + AROUND)
@@ -130,7 +130,7 @@ def _scenes(system: System, episode: Episode, args: argparse.Namespace, about: d
 
 
 def _floor(system: System, episode: Episode, args: argparse.Namespace, about: dict[str, Any]) -> FloorLock:
-    from logic.runtime.locks import FloorLock
+    from logic.runtime.regression import FloorLock
 
     meta = episode.meta
     if not meta.get("finished"):

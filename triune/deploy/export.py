@@ -18,12 +18,12 @@ from envs.actions import Action, ActionSpace, Box
 from envs.errors import EnvError
 from envs.protocol import Protocol
 from envs.spec import SystemSpec
+from logic.language.backends.onnx import Emitted, emit, pack_memory, unpack_memory
+from logic.language.backends.onnx_ops import OPSET, Nodes
 from logic.language.ir import IR_FORMAT, Field, Graph
 from logic.language.layout import MemoryLayout
-from logic.language.onnx_model import Emitted, emit, pack_memory, unpack_memory
-from logic.language.onnx_nodes import OPSET, Nodes
-from logic.runtime.compiled import Logic
 from logic.runtime.controller import Controller, Decision
+from logic.runtime.logic import Logic
 from logic.runtime.tracker import Tracker
 from perception.detector import Eyes
 from perception.drift import Ranges

@@ -245,7 +245,7 @@ def write_check(
     system: System, folder: Path, name: str, program: CompiledProgram, scenes: np.ndarray
 ) -> dict[str, Any]:
     """A policy's logic alone as a model, and scenes with what generated Python decides on them; the site's entry."""
-    from logic.language.onnx_model import logic_model
+    from logic.language.backends.onnx import logic_model
 
     assert program.graph is not None
     fallback = system.spec.env.actions.index(system.spec.env.fallback)

@@ -166,7 +166,7 @@ class TaskArena:
 
     def locks(self, text: str) -> Mapping[str, bool]:
         """Scenes first; floors are played only when no lock is broken by then, and count as held otherwise."""
-        from logic.runtime.locks import ScenesLock, check_scenes
+        from logic.runtime.regression import ScenesLock, check_scenes
 
         self.floor_frames = 0
         found: dict[str, bool] = {}
@@ -202,7 +202,7 @@ class TaskArena:
 
     def behaviour(self, text: str) -> str:
         """sha256 hex over the decisions on the scenes of all locks and of the watched episodes."""
-        from logic.runtime.locks import ScenesLock
+        from logic.runtime.regression import ScenesLock
 
         recorded = [lock.scenes for lock in self._locks if isinstance(lock, ScenesLock)]
         digest = hashlib.sha256()
@@ -284,7 +284,7 @@ class TaskArena:
 
     def lock_text(self, text: str, episode: Episode, steps: range, name: str, note: str) -> str:
         """The file of a lock on the decisions of `steps`; LogicError when there can be none."""
-        from logic.runtime.locks import Recording, make_scenes, text_of
+        from logic.runtime.regression import Recording, make_scenes, text_of
 
         actions = [self.system.spec.env.actions[a] for a in episode.actions.tolist()]
         recording, about = Recording(episode.scenes, actions, []), self._about(episode, name, note)
@@ -297,7 +297,7 @@ class TaskArena:
 
     def floor_text(self, episode: Episode, floor: int, name: str, note: str) -> str:
         """The file of a lock on the score of the episode's seed."""
-        from logic.runtime.locks import FloorLock, text_of
+        from logic.runtime.regression import FloorLock, text_of
 
         meta = {k: episode.meta[k] for k in ("seed", "eyes", "shift")}
         scored = int(episode.meta["score"])

@@ -1,0 +1,1 @@
+"""One meaning, three forms: generated Python, batches in numpy, ONNX."""
