@@ -1,7 +1,4 @@
-"""The reference: a policy as ordinary Python over `logic.language.builtins`, to compare the compiler with. Tests only.
-
-Knows: running trusted text. Does not know: checks of any kind; the product never runs a policy's text.
-"""
+"""The reference: a policy as ordinary Python, to compare the compiler with. Tests only."""
 
 from __future__ import annotations
 

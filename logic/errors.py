@@ -1,4 +1,4 @@
-"""What the logic layer raises. Knows nothing else."""
+"""What the logic layer raises."""
 
 from __future__ import annotations
 

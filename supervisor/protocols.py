@@ -45,7 +45,7 @@ class Request:
         """JSON with sorted keys; of a picture what it shows, not its bytes, which libraries write as they like."""
         images = [[i.name, i.media, i.caption] for i in self.images]
         told = {
-            "format": 2, "task": self.task, "trial": self.trial, "policy": self.policy,
+            "format": 1, "task": self.task, "trial": self.trial, "policy": self.policy,
             "sections": [list(s) for s in self.sections], "images": images,
         }  # fmt: skip
         return json.dumps(told, sort_keys=True, ensure_ascii=True, separators=(",", ":")).encode()

@@ -49,6 +49,82 @@ def test_layer_imports_only_below(layer: str) -> None:
         assert not bad, f"{path.relative_to(ROOT)} imports {bad}"
 
 
+def modules_of(layer: str) -> dict[str, Path]:
+    """Every module of a layer by its dotted name."""
+    found = {}
+    for path in (ROOT / layer).rglob("*.py"):
+        name = path.relative_to(ROOT).with_suffix("").as_posix().replace("/", ".")
+        found[name.removesuffix(".__init__")] = path
+    return found
+
+
+def needs(sources: dict[str, str]) -> dict[str, set[str]]:
+    """Which modules each one imports, lazily or not, by their names."""
+    graph: dict[str, set[str]] = {}
+    for name, source in sources.items():
+        wanted: set[str] = set()
+        for node in ast.walk(ast.parse(source)):
+            if isinstance(node, ast.Import):
+                wanted |= {a.name for a in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                inner = {f"{node.module}.{a.name}" for a in node.names}
+                wanted |= {i if i in sources else node.module for i in inner}
+        graph[name] = {w for w in wanted if w in sources and w != name}
+    return graph
+
+
+def circles(graph: dict[str, set[str]]) -> list[str]:
+    """Nodes from which a walk along the arrows comes back."""
+
+    def reaches(start: str) -> bool:
+        seen: set[str] = set()
+        todo = list(graph[start])
+        while todo:
+            node = todo.pop()
+            if node == start:
+                return True
+            if node not in seen:
+                seen.add(node)
+                todo += graph[node]
+        return False
+
+    return sorted(node for node in graph if reaches(node))
+
+
+def rooms(graph: dict[str, set[str]], layer: str) -> dict[str, set[str]]:
+    """The same between the folders of a layer; a module that stands beside them is a room of its own."""
+
+    def room(name: str) -> str:
+        folder = ".".join(name.split(".")[:2])
+        return folder if (ROOT / folder.replace(".", "/")).is_dir() or folder == name else name
+
+    made: dict[str, set[str]] = {}
+    for name, wanted in graph.items():
+        mine = made.setdefault(room(name), set())
+        mine |= {room(w) for w in wanted} - {room(name)}
+    made.pop(layer, None)
+    return {k: {w for w in v if w in made} for k, v in made.items()}
+
+
+@pytest.mark.parametrize("layer", sorted(LAYERS))
+def test_no_circle_inside_a_layer(layer: str) -> None:
+    graph = needs({name: path.read_text() for name, path in modules_of(layer).items()})
+    assert not circles(graph)
+    assert not circles(rooms(graph, layer))
+
+
+def test_libraries_never_import_commands() -> None:
+    for layer in LAYERS:
+        for name, path in modules_of(layer).items():
+            if not name.startswith("triune.commands") and name != "triune.cli":
+                assert not {n for n in imported(path.read_text()) if n.startswith("triune.commands")}, name
+
+
+def test_a_circle_is_found() -> None:
+    graph = needs({"a": "import b", "b": "def f():\n    from c import x\n", "c": "import a", "d": "import a"})
+    assert circles(graph) == ["a", "b", "c"]
+
+
 def test_scene_imports_no_layer() -> None:
     assert not violations("", (ROOT / "perception" / "scene.py").read_text(), set())
 

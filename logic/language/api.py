@@ -1,7 +1,4 @@
-"""Compile policy and safety texts, or say everything that is wrong with them. Never executes the text.
-
-Knows: the order of the stages, what becomes of failures. Does not know: how any stage works.
-"""
+"""Compile policy and safety texts, or say everything that is wrong with them. Never executes the text."""
 
 from __future__ import annotations
 

@@ -1,8 +1,5 @@
 """The words of the policy language that are not Python's own, with their one meaning in numpy.
 
-Knows: arrays (float32, int32, bool; fixed shapes), what each primitive does, when it faults.
-Does not know: scenes, files, how a policy is parsed or run.
-
 Every primitive has a static output shape and one ONNX counterpart (named in its docstring). A NaN that
 reaches a choice (argmax, top_k, to_int ...) and an index out of range are faults, not silent clamps.
 """

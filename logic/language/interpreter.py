@@ -1,7 +1,4 @@
-"""Runs a block of IR, op by op, paying for ops before they run: how tables with loops are computed.
-
-Knows: the reference meaning of every op (ops.SPECS) and of `if` and `for`. Does not know: code generation.
-"""
+"""Runs a block of IR, op by op, paying for ops before they run: how tables with loops are computed."""
 
 from __future__ import annotations
 

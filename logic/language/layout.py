@@ -1,7 +1,6 @@
 """How the fields of Memory lie in one float64 vector, the form in which a bundle carries them from step to step.
 
-Knows: order, places and types of fields; every type of the language is exact in float64. Needs numpy only.
-Does not know: ONNX, graphs. Fields of one type lie together, so that a graph casts each type once.
+Needs numpy only. ONNX, graphs. Fields of one type lie together, so that a graph casts each type once.
 """
 
 from __future__ import annotations

@@ -1,8 +1,5 @@
 """Which results of float arrays are faults, read off the numbers alone and so alike on every machine.
 
-Knows: sums, products of matrices, powers, // and %, whose kernels raise floating-point flags as they like (BLAS pads
-and reorders, sums run in any order). Does not know: + - * /, of which IEEE 754 itself says when the flag is raised.
-
 The rule: NaN out of operands that hold none is a fault, and so is division by zero; NaN in gives NaN out. A sum is what
 its terms come to, whatever its order: one that leaves float32 on its way is taken in float64, where none can.
 """

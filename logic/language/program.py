@@ -1,7 +1,4 @@
-"""What a loaded text is: its functions, what it remembers, every source it came from.
-
-Knows: the shape of a program and where the shipped library lies. Does not know: how text is checked, compiled or run.
-"""
+"""What a loaded text is: its functions, what it remembers, every source it came from."""
 
 from __future__ import annotations
 

@@ -1,8 +1,5 @@
 """A ball that flies straight between bounces: velocity fitted since the last bounce, and where it will be.
 
-Knows: constant velocity per frame, magnitudes from a legal set, two walls that flip the sign once the ball has
-reached them. Does not know: any game's walls, speeds or paddles; they come as numbers.
-
 Positions are px, velocities px per emulated frame. The ball turns after the first frame at or beyond a wall,
 exactly as the games do it, so flights are reproduced to the frame.
 """

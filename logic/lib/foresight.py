@@ -1,8 +1,5 @@
 """Exact lookahead for a paddle with a hidden knob: backward induction one agent step at a time, on line.
 
-Knows: every way an agent step can go when actions stick, where each way leaves the paddle and what it shows on
-the way, how to carry values one step back. Does not know: the ball, what a position is worth, any game's numbers.
-
 Use it where the landing point is known early: carry one layer back per agent step while the ball is still
 coming and keep the layers in memory (about 80 us each at 4 frames a step, 20 us at 1), then look them up.
 `reach` is the cheaper sister: one table at load, relative to the goal, with an idealised knob.

@@ -1,9 +1,5 @@
 """The hidden paddle: a belief over the knob behind a paddle that is displayed late and moved stickily.
 
-Knows: the emulator's paddle knob (a resistance that steps by a fixed amount and clips at both ends), the lag
-`shown <- (shown + target + 1) >> 1`, actions that repeat the one before, how an observation weighs a guess.
-Does not know: any game's positions, ranges, protocol or actions; they come as tables and numbers.
-
 A guess is (knob, shown, last): index of the knob's resistance 0..100, displayed position in px, and the move
 that was executed last: STAY 0, RIGHT 1 (index up; UP in Pong), LEFT 2 (index down). A belief is K guesses in
 four arrays, best first. "Right" is the direction in which the game's target position grows.

@@ -1,9 +1,7 @@
 """What `math.sin` and its kin mean: the same bits in every back end, which no two C libraries or browsers give.
 
-Knows: sin cos tan asin acos atan atan2 exp log hypot, in + - * / %, comparisons, round and sqrt, which IEEE 754 makes
-exact everywhere. Errors stay below 1 unit in the last place (sin, cos, exp, log), below 2 elsewhere; sin, cos and
-tan of more than a million first take x % TAU, whose error grows with x. Faults are those of Python's own math.
-Does not know: arrays (`exp_of` is the back end's own), the sign of a zero.
+Errors stay below 1 unit in the last place (sin, cos, exp, log), below 2 elsewhere; sin, cos and tan of more than a
+million first take x % TAU, whose error grows with x. Faults are those of Python's own math.
 
 Coefficients are Taylor's: 1 / k! and 1 / (2 k + 1). Constants in parts (HIGH + LOW) are the first 33 or 42 bits of the
 number, so that whole multiples of them are exact, and what then remains.

@@ -1,9 +1,7 @@
 """Every two-step plan of a sticky paddle, played out frame by frame on its real places.
 
-Knows: the paddle of `logic.lib.knob`, a ball that passes the paddle's height during a few frames, the worth of
-meeting it on either side of the paddle's middle. Used for the last two steps before contact, where one pixel
-decides; before that the tables of `logic.lib.reach` are close enough.
-Does not know: any game's places, ball or contact window; they come as tables and numbers.
+Used for the last two steps before contact, where one pixel decides; before that the tables of `logic.lib.reach` are
+close enough.
 
 The plans of K guesses lie in one array: what is asked for (3), frames g the old move persists, then the guess.
 """

@@ -1,8 +1,6 @@
 """Which side to return a ball to, so that it fells a brick after the fewest returns.
 
-Knows: a ball that leaves the paddle at a constant speed to either side, mirrors at two walls, crosses the rows of a
-brick grid at fixed times and is back at the paddle after a fixed flight. Tries every order of sides at once.
-Does not know: any game's walls, speeds or grid; they come as numbers and tables.
+Tries every order of sides at once.
 """
 
 

@@ -1,10 +1,7 @@
 """Backward induction, done once at load: how surely can a lagging, sticky paddle meet the ball in j frames?
 
-Knows: a paddle whose target moves by one pitch per executed frame, whose display follows half-way each time it is
-refreshed, and actions that repeat the one before with a known probability. Offsets are relative to the place
-where the ball arrives (the goal), so that one table serves every landing point.
-Does not know: any game's walls, ball or scoring. The ends of the paddle's range are ignored, which only makes it
-more careful there.
+Offsets are relative to the place where the ball arrives (the goal), so that one table serves every landing point. The
+ends of the paddle's range are ignored, which only makes it more careful there.
 
 State: target minus goal (OFFSETS bins of 1 px), target minus displayed (`lag` bins of 1 px on each side of 0: 12
 where the display is refreshed every frame, 24 where every second), move executed last. Moves are 0 stay, 1 towards

@@ -1,8 +1,4 @@
-"""Scene in, Decision out: the policy, then the safety rules, then what is built in.
-
-Knows: the order of authority, faults, the fallback action, the deadline, the log of each overrule.
-Does not know: how the logic was compiled, where scenes come from, scores.
-"""
+"""Scene in, Decision out: the policy, then the safety rules, then what is built in."""
 
 from __future__ import annotations
 

@@ -1,8 +1,4 @@
-"""Everything between a raw Scene and an action, compiled for one protocol: tracker, policy, rules, perception-lost.
-
-Knows: the parts, the order in which they run, the rule that comes with every task. Does not know: how text is compiled
-(logic.language), how the parts are run at play (logic.runtime.controller) or fused into a bundle.
-"""
+"""Everything between a raw Scene and an action, compiled for one protocol: tracker, policy, rules, perception-lost."""
 
 from __future__ import annotations
 

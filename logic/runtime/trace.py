@@ -1,8 +1,4 @@
-"""What one step did: the conditions that were evaluated, what they came to, what was remembered, which rule spoke.
-
-Knows: how to run a graph with probes (logic.language.probes) on one scene and one memory, part by part in the order of
-the controller. Does not know: episodes, how the memory of a step is found (replay the scenes before it), output.
-"""
+"""What one step did: the conditions that were evaluated, what they came to, what was remembered, which rule spoke."""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
 """From detections to motion: velocities, identity, and coasting through short losses, written in the policy language.
 
-Knows: the text that the schema of a task turns into, and how to run it at play. The same compiled text runs inside a
-bundle. Does not know: frames, networks, the task's physics (walls and bounces are the policy's).
+The same compiled text runs inside a bundle.
 
 A thing seen two steps running moves by the difference. A thing that was lost coasts for COAST steps: `seen` is False,
 its position is predicted, `sure` decays. Kinds with several slots keep their identity: every track takes the nearest

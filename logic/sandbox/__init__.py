@@ -3,8 +3,6 @@
     outcome = run_isolated(compile_text, text, reply_size_max=1 << 20)     # one shot: ok, fault, killed(cpu), ...
     with Worker(make_step, request_size=120, reply_size=12) as worker:     # a whole episode
         reply = worker.step(request)                                      # Stopped(outcome) when it ends early
-
-Knows processes, limits and kernel filters. Does not know policies, scenes, compilers or files of the project.
 """
 
 from __future__ import annotations

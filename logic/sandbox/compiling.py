@@ -1,8 +1,4 @@
-"""Compile a stranger's text in an isolated worker: text in, an artifact or the same diagnostics out.
-
-Knows: what the compiler is given there, how its answer comes back and is checked. Does not know: how text is compiled,
-where it comes from, how artifacts are run.
-"""
+"""Compile a stranger's text in an isolated worker: text in, an artifact or the same diagnostics out."""
 
 from __future__ import annotations
 

@@ -17,8 +17,6 @@
 Nothing here hides the parent's memory from the child: it is a fork. What it learns can leave only in the reply, so a
 caller must not publish replies, and must keep secrets that matter out of the process that forks. Nor is its use of
 real memory bounded by `memory_mib` alone: it may also write to its copies of all that the parent had mapped.
-
-Knows the layers and their order. Does not know what is run, nor how it ends.
 """
 
 from __future__ import annotations

@@ -182,7 +182,7 @@ class Scoreboard:
 
 
 class LockNote(NamedTuple):
-    """A lock that a revision must keep; `logic.runtime.lock_file` has the whole. kind: "scenes" or "floor"."""
+    """A lock that a revision must keep; `logic.runtime.regression` has the whole. kind: "scenes" or "floor"."""
 
     name: str
     kind: str = ""

@@ -108,7 +108,7 @@ def migrate(old: Path, new: Path) -> int:
             if _key(made["request"]) != made["key"]:
                 raise SupervisorError(f"{where}: the request was changed after it was recorded; restore the recording")
             images = [[name, media, caption] for name, media, caption, _ in made["request"]["images"]]
-            made["request"] |= {"format": 2, "images": images}
+            made["request"]["images"] = images
             made |= {"format": FORMAT, "key": _key(made["request"])}
         _checked(json.dumps(made).encode(), where)
         lines.append(json.dumps(made, sort_keys=True, ensure_ascii=True) + "\n")

@@ -19,9 +19,11 @@ from logic.sandbox.compiling import compile_confined
 from triune.cli import main
 
 STAGES = (
-    "modules.parse", "modules.Modes.run", "modules.Structure.module", "modules.Loader.declare",
-    "modules.Loader.compute", "loops.Lowering.block", "loops.Lowering.expression", "build.Builder.const",
-    "core._Join.run", "api.lower", "passes.optimise", "lower._budgets", "api.to_python",
+    "frontend.modules.parse", "frontend.modules.Modes.run", "frontend.modules.Structure.module",
+    "frontend.modules.Loader.declare",
+    "frontend.modules.Loader.compute", "frontend.loops.Lowering.block", "frontend.loops.Lowering.expression",
+    "frontend.values.Builder.const",
+    "frontend.values._Join.run", "api.lower", "ops.optimise", "frontend.modules._budgets", "api.to_python",
 )  # fmt: skip
 ERRORS = (AssertionError, MemoryError, RecursionError, KeyError, ValueError, OverflowError, SystemError, StopIteration)
 TEXT = policy("if scene.ball.seen:\n    memory.x = scene.ball.x + T[2]", "T = arange(3)\nU = 1 + 2")
@@ -53,7 +55,7 @@ def test_every_stage_may_break(stage: str, error: type[Exception], monkeypatch: 
     with pytest.raises(CompileError) as caught:
         compile_program(TEXT, SCHEMA, CONSTANTS)
     assert told(caught.value.diagnostics, error)
-    if stage in ("modules.parse", "api.lower", "api.to_python"):  # a rule passes through fewer of them
+    if stage in ("frontend.modules.parse", "api.lower", "api.to_python"):  # a rule passes through fewer of them
         with pytest.raises(CompileError) as caught:
             compile_safety(RULE, SCHEMA, CONSTANTS)
         assert told(caught.value.diagnostics, error)
@@ -82,7 +84,9 @@ def frames() -> list[Any]:
 
 
 @pytest.mark.parametrize("error", (AssertionError, MemoryError, RecursionError))
-@pytest.mark.parametrize("stage", ("modules.parse", "loops.Lowering.block", "api.lower", "api.to_python"))
+@pytest.mark.parametrize(
+    "stage", ("frontend.modules.parse", "frontend.loops.Lowering.block", "api.lower", "api.to_python")
+)
 def test_triune_check_says_so_and_exits_with_1(
     stage: str, error: type[Exception], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],

@@ -148,7 +148,7 @@ def test_a_recording_of_format_1_is_migrated(tmp_path: Path) -> None:
     (line,) = (tmp_path / "new.jsonl").read_text().splitlines()
     made = json.loads(line)
     images = [[*image, "0" * 64] for image in made["request"]["images"]]
-    old = {**made["request"], "format": 1, "images": images}
+    old = {**made["request"], "images": images}
     key = hashlib.sha256(json.dumps(old, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
     (tmp_path / "old.jsonl").write_text(json.dumps({**made, "format": 1, "request": old, "key": key}) + "\n")
     with pytest.raises(SupervisorError, match="triune migrate"):

@@ -23,6 +23,7 @@ MAY_RUN = {
     "envs/remote_process.py": {"import_module"},  # the observer that the parent names
     "triune/commands/doctor.py": {"import_module"},  # is a package there?
     "triune/cli.py": {"import_module"},  # triune.commands.NAME, from a fixed list
+    "triune/commands/bench.py": {"import_module"},  # benchmarks.NAME, from a fixed list
 }
 RUNS = {"exec", "eval", "compile", "exec_module", "import_module", "__import__", "run_path", "run_module"}
 HOSTILE = {
