@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from data_flywheel.storage.container import atomic_write
+from data_flywheel.storage.files import atomic_write
 from envs.visual_shifts import RANDOM, STATIC
 from triune.play.evaluation import HOME, evaluate
 from triune.play.self_training import Request, Wheel, with_eyes

@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from data_flywheel.storage.files import replace_file
+from data_flywheel.storage.files import atomic_write
 from envs.process import start_file
 from supervisor.budget import UNKNOWN, Amount
 from supervisor.edits.definitions import Text, Unit, Unreadable
@@ -157,7 +157,7 @@ def prepare(folder: Path, request: Request, task: Path) -> None:
     (folder / "check").write_text(script)
     (folder / "check").chmod(0o755)
     told = {"task": request.task, "trial": request.trial, "key": request.key}
-    replace_file(folder / REQUEST, (json.dumps(told) + "\n").encode())  # last: the folder is complete
+    atomic_write(folder / REQUEST, (json.dumps(told) + "\n").encode())  # last: the folder is complete
 
 
 def is_of(folder: Path, request: Request) -> bool:
