@@ -20,8 +20,10 @@ from numpy.typing import NDArray
 
 from data_flywheel.errors import DataError
 from data_flywheel.storage.files import canonical_json
+from envs.files import Unreadable, read_file
 
 Arrays = dict[str, NDArray[Any]]
+MOST_BYTES = 2 << 30  # of one file: the longest recorded episodes are far below
 # Everything numpy and zipfile were seen to raise on damaged bytes (RuntimeError: a flipped "encrypted" flag).
 _READ_ERRORS = (zipfile.BadZipFile, zlib.error, ValueError, KeyError, EOFError, OSError, RuntimeError, MemoryError)
 
@@ -78,11 +80,9 @@ def _check_header(header: Any, kind: str, version: int, name: str, remedy: str) 
         )
 
 
-def read_bytes(path: Path, kind: str) -> bytes:
-    """The file's bytes, or a DataError that names it."""
+def read_bytes(path: Path, kind: str, most: int = MOST_BYTES) -> bytes:
+    """The bytes of a regular file, or a DataError that names it."""
     try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such {kind}") from None
-    except OSError as error:
-        raise DataError(f"{path}: cannot read this {kind}: {error}") from error
+        return read_file(path, kind, most)
+    except Unreadable as error:
+        raise DataError(str(error)) from None
