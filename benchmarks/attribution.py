@@ -17,7 +17,7 @@ from data_flywheel.labelers import motion
 from data_flywheel.labelers import motion as matched
 from data_flywheel.labelers import motion as offset
 from data_flywheel.labelers import motion as paths
-from data_flywheel.storage.container import atomic_write
+from data_flywheel.storage.files import atomic_write
 from triune.commands import common
 from triune.console import Console, table
 from triune.system import load, sha256

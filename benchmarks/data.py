@@ -21,8 +21,8 @@ from data_flywheel.datasets.samples import load_samples
 from data_flywheel.errors import DataError
 from data_flywheel.labelers.teacher import Teacher, load_teacher
 from data_flywheel.labels.frames import DatasetFrames
-from data_flywheel.storage.container import atomic_write
 from data_flywheel.storage.dataset import Dataset, Manifest, Shard
+from data_flywheel.storage.files import atomic_write
 from data_flywheel.storage.frames import Frames
 from envs.backends.atari import AtariCore
 from envs.protocol import Protocol, get_protocol

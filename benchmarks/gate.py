@@ -17,7 +17,7 @@ from zlib import crc32
 import numpy as np
 from numpy.typing import NDArray
 
-from data_flywheel.storage.container import atomic_write
+from data_flywheel.storage.files import atomic_write
 from supervisor.gate.gate import Ask, Evidence, Gate, GateConfig, Pair, Verdict
 from supervisor.gate.seeds import BLOCK, GATE, Role
 from triune.commands import common

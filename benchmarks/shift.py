@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from data_flywheel.storage.container import atomic_write
+from data_flywheel.storage.files import atomic_write
 from envs.visual_shifts import RANDOM, STATIC
 from triune.commands import common
 from triune.console import Console, table

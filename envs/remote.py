@@ -9,22 +9,19 @@ import json
 import mmap
 import os
 import subprocess
-import sys
 import tempfile
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import numpy as np
 
 from envs.errors import EnvError
+from envs.process import start
 from envs.protocol import Protocol
 from envs.remote_process import CLOSE, DONE, FAILED, LENGTH, RESET, SEED, SHEET
 from envs.spec import EnvSpec
 from envs.visual_shifts import check_shift
-
-ROOT = Path(__file__).resolve().parent.parent
 
 
 @dataclass(frozen=True)
@@ -88,14 +85,7 @@ class PixelEnv:
         self.done = True
 
     def _start(self, job: dict[str, object]) -> None:
-        path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", self._module, json.dumps(job)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            bufsize=0,
-            env={**os.environ, "PYTHONPATH": path},
-        )
+        self._process: subprocess.Popen[bytes] = start(self._module, json.dumps(job), bufsize=0)
         assert self._process.stdin and self._process.stdout
         self._in, self._out = self._process.stdin.fileno(), self._process.stdout.fileno()
         if self._read(1)[0] == FAILED:

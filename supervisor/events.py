@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from data_flywheel.storage.files import sync_folder, try_lock, write_all
+from data_flywheel.storage.files import sync_folder, try_lock
+from data_flywheel.storage.log import append_at, set_aside
 from supervisor.errors import SupervisorError
 
 # ----------------------------------------------------------------------------------------------------
@@ -209,7 +210,7 @@ class EventLog:
         if head is None and self.events:
             self.notes.append(f"{_head_path(self.path).name} was missing: the end of the log could not be checked")
         if tail:
-            self.torn = self._set_aside(tail)
+            self.torn = set_aside(self.path, self._log, self._size, tail)
             self.notes.append(f"an unfinished last line of {len(tail)} bytes was moved to {self.torn.name}")
         if self.events:
             self._point(self.events[-1], True)
@@ -223,26 +224,6 @@ class EventLog:
         for path in sorted(self.path.parent.glob(f"{self.path.stem}.torn-*")):
             if path.name not in known:
                 self.append(TORN, {"bytes": path.stat().st_size, "file": path.name})
-
-    def _set_aside(self, tail: bytes) -> Path:
-        """Move what a kill left unfinished out of the log. Killed in between, it is copied once more."""
-        number = 0
-        while True:
-            path = self.path.with_name(f"{self.path.stem}.torn-{number}")
-            try:
-                descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
-                break
-            except FileExistsError:
-                number += 1
-        try:
-            write_all(descriptor, tail)
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-        sync_folder(path.parent)
-        os.ftruncate(self._log, self._size)
-        os.fsync(self._log)
-        return path
 
     def append(self, kind: str, data: Mapping[str, Any]) -> Event:
         """Write one event; once this returns, the event is on disk for good."""
@@ -259,8 +240,7 @@ class EventLog:
         try:
             self._point(event, False)
             os.fsync(self._head)  # so that a loss of power never leaves a line that the head does not know
-            write_all(self._log, line)
-            os.fsync(self._log)
+            append_at(self._log, line, self._size)
         except OSError as error:
             self._undo(last)
             raise SupervisorError(f"{self.path}: {error.strerror or error}; free some space, then resume") from error

@@ -18,6 +18,7 @@ from logic.language.program import Library, shipped_library
 from logic.sandbox import Limits, run_isolated
 from logic.sandbox.compiling import DIAGNOSTICS_MOST, shipped_texts
 from supervisor.protocols import Compiled
+from triune.console import printable
 from triune.system import constants_of
 
 if TYPE_CHECKING:
@@ -180,11 +181,6 @@ def _library(file: str) -> bytes:
         return shipped_library(file.removeprefix("lib/")).encode()
     except LogicError:
         return b""
-
-
-def printable(text: str) -> str:
-    """Without what could move a terminal's cursor or turn its text around."""
-    return "".join(c if c.isprintable() else " " if c in "\t\n\r\f" else "?" for c in text)
 
 
 # ----------------------------------------------------------------------------------------------------

@@ -101,13 +101,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         return EXIT_DONE
     except KeyboardInterrupt as stop:
         code, payload = 128 + signal.SIGINT, {"error": f"interrupted{_hint(stop)}"}
-        print(f"triune: {payload['error']}", file=sys.stderr)
+        console.log(f"triune: {payload['error']}")
     except Exception as error:
         line = one_line(error)
         if line is None or os.environ.get("TRIUNE_DEBUG"):
             raise
         code, payload = EXIT_USAGE if isinstance(error, UsageError) else EXIT_FAILED, {"error": line}
-        print(f"triune: {line}", file=sys.stderr)
+        console.log(f"triune: {line}")
     console.emit(payload)
     return code
 

@@ -38,12 +38,12 @@ class Console:
         """A line of the result, for people; silent in JSON mode."""
         self.clear()
         if not self.as_json:
-            print(text, flush=True)
+            print(clean(text), flush=True)
 
     def log(self, text: str) -> None:
         """A line about the work, always on stderr."""
         self.clear()
-        print(text, file=sys.stderr, flush=True)
+        print(clean(text), file=sys.stderr, flush=True)
 
     def progress(self, done: float, total: float, text: str = "") -> None:
         """A bar on stderr: redrawn on a terminal, a line every 20 s elsewhere."""
@@ -53,7 +53,7 @@ class Console:
         self._last = now
         share = min(1.0, done / total) if total else 1.0
         bar = "█" * int(share * 24) + "·" * (24 - int(share * 24))
-        line = f"{bar} {share:4.0%} {text}"
+        line = f"{bar} {share:4.0%} {clean(text)}"
         if not terminal:
             print(line, file=sys.stderr, flush=True)
             return
@@ -72,6 +72,16 @@ class Console:
         """The one JSON object. Call after leaving the console."""
         if self.as_json:
             print(json.dumps(jsonable(payload), ensure_ascii=False, allow_nan=False), flush=True)
+
+
+def clean(text: str) -> str:
+    """Without what could move a terminal's cursor, colour it or turn its text around; lines stay lines."""
+    return "\n".join(printable(line) for line in text.split("\n"))
+
+
+def printable(text: str) -> str:
+    """The same on one line: what quotes a stranger's text within a line uses this, so that no line can be faked."""
+    return "".join(c if c.isprintable() else " " if c.isspace() else "?" for c in text)
 
 
 def jsonable(value: Any) -> Any:

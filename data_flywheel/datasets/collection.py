@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import selectors
 import subprocess
 import sys
@@ -23,6 +22,7 @@ from data_flywheel.labelers.ram.agreement import audit
 from data_flywheel.labelers.ram.causal import FILE, Catalogue
 from data_flywheel.labelers.teacher import Teacher, load_teacher
 from data_flywheel.storage.dataset import MANIFEST, Dataset, Manifest
+from envs.process import start
 from envs.protocol import Protocol
 from envs.spec import SystemSpec, load_spec
 from logic.errors import LogicError
@@ -246,7 +246,6 @@ class Curator:
 # uninterrupted one.
 
 
-ROOT = Path(__file__).resolve().parents[2]
 Progress = Callable[[int, int, float], None]  # frames done, frames wanted, seconds
 
 
@@ -354,13 +353,8 @@ def _version() -> str:
 @contextmanager
 def _workers(folder: Path, system: Path, number: int) -> Iterator[list[subprocess.Popen[str]]]:
     """Start the collecting processes; at the end (or on an error) close their stdin and wait."""
-    path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
-    command = [sys.executable, "-m", "data_flywheel.datasets.collection_worker", str(folder), str(system)]
-    env = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
-    crew = [
-        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env)
-        for _ in range(number)
-    ]
+    command = ("data_flywheel.datasets.collection_worker", str(folder), str(system))
+    crew = [start(*command, variables={"OMP_NUM_THREADS": "1"}, text=True) for _ in range(number)]
     try:
         yield crew
     finally:

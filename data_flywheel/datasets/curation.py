@@ -23,8 +23,9 @@ from data_flywheel.errors import DataError
 from data_flywheel.labels.frames import DatasetFrames, EpisodeFrames
 from data_flywheel.labels.label import FrameRef
 from data_flywheel.labels.review_queue import ReviewQueue, Suspicion
-from data_flywheel.storage.container import atomic_write, canonical_json, read_bytes
+from data_flywheel.storage.container import read_bytes
 from data_flywheel.storage.dataset import Dataset, Manifest, Shard
+from data_flywheel.storage.files import atomic_write, canonical_json
 from data_flywheel.storage.frames import Frames
 from perception.scene import SLOT, SceneSchema
 

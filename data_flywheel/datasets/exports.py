@@ -20,8 +20,8 @@ from data_flywheel.episodes.recording import Recording
 from data_flywheel.errors import DataError
 from data_flywheel.labels.label import values_of
 from data_flywheel.splits import split_of
-from data_flywheel.storage.container import atomic_write, canonical_json
 from data_flywheel.storage.dataset import MANIFEST, Dataset, Manifest, Shard
+from data_flywheel.storage.files import atomic_write, canonical_json
 from perception.scene import SLOT_FIELDS, SceneSchema
 
 # ----------------------------------------------------------------------------------------------------

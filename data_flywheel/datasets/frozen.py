@@ -13,7 +13,8 @@ from pathlib import Path
 
 from data_flywheel.errors import DataError
 from data_flywheel.labels.label import FrameRef
-from data_flywheel.storage.container import atomic_write, canonical_json, read_bytes
+from data_flywheel.storage.container import read_bytes
+from data_flywheel.storage.files import atomic_write, canonical_json
 
 KIND, VERSION = "triune frozen set", 1
 FROZEN, NOBODYS = "frozen test set", "seed that must not teach"

@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_flywheel.errors import DataError
-from data_flywheel.storage.container import Arrays, atomic_write, pack, read_bytes, unpack
+from data_flywheel.storage.container import Arrays, pack, read_bytes, unpack
+from data_flywheel.storage.files import atomic_write
 from data_flywheel.storage.frames import Frames
 
 KIND, VERSION = "triune episode", 1

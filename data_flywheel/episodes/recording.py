@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 from data_flywheel.episodes.episode import Episode
 from data_flywheel.episodes.frame_buffer import KeptFrames, Size
 from data_flywheel.errors import DataError
-from data_flywheel.storage.container import atomic_write, canonical_json, read_bytes
+from data_flywheel.storage.container import read_bytes
+from data_flywheel.storage.files import atomic_write, canonical_json
 from data_flywheel.storage.log import Log
 from perception.scene import SLOT, SceneSchema
 

@@ -19,7 +19,8 @@ from data_flywheel.labels.frames import DatasetFrames, EpisodeFrames
 from data_flywheel.labels.label import FrameRef
 from data_flywheel.labels.resolve import ACCEPTED, EDITED, OPEN, REJECTED, resolve
 from data_flywheel.labels.store import LabelStore
-from data_flywheel.storage.container import atomic_write, canonical_json, read_bytes
+from data_flywheel.storage.container import read_bytes
+from data_flywheel.storage.files import atomic_write, canonical_json
 from perception.scene import SceneSchema
 
 # ----------------------------------------------------------------------------------------------------

@@ -17,7 +17,8 @@ from typing import Any
 from data_flywheel.episodes.recording import Recording
 from data_flywheel.errors import DataError
 from data_flywheel.labels.label import FrameRef, Label, Retraction, check_label
-from data_flywheel.storage.container import atomic_write, canonical_json, read_bytes
+from data_flywheel.storage.container import read_bytes
+from data_flywheel.storage.files import atomic_write, canonical_json
 from data_flywheel.storage.log import VERSION, Log, Record
 from perception.scene import SceneError, SceneSchema
 

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from data_flywheel.errors import DataError
 from data_flywheel.labelers.motion import Floats
-from data_flywheel.storage.container import Arrays, atomic_write, pack, read_bytes, unpack
+from data_flywheel.storage.container import Arrays, pack, read_bytes, unpack
+from data_flywheel.storage.files import atomic_write
 from envs.protocol import Protocol
 from envs.remote import PixelEnv
 from envs.spec import EnvSpec

@@ -6,11 +6,9 @@ JSON text with kind, version, sha256 of every array, and the caller's fields.
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import io
 import json
-import os
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -21,19 +19,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_flywheel.errors import DataError
+from data_flywheel.storage.files import canonical_json
+from envs.files import Unreadable, read_file
 
 Arrays = dict[str, NDArray[Any]]
+MOST_BYTES = 2 << 30  # of one file: the longest recorded episodes are far below
 # Everything numpy and zipfile were seen to raise on damaged bytes (RuntimeError: a flipped "encrypted" flag).
 _READ_ERRORS = (zipfile.BadZipFile, zlib.error, ValueError, KeyError, EOFError, OSError, RuntimeError, MemoryError)
-
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-
-
-class DiskFull(DataError, OSError):
-    """There was no room to write a file, which is as it was before; `errno` and `strerror` as of any OSError."""
-
-    def __str__(self) -> str:
-        return f"{self.filename}: {self.strerror}; not written: free some space, then run the same command again"
 
 
 def array_digest(array: NDArray[Any]) -> str:
@@ -41,45 +33,6 @@ def array_digest(array: NDArray[Any]) -> str:
     digest = hashlib.sha256(f"{array.dtype.str}{array.shape}".encode())
     digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()
-
-
-def canonical_json(value: Any) -> str:
-    """JSON text with sorted keys and no spaces, so that equal values give equal text (NaN is refused)."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
-
-
-def atomic_write(path: Path, payload: bytes) -> None:
-    """Write `payload` so that `path` holds either its old content or all of the new one, even after a crash.
-
-    DiskFull when there is no room; any other OSError as it comes.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}.part")
-    try:
-        with open(partial, "wb") as handle:
-            handle.write(payload)
-            handle.flush()
-            os.fsync(handle.fileno())
-        os.replace(partial, path)
-    except OSError as error:
-        if error.errno in _NO_ROOM:
-            raise DiskFull(error.errno, error.strerror, str(path)) from error
-        raise
-    finally:
-        partial.unlink(missing_ok=True)
-    _sync_folder(path.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make the rename itself durable, where the system can (Windows cannot open a folder)."""
-    try:
-        handle = os.open(folder, os.O_RDONLY)
-    except OSError:
-        return
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def pack(kind: str, version: int, fields: Mapping[str, Any], arrays: Arrays, level: int = 6) -> bytes:
@@ -127,11 +80,9 @@ def _check_header(header: Any, kind: str, version: int, name: str, remedy: str) 
         )
 
 
-def read_bytes(path: Path, kind: str) -> bytes:
-    """The file's bytes, or a DataError that names it."""
+def read_bytes(path: Path, kind: str, most: int = MOST_BYTES) -> bytes:
+    """The bytes of a regular file, or a DataError that names it."""
     try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such {kind}") from None
-    except OSError as error:
-        raise DataError(f"{path}: cannot read this {kind}: {error}") from error
+        return read_file(path, kind, most)
+    except Unreadable as error:
+        raise DataError(str(error)) from None

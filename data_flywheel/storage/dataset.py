@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 
 from data_flywheel.errors import DataError
 from data_flywheel.splits import SPLITS, split_of
-from data_flywheel.storage.container import Arrays, array_digest, atomic_write, canonical_json, pack, read_bytes, unpack
+from data_flywheel.storage.container import Arrays, array_digest, pack, read_bytes, unpack
+from data_flywheel.storage.files import atomic_write, canonical_json
 from data_flywheel.storage.frames import Frames
 
 KIND, SHARD_KIND, VERSION = "triune dataset", "triune shard", 1

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+import json
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+
+from data_flywheel.errors import DataError
 
 try:
     import fcntl
@@ -13,9 +16,27 @@ except ImportError:  # not on this system: nothing is locked, as the documentati
     fcntl = None  # type: ignore[assignment]
 
 
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+class DiskFull(DataError, OSError):
+    """There was no room to write a file, which is as it was before; `errno` and `strerror` as of any OSError."""
+
+    def __str__(self) -> str:
+        return f"{self.filename}: {self.strerror}; not written: free some space, then run the same command again"
+
+
+def canonical_json(value: Any) -> str:
+    """JSON text with sorted keys and no spaces, so that equal values give equal text (NaN is refused)."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
+
+
 def sync_folder(folder: Path) -> None:
-    """Make names that were created, renamed or removed in `folder` permanent."""
-    descriptor = os.open(folder, os.O_RDONLY)
+    """Make names that were created, renamed or removed in `folder` permanent, where the system can (not Windows)."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except OSError:
+        return
     try:
         os.fsync(descriptor)
     finally:
@@ -28,20 +49,28 @@ def write_all(descriptor: int, data: bytes) -> None:
         data = data[os.write(descriptor, data) :]
 
 
-def replace_file(path: Path, data: bytes) -> None:
-    """`path` holds the old bytes or all of `data`, never anything between."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
-    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+def atomic_write(path: Path, data: bytes) -> None:
+    """`path` holds its old content or all of `data`, never anything between, even after a crash. Makes its folder.
+
+    DiskFull when there is no room; any other OSError as it comes.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}.part")
     try:
+        descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
         try:
             write_all(descriptor, data)
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
         os.replace(partial, path)
-        sync_folder(path.parent)
+    except OSError as error:
+        if error.errno in _NO_ROOM:
+            raise DiskFull(error.errno, error.strerror, str(path)) from error
+        raise
     finally:
         partial.unlink(missing_ok=True)
+    sync_folder(path.parent)
 
 
 def try_lock(descriptor: int) -> bool:
@@ -53,15 +82,3 @@ def try_lock(descriptor: int) -> bool:
     except BlockingIOError:
         return False
     return True
-
-
-@contextmanager
-def folder_held(folder: Path) -> Iterator[None]:
-    """Hold a folder while a file in it is read, extended and replaced; waits for whoever holds it."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        if fcntl is not None:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)

@@ -1,7 +1,8 @@
-"""Records in append-only files that survive a kill at any instant, with any number of writers.
+"""Append-only files of lines that survive a kill at any instant, with any number of writers.
 
-One JSON object a line, each with an `id` (file and number) and a checksum; a full file is followed by the next. Damage
-costs the lines it touched: they are named in `problems`, everything else is read.
+`append` and `read_lines` are for any file of lines; nothing else adds to one. `Log` keeps records in several files:
+JSON objects, each with an `id` (file and number) and a checksum; a full file is followed by the next. Damage costs the
+lines it touched: they are named in `problems`, everything else is read.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from data_flywheel.errors import DataError
-from data_flywheel.storage.container import atomic_write, canonical_json
+from data_flywheel.storage.files import atomic_write, canonical_json, sync_folder, write_all
 
 try:
     import fcntl
@@ -32,6 +33,77 @@ _REMEDY = "restore this file from a copy if you have one"
 _BROKEN = (ValueError, KeyError, TypeError, AttributeError, RecursionError)  # what damaged JSON raises
 
 Record = dict[str, Any]
+
+
+# ----------------------------------------------------------------------------------------------------
+# Lines of any kind.
+
+
+def read_lines(path: Path) -> tuple[list[bytes], bytes]:
+    """The whole lines of a file (none where there is no file), and what a kill left after the last of them."""
+    *lines, torn = (path.read_bytes() if path.exists() else b"").split(b"\n")
+    return lines, torn
+
+
+def append(path: Path, lines: bytes, sync: bool = True) -> None:
+    """Add whole lines, alone among threads and processes; a torn line before them is set aside first.
+
+    All or none of `lines` are kept when the disk is full (OSError). sync: on disk for good once this returns.
+    """
+    new = not path.exists()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+    try:
+        if fcntl is not None:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)  # let go when the descriptor closes
+        size = os.fstat(descriptor).st_size
+        if size and os.pread(descriptor, 1, size - 1) != b"\n":
+            whole, torn = _torn(descriptor, size)
+            set_aside(path, descriptor, whole, torn)
+            size = whole
+        append_at(descriptor, lines, size, sync)
+    finally:
+        os.close(descriptor)
+    if new and sync:
+        sync_folder(path.parent)
+
+
+def append_at(descriptor: int, lines: bytes, size: int, sync: bool = True) -> None:
+    """Add to an open file of `size` bytes that nobody else writes now: all of `lines` or, with an OSError, none."""
+    try:
+        write_all(descriptor, lines)
+        if sync:
+            os.fsync(descriptor)
+    except OSError:
+        with suppress(OSError):
+            os.ftruncate(descriptor, size)
+        raise
+
+
+def set_aside(path: Path, descriptor: int, size: int, torn: bytes) -> Path:
+    """Move what follows the first `size` bytes to a file of its own. Killed in between, it is copied once more."""
+    number = 0
+    while (aside := path.with_name(f"{path.stem}.torn-{number}")).exists():
+        number += 1
+    atomic_write(aside, torn)  # before it is cut off here
+    os.ftruncate(descriptor, size)
+    os.fsync(descriptor)
+    return aside
+
+
+def _torn(descriptor: int, size: int) -> tuple[int, bytes]:
+    """Where the whole lines of an open file end, and the rest."""
+    start, tail = size, b""
+    while start and b"\n" not in tail:
+        step = min(start, 1 << 16)
+        start -= step
+        tail = os.pread(descriptor, step, start) + tail
+    torn = tail.rpartition(b"\n")[2]
+    return size - len(torn), torn
+
+
+# ----------------------------------------------------------------------------------------------------
+# Records in files of limited size.
 
 
 @dataclass
@@ -167,7 +239,7 @@ class Log:
             names = (f"{file.number:06d}-{file.records + 1 + offset:06d}" for offset in range(len(bodies)))
             records = [{**body, "id": name} for body, name in zip(bodies, names, strict=True)]
             lines = b"".join(map(_line, records))
-            self._write(file, lines)
+            append(file.path, lines)
         except OSError as error:
             reason = error.strerror or error
             raise DataError(f"{self.folder}: {reason}; not saved: free some space, then save again") from error
@@ -182,10 +254,7 @@ class Log:
         if file is None or not file.sound or file.at >= self.file_bytes:
             return self._start(last + 1, f"{last:06d}-{file.records:06d}" if file else "")
         if file.tail:  # a writer was killed half way: it has not been told that its record is safe
-            torn = sum(1 for _ in self.folder.glob(f"{file.path.stem}.torn-*"))
-            atomic_write(file.path.with_name(f"{file.path.stem}.torn-{torn}"), file.tail)
-            os.truncate(file.path, file.at)
-            file.tail = b""
+            file.tail = b""  # `append` sets it aside
         return file
 
     def _start(self, number: int, before: str) -> _File:
@@ -197,20 +266,6 @@ class Log:
         file = _File(path, number, len(line), 1, header=header)
         self._files[number] = file
         return file
-
-    def _write(self, file: _File, data: bytes) -> None:
-        descriptor = os.open(file.path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
-        try:
-            rest = data
-            while rest:
-                rest = rest[os.write(descriptor, rest) :]
-            os.fsync(descriptor)
-        except OSError:
-            with suppress(OSError):
-                os.ftruncate(descriptor, file.at)
-            raise
-        finally:
-            os.close(descriptor)
 
     @property
     def problems(self) -> list[str]:

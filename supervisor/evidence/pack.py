@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from data_flywheel.storage.files import replace_file
+from data_flywheel.storage.files import atomic_write
 from perception.scene import SceneSchema
 from supervisor.budget import KINDS, UNKNOWN
 from supervisor.errors import SupervisorError
@@ -357,7 +357,7 @@ def write(request: Request, folder: Path) -> list[Path]:
         if old.name not in files:
             old.unlink()
     for name, data in files.items():
-        replace_file(folder / name, data)
+        atomic_write(folder / name, data)
     return [folder / name for name in files]
 
 

@@ -11,14 +11,13 @@ A parent that has seen all 20 blocks gets back the one it has not seen for the l
 from __future__ import annotations
 
 import json
-import os
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from data_flywheel.storage.files import sync_folder
+from data_flywheel.storage.log import append, read_lines
 from supervisor.errors import SupervisorError
 
 TRAIN = range(0, 1000)  # the proposer sees replays of these
@@ -83,9 +82,7 @@ class SeedLedger:
     def open(cls, path: str | Path) -> SeedLedger:
         """Read a ledger, or begin one at the first use."""
         ledger = cls(Path(path))
-        if not Path(path).exists():
-            return ledger
-        *lines, torn = Path(path).read_bytes().split(b"\n")
+        lines, torn = read_lines(Path(path))
         ledger.torn = torn.decode("utf-8", "replace")
         for number, line in enumerate(lines, 1):
             ledger.uses.append(_parse(line, f"{path}, line {number}"))
@@ -152,7 +149,7 @@ class SeedLedger:
 
     def _add(self, use: Use) -> range:
         if self.path:
-            _append(self.path, use.line(), bool(self.torn))
+            append(self.path, f"{use.line()}\n".encode())
             self.torn = ""
         self.uses.append(use)
         return use.seeds
@@ -171,18 +168,3 @@ def _parse(line: bytes, where: str) -> Use:
     if not good:
         raise SupervisorError(f"{where}: not an entry of a seed ledger; restore the file, it is never edited")
     return use
-
-
-def _append(path: Path, line: str, torn: bool) -> None:
-    """Write one line to disk for good; a torn line before it is cut off and kept beside."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if torn:
-        data = path.read_bytes()
-        keep = data.rfind(b"\n") + 1
-        path.with_suffix(".torn").write_bytes(data[keep:])
-        os.truncate(path, keep)
-    with path.open("a", encoding="utf-8") as file:
-        file.write(line + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-    sync_folder(path.parent)

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from data_flywheel.storage.files import replace_file
+from data_flywheel.storage.files import atomic_write
 from supervisor.errors import SupervisorError
 from supervisor.loop.state import State, Trial
 from supervisor.protocols import Image, Request, Section
@@ -33,7 +33,7 @@ class Blobs:
         path = self.folder / name
         if not path.is_file():
             self.folder.mkdir(parents=True, exist_ok=True)
-            replace_file(path, data)
+            atomic_write(path, data)
         return name
 
     def get(self, name: str) -> bytes:
@@ -156,7 +156,7 @@ class Projection:
         if path.is_file() and path.read_bytes() == data or not data and not path.exists():
             return
         path.parent.mkdir(parents=True, exist_ok=True)
-        replace_file(path, data)
+        atomic_write(path, data)
 
     def _among_others(self, mine: list[str]) -> list[str]:
         """The lines of other runs as they are, with those of this run at the place of its first one."""

@@ -16,7 +16,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from data_flywheel.storage.files import replace_file
+from data_flywheel.storage.files import atomic_write
+from envs.process import start_file
 from supervisor.budget import UNKNOWN, Amount
 from supervisor.edits.definitions import Text, Unit, Unreadable
 from supervisor.edits.edits import Edit, EditError, apply
@@ -126,7 +127,7 @@ Then write `answer.json`, last of all:
 """
 CHECK_TEXT = """#!/bin/sh
 # Is the policy sound? Errors with their lines, size, tunables. More: ./check --help
-cd "$(dirname "$0")" && PYTHONPATH={root} exec {python} -m triune check policy.py --task {task} "$@"
+cd "$(dirname "$0")" && PYTHONPATH={root} exec {python} -P -m triune check policy.py --task {task} "$@"
 """
 
 
@@ -156,7 +157,7 @@ def prepare(folder: Path, request: Request, task: Path) -> None:
     (folder / "check").write_text(script)
     (folder / "check").chmod(0o755)
     told = {"task": request.task, "trial": request.trial, "key": request.key}
-    replace_file(folder / REQUEST, (json.dumps(told) + "\n").encode())  # last: the folder is complete
+    atomic_write(folder / REQUEST, (json.dumps(told) + "\n").encode())  # last: the folder is complete
 
 
 def is_of(folder: Path, request: Request) -> bool:
@@ -274,12 +275,12 @@ class AgentProposer:
 
     def _run(self, folder: Path) -> dict[str, Any]:
         """Exit code (None: out of time), bytes of output, its end."""
-        words = [sys.executable, "-I", process_tree.__file__, str(self.time_limit), str(OUTPUT_BYTES), OUTPUT]
+        words = [str(self.time_limit), str(OUTPUT_BYTES), OUTPUT]
         names = (*PASSED, *self.keep)
         env = {name: os.environ[name] for name in names if name in os.environ}
-        process = subprocess.Popen(
-            [*words, *self.command], cwd=folder, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL, start_new_session=True,
+        process = start_file(
+            process_tree.__file__, *words, *self.command, env=env, cwd=folder, stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True,
         )  # fmt: skip
         try:
             said, _ = process.communicate(timeout=self.time_limit + GRACE)

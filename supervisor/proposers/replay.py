@@ -13,7 +13,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from data_flywheel.storage.files import folder_held, replace_file
+from data_flywheel.storage import log
+from data_flywheel.storage.files import atomic_write
 from supervisor.budget import Amount
 from supervisor.errors import SupervisorError
 from supervisor.protocols import Proposer, ProposerError, Reply, Request, Usage
@@ -57,12 +58,9 @@ def append(path: Path, request: Request, name: str, usage: Usage, outcome: Mappi
     line = json.dumps(exchange, sort_keys=True, ensure_ascii=True) + "\n"
     if path.suffix != ".jsonl":
         path.mkdir(parents=True, exist_ok=True)
-        replace_file(path / f"{request.trial:04d}-{request.key[:16]}.json", line.encode())
+        atomic_write(path / f"{request.trial:04d}-{request.key[:16]}.json", line.encode())
         return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with folder_held(path.parent):
-        before = path.read_bytes() if path.exists() else b""
-        replace_file(path, before + line.encode())
+    log.append(path, line.encode())
 
 
 def exchanges(path: Path) -> list[Exchange]:
@@ -77,7 +75,10 @@ def _texts(path: Path) -> Iterator[tuple[str, bytes]]:
         for file in sorted(path.glob("*.json")):
             yield str(file), file.read_bytes()
     else:
-        for number, line in enumerate(path.read_bytes().split(b"\n"), 1):
+        lines, torn = log.read_lines(path)  # a torn line is no exchange: nobody has seen its answer
+        if torn and not lines:
+            lines = [torn]  # but a file of nothing else is damaged, or of another kind
+        for number, line in enumerate(lines, 1):
             if line.strip():
                 yield f"{path}, line {number}", line
 
@@ -112,7 +113,7 @@ def migrate(old: Path, new: Path) -> int:
             made |= {"format": FORMAT, "key": _key(made["request"])}
         _checked(json.dumps(made).encode(), where)
         lines.append(json.dumps(made, sort_keys=True, ensure_ascii=True) + "\n")
-    replace_file(new, "".join(lines).encode())
+    atomic_write(new, "".join(lines).encode())
     return len(lines)
 
 

@@ -27,8 +27,8 @@ from data_flywheel.errors import DataError
 from data_flywheel.labels import store as labels_store
 from data_flywheel.labels.store import LabelStore
 from data_flywheel.storage import dataset as store
-from data_flywheel.storage.container import DiskFull
 from data_flywheel.storage.dataset import Dataset
+from data_flywheel.storage.files import DiskFull
 from perception.detector import Eyes
 from triune import load
 from triune.cli import build_parser

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
 from collections import Counter
 from pathlib import Path
 
@@ -112,18 +111,19 @@ def test_causal_labels_need_a_deterministic_protocol() -> None:
         Prober(core)
 
 
-def test_a_crashing_and_a_hanging_child_are_survived(tmp_path: Path) -> None:
-    (tmp_path / "child.py").write_text(CHILD)
-    command = [sys.executable, str(tmp_path / "child.py")]
-    found = discover("pong", tmp_path / "c.json", timeout=3, command=command)
+def test_a_crashing_and_a_hanging_child_are_survived(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "odd_child.py").write_text(CHILD)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    found = discover("pong", tmp_path / "c.json", timeout=3, command=["odd_child"])
     assert found.crashed == {"5": "exit code 7", "9": "no answer in time"}
     assert found.things == () and found.bytes == {}
 
 
 def test_a_probe_reports_and_restarts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "child.py").write_text(CHILD)
+    (tmp_path / "odd_child.py").write_text(CHILD)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     monkeypatch.setenv("REFUSE", "1")
-    with Probe({}, 3, [sys.executable, str(tmp_path / "child.py")]) as probe:
+    with Probe({}, 3, ["odd_child"]) as probe:
         with pytest.raises(ProbeDied, match="exit code 7"):
             probe.ask({"byte": 5})
         assert probe.ask({"byte": 6}) == {"shows": 0.0}

@@ -14,8 +14,9 @@ from data_flywheel.datasets.samples import load_samples
 from data_flywheel.episodes.episode import Episode, EpisodeRecorder
 from data_flywheel.errors import DataError
 from data_flywheel.splits import split_of
-from data_flywheel.storage.container import atomic_write, pack, unpack
+from data_flywheel.storage.container import pack, unpack
 from data_flywheel.storage.dataset import Dataset, Manifest, Shard
+from data_flywheel.storage.files import atomic_write
 from data_flywheel.storage.frames import Frames
 
 

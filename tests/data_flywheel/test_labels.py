@@ -335,7 +335,7 @@ def killed_at_calls(folder: Path, cases: list[tuple[int, str]]) -> int:
 
 
 def test_killed_in_the_middle_of_a_write(tmp_path: Path) -> None:
-    assert killed_at_calls(tmp_path, [(10, "half"), (5, "half"), (8, "half"), (3, "before")]) >= 1
+    assert killed_at_calls(tmp_path, [(11, "half"), (6, "half"), (7, "half"), (9, "half"), (12, "before")]) >= 1
 
 
 @pytest.mark.slow

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 from answer_kit import POLICY, request
 
 from data_flywheel.storage import files as durable
+from data_flywheel.storage import log
 from supervisor.budget import UNKNOWN, Amount
 from supervisor.errors import SupervisorError
 from supervisor.proposers.replay import ReplayProposer, append, exchanges, migrate, recording
@@ -126,12 +128,17 @@ def test_a_kill_while_recording_loses_nothing(path: Path, monkeypatch: pytest.Mo
     recorded(path, request(1))
 
     def killed(descriptor: int, data: bytes) -> None:
+        os.write(descriptor, data[:50])
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(durable, "write_all", killed)
-    with pytest.raises(KeyboardInterrupt):
-        recording(Scripted(REPLY), path).propose(request(2))
+    with monkeypatch.context() as patched:
+        patched.setattr(durable, "write_all", killed)
+        patched.setattr(log, "write_all", killed)
+        with pytest.raises(KeyboardInterrupt):
+            recording(Scripted(REPLY), path).propose(request(2))
     assert ReplayProposer(path).propose(request(1)) == REPLY and len(ReplayProposer(path)) == 1
+    recorded(path, request(2))
+    assert ReplayProposer(path).propose(request(2)) == REPLY and len(ReplayProposer(path)) == 2
 
 
 def test_the_file_is_lines_that_a_person_can_read(tmp_path: Path) -> None:

@@ -230,7 +230,7 @@ def test_a_torn_line_is_set_aside_and_never_trusted(tmp_path: Path, tail: bytes)
     assert ledger.uses == whole.uses and ledger.torn
     assert path.read_bytes() == good + tail  # reading changes nothing
     assert ledger.confirm("c", "p") == whole.confirm("c", "p")
-    assert path.with_suffix(".torn").read_bytes() == tail
+    assert path.with_name("seeds.torn-0").read_bytes() == tail
     assert SeedLedger.open(path).uses == ledger.uses and not SeedLedger.open(path).torn
 
 

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 from cli_kit import ROOT, copy_task, triune
 
-from triune.check import Checked, check_text, printable, render
+from triune.check import Checked, check_text, render
 from triune.cli import main
+from triune.console import printable
 
 PROTOCOLS = ["seed", "seed-sticky", "classic", "sticky"]
 BAD = '''"""Bad."""

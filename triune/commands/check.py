@@ -242,7 +242,7 @@ def _show(payload: dict[str, Any], texts: list[Checked], console: Console) -> No
 
 
 def _note(lock: dict[str, Any]) -> str:
-    from triune.check import printable
+    from triune.console import printable
 
     return printable(lock["note"])
 

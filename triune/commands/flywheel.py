@@ -33,7 +33,7 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     """Payload: `outcome`, `rounds` with what each played, learned and decided, `eyes`, `report`."""
     import torch  # noqa: F401 - say at once that the extra is missing
 
-    from data_flywheel.storage.container import atomic_write
+    from data_flywheel.storage.files import atomic_write
     from triune.play.drift import measure
     from triune.play.self_training import PROMOTED, Request, Wheel
     from triune.report.self_training import write_report

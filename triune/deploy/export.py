@@ -13,7 +13,7 @@ import onnx
 import onnxruntime
 from onnx import TensorProto, version_converter
 
-from data_flywheel.storage.container import atomic_write
+from data_flywheel.storage.files import atomic_write
 from envs.actions import Action, ActionSpace, Box
 from envs.errors import EnvError
 from envs.protocol import Protocol

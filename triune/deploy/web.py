@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from data_flywheel.storage.container import atomic_write
+from data_flywheel.storage.files import atomic_write
 from data_flywheel.storage.frames import Frames
 from logic.language import compile_program
 from logic.language.layout import MemoryLayout

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from data_flywheel.episodes.episode import Episode
-from data_flywheel.storage.container import atomic_write
+from data_flywheel.storage.files import atomic_write
 from triune.console import jsonable
 from triune.errors import TriuneError, UsageError
 from triune.play.drift import together

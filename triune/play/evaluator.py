@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import statistics
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from data_flywheel.episodes.episode import Episode
-from data_flywheel.storage.files import replace_file
+from data_flywheel.storage.files import atomic_write
+from data_flywheel.storage.log import append, read_lines
 from envs.spec import SOFT
 from logic.errors import LogicError
 from logic.runtime.controller import Controller
@@ -37,12 +37,8 @@ class GameStore:
     def __init__(self, path: Path, conditions: Mapping[str, Any]) -> None:
         self.path, self.under = path, sha256(json.dumps(conditions, sort_keys=True))[:16]
         self.known: dict[tuple[str, int], Score] = {}
-        whole, _, torn = (path.read_bytes() if path.is_file() else b"").rpartition(b"\n")
-        for number, line in enumerate(whole.split(b"\n") if whole else (), 1):
+        for number, line in enumerate(read_lines(path)[0], 1):
             self._take(line, number)
-        if torn:
-            with path.open("r+b") as file:
-                file.truncate(len(whole) + bool(whole))
 
     def _take(self, line: bytes, number: int) -> None:
         try:
@@ -63,12 +59,7 @@ class GameStore:
         if (policy, score.seed) in self.known:
             return
         line = json.dumps({"under": self.under, "policy": policy, **score._asdict()}) + "\n"
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
-        try:
-            os.write(descriptor, line.encode())
-        finally:
-            os.close(descriptor)
+        append(self.path, line.encode(), sync=False)
         self.known[policy, score.seed] = score
 
 
@@ -118,7 +109,7 @@ class TaskArena:
         path = self.work / "texts" / f"{sha256(text)}.py"
         if not path.is_file():
             path.parent.mkdir(parents=True, exist_ok=True)
-            replace_file(path, text.encode())
+            atomic_write(path, text.encode())
         of = self.system
         return System(of.spec, of.trust, True, of.require_isolation, path)
 

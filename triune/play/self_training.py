@@ -21,7 +21,7 @@ from data_flywheel.self_training import judge as judging
 from data_flywheel.self_training.capture import Capture
 from data_flywheel.self_training.data import LEAST, Lesson, emptied, field_in, lesson, pictures, without
 from data_flywheel.self_training.judge import Sight, Verdict
-from data_flywheel.storage.container import atomic_write
+from data_flywheel.storage.files import atomic_write
 from envs.remote import PixelEnv
 from logic.runtime.tracker import Tracker
 from perception.detector import Eyes

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from data_flywheel.episodes.episode import Episode
+from envs.process import start
 from triune.errors import TriuneError, one_line
 from triune.play.loop import Rollout, deadline_misses
 from triune.play.recording import open_recorder
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
 
 
 Record = dict[str, Any]  # what is kept of a finished episode besides its file
-ROOT = Path(__file__).resolve().parents[2]
 
 
 def play_seeds(
@@ -82,10 +82,9 @@ def play_one(rollout: Rollout, seed: int, limit: int | None, keep: Path | None) 
 
 
 def _start(job: dict[str, Any]) -> subprocess.Popen[str]:
-    path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
-    env = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "triune.play.workers", json.dumps(job)]
-    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env)
+    variables = {"OMP_NUM_THREADS": "1"}
+    worker: subprocess.Popen[str] = start("triune.play.workers", json.dumps(job), variables=variables, text=True)
+    return worker
 
 
 def _serve(crew: list[subprocess.Popen[str]], seeds: Iterator[int]) -> Iterator[Record]:

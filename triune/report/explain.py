@@ -9,7 +9,7 @@ import numpy as np
 
 from logic.runtime.controller import DEADLINE, Controller, Decision
 from logic.runtime.trace import Mark, PartTrace, Tracer, brief, change
-from triune.check import printable
+from triune.console import printable
 from triune.system import constants_of
 
 if TYPE_CHECKING:

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from data_flywheel.errors import DataError
 from data_flywheel.labelers.declared import Box
-from data_flywheel.storage.container import atomic_write, read_bytes
+from data_flywheel.storage.container import read_bytes
+from data_flywheel.storage.files import atomic_write
 from envs.backends.atari import AtariCore
 
 # ----------------------------------------------------------------------------------------------------

@@ -221,7 +221,7 @@ def discover(
     """Probe every byte, write the catalogue to `out` (default: `default_path`), and return it.
 
     timeout: seconds for one byte; a byte that kills or hangs the game is named in `crashed`, the rest goes on.
-    command: another child than `probe_child` (tests).
+    command: module and arguments of another child than `probe_child` (tests).
     """
     spec = system if isinstance(system, SystemSpec) else find_system(system)
     began, show = time.monotonic(), progress or _bar()

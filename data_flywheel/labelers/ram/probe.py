@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import selectors
 import subprocess
-import sys
 from collections.abc import Sequence
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 from data_flywheel.errors import DataError
-
-ROOT = Path(__file__).resolve().parents[3]
+from envs.process import start
 
 
 class ProbeDied(Exception):
@@ -26,8 +22,7 @@ class Probe:
 
     def __init__(self, job: dict[str, Any], timeout: float = 30.0, command: Sequence[str] | None = None) -> None:
         """`job` is given to every child as its argument; `timeout`: seconds for one answer, start-up included."""
-        module = [sys.executable, "-m", "data_flywheel.labelers.ram.probe_child"]
-        self.command = [*(command or module), json.dumps(job)]
+        self.command = [*(command or ["data_flywheel.labelers.ram.probe_child"]), json.dumps(job)]
         self.timeout = timeout
         self.deaths = 0
         self._process: subprocess.Popen[str] | None = None
@@ -51,11 +46,9 @@ class Probe:
         return answer["answer"]
 
     def _start(self) -> subprocess.Popen[str]:
-        path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
-        env = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
-        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-        self._process = subprocess.Popen(self.command, text=True, env=env, **pipes)  # type: ignore[call-overload]
-        return self._process  # type: ignore[return-value]
+        process: subprocess.Popen[str] = start(*self.command, variables={"OMP_NUM_THREADS": "1"}, text=True)
+        self._process = process
+        return process
 
     def _ready(self, process: subprocess.Popen[str]) -> bool:
         """Whether an answer (or the end) came within the timeout."""

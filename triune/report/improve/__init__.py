@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from data_flywheel.storage.container import atomic_write
+from data_flywheel.storage.files import atomic_write
 from triune.report.improve import page
 from triune.report.improve.record import LOG, ImproveRun
 

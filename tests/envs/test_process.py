@@ -1,0 +1,61 @@
+"""Children are started in one place, and the current folder plays no part in what they import."""
+
+from __future__ import annotations
+
+import ast
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from envs.process import ROOT, start
+
+LAYERS = ("envs", "perception", "logic", "data_flywheel", "supervisor", "triune", "benchmarks")
+# Starts the foreign command itself, and may use the standard library only.
+FOREIGN = "supervisor/proposers/process_tree.py"
+STARTERS = {"Popen", "run", "call", "check_call", "check_output", "getoutput"}
+
+
+def starts(source: str) -> bool:
+    """Whether a text starts a process."""
+    calls = [n.func for n in ast.walk(ast.parse(source)) if isinstance(n, ast.Call)]
+    names = [f for f in calls if isinstance(f, ast.Attribute) and isinstance(f.value, ast.Name)]
+    return any(f.value.id == "subprocess" and f.attr in STARTERS for f in names) or "import Popen" in source  # type: ignore[attr-defined]
+
+
+def test_one_module_starts_children() -> None:
+    found = {
+        str(path.relative_to(ROOT)) for layer in LAYERS for path in (ROOT / layer).rglob("*.py")
+        if starts(path.read_text())
+    }  # fmt: skip
+    assert found == {"envs/process.py", FOREIGN}
+
+
+def hostile(folder: Path) -> Path:
+    """A current folder whose names are those of modules that every child imports."""
+    for package in ("envs", "triune", "perception", "data_flywheel"):
+        (folder / package).mkdir()
+    for module in ("numpy", "json", "ale_py", "logic"):
+        (folder / f"{module}.py").write_text("raise SystemExit('the current folder was imported')\n")
+    (folder / "triune" / "__init__.py").write_text("raise SystemExit('the current folder was imported')\n")
+    return folder
+
+
+@pytest.mark.parametrize("entries", ["", ".", f"{os.pathsep}x{os.pathsep}", "relative"])
+def test_the_current_folder_is_not_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, entries: str) -> None:
+    monkeypatch.chdir(hostile(tmp_path))
+    monkeypatch.setenv("PYTHONPATH", entries)
+    child = start("triune.play.workers", "no job", text=True)
+    said, _ = child.communicate(timeout=60)
+    assert "a worker failed: JSONDecodeError" in said
+
+
+@pytest.mark.parametrize("words", [("play", "pong"), ("eval", "pong", "--seeds", "0:2", "--workers", "2")])
+def test_a_hostile_current_folder_changes_nothing(tmp_path: Path, words: tuple[str, ...]) -> None:
+    command = [sys.executable, "-P", "-m", "triune", *words, "--steps", "5"]
+    here = hostile(tmp_path)
+    full = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, cwd=here, env=full, timeout=120)
+    assert done.returncode == 0, done.stderr
