@@ -244,7 +244,7 @@ class Rig:
         sight = Lying(self.eyes, self.system.schema, None, 1)
         games = [self._record(self._swaps[0], sight, self.reference, seed, SOUND_STEPS)[0] for seed in SOUND_SEEDS]
         env = self.system.spec.env
-        return habits(games, self.system.schema, (env.height, env.width), len(env.actions))
+        return habits(games, self.system.schema, (env.height, env.width), len(env.actions.names))
 
     def _swap(self, plant: Plant) -> tuple[Swap, Lying]:
         swap = self._swaps[plant.truth == WORLD]

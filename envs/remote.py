@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from envs.actions import Action
 from envs.errors import EnvError
 from envs.protocol import Protocol
 from envs.remote_process import CLOSE, DONE, FAILED, LENGTH, RESET, SEED, SHEET
@@ -73,7 +74,7 @@ class PixelEnv:
             shared.truncate(n + 4 * extra)
             self._map = mmap.mmap(shared.fileno(), n + 4 * extra, access=mmap.ACCESS_READ)
             job: dict[str, object] = {
-                "env": asdict(env),
+                "env": env.to_config(),
                 "protocol": asdict(protocol),
                 "shift": shift,
                 "canary": canary,
@@ -126,13 +127,12 @@ class PixelEnv:
         self.done = self._read(1)[0] == DONE
         return self._frame
 
-    def step(self, action: int) -> np.ndarray:
+    def step(self, action: Action) -> np.ndarray:
         """One agent step; the frame after it. EnvError for an action that does not exist or after the end."""
-        if not 0 <= action < len(self.actions):
-            raise EnvError(f"action {action} is outside 0 .. {len(self.actions) - 1} ({', '.join(self.actions)})")
+        action = self.actions.check(action)
         if self.done:
             raise EnvError("the episode is over (or never began): call reset(seed)")
-        os.write(self._in, bytes([action]))
+        os.write(self._in, self.actions.pack(action))
         self.done = self._read(1)[0] == DONE
         return self._frame
 

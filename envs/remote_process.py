@@ -48,7 +48,7 @@ class Emulator:
         from envs.protocol import Protocol
         from envs.spec import EnvSpec
 
-        env = EnvSpec(**{**job["env"], "actions": tuple(job["env"]["actions"])})
+        env = EnvSpec.from_config(job["env"])
         self.core = AtariCore(env, Protocol(**job["protocol"]))
         if job.get("canary"):
             self.core = _false_channels(self.core)

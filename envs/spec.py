@@ -6,10 +6,13 @@ import difflib
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from envs.actions import Action, ActionSpace, action_space
 from envs.errors import EnvError
 from envs.protocol import PROTOCOLS
 
@@ -19,16 +22,38 @@ ZOO = Path(__file__).resolve().parent.parent / "zoo"
 
 @dataclass(frozen=True)
 class EnvSpec:
-    """An environment and the part of its actions that the task uses, by name and in the policy's order. At `max_score`
-    nothing is left to win and the referee ends the episode."""
+    """An environment and what the task does with it.
+
+    `actions`: one of some named actions, or a vector of named controls, in the policy's order; `fallback` is one of
+    them. At `max_score` nothing is left to win and the referee ends the episode. `options` belong to the backend.
+    """
 
     id: str
     height: int
     width: int
-    actions: tuple[str, ...]
-    fallback: str
+    actions: ActionSpace
+    fallback: Action = field(compare=False)  # an array has no truth value, so it can't be compared with the rest
     protocol: str = "sticky"
     max_score: int | None = None
+    backend: str = "atari"
+    options: Mapping[str, Any] = field(default_factory=dict, hash=False)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Shape of a frame: (height, width, 3)."""
+        return self.height, self.width, 3
+
+    def to_config(self) -> dict[str, Any]:
+        """JSON-able; `from_config` reads it back."""
+        fallback = self.fallback.tolist() if isinstance(self.fallback, np.ndarray) else self.fallback
+        plain = {f.name: getattr(self, f.name) for f in fields(self)}
+        return plain | {"actions": self.actions.to_config(), "fallback": fallback, "options": dict(self.options)}
+
+    @staticmethod
+    def from_config(config: Mapping[str, Any]) -> EnvSpec:
+        """Back from `to_config`; EnvError when its actions are none."""
+        actions = action_space(config["actions"])
+        return EnvSpec(**{**config, "actions": actions, "fallback": actions.check(config["fallback"])})
 
 
 @dataclass(frozen=True)
@@ -106,20 +131,26 @@ def parse_spec(text: str, path: Path) -> SystemSpec:
 def _env(reader: _Reader) -> EnvSpec:
     reader.get((), "env", dict)
     reader.only(("env",), "id", "height", "width", "actions", "fallback", "protocol", "max_score")
-    actions = reader.get(("env",), "actions", list)
-    if not actions or not all(isinstance(a, str) and a.isidentifier() for a in actions):
-        reader.fail(("env", "actions"), "actions is a list of names such as NOOP, FIRE")
-    fallback = reader.get(("env",), "fallback", str)
-    if fallback not in actions:
-        reader.fail(
-            ("env", "fallback"), f"fallback {fallback!r} is not one of the actions{_nearest(fallback, actions)}"
-        )
+    actions, fallback = _actions(reader)
     protocol = reader.get(("env",), "protocol", str, "sticky")
     if protocol not in PROTOCOLS:
         reader.fail(("env", "protocol"), f"unknown protocol {protocol!r}{_nearest(protocol, list(PROTOCOLS))}")
     height, width = (reader.get(("env",), k, int) for k in ("height", "width"))
     most = reader.get(("env",), "max_score", int) if "max_score" in reader.config["env"] else None
-    return EnvSpec(reader.get(("env",), "id", str), height, width, tuple(actions), fallback, protocol, most)
+    return EnvSpec(reader.get(("env",), "id", str), height, width, actions, fallback, protocol, most)
+
+
+def _actions(reader: _Reader) -> tuple[ActionSpace, Action]:
+    """What can be done, and what is done when there is no decision: by name, or a list or table of controls."""
+    config, fallback = (reader.get(("env",), key, (str, list, dict)) for key in ("actions", "fallback"))
+    try:
+        actions = action_space(config)
+    except EnvError as error:
+        reader.fail(("env", "actions"), str(error))
+    try:
+        return actions, actions.parse(fallback)
+    except EnvError as error:
+        return reader.fail(("env", "fallback"), f"fallback: {error}")  # type: ignore[no-any-return]
 
 
 SOFT = ["perception lost"]  # built in; it steps in when the eyes fail, which says nothing about the policy

@@ -49,7 +49,7 @@ class SceneEnv(gymnasium.Env[dict[str, np.ndarray], np.int64]):  # type: ignore[
         self._see, self._forget = self._vision(system, eyes)
         self._tracker = Tracker(self.schema)
         height, width = system.spec.env.height, system.spec.env.width
-        self.action_space = spaces.Discrete(len(system.spec.env.actions))
+        self.action_space = spaces.Discrete(len(system.spec.env.actions.names))
         self.observation_space = observation_space(self.schema, height, width)
         self._frame = np.zeros((height, width, 3), np.uint8)
 

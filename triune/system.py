@@ -14,7 +14,7 @@ from functools import cache, cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from envs.actions import Discrete
+from envs.actions import ActionSpace, Discrete
 from envs.protocol import Protocol, get_protocol
 from envs.spec import ZOO, SystemSpec, find_line, load_spec
 from logic.language.program import Library, shipped_library
@@ -77,8 +77,9 @@ def shipped() -> frozenset[str]:
 
 def constants_of(spec: SystemSpec, protocol: Protocol) -> dict[str, float]:
     """What a policy sees as compile-time constants under a protocol, action names included."""
-    actions = {name: i for i, name in enumerate(spec.env.actions)}
-    return {**spec.constants(protocol.frameskip, protocol.sticky), **actions}
+    actions = spec.env.actions
+    names = {name: i for i, name in enumerate(actions.names)} if isinstance(actions, Discrete) else {}
+    return {**spec.constants(protocol.frameskip, protocol.sticky), **names}
 
 
 def build_logic(
@@ -87,18 +88,19 @@ def build_logic(
     """The compiled logic of one protocol; CompileError lists every violation with its line. The last few are kept."""
     constants = tuple(constants_of(spec, protocol).items())
     lost_after = spec.safety.get("lost_after")
-    return _compiled(schema, texts, constants, spec.env.actions, spec.env.fallback, lost_after, library)
+    space = spec.env.actions
+    return _compiled(schema, texts, constants, space, space.pack(spec.env.fallback), lost_after, library)
 
 
 @lru_cache(maxsize=8)
 def _compiled(
-    schema: SceneSchema, texts: Texts, constants: tuple[tuple[str, float], ...], actions: tuple[str, ...],
-    fallback: str, lost_after: int | None, library: Library,
+    schema: SceneSchema, texts: Texts, constants: tuple[tuple[str, float], ...], space: ActionSpace,
+    fallback: bytes, lost_after: int | None, library: Library,
 ) -> Logic:  # fmt: skip
     known: Mapping[str, float] = dict(constants)
     extra = {} if lost_after is None else {"lost_after": lost_after}
-    space, at = Discrete(actions), actions.index(fallback)
-    return compile_logic(schema, texts.policy, texts.safety, known, space, at, library=library, **extra)
+    standby = space.unpack(fallback)  # packed on the way here, since an array is no key of a cache
+    return compile_logic(schema, texts.policy, texts.safety, known, space, standby, library=library, **extra)
 
 
 def build_controller(
@@ -181,7 +183,7 @@ def build_confined(
     rules: list[CompiledModule] = []
     if texts.safety and not there:
         rules.append(compile_safety(texts.safety, schema, known, name="safety.py"))
-    actions, fallback = Discrete(spec.env.actions), spec.env.actions.index(spec.env.fallback)
+    actions, fallback = spec.env.actions, spec.env.fallback
     rules.append(lost_rule(schema, known, actions, fallback, spec.safety.get("lost_after", 8)))
     return ConfinedController(data, schema, actions, fallback, rules, require_isolation=required)
 

@@ -111,7 +111,7 @@ def make_player(
     name: str, spec: SystemSpec, teacher: Teacher, protocol: Protocol, rng: np.random.Generator, noise: float
 ) -> Player:
     """A player whose choices depend on `rng` and the game alone. A random act lasts a few steps."""
-    n_actions = len(spec.env.actions)
+    n_actions = len(spec.env.actions.names)
     if name == "policy":
         decide = _policy(spec, teacher, protocol)
     else:
@@ -140,7 +140,7 @@ def _compile(spec: SystemSpec, schema: SceneSchema, frameskip: int, sticky: floa
         source = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise LogicError(f"cannot read {path}: {error}") from error
-    actions = {name: i for i, name in enumerate(spec.env.actions)}
+    actions = {name: i for i, name in enumerate(spec.env.actions.names)}
     return compile_program(source, schema, {**spec.constants(frameskip, sticky), **actions}, name=path.name)
 
 
@@ -150,7 +150,7 @@ def _policy(spec: SystemSpec, teacher: Teacher, protocol: Protocol) -> Player:
         program = _compile(spec, teacher.schema, protocol.frameskip, protocol.sticky)
     except LogicError as error:
         raise LogicError(f"cannot collect with {spec.folder / 'policy.py'}: {error}") from error
-    memory, fallback = program.start(), spec.env.actions.index(spec.env.fallback)
+    memory, fallback = program.start(), int(spec.env.fallback)
 
     def decide(ram: NDArray[np.uint8], vector: NDArray[np.float32]) -> int:
         try:

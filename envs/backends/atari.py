@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from envs.actions import Discrete
 from envs.errors import EnvError
 from envs.protocol import Protocol
 from envs.spec import EnvSpec, SystemSpec, load_spec
@@ -59,10 +60,12 @@ class AtariCore:
                 f"{env.id} shows {self.ale.getScreenDims()} pixels, system.toml says {env.height, env.width}"
             )
         legal = {a.name: a for a in self.ale.getLegalActionSet()}
-        unknown = [a for a in env.actions if a not in legal]
+        if not isinstance(env.actions, Discrete):
+            raise EnvError(f"{env.id} has named actions, not controls; write actions as a list of {', '.join(legal)}")
+        unknown = [a for a in env.actions.names if a not in legal]
         if unknown:
             raise EnvError(f"{env.id} has no action {unknown[0]!r}; it has {', '.join(legal)}")
-        self._actions = [legal[a] for a in env.actions]
+        self._actions = [legal[a] for a in env.actions.names]
         self._noop = legal["NOOP"]
 
     def _load(self) -> None:
@@ -91,7 +94,9 @@ class AtariCore:
     def advance(self, action: int) -> None:
         """`step` without fetching the frame."""
         if not 0 <= action < len(self._actions):
-            raise EnvError(f"action {action} is outside 0 .. {len(self._actions) - 1} ({', '.join(self.env.actions)})")
+            raise EnvError(
+                f"action {action} is outside 0 .. {len(self._actions) - 1} ({', '.join(self.env.actions.names)})"
+            )
         for _ in range(self.protocol.frameskip):
             self._points += int(self.ale.act(self._actions[action]))
             self.score = self._points
@@ -158,7 +163,7 @@ def rom_spec(env_id: str) -> SystemSpec:
     ale.loadROM(path)
     height, width = ale.getScreenDims()
     actions = tuple(action.name for action in ale.getMinimalActionSet())
-    env = EnvSpec(env_id, height, width, actions, "NOOP", "seed")
+    env = EnvSpec(env_id, height, width, Discrete(actions), actions.index("NOOP"), "seed")
     return SystemSpec(path.stem, path.stem.replace("_", " ").title(), Path(env_id), env, {})
 
 

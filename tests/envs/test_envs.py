@@ -27,7 +27,7 @@ def roll(seed: int = 3, steps: int = 120, protocol: str = "seed-sticky", spec: S
         for _ in range(steps):
             if env.done:
                 break
-            sum_ = zlib.crc32(env.step(int(rng.integers(len(spec.env.actions)))).tobytes(), sum_)
+            sum_ = zlib.crc32(env.step(int(rng.integers(len(spec.env.actions.names)))).tobytes(), sum_)
         return sum_, env.sheet()
 
 

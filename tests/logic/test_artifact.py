@@ -208,7 +208,7 @@ def test_zoo_policies_survive() -> None:
         spec = load_spec(name)
         schema = SceneSchema.from_config(spec.scene)
         protocol = get_protocol("sticky")
-        actions = {a: i for i, a in enumerate(spec.env.actions)}
+        actions = {a: i for i, a in enumerate(spec.env.actions.names)}
         known = {**spec.constants(protocol.frameskip, protocol.sticky), **actions}
         program = compile_program((spec.folder / "policy.py").read_text(), schema, known)
         assert program.graph is not None

@@ -33,11 +33,11 @@ def constants(protocol: str) -> dict[str, Any]:
 
 @cache
 def policy(protocol: str) -> Program:
-    return load_policy(FOLDER / "policy.py", SPEC.env.actions, constants(protocol))
+    return load_policy(FOLDER / "policy.py", SPEC.env.actions.names, constants(protocol))
 
 
 def safety(protocol: str) -> Module:
-    names = {a: i for i, a in enumerate(SPEC.env.actions)}
+    names = {a: i for i, a in enumerate(SPEC.env.actions.names)}
     return load_module((FOLDER / "safety.py").read_text(), "safety", {**constants(protocol), **names})
 
 

@@ -126,7 +126,7 @@ def _env(pilot: _Pilot, args: argparse.Namespace) -> dict[str, Any]:
     from envs.remote import PixelEnv
 
     bot = pilot.bot
-    fallback = bot.actions.index(bot.spec.env.fallback)
+    fallback = int(bot.spec.env.fallback)
     with PixelEnv(bot.spec.env, bot.protocol) as env:
         frame = env.reset(args.seed)
         while not env.done and (args.steps is None or len(pilot.times) < args.steps):

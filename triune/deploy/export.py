@@ -311,7 +311,8 @@ def _about(
     seen = Eyes.parse(eyes)
     deadline = Controller(logic, **{k: v for k, v in spec.safety.items() if k == "deadline_ms"}).deadline_ns / 1e6
     return {
-        "task": spec.name, "title": spec.title, "actions": list(logic.actions.names), "fallback": spec.env.fallback,
+        "task": spec.name, "title": spec.title,
+        "actions": list(logic.actions.names), "fallback": logic.actions.tell(spec.env.fallback),
         "reasons": list(logic.policy.graph.reasons), "rules": list(logic.rules), "protocol": asdict(protocol),
         "frame": [spec.env.height, spec.env.width, 3], "deadline_ms": deadline,
         "scene": {

@@ -264,7 +264,7 @@ class Blamer:
         env = self.system.spec.env
         with Rollout(self.reference) as rollout:
             games = [rollout.record(seed, SOUND_STEPS) for seed in SOUND]
-        return habits(games, self.system.schema, (env.height, env.width), len(env.actions))
+        return habits(games, self.system.schema, (env.height, env.width), len(env.actions.names))
 
     def _controller(self, system: System, episode: Episode, stack: ExitStack) -> Controller:
         controller = system.controller(episode.meta["protocol"])

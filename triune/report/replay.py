@@ -72,7 +72,7 @@ def write_replay(
     steps = list(range(0, len(episode), stride)) if movie else choose_steps(episode, stride, most)
     if not steps:
         raise TriuneError("the episode has no steps to show")
-    painter = painter or Painter(system.schema, system.spec.env.actions)
+    painter = painter or Painter(system.schema, system.spec.env.actions.names)
     images = _counted(pictures(system, episode, steps, painter), len(steps), console)
     rate = RATE / frameskip / stride
     write_mp4(path, images, rate) if movie else write_webp(path, list(images), rate)
@@ -119,7 +119,7 @@ class Window:
 
     def __init__(self, rollout: Rollout) -> None:
         spec = rollout.system.spec
-        self.painter = Painter(rollout.schema, spec.env.actions)
+        self.painter = Painter(rollout.schema, spec.env.actions.names)
         self.title = f"triune: {spec.name}"
         self.name = f"{spec.name}  {rollout.protocol.name}"
         self.stride = stride_of(rollout.protocol.frameskip)
