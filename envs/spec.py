@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from envs.actions import Action, ActionSpace, action_space
+from envs.env import Rules, backend, nearest
 from envs.errors import EnvError
-from envs.protocol import PROTOCOLS
 
 SYSTEM_FORMAT = 1
 ZOO = Path(__file__).resolve().parent.parent / "zoo"
@@ -71,9 +71,9 @@ class SystemSpec:
     text: str = ""
     require_isolation: bool = False
 
-    def constants(self, frameskip: int, sticky: float) -> dict[str, float]:
+    def constants(self, protocol: Rules) -> dict[str, float]:
         """The compile-time constants a policy sees under a protocol."""
-        return {"FRAMESKIP": frameskip, "STICKY": sticky, "HEIGHT": self.env.height, "WIDTH": self.env.width}
+        return {**protocol.constants, "HEIGHT": self.env.height, "WIDTH": self.env.width}
 
 
 def task_names() -> list[str]:
@@ -129,15 +129,28 @@ def parse_spec(text: str, path: Path) -> SystemSpec:
 
 
 def _env(reader: _Reader) -> EnvSpec:
-    reader.get((), "env", dict)
-    reader.only(("env",), "id", "height", "width", "actions", "fallback", "protocol", "max_score")
+    table = reader.get((), "env", dict)
+    name = reader.get(("env",), "backend", str, "atari")
+    try:
+        found = backend(name)
+    except EnvError as error:
+        reader.fail(("env", "backend"), str(error))
+    own = ("backend", "id", "height", "width", "actions", "fallback", "protocol", "max_score")
+    reader.only(("env",), *own, *found.options)
+    options = {key: value for key, value in table.items() if key not in own}
+    for key, value in options.items():
+        try:
+            found.check_options({key: value})
+        except EnvError as error:
+            reader.fail(("env", key), str(error))
     actions, fallback = _actions(reader)
-    protocol = reader.get(("env",), "protocol", str, "sticky")
-    if protocol not in PROTOCOLS:
-        reader.fail(("env", "protocol"), f"unknown protocol {protocol!r}{_nearest(protocol, list(PROTOCOLS))}")
+    protocol = reader.get(("env",), "protocol", str, found.default or next(iter(found.protocols)))
+    if protocol not in found.protocols:
+        reader.fail(("env", "protocol"), f"unknown protocol {protocol!r}{nearest(protocol, found.protocols)}")
     height, width = (reader.get(("env",), k, int) for k in ("height", "width"))
-    most = reader.get(("env",), "max_score", int) if "max_score" in reader.config["env"] else None
-    return EnvSpec(reader.get(("env",), "id", str), height, width, actions, fallback, protocol, most)
+    most = reader.get(("env",), "max_score", int) if "max_score" in table else None
+    env_id = reader.get(("env",), "id", str)
+    return EnvSpec(env_id, height, width, actions, fallback, protocol, most, name, options)
 
 
 def _actions(reader: _Reader) -> tuple[ActionSpace, Action]:
@@ -178,11 +191,6 @@ def _require_isolation(reader: _Reader) -> bool:
     return bool(value)
 
 
-def _nearest(name: str, choices: list[str]) -> str:
-    close = difflib.get_close_matches(name, choices, 1)
-    return f"; did you mean {close[0]!r}?" if close else f"; choose one of {', '.join(choices)}"
-
-
 class _Reader:
     """Typed access to nested tables; every failure carries the line of its key."""
 
@@ -210,7 +218,7 @@ class _Reader:
     def only(self, path: Sequence[str], *known: str) -> None:
         for key in self.table(path):
             if key not in known:
-                self.fail((*path, key), f"unknown key {key!r}{_nearest(key, list(known))}")
+                self.fail((*path, key), f"unknown key {key!r}{nearest(key, known)}")
 
 
 def find_line(text: str, key: Sequence[str]) -> int:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from envs.actions import ActionSpace, Discrete
-from envs.protocol import Protocol, get_protocol
+from envs.env import Rules, protocol_of
 from envs.spec import ZOO, SystemSpec, find_line, load_spec
 from logic.language.program import Library, shipped_library
 from logic.runtime.compiled import Logic, compile_logic
@@ -75,15 +75,15 @@ def shipped() -> frozenset[str]:
     return frozenset(sha256(p.read_bytes()) for p in texts)
 
 
-def constants_of(spec: SystemSpec, protocol: Protocol) -> dict[str, float]:
+def constants_of(spec: SystemSpec, protocol: Rules) -> dict[str, float]:
     """What a policy sees as compile-time constants under a protocol, action names included."""
     actions = spec.env.actions
     names = {name: i for i, name in enumerate(actions.names)} if isinstance(actions, Discrete) else {}
-    return {**spec.constants(protocol.frameskip, protocol.sticky), **names}
+    return {**spec.constants(protocol), **names}
 
 
 def build_logic(
-    spec: SystemSpec, schema: SceneSchema, texts: Texts, protocol: Protocol, library: Library = shipped_library
+    spec: SystemSpec, schema: SceneSchema, texts: Texts, protocol: Rules, library: Library = shipped_library
 ) -> Logic:
     """The compiled logic of one protocol; CompileError lists every violation with its line. The last few are kept."""
     constants = tuple(constants_of(spec, protocol).items())
@@ -104,7 +104,7 @@ def _compiled(
 
 
 def build_controller(
-    spec: SystemSpec, schema: SceneSchema, texts: Texts, protocol: Protocol, library: Library = shipped_library,
+    spec: SystemSpec, schema: SceneSchema, texts: Texts, protocol: Rules, library: Library = shipped_library,
     clock: Callable[[], int] = time.thread_time_ns,
 ) -> Controller:  # fmt: skip
     """A controller with fresh memory for one protocol."""
@@ -169,9 +169,7 @@ def _say(text: str) -> None:
         print(f"triune: {text}", file=sys.stderr, flush=True)
 
 
-def build_confined(
-    spec: SystemSpec, schema: SceneSchema, texts: Texts, protocol: Protocol, required: bool
-) -> Controller:
+def build_confined(spec: SystemSpec, schema: SceneSchema, texts: Texts, protocol: Rules, required: bool) -> Controller:
     """The controller of one protocol whose policy, and foreign safety rules, run in workers; CompileError as ever."""
     from logic.language import compile_safety
     from logic.runtime.compiled import lost_rule
@@ -251,9 +249,9 @@ class System:
         except (PerceptionError, OSError):
             return None
 
-    def protocol(self, name: str | None = None) -> Protocol:
+    def protocol(self, name: str | None = None) -> Rules:
         """The protocol called `name`, or the task's own."""
-        return get_protocol(name or self.spec.env.protocol)
+        return protocol_of(self.spec.env, name)
 
     @cached_property
     def isolated(self) -> bool:

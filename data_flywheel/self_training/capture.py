@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from data_flywheel.errors import DataError
 from data_flywheel.labelers.motion import Floats
 from data_flywheel.storage.container import Arrays, atomic_write, pack, read_bytes, unpack
-from envs.protocol import Protocol
+from envs.env import Rules
 from envs.remote import PixelEnv
 from envs.spec import EnvSpec
 
@@ -56,7 +56,7 @@ class Capture:
         atomic_write(path, pack(KIND, VERSION, {"seeds": list(self.seeds), "meta": self.meta}, arrays))
 
     @staticmethod
-    def load(path: Path, env: EnvSpec, protocol: Protocol, shift: str | None) -> Capture:
+    def load(path: Path, env: EnvSpec, protocol: Rules, shift: str | None) -> Capture:
         """Read and play again. DataError: damaged, or the game now shows something else."""
         fields, arrays = unpack(read_bytes(path, KIND), KIND, VERSION, str(path), _REMEDY)
         seeds, episodes = tuple(fields["seeds"]), arrays["episodes"]
@@ -79,7 +79,7 @@ class Capture:
 
 
 def replayed(
-    env: EnvSpec, protocol: Protocol, shift: str | None, seeds: tuple[int, ...], actions: U8,
+    env: EnvSpec, protocol: Rules, shift: str | None, seeds: tuple[int, ...], actions: U8,
     episodes: NDArray[np.int64],
 ) -> U8:  # fmt: skip
     """The frames uint8[N, H, W, 3] before each action."""

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 
 from envs.actions import Discrete
+from envs.backends.atari_protocols import PROTOCOLS, Protocol
+from envs.env import Rules
 from envs.errors import EnvError
-from envs.protocol import Protocol
 from envs.spec import EnvSpec, SystemSpec, load_spec
 
 # ----------------------------------------------------------------------------------------------------
@@ -43,12 +44,17 @@ def rom_path(env_id: str) -> Path:
     return Path(path)
 
 
+LUCK = 61  # frames' worth of random draws between one luck and the next
+
+
 class AtariCore:
     """One emulator. `reset` starts the episode of `seed`; `step` advances one agent step. Reproducible to the byte."""
 
-    def __init__(self, env: EnvSpec, protocol: Protocol, seed: int = 0) -> None:
+    def __init__(self, env: EnvSpec, protocol: Rules, seed: int = 0) -> None:
         from ale_py import ALEInterface, LoggerMode
 
+        if not isinstance(protocol, Protocol):
+            raise EnvError(f"{protocol.name} is no protocol of the Atari backend; choose one of {', '.join(PROTOCOLS)}")
         ALEInterface.setLoggerMode(LoggerMode.Error)
         self.env, self.protocol, self.seed = env, protocol, seed
         self._rom = rom_path(env.id)
@@ -133,6 +139,30 @@ class AtariCore:
         """Overwrite bytes of RAM (training data and causal labels only)."""
         for address, value in writes.items():
             self.ale.setRAM(int(address), int(value) & 0xFF)
+
+    def truth(self) -> dict[str, np.ndarray]:
+        """`ram`, uint8[128]."""
+        return {"ram": self.ram()}
+
+    def metrics(self) -> dict[str, float]:
+        """`lives` left."""
+        return {"lives": self.lives}
+
+    def save(self) -> Any:
+        """The whole state, for `load`."""
+        return self.clone(), self.ale.cloneState(include_rng=False)
+
+    def load(self, state: Any, luck: int = 0) -> None:
+        """Back to a saved state; `luck` 1, 2 ...: with other draws for sticky actions."""
+        whole, unlucky = state
+        self.restore(whole)
+        if luck:
+            for _ in range(LUCK * luck):
+                self.ale.act(self._noop)
+                if self.ale.game_over():
+                    self.ale.reset_game()
+            self.ale.restoreState(unlucky)
+            self.score = self._points = whole[1]
 
     def clone(self) -> tuple[Any, int, bool]:
         """The whole state, emulator randomness included."""

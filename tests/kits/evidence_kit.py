@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from data_flywheel.episodes.episode import Episode, EpisodeRecorder
-from envs.protocol import get_protocol
+from envs.backends.atari_protocols import get_protocol
 from perception.scene import SceneSchema
 from supervisor.evidence import Context, Limits, LockNote
 

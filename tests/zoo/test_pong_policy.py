@@ -12,7 +12,7 @@ import pytest
 from benchmarks.plain_runner import load_module, load_policy
 from data_flywheel.labelers.teacher import load_teacher
 from envs.backends.atari import AtariCore
-from envs.protocol import get_protocol
+from envs.backends.atari_protocols import get_protocol
 from envs.spec import load_spec
 from logic.language.program import Module, Program
 from perception.scene import Scene, SceneSchema

@@ -9,7 +9,7 @@ import pytest
 
 from data_flywheel.labelers.teacher import load_teacher
 from envs.backends.atari import AtariCore
-from envs.protocol import PROTOCOLS
+from envs.backends.atari_protocols import PROTOCOLS
 from envs.remote import PixelEnv
 from envs.spec import ZOO, load_spec, task_names
 from logic.runtime.controller import Controller

@@ -15,8 +15,8 @@ from onnx import TensorProto, version_converter
 
 from data_flywheel.storage.container import atomic_write
 from envs.actions import Action, ActionSpace, Box
+from envs.env import Rules, backend
 from envs.errors import EnvError
-from envs.protocol import Protocol
 from envs.spec import SystemSpec, parse_spec
 from logic.errors import LogicError
 from logic.language.ir import IR_FORMAT, Field, Graph
@@ -257,7 +257,7 @@ def migrate(old: str | Path, new: str | Path) -> dict[str, Any]:
             raise LogicError(f"the bundle lacks library module {name!r}; export it again from its task")
         return parts.parts[f"lib/{name}"]
 
-    protocol = Protocol(**parts.protocol)
+    protocol = backend(spec.env.backend).kind(**parts.protocol)
     texts = Texts(parts.parts["policy.py"], parts.parts.get("safety.py", ""))
     logic = build_logic(spec, schema, texts, protocol, library)
     return _write(Path(new), spec, schema, logic, protocol, parts.eyes)
@@ -271,7 +271,7 @@ def _need_onnx() -> None:
 
 
 def _write(
-    path: Path, spec: SystemSpec, schema: SceneSchema, logic: Logic, protocol: Protocol, eyes: bytes,
+    path: Path, spec: SystemSpec, schema: SceneSchema, logic: Logic, protocol: Rules, eyes: bytes,
     ranges: Ranges | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     from triune.runtime import Bundle
@@ -297,7 +297,7 @@ def _parts(spec: SystemSpec, logic: Logic) -> bundle.Parts:
 
 
 def _about(
-    spec: SystemSpec, schema: SceneSchema, logic: Logic, protocol: Protocol, fused: Fused, eyes: bytes
+    spec: SystemSpec, schema: SceneSchema, logic: Logic, protocol: Rules, fused: Fused, eyes: bytes
 ) -> dict[str, Any]:
     """The manifest's own keys; docs/bundle.md explains each."""
     from logic.runtime.controller import Controller
@@ -382,7 +382,7 @@ class Reference:
 
 
 def check(
-    model: bytes, layout: MemoryLayout, logic: Logic, eyes: bytes, spec: SystemSpec, protocol: Protocol
+    model: bytes, layout: MemoryLayout, logic: Logic, eyes: bytes, spec: SystemSpec, protocol: Rules
 ) -> dict[str, int]:
     """How many frames of which source were compared, and how many of them fell otherwise (`ties`, at most one in MORE);
     TriuneError names the first difference."""
@@ -445,7 +445,7 @@ def _memory(vector: np.ndarray, layout: MemoryLayout, wanted: dict[str, Any]) ->
 
 
 def _frames(
-    spec: SystemSpec, protocol: Protocol, reference: Reference, steps: Callable[[], int]
+    spec: SystemSpec, protocol: Rules, reference: Reference, steps: Callable[[], int]
 ) -> Iterator[tuple[str, np.ndarray]]:
     """(source, frame): made-up ones, then of the game as the controller plays it, where it runs here."""
     from envs.remote import PixelEnv

@@ -32,7 +32,7 @@ from data_flywheel.labelers.ram.causal import (
 )
 from data_flywheel.labelers.teacher import Teacher, load_teacher
 from envs.backends.atari import AtariCore, find_system
-from envs.protocol import get_protocol
+from envs.backends.atari_protocols import get_protocol
 from envs.spec import SystemSpec
 
 # ----------------------------------------------------------------------------------------------------

@@ -198,7 +198,7 @@ def compare(run: ImproveRun, system: System, one: Comparison, console: Console |
 
 def _steps(run: ImproveRun, system: System, seconds: float) -> float:
     """Decisions in so many seconds of the game."""
-    return seconds * 60.0 / system.protocol(str(run.started.get("protocol"))).frameskip
+    return seconds * system.protocol(str(run.started.get("protocol"))).control_hz
 
 
 def _play(run: ImproveRun, system: System, policy: str, seed: int, console: Console | None) -> Episode:
