@@ -113,7 +113,7 @@ class Rollout:
             scene = read(update(see(frame)))
             decision = decide(scene)
             yield Step(index, scene, decision, frame)
-            frame = env.step(int(decision.action))
+            frame = env.step(decision.action)
             index += 1
 
     def outcome(self) -> Outcome:
