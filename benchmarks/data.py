@@ -25,7 +25,7 @@ from data_flywheel.storage.dataset import Dataset, Manifest, Shard
 from data_flywheel.storage.files import atomic_write
 from data_flywheel.storage.frames import Frames
 from envs.backends.atari import AtariCore
-from envs.protocol import Protocol, get_protocol
+from envs.backends.atari_protocols import Protocol, get_protocol
 from envs.spec import SystemSpec
 from perception.detector import Eyes
 from perception.training.data import Samples

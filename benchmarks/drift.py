@@ -113,7 +113,7 @@ def _play(rollout: Rollout, watch: Watch, seed: int, limit: int) -> dict[str, An
     watch.start()
     for step in itertools.islice(rollout.episode(seed), limit):
         watch.see(step.frame, step.scene.vector)
-    return {"seed": seed, "score": rollout.sheet().score, **watch.report()}
+    return {"seed": seed, "score": rollout.outcome().score, **watch.report()}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 from data_flywheel.attribution.signs import Habits, habits
 from data_flywheel.attribution.verdict import BOTH, EYES, REFLEXES, WORLD, Failure, Verdict, failures
 from data_flywheel.episodes.episode import Episode, EpisodeRecorder
+from envs.backends.atari_protocols import Protocol
 from logic.runtime.controller import Controller
 from perception.scene import SLOT, SceneSchema
 from triune.errors import TriuneError
@@ -228,6 +229,7 @@ class Rig:
         self.system, self.eyes, self.protocol = system, system.eyes(), system.protocol()
         self._controllers: dict[str, Controller] = {}
         self.reference = self.controller(system.texts.policy)
+        assert isinstance(self.protocol, Protocol)  # faults are made for Atari tasks
         worn = replace(self.protocol, sticky=STICKY)
         self._swaps = [Swap(system, p, None, None, self.reference, self.reference) for p in (self.protocol, worn)]
         self.habits = self._habits()
@@ -244,7 +246,7 @@ class Rig:
         sight = Lying(self.eyes, self.system.schema, None, 1)
         games = [self._record(self._swaps[0], sight, self.reference, seed, SOUND_STEPS)[0] for seed in SOUND_SEEDS]
         env = self.system.spec.env
-        return habits(games, self.system.schema, (env.height, env.width), len(env.actions))
+        return habits(games, self.system.schema, (env.height, env.width), len(env.actions.names))
 
     def _swap(self, plant: Plant) -> tuple[Swap, Lying]:
         swap = self._swaps[plant.truth == WORLD]
@@ -288,7 +290,7 @@ class Rig:
                 found = _failures(recorder, env)
                 frame = env.back()
                 last = max(found[0].step + BEYOND, step) if found else limit
-        sheet = env.sheet()
+        sheet = env.outcome()
         return recorder.finish(sheet.scores, sheet.lives_left), np.stack(frames), step - len(frames)
 
     def swapped(self, played: Played) -> Verdict:
@@ -313,7 +315,7 @@ class Rig:
 
 
 def _failures(recorder: EpisodeRecorder, env: Any) -> list[Failure]:
-    sheet = env.sheet()
+    sheet = env.outcome()
     return failures(recorder.finish(sheet.scores, sheet.lives_left), DRY)
 
 

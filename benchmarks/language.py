@@ -81,7 +81,7 @@ def measure_cost(task: str | Path, steps: int = 25, rounds: int = 40, protocol: 
             if plain.last != isolated.last:
                 raise TriuneError(f"isolated, the policy decided {isolated.last} instead of {plain.last}")
         started = isolated.start_ms()
-    per_block = steps * system.protocol(protocol).frameskip
+    per_block = steps * system.protocol(protocol).frames_per_step
     fps = {name: per_block / median(t) for name, t in times.items()}
     return {
         "task": system.name, "protocol": protocol, "core": core, "rounds": rounds, "steps": steps,

@@ -101,7 +101,7 @@ class _Games:
                     rows.add(step.scene.vector, step.decision, 0, 0)  # type: ignore[arg-type]
                 yield
             if recorder:
-                sheet, began = rollout.sheet(), time.process_time()
+                sheet, began = rollout.outcome(), time.process_time()
                 episode = finish(rows, sheet, 0.0)
                 recorder.keep(episode, tape)
                 recorder.settle()

@@ -80,7 +80,7 @@ class _Bare:
         for i in range(frames):
             if self.core.done:
                 self.core.restore(self.start)
-            self.core.advance(i // 8 % len(self.core.env.actions))
+            self.core.advance(i // 8 % len(self.core.env.actions.names))
             if self.fetch:
                 self.core.frame(self.frame)
 

@@ -1,6 +1,6 @@
 """The wall: what the deciding side holds is an object that gives frames and takes actions, and nothing else.
 
-The sheet with the score can be read only after the episode, and reading it ends the episode.
+The outcome with the score can be read only after the episode, and reading it ends the episode.
 """
 
 from __future__ import annotations
@@ -10,37 +10,44 @@ import mmap
 import os
 import subprocess
 import tempfile
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from types import TracebackType
 from typing import Any
 
 import numpy as np
 
+from envs.actions import Action
+from envs.env import Rules, target_of
 from envs.errors import EnvError
 from envs.process import start
-from envs.protocol import Protocol
-from envs.remote_process import CLOSE, DONE, FAILED, LENGTH, RESET, SEED, SHEET
+from envs.remote_process import CLOSE, DONE, FAILED, LENGTH, OUTCOME, RESET, SEED, STEP
 from envs.spec import EnvSpec
 from envs.visual_shifts import check_shift
 
 
 @dataclass(frozen=True)
-class Sheet:
-    """The referee's record of one episode: game score, lives, emulated frames; per step the running score and lives.
-    `finished` is False when the episode was abandoned."""
+class Outcome:
+    """The referee's record of one episode: score (None: there is none), the backend's other figures, simulated frames;
+    per step the running score and lives (0 where a world has none). `finished` is False when it was abandoned."""
 
-    score: int
-    lives: int
+    score: int | float | None
+    metrics: Mapping[str, float]
     frames: int
     finished: bool
-    scores: tuple[int, ...]
+    scores: tuple[int | float, ...]
     lives_left: tuple[int, ...]
+
+    @property
+    def lives(self) -> int:
+        """Lives at the end, 0 where there is no such thing."""
+        return int(self.metrics.get("lives", 0))
 
 
 @dataclass(frozen=True)
 class Observer:
     """A labeller that runs in the emulator process: `target` is "module:factory", called with `argument` (a string);
-    what it returns maps (ram, frame) to float32[size]. Privileged: for evaluation beside the eyes, never in play."""
+    what it returns maps (truth, frame) to float32[size]. Privileged: for evaluation beside the eyes, never in play."""
 
     target: str
     argument: str
@@ -48,7 +55,7 @@ class Observer:
 
 
 class PixelEnv:
-    """Frames in, actions out: `reset(seed)`, `step(action)` until `done`, then `sheet()`; `close()` at the end.
+    """Frames in, actions out: `reset(seed)`, `step(action)` until `done`, then `outcome()`; `close()` at the end.
 
     The frame is a read-only uint8[H, W, 3] view that the next call overwrites: copy it to keep it.
     """
@@ -58,7 +65,7 @@ class PixelEnv:
     def __init__(
         self,
         env: EnvSpec,
-        protocol: Protocol,
+        protocol: Rules,
         shift: str | None = None,
         observer: Observer | None = None,
         canary: bool = False,
@@ -70,7 +77,8 @@ class PixelEnv:
             shared.truncate(n + 4 * extra)
             self._map = mmap.mmap(shared.fileno(), n + 4 * extra, access=mmap.ACCESS_READ)
             job: dict[str, object] = {
-                "env": asdict(env),
+                "backend": target_of(env.backend),
+                "env": env.to_config(),
                 "protocol": asdict(protocol),
                 "shift": shift,
                 "canary": canary,
@@ -116,13 +124,12 @@ class PixelEnv:
         self.done = self._read(1)[0] == DONE
         return self._frame
 
-    def step(self, action: int) -> np.ndarray:
+    def step(self, action: Action) -> np.ndarray:
         """One agent step; the frame after it. EnvError for an action that does not exist or after the end."""
-        if not 0 <= action < len(self.actions):
-            raise EnvError(f"action {action} is outside 0 .. {len(self.actions) - 1} ({', '.join(self.actions)})")
+        action = self.actions.check(action)
         if self.done:
             raise EnvError("the episode is over (or never began): call reset(seed)")
-        os.write(self._in, bytes([action]))
+        os.write(self._in, bytes([STEP]) + self.actions.pack(action))
         self.done = self._read(1)[0] == DONE
         return self._frame
 
@@ -131,14 +138,14 @@ class PixelEnv:
         """float32[size] of the observer for the current frame; empty without one."""
         return self._extra
 
-    def sheet(self) -> Sheet:
+    def outcome(self) -> Outcome:
         """The referee's record. Reading it ends the episode."""
-        self._send(bytes([SHEET]))
+        self._send(bytes([OUTCOME]))
         self.done = True
         text = self._read(LENGTH.unpack(self._read(LENGTH.size))[0])
         raw: dict[str, Any] = json.loads(text)
         raw |= {k: tuple(raw[k]) for k in ("scores", "lives_left")}
-        return Sheet(**raw)
+        return Outcome(**raw)
 
     def close(self) -> None:
         """End the emulator process. Safe to call twice."""

@@ -1,12 +1,11 @@
-"""The emulator process: `python -m envs.remote_process` with its job as JSON in the first argument.
+"""The simulator process: `python -m envs.remote_process` with its job as JSON in the first argument.
 
-Speaks a fixed-size protocol on stdin/stdout: one command byte in, one status byte out; the sheet (score and all)
-leaves only once the episode is over.
+Whatever the backend, it speaks a fixed-size protocol on stdin/stdout: one command byte in (and an action or seed), one
+status byte out; the outcome (score and all) leaves only once the episode is over.
 """
 
 from __future__ import annotations
 
-import importlib
 import json
 import mmap
 import os
@@ -17,43 +16,57 @@ from typing import Any
 
 import numpy as np
 
-RESET, CLOSE, SHEET = 255, 254, 253
+from envs.errors import EnvError
+
+STEP, RESET, OUTCOME, CLOSE = 1, 2, 3, 4
 RUNNING, DONE, FAILED = 0, 1, 2
 LENGTH = struct.Struct("<I")
 SEED = struct.Struct("<q")
 
 
-def _false_channels(core: Any) -> Any:
-    """The canary: RAM, score and lives that lie, over an emulator whose pixels are true."""
+class Lying:
+    """The canary: truth, score and metrics that lie, over a simulator whose pictures are true."""
 
-    class Lying(type(core)):  # type: ignore[misc]
-        def ram(self) -> np.ndarray:
-            return np.random.default_rng().integers(0, 256, 128).astype(np.uint8)
+    def __init__(self, true: Any) -> None:
+        self._true, self._steps, self._rng = true, 0, np.random.default_rng()
 
-        lives = property(lambda self: 77)
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._true, name)
 
-        def advance(self, action: int) -> None:
-            super().advance(action)
-            self.score += 1_000_003 + self.frames
+    def advance(self, action: Any) -> None:
+        self._steps += 1
+        self._true.advance(action)
 
-    core.__class__ = Lying
-    return core
+    @property
+    def score(self) -> float:
+        return (self._true.score or 0) + 1_000_003 * self._steps  # type: ignore[no-any-return]
+
+    def metrics(self) -> dict[str, float]:
+        return dict.fromkeys(self._true.metrics(), 77)
+
+    def truth(self) -> dict[str, np.ndarray]:
+        return {name: self._false(np.asarray(value)) for name, value in self._true.truth().items()}
+
+    def _false(self, value: np.ndarray) -> np.ndarray:
+        if value.dtype.kind in "iu":
+            return self._rng.integers(0, min(256, np.iinfo(value.dtype).max), value.shape).astype(value.dtype)
+        return self._rng.normal(0.0, 100.0, value.shape).astype(value.dtype)
 
 
-class Emulator:
-    """One emulator behind two pipes and a shared frame."""
+class Host:
+    """One simulator behind two pipes and a shared frame."""
 
     def __init__(self, job: dict[str, Any]) -> None:
-        from envs.backends.atari import AtariCore
-        from envs.protocol import Protocol
+        from envs.env import find
         from envs.spec import EnvSpec
 
-        env = EnvSpec(**{**job["env"], "actions": tuple(job["env"]["actions"])})
-        self.core = AtariCore(env, Protocol(**job["protocol"]))
+        env, declared = EnvSpec.from_config(job["env"]), find(job["backend"])
+        self.core = find(declared.simulator)(env, declared.kind(**job["protocol"]))
         if job.get("canary"):
-            self.core = _false_channels(self.core)
+            self.core = Lying(self.core)
+        self.actions = env.actions
         self.shift_name = job.get("shift")
-        self.shape = (env.height, env.width, 3)
+        self.shape = env.shape
         n, extra = env.height * env.width * 3, int(job.get("observer_size", 0))
         with open(job["shared"], "r+b") as f:
             self.shared = mmap.mmap(f.fileno(), n + 4 * extra)
@@ -61,16 +74,15 @@ class Emulator:
         self.extra = np.frombuffer(self.shared, np.float32, extra, n)
         self.observe = None
         if job.get("observer"):
-            module, name = job["observer"].split(":")
-            self.observe = getattr(importlib.import_module(module), name)(job["observer_arg"])
-        self.scores: list[int] = []
+            self.observe = find(job["observer"])(job["observer_arg"])
+        self.scores: list[float] = []
         self.lives: list[int] = []
 
     def publish(self) -> None:
         """Put the frame (and the labeller's vector) where the agent side sees it."""
         if self.observe is not None:
             true = self.core.frame()
-            self.extra[:] = self.observe(self.core.ram(), true)
+            self.extra[:] = self.observe(self.core.truth(), true)
             self.frame[:] = self.shift(true) if self.shift_name else true
         elif self.shift_name:
             self.frame[:] = self.shift(self.core.frame())
@@ -85,61 +97,65 @@ class Emulator:
         self.scores, self.lives = [], []
         self.publish()
 
-    def step(self, action: int) -> None:
+    def step(self, action: Any) -> None:
         self.core.advance(action)
-        self.scores.append(self.core.score)
-        self.lives.append(self.core.lives)
+        self.scores.append(0 if self.core.score is None else self.core.score)
+        self.lives.append(int(self.core.metrics().get("lives", 0)))
         self.publish()
 
-    def sheet(self) -> bytes:
-        """What happened, as JSON. Asking ends the episode, so nothing can be learned from it while it runs."""
-        ended, self.core.done = self.core.done, True
-        sheet: dict[str, Any] = {
-            "score": self.core.score,
-            "lives": self.core.lives,
-            "frames": self.core.frames,
-            "finished": ended,
-        }
-        sheet |= {"scores": self.scores, "lives_left": self.lives}
-        return json.dumps(sheet).encode()
+    def command(self, command: int) -> None:
+        """Anything that is not a command of the wall's own."""
+        raise EnvError(f"the simulator does not know command {command}")
+
+    def outcome(self) -> bytes:
+        """What happened, as JSON. Asking ends the episode (`serve`), so nothing can be learned while it runs."""
+        core = self.core
+        told: dict[str, Any] = {
+            "score": core.score, "metrics": dict(core.metrics()), "frames": core.frames, "finished": bool(core.done),
+        }  # fmt: skip
+        return json.dumps(told | {"scores": self.scores, "lives_left": self.lives}).encode()
 
 
-def serve(emulator: Emulator, read: int, write: int) -> None:
-    """Answer commands until the pipe closes."""
+def serve(host: Host, read: int, write: int) -> None:
+    """Answer commands until the pipe closes. A command is one byte; an action or a seed follows it in one write."""
     over = True
     while True:
         command = os.read(read, 1)
         if not command or command[0] == CLOSE:
             return
         if command[0] == RESET:
-            emulator.reset(SEED.unpack(os.read(read, SEED.size))[0])
+            host.reset(SEED.unpack(os.read(read, SEED.size))[0])
             over = False
-        elif command[0] == SHEET:
-            over, data = True, emulator.sheet()
+        elif command[0] == OUTCOME:
+            over, data = True, host.outcome()
             os.write(write, LENGTH.pack(len(data)))
             with os.fdopen(os.dup(write), "wb") as f:
                 f.write(data)
             continue
+        elif command[0] == STEP:
+            action = host.actions.unpack(os.read(read, host.actions.packed))
+            if not over:
+                host.step(action)
         elif not over:
-            emulator.step(command[0])
-        over = over or emulator.core.done
+            host.command(command[0])
+        over = over or host.core.done
         os.write(write, bytes([DONE if over else RUNNING]))
 
 
-def main(kind: type[Emulator] = Emulator) -> int:
-    """Entry point of the emulator process. Failure to start is told over the pipe, in words."""
+def main(kind: type[Host] = Host) -> int:
+    """Entry point of the simulator process. Failure to start is told over the pipe, in words."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the agent side decides when to stop
     out = os.dup(1)
     os.dup2(2, 1)  # nothing that prints may speak into the protocol
     try:
-        emulator = kind(json.loads(sys.argv[1]))
+        host = kind(json.loads(sys.argv[1]))
         os.write(out, bytes([RUNNING]))
     except Exception as e:
         text = f"{type(e).__name__}: {e}".encode()[:4000]
         os.write(out, bytes([FAILED]) + LENGTH.pack(len(text)) + text)
         return 1
     try:
-        serve(emulator, 0, out)
+        serve(host, 0, out)
     except BrokenPipeError:
         return 0
     return 0

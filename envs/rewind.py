@@ -8,43 +8,39 @@ from __future__ import annotations
 
 import os
 import sys
+from typing import Any
 
 import numpy as np
 
+from envs.env import Rules
 from envs.errors import EnvError
-from envs.protocol import Protocol
 from envs.remote import Observer, PixelEnv
-from envs.remote_process import DONE, RESET, SEED, Emulator, main
+from envs.remote_process import DONE, RESET, SEED, Host, main
 from envs.spec import EnvSpec
 
-MARK = 250  # in place of an action
-LUCK = 61  # frames' worth of random draws between one luck and the next
+MARK = 5  # a command beside the wall's own
 
 
-class Rewinding(Emulator):
-    """The emulator's side: an action MARK keeps the moment, a seed below 0 goes back to it with luck -seed - 1."""
+class Rewinding(Host):
+    """The simulator's side: MARK keeps the moment, a seed below 0 goes back to it with luck -seed - 1."""
 
-    def step(self, action: int) -> None:
-        if action != MARK:
-            super().step(action)
-            return
-        core = self.core
-        self.kept = core.clone(), core.ale.cloneState(include_rng=False), self.scores[:], self.lives[:]
-        self.shown = self.frame.copy(), self.extra.copy()  # a restored emulator has not drawn its picture
+    def __init__(self, job: dict[str, Any]) -> None:
+        super().__init__(job)
+        if not hasattr(self.core, "save"):
+            raise EnvError("this backend cannot take a game back; its simulator needs save() and load(state, luck)")
+
+    def command(self, command: int) -> None:
+        if command != MARK:
+            super().command(command)
+        self.kept = self.core.save(), self.scores[:], self.lives[:]
+        self.shown = self.frame.copy(), self.extra.copy()  # a restored simulator has not drawn its picture
 
     def reset(self, seed: int) -> None:
         if seed >= 0:
             super().reset(seed)
             return
-        core, (whole, unlucky, scores, lives) = self.core, self.kept
-        core.restore(whole)
-        if seed < -1:
-            for _ in range(LUCK * (-seed - 1)):
-                core.ale.act(core._noop)
-                if core.ale.game_over():
-                    core.ale.reset_game()
-            core.ale.restoreState(unlucky)
-            core.score = core._points = whole[1]
+        state, scores, lives = self.kept
+        self.core.load(state, -seed - 1)
         self.scores, self.lives = scores[:], lives[:]
         self.frame[:], self.extra[:] = self.shown
 
@@ -54,7 +50,7 @@ class RewindEnv(PixelEnv):
 
     _module = "envs.rewind"
 
-    def __init__(self, env: EnvSpec, protocol: Protocol, shift: str | None, observer: Observer) -> None:
+    def __init__(self, env: EnvSpec, protocol: Rules, shift: str | None, observer: Observer) -> None:
         super().__init__(env, protocol, shift, observer)
         self._marked = False
 

@@ -6,12 +6,15 @@ import difflib
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from envs.actions import Action, ActionSpace, action_space
+from envs.env import Rules, backend, nearest
 from envs.errors import EnvError
-from envs.protocol import PROTOCOLS
 
 SYSTEM_FORMAT = 1
 ZOO = Path(__file__).resolve().parent.parent / "zoo"
@@ -19,16 +22,38 @@ ZOO = Path(__file__).resolve().parent.parent / "zoo"
 
 @dataclass(frozen=True)
 class EnvSpec:
-    """An environment and the part of its actions that the task uses, by name and in the policy's order. At `max_score`
-    nothing is left to win and the referee ends the episode."""
+    """An environment and what the task does with it.
+
+    `actions`: one of some named actions, or a vector of named controls, in the policy's order; `fallback` is one of
+    them. At `max_score` nothing is left to win and the referee ends the episode. `options` belong to the backend.
+    """
 
     id: str
     height: int
     width: int
-    actions: tuple[str, ...]
-    fallback: str
+    actions: ActionSpace
+    fallback: Action = field(compare=False)  # an array has no truth value, so it can't be compared with the rest
     protocol: str = "sticky"
     max_score: int | None = None
+    backend: str = "atari"
+    options: Mapping[str, Any] = field(default_factory=dict, hash=False)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Shape of a frame: (height, width, 3)."""
+        return self.height, self.width, 3
+
+    def to_config(self) -> dict[str, Any]:
+        """JSON-able; `from_config` reads it back."""
+        fallback = self.fallback.tolist() if isinstance(self.fallback, np.ndarray) else self.fallback
+        plain = {f.name: getattr(self, f.name) for f in fields(self)}
+        return plain | {"actions": self.actions.to_config(), "fallback": fallback, "options": dict(self.options)}
+
+    @staticmethod
+    def from_config(config: Mapping[str, Any]) -> EnvSpec:
+        """Back from `to_config`; EnvError when its actions are none."""
+        actions = action_space(config["actions"])
+        return EnvSpec(**{**config, "actions": actions, "fallback": actions.check(config["fallback"])})
 
 
 @dataclass(frozen=True)
@@ -46,9 +71,9 @@ class SystemSpec:
     text: str = ""
     require_isolation: bool = False
 
-    def constants(self, frameskip: int, sticky: float) -> dict[str, float]:
+    def constants(self, protocol: Rules) -> dict[str, float]:
         """The compile-time constants a policy sees under a protocol."""
-        return {"FRAMESKIP": frameskip, "STICKY": sticky, "HEIGHT": self.env.height, "WIDTH": self.env.width}
+        return {**protocol.constants, "HEIGHT": self.env.height, "WIDTH": self.env.width}
 
 
 def task_names() -> list[str]:
@@ -104,22 +129,41 @@ def parse_spec(text: str, path: Path) -> SystemSpec:
 
 
 def _env(reader: _Reader) -> EnvSpec:
-    reader.get((), "env", dict)
-    reader.only(("env",), "id", "height", "width", "actions", "fallback", "protocol", "max_score")
-    actions = reader.get(("env",), "actions", list)
-    if not actions or not all(isinstance(a, str) and a.isidentifier() for a in actions):
-        reader.fail(("env", "actions"), "actions is a list of names such as NOOP, FIRE")
-    fallback = reader.get(("env",), "fallback", str)
-    if fallback not in actions:
-        reader.fail(
-            ("env", "fallback"), f"fallback {fallback!r} is not one of the actions{_nearest(fallback, actions)}"
-        )
-    protocol = reader.get(("env",), "protocol", str, "sticky")
-    if protocol not in PROTOCOLS:
-        reader.fail(("env", "protocol"), f"unknown protocol {protocol!r}{_nearest(protocol, list(PROTOCOLS))}")
+    table = reader.get((), "env", dict)
+    name = reader.get(("env",), "backend", str, "atari")
+    try:
+        found = backend(name)
+    except EnvError as error:
+        reader.fail(("env", "backend"), str(error))
+    own = ("backend", "id", "height", "width", "actions", "fallback", "protocol", "max_score")
+    reader.only(("env",), *own, *found.options)
+    options = {key: value for key, value in table.items() if key not in own}
+    for key, value in options.items():
+        try:
+            found.check_options({key: value})
+        except EnvError as error:
+            reader.fail(("env", key), str(error))
+    actions, fallback = _actions(reader)
+    protocol = reader.get(("env",), "protocol", str, found.default or next(iter(found.protocols)))
+    if protocol not in found.protocols:
+        reader.fail(("env", "protocol"), f"unknown protocol {protocol!r}{nearest(protocol, found.protocols)}")
     height, width = (reader.get(("env",), k, int) for k in ("height", "width"))
-    most = reader.get(("env",), "max_score", int) if "max_score" in reader.config["env"] else None
-    return EnvSpec(reader.get(("env",), "id", str), height, width, tuple(actions), fallback, protocol, most)
+    most = reader.get(("env",), "max_score", int) if "max_score" in table else None
+    env_id = reader.get(("env",), "id", str)
+    return EnvSpec(env_id, height, width, actions, fallback, protocol, most, name, options)
+
+
+def _actions(reader: _Reader) -> tuple[ActionSpace, Action]:
+    """What can be done, and what is done when there is no decision: by name, or a list or table of controls."""
+    config, fallback = (reader.get(("env",), key, (str, list, dict)) for key in ("actions", "fallback"))
+    try:
+        actions = action_space(config)
+    except EnvError as error:
+        reader.fail(("env", "actions"), str(error))
+    try:
+        return actions, actions.parse(fallback)
+    except EnvError as error:
+        return reader.fail(("env", "fallback"), f"fallback: {error}")  # type: ignore[no-any-return]
 
 
 SOFT = ["perception lost"]  # built in; it steps in when the eyes fail, which says nothing about the policy
@@ -145,11 +189,6 @@ def _require_isolation(reader: _Reader) -> bool:
     if not isinstance(value, bool):
         reader.fail(("safety", "require_isolation"), f"require_isolation is true or false, got {value!r}")
     return bool(value)
-
-
-def _nearest(name: str, choices: list[str]) -> str:
-    close = difflib.get_close_matches(name, choices, 1)
-    return f"; did you mean {close[0]!r}?" if close else f"; choose one of {', '.join(choices)}"
 
 
 class _Reader:
@@ -179,7 +218,7 @@ class _Reader:
     def only(self, path: Sequence[str], *known: str) -> None:
         for key in self.table(path):
             if key not in known:
-                self.fail((*path, key), f"unknown key {key!r}{_nearest(key, list(known))}")
+                self.fail((*path, key), f"unknown key {key!r}{nearest(key, known)}")
 
 
 def find_line(text: str, key: Sequence[str]) -> int:

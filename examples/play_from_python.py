@@ -15,7 +15,7 @@ system = triune.load(task)
 for step in play(system, seed=0):
     decision = step.decision
     if step.index % 20 == 0:
-        print(step.index, step.scene.ball, system.spec.env.actions[decision.action], decision.reason, sep="  ")
+        print(step.index, step.scene.ball, system.spec.env.actions.names[decision.action], decision.reason, sep="  ")
     if step.index == steps:
         break
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from envs.protocol import PROTOCOLS, get_protocol
+from envs.env import protocols_of
 from logic.errors import LogicError
 from logic.language import CompiledModule, CompiledProgram, CompileError, Diagnostic, compile_program, compile_safety
 from logic.language.ir import Graph, walk
@@ -51,6 +51,11 @@ class Checked:
         """Does it compile everywhere?"""
         return not self.found
 
+    @property
+    def tried(self) -> int:
+        """Under how many protocols it was compiled."""
+        return len({*self.made, *(name for names in self.found.values() for name in names)})
+
     def records(self) -> list[dict[str, Any]]:
         """Diagnostics as JSON, each with the protocols it holds for."""
         return [d.as_dict() | {"protocols": protocols} for d, protocols in self.found.items()]
@@ -61,9 +66,9 @@ def check_text(
 ) -> Checked:  # fmt: skip
     """Compile for every protocol."""
     checked = Checked(file, rules, text)
-    for name in PROTOCOLS:
+    for name, protocol in protocols_of(spec.env).items():
         began = time.perf_counter()
-        made = compile_text(text, file, rules, schema, constants_of(spec, get_protocol(name)), library)
+        made = compile_text(text, file, rules, schema, constants_of(spec, protocol), library)
         if isinstance(made, list):
             for diagnostic in made:
                 checked.found.setdefault(diagnostic, []).append(name)
@@ -152,7 +157,7 @@ def render(checked: Iterable[Checked]) -> list[str]:
 
 
 def _one(d: Diagnostic, part: Checked, protocols: list[str]) -> list[str]:
-    under = "" if len(protocols) == len(PROTOCOLS) else f"  [under {', '.join(protocols)}]"
+    under = "" if len(protocols) == part.tried else f"  [under {', '.join(protocols)}]"
     lines = [f"{d.file}:{d.line}:{d.column}: {printable(d.message)}{under}"]
     number = f"{d.line:5d}"
     source, column = quoted(d, part)

@@ -44,12 +44,12 @@ class SceneEnv(gymnasium.Env[dict[str, np.ndarray], np.int64]):  # type: ignore[
         system = load(task)
         self.schema, self.render_mode = system.schema, render_mode
         self.protocol = system.protocol(protocol)
-        self.metadata = {**self.metadata, "render_fps": 60 // self.protocol.frameskip}
+        self.metadata = {**self.metadata, "render_fps": int(self.protocol.control_hz)}
         self._core = AtariCore(system.spec.env, self.protocol)
         self._see, self._forget = self._vision(system, eyes)
         self._tracker = Tracker(self.schema)
         height, width = system.spec.env.height, system.spec.env.width
-        self.action_space = spaces.Discrete(len(system.spec.env.actions))
+        self.action_space = spaces.Discrete(len(system.spec.env.actions.names))
         self.observation_space = observation_space(self.schema, height, width)
         self._frame = np.zeros((height, width, 3), np.uint8)
 
@@ -79,7 +79,7 @@ class SceneEnv(gymnasium.Env[dict[str, np.ndarray], np.int64]):  # type: ignore[
         """One agent step; the reward is the change of the game score."""
         before = self._core.score
         self._frame = self._core.step(int(action))
-        cut = self._core.frames >= self.protocol.max_frames
+        cut = self._core.frames >= self.protocol.frame_limit
         info = {"score": self._core.score, "lives": self._core.lives}
         return self._observe(), float(self._core.score - before), self._core.done and not cut, cut, info
 

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, NoReturn
 import numpy as np
 import onnxruntime
 
-from envs.protocol import Protocol
+from envs.env import backend
 from envs.spec import parse_spec
 from perception.drift import Watch, scene_parts
 from perception.scene import Scene, SceneSchema
@@ -350,7 +350,7 @@ class Bundle:
         manifest = self.manifest = contents.manifest
         self.spec = parse_spec(contents.parts["system.toml"], Path(name) / "system.toml")
         self.schema = SceneSchema.from_config(manifest["scene"]["schema"])
-        self.protocol = Protocol(**manifest["protocol"])
+        self.protocol = backend(self.spec.env.backend).kind(**manifest["protocol"])
         self.task = str(manifest["task"])
         self.actions, self.reasons, self.rules = (tuple(manifest[k]) for k in ("actions", "reasons", "rules"))
         self.fallback = self.actions.index(manifest["fallback"])

@@ -14,8 +14,8 @@ from functools import cache, cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from envs.actions import Discrete
-from envs.protocol import Protocol, get_protocol
+from envs.actions import ActionSpace, Discrete
+from envs.env import Rules, protocol_of
 from envs.spec import ZOO, SystemSpec, find_line, load_spec
 from logic.language.program import Library, shipped_library
 from logic.runtime.controller import Controller
@@ -75,34 +75,36 @@ def shipped() -> frozenset[str]:
     return frozenset(sha256(p.read_bytes()) for p in texts)
 
 
-def constants_of(spec: SystemSpec, protocol: Protocol) -> dict[str, float]:
+def constants_of(spec: SystemSpec, protocol: Rules) -> dict[str, float]:
     """What a policy sees as compile-time constants under a protocol, action names included."""
-    actions = {name: i for i, name in enumerate(spec.env.actions)}
-    return {**spec.constants(protocol.frameskip, protocol.sticky), **actions}
+    actions = spec.env.actions
+    names = {name: i for i, name in enumerate(actions.names)} if isinstance(actions, Discrete) else {}
+    return {**spec.constants(protocol), **names}
 
 
 def build_logic(
-    spec: SystemSpec, schema: SceneSchema, texts: Texts, protocol: Protocol, library: Library = shipped_library
+    spec: SystemSpec, schema: SceneSchema, texts: Texts, protocol: Rules, library: Library = shipped_library
 ) -> Logic:
     """The compiled logic of one protocol; CompileError lists every violation with its line. The last few are kept."""
     constants = tuple(constants_of(spec, protocol).items())
     lost_after = spec.safety.get("lost_after")
-    return _compiled(schema, texts, constants, spec.env.actions, spec.env.fallback, lost_after, library)
+    space = spec.env.actions
+    return _compiled(schema, texts, constants, space, space.pack(spec.env.fallback), lost_after, library)
 
 
 @lru_cache(maxsize=8)
 def _compiled(
-    schema: SceneSchema, texts: Texts, constants: tuple[tuple[str, float], ...], actions: tuple[str, ...],
-    fallback: str, lost_after: int | None, library: Library,
+    schema: SceneSchema, texts: Texts, constants: tuple[tuple[str, float], ...], space: ActionSpace,
+    fallback: bytes, lost_after: int | None, library: Library,
 ) -> Logic:  # fmt: skip
     known: Mapping[str, float] = dict(constants)
     extra = {} if lost_after is None else {"lost_after": lost_after}
-    space, at = Discrete(actions), actions.index(fallback)
-    return compile_logic(schema, texts.policy, texts.safety, known, space, at, library=library, **extra)
+    standby = space.unpack(fallback)  # packed on the way here, since an array is no key of a cache
+    return compile_logic(schema, texts.policy, texts.safety, known, space, standby, library=library, **extra)
 
 
 def build_controller(
-    spec: SystemSpec, schema: SceneSchema, texts: Texts, protocol: Protocol, library: Library = shipped_library,
+    spec: SystemSpec, schema: SceneSchema, texts: Texts, protocol: Rules, library: Library = shipped_library,
     clock: Callable[[], int] = time.thread_time_ns,
 ) -> Controller:  # fmt: skip
     """A controller with fresh memory for one protocol."""
@@ -167,9 +169,7 @@ def _say(text: str) -> None:
         print(f"triune: {text}", file=sys.stderr, flush=True)
 
 
-def build_confined(
-    spec: SystemSpec, schema: SceneSchema, texts: Texts, protocol: Protocol, required: bool
-) -> Controller:
+def build_confined(spec: SystemSpec, schema: SceneSchema, texts: Texts, protocol: Rules, required: bool) -> Controller:
     """The controller of one protocol whose policy, and foreign safety rules, run in workers; CompileError as ever."""
     from logic.language import compile_safety
     from logic.runtime.logic import lost_rule
@@ -181,7 +181,7 @@ def build_confined(
     rules: list[CompiledModule] = []
     if texts.safety and not there:
         rules.append(compile_safety(texts.safety, schema, known, name="safety.py"))
-    actions, fallback = Discrete(spec.env.actions), spec.env.actions.index(spec.env.fallback)
+    actions, fallback = spec.env.actions, spec.env.fallback
     rules.append(lost_rule(schema, known, actions, fallback, spec.safety.get("lost_after", 8)))
     return ConfinedController(data, schema, actions, fallback, rules, require_isolation=required)
 
@@ -249,9 +249,9 @@ class System:
         except (PerceptionError, OSError):
             return None
 
-    def protocol(self, name: str | None = None) -> Protocol:
+    def protocol(self, name: str | None = None) -> Rules:
         """The protocol called `name`, or the task's own."""
-        return get_protocol(name or self.spec.env.protocol)
+        return protocol_of(self.spec.env, name)
 
     @cached_property
     def isolated(self) -> bool:

@@ -22,8 +22,8 @@ from data_flywheel.labelers.ram.agreement import audit
 from data_flywheel.labelers.ram.causal import FILE, Catalogue
 from data_flywheel.labelers.teacher import Teacher, load_teacher
 from data_flywheel.storage.dataset import MANIFEST, Dataset, Manifest
+from envs.backends.atari_protocols import Protocol, get_protocol
 from envs.process import start
-from envs.protocol import Protocol
 from envs.spec import SystemSpec, load_spec
 from logic.errors import LogicError
 from logic.language import CompiledProgram, compile_program
@@ -101,7 +101,7 @@ Player = Callable[[NDArray[np.uint8], NDArray[np.float32]], int]
 def available(spec: SystemSpec) -> tuple[str, ...]:
     """The players this system has: "policy" only where the folder has one that loads."""
     try:
-        _compile(spec, SceneSchema.from_config(spec.scene), 4, 0.25)
+        _compile(spec, SceneSchema.from_config(spec.scene), get_protocol("sticky"))
     except LogicError:
         return ("random", "scripted")
     return ("random", "scripted", "policy")
@@ -111,7 +111,7 @@ def make_player(
     name: str, spec: SystemSpec, teacher: Teacher, protocol: Protocol, rng: np.random.Generator, noise: float
 ) -> Player:
     """A player whose choices depend on `rng` and the game alone. A random act lasts a few steps."""
-    n_actions = len(spec.env.actions)
+    n_actions = len(spec.env.actions.names)
     if name == "policy":
         decide = _policy(spec, teacher, protocol)
     else:
@@ -134,23 +134,23 @@ def make_player(
     return play
 
 
-def _compile(spec: SystemSpec, schema: SceneSchema, frameskip: int, sticky: float) -> CompiledProgram:
+def _compile(spec: SystemSpec, schema: SceneSchema, protocol: Protocol) -> CompiledProgram:
     path = spec.folder / "policy.py"
     try:
         source = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise LogicError(f"cannot read {path}: {error}") from error
-    actions = {name: i for i, name in enumerate(spec.env.actions)}
-    return compile_program(source, schema, {**spec.constants(frameskip, sticky), **actions}, name=path.name)
+    actions = {name: i for i, name in enumerate(spec.env.actions.names)}
+    return compile_program(source, schema, {**spec.constants(protocol), **actions}, name=path.name)
 
 
 def _policy(spec: SystemSpec, teacher: Teacher, protocol: Protocol) -> Player:
     """The folder's policy on the teacher's scenes, without safety rules: collecting may be reckless."""
     try:
-        program = _compile(spec, teacher.schema, protocol.frameskip, protocol.sticky)
+        program = _compile(spec, teacher.schema, protocol)
     except LogicError as error:
         raise LogicError(f"cannot collect with {spec.folder / 'policy.py'}: {error}") from error
-    memory, fallback = program.start(), spec.env.actions.index(spec.env.fallback)
+    memory, fallback = program.start(), int(spec.env.fallback)
 
     def decide(ram: NDArray[np.uint8], vector: NDArray[np.float32]) -> int:
         try:

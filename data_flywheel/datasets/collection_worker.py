@@ -16,7 +16,7 @@ from data_flywheel.labelers.teacher import Teacher
 from data_flywheel.storage.dataset import Shard
 from data_flywheel.storage.frames import Frames
 from envs.backends.atari import AtariCore
-from envs.protocol import get_protocol
+from envs.backends.atari_protocols import get_protocol
 from envs.spec import SystemSpec
 
 # ----------------------------------------------------------------------------------------------------

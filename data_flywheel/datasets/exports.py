@@ -275,7 +275,7 @@ def _spaces(source: Source, part: Part, framed: bool) -> dict[str, Any]:
     spaces: dict[str, Any] = {"scene": scene}
     if framed:
         spaces["frame"] = gym.spaces.Box(0, 255, (spec.env.height, spec.env.width, 3), np.uint8)
-    actions = gym.spaces.Discrete(len(spec.env.actions))
+    actions = gym.spaces.Discrete(len(spec.env.actions.names))
     return {"observation_space": gym.spaces.Dict(spaces), "action_space": actions}
 
 

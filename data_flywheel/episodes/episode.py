@@ -152,7 +152,7 @@ class EpisodeRecorder:
         if self._frames is not None and frame is not None:
             self._frames.append(np.array(frame, np.uint8))
 
-    def finish(self, scores: Sequence[int] | None = None, lives: Sequence[int] | None = None, **meta: Any) -> Episode:
+    def finish(self, scores: Sequence[float] | None = None, lives: Sequence[int] | None = None, **meta: Any) -> Episode:
         """The Episode. `scores` and `lives` replace what was recorded (a blind game tells late); `meta` is added."""
         rows = np.array(self._rows, np.int64).reshape(-1, 7)
         scenes = np.concatenate(self._scenes)[: len(rows)] if self._scenes else np.zeros((0, 0), np.float32)

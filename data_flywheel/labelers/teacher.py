@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -86,6 +86,7 @@ def _load(path: Path) -> Any:
 # plays for a score may use it; `triune eval --eyes teacher` and blame do, and say so.
 
 
-def teacher(folder: str) -> Callable[[NDArray[np.uint8], NDArray[np.uint8]], NDArray[np.float32]]:
-    """(ram, frame) -> Scene vector float32[size] of the system in `folder`."""
-    return load_teacher(folder).label
+def teacher(folder: str) -> Callable[[Mapping[str, NDArray[Any]], NDArray[np.uint8]], NDArray[np.float32]]:
+    """(truth, frame) -> Scene vector float32[size] of the system in `folder`."""
+    label = load_teacher(folder).label
+    return lambda truth, frame: label(truth["ram"], frame)

@@ -21,7 +21,7 @@ from data_flywheel.errors import DataError
 from data_flywheel.labels.label import FrameRef, Label, values_of
 from data_flywheel.storage.dataset import MANIFEST, Dataset, Shard
 from data_flywheel.storage.frames import Frames
-from envs.protocol import get_protocol
+from envs.backends.atari_protocols import get_protocol
 from envs.remote import PixelEnv
 from envs.spec import SystemSpec
 from perception.scene import SceneSchema

@@ -17,7 +17,7 @@ from data_flywheel.errors import DataError
 from data_flywheel.labelers.motion import Floats
 from data_flywheel.storage.container import Arrays, pack, read_bytes, unpack
 from data_flywheel.storage.files import atomic_write
-from envs.protocol import Protocol
+from envs.env import Rules
 from envs.remote import PixelEnv
 from envs.spec import EnvSpec
 
@@ -57,7 +57,7 @@ class Capture:
         atomic_write(path, pack(KIND, VERSION, {"seeds": list(self.seeds), "meta": self.meta}, arrays))
 
     @staticmethod
-    def load(path: Path, env: EnvSpec, protocol: Protocol, shift: str | None) -> Capture:
+    def load(path: Path, env: EnvSpec, protocol: Rules, shift: str | None) -> Capture:
         """Read and play again. DataError: damaged, or the game now shows something else."""
         fields, arrays = unpack(read_bytes(path, KIND), KIND, VERSION, str(path), _REMEDY)
         seeds, episodes = tuple(fields["seeds"]), arrays["episodes"]
@@ -80,7 +80,7 @@ class Capture:
 
 
 def replayed(
-    env: EnvSpec, protocol: Protocol, shift: str | None, seeds: tuple[int, ...], actions: U8,
+    env: EnvSpec, protocol: Rules, shift: str | None, seeds: tuple[int, ...], actions: U8,
     episodes: NDArray[np.int64],
 ) -> U8:  # fmt: skip
     """The frames uint8[N, H, W, 3] before each action."""

@@ -10,8 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from envs.actions import Discrete
+from envs.backends.atari_protocols import PROTOCOLS, Protocol
+from envs.env import Rules
 from envs.errors import EnvError
-from envs.protocol import Protocol
 from envs.spec import EnvSpec, SystemSpec, load_spec
 
 # ----------------------------------------------------------------------------------------------------
@@ -42,12 +44,17 @@ def rom_path(env_id: str) -> Path:
     return Path(path)
 
 
+LUCK = 61  # frames' worth of random draws between one luck and the next
+
+
 class AtariCore:
     """One emulator. `reset` starts the episode of `seed`; `step` advances one agent step. Reproducible to the byte."""
 
-    def __init__(self, env: EnvSpec, protocol: Protocol, seed: int = 0) -> None:
+    def __init__(self, env: EnvSpec, protocol: Rules, seed: int = 0) -> None:
         from ale_py import ALEInterface, LoggerMode
 
+        if not isinstance(protocol, Protocol):
+            raise EnvError(f"{protocol.name} is no protocol of the Atari backend; choose one of {', '.join(PROTOCOLS)}")
         ALEInterface.setLoggerMode(LoggerMode.Error)
         self.env, self.protocol, self.seed = env, protocol, seed
         self._rom = rom_path(env.id)
@@ -59,10 +66,12 @@ class AtariCore:
                 f"{env.id} shows {self.ale.getScreenDims()} pixels, system.toml says {env.height, env.width}"
             )
         legal = {a.name: a for a in self.ale.getLegalActionSet()}
-        unknown = [a for a in env.actions if a not in legal]
+        if not isinstance(env.actions, Discrete):
+            raise EnvError(f"{env.id} has named actions, not controls; write actions as a list of {', '.join(legal)}")
+        unknown = [a for a in env.actions.names if a not in legal]
         if unknown:
             raise EnvError(f"{env.id} has no action {unknown[0]!r}; it has {', '.join(legal)}")
-        self._actions = [legal[a] for a in env.actions]
+        self._actions = [legal[a] for a in env.actions.names]
         self._noop = legal["NOOP"]
 
     def _load(self) -> None:
@@ -91,7 +100,9 @@ class AtariCore:
     def advance(self, action: int) -> None:
         """`step` without fetching the frame."""
         if not 0 <= action < len(self._actions):
-            raise EnvError(f"action {action} is outside 0 .. {len(self._actions) - 1} ({', '.join(self.env.actions)})")
+            raise EnvError(
+                f"action {action} is outside 0 .. {len(self._actions) - 1} ({', '.join(self.env.actions.names)})"
+            )
         for _ in range(self.protocol.frameskip):
             self._points += int(self.ale.act(self._actions[action]))
             self.score = self._points
@@ -129,6 +140,30 @@ class AtariCore:
         for address, value in writes.items():
             self.ale.setRAM(int(address), int(value) & 0xFF)
 
+    def truth(self) -> dict[str, np.ndarray]:
+        """`ram`, uint8[128]."""
+        return {"ram": self.ram()}
+
+    def metrics(self) -> dict[str, float]:
+        """`lives` left."""
+        return {"lives": self.lives}
+
+    def save(self) -> Any:
+        """The whole state, for `load`."""
+        return self.clone(), self.ale.cloneState(include_rng=False)
+
+    def load(self, state: Any, luck: int = 0) -> None:
+        """Back to a saved state; `luck` 1, 2 ...: with other draws for sticky actions."""
+        whole, unlucky = state
+        self.restore(whole)
+        if luck:
+            for _ in range(LUCK * luck):
+                self.ale.act(self._noop)
+                if self.ale.game_over():
+                    self.ale.reset_game()
+            self.ale.restoreState(unlucky)
+            self.score = self._points = whole[1]
+
     def clone(self) -> tuple[Any, int, bool]:
         """The whole state, emulator randomness included."""
         return self.ale.cloneState(include_rng=True), self.score, self.done
@@ -158,7 +193,7 @@ def rom_spec(env_id: str) -> SystemSpec:
     ale.loadROM(path)
     height, width = ale.getScreenDims()
     actions = tuple(action.name for action in ale.getMinimalActionSet())
-    env = EnvSpec(env_id, height, width, actions, "NOOP", "seed")
+    env = EnvSpec(env_id, height, width, Discrete(actions), actions.index("NOOP"), "seed")
     return SystemSpec(path.stem, path.stem.replace("_", " ").title(), Path(env_id), env, {})
 
 

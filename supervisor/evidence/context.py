@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, NamedTuple
 
 from data_flywheel.episodes.episode import Episode
-from envs.protocol import Protocol
+from envs.env import Rules
 from perception.scene import SceneSchema
 from supervisor.gate import statistics as stats
 
@@ -203,7 +203,7 @@ class Context:
     safety: str
     schema: SceneSchema
     actions: tuple[str, ...]
-    protocol: Protocol
+    protocol: Rules
     constants: Mapping[str, float] = field(default_factory=dict)
     episodes: Sequence[Episode] = ()
     frames: Frames | None = None
@@ -217,4 +217,4 @@ class Context:
     @property
     def span(self) -> int:
         """Agent steps in about a second of play: how far back a cause is looked for."""
-        return max(8, round(64 / max(1, self.protocol.frameskip)))
+        return max(8, round(64 / max(1, self.protocol.frames_per_step)))

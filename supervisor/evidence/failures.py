@@ -167,7 +167,7 @@ class Findings:
     def windows(self) -> list[Window]:
         """One for each failure."""
         c, normal = self.context, usual(self.episodes, self.context.span)
-        found = moments(self.episodes, c.span, normal, c.protocol.max_frames)
+        found = moments(self.episodes, c.span, normal, c.protocol.frame_limit)
         return [window(m, self.episodes[m.episode], c.schema, self.cast, normal, c.span) for m in found]
 
     @cached_property

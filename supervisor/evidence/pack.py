@@ -79,13 +79,8 @@ def contract(context: Context) -> list[str]:
 
 def _protocol(c: Context) -> str:
     p = c.protocol
-    sticky = f"per emulated frame the game repeats its previous action with probability {number(p.sticky, 3)}"
     known = ", ".join(f"{clean(k)} = {number(v, 6)}" for k, v in c.constants.items() if k not in c.actions)
-    return (
-        f"Protocol {word(p.name)}: one decision per {p.frameskip} emulated frames; "
-        f"{sticky if p.sticky else 'actions are carried out as given'}; up to {p.noop_max} idle frames at the start; "
-        f"at most {p.max_frames} emulated frames. Constants that a policy can use: {known or 'none'}."
-    )
+    return f"Protocol {word(p.name)}: {p.about}. Constants that a policy can use: {known or 'none'}."
 
 
 def _scene(schema: SceneSchema) -> Iterator[str]:

@@ -22,7 +22,7 @@ from data_flywheel.labelers.teacher import load_teacher
 from data_flywheel.labelers.teacher import teacher as observer
 from data_flywheel.splits import split_of
 from data_flywheel.storage.dataset import Dataset
-from envs.protocol import get_protocol
+from envs.backends.atari_protocols import get_protocol
 from envs.remote import Observer, PixelEnv
 from envs.spec import load_spec
 from perception.scene import SceneSchema

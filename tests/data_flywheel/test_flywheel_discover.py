@@ -19,7 +19,7 @@ from data_flywheel.labelers.ram.probe import Probe, ProbeDied
 from data_flywheel.labelers.teacher import load_teacher
 from data_flywheel.storage.dataset import Dataset
 from envs.backends.atari import AtariCore
-from envs.protocol import get_protocol
+from envs.backends.atari_protocols import get_protocol
 from envs.spec import load_spec
 
 CHILD = """

@@ -11,7 +11,7 @@ import pytest
 from data_flywheel.errors import DataError
 from data_flywheel.labelers.teacher import Teacher, load_teacher
 from envs.backends.atari import AtariCore
-from envs.protocol import get_protocol
+from envs.backends.atari_protocols import get_protocol
 from envs.spec import load_spec, task_names
 
 RED = (200, 72, 72)

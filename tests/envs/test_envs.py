@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from envs.backends.atari import AtariCore
+from envs.backends.atari_protocols import PROTOCOLS, get_protocol
 from envs.errors import EnvError
-from envs.protocol import PROTOCOLS, get_protocol
 from envs.remote import PixelEnv
 from envs.spec import SystemSpec, load_spec, parse_spec
 from envs.visual_shifts import SHIFTS, make_shift
@@ -27,8 +27,8 @@ def roll(seed: int = 3, steps: int = 120, protocol: str = "seed-sticky", spec: S
         for _ in range(steps):
             if env.done:
                 break
-            sum_ = zlib.crc32(env.step(int(rng.integers(len(spec.env.actions)))).tobytes(), sum_)
-        return sum_, env.sheet()
+            sum_ = zlib.crc32(env.step(int(rng.integers(len(spec.env.actions.names)))).tobytes(), sum_)
+        return sum_, env.outcome()
 
 
 def test_same_seed_same_bytes_and_other_seed_other_bytes() -> None:
@@ -43,7 +43,7 @@ def test_boundary_shows_what_the_core_shows(protocol: str) -> None:
         assert np.array_equal(core.reset(7), env.reset(7))
         for i in range(40):
             assert np.array_equal(core.step(i % 4), env.step(i % 4))
-        assert env.sheet().frames == core.frames
+        assert env.outcome().frames == core.frames
 
 
 def test_frameskip_counts_emulated_frames_per_step() -> None:
@@ -106,10 +106,10 @@ def test_agent_side_has_frames_only() -> None:
     with PixelEnv(SPEC.env, PROTOCOLS["sticky"]) as env:
         env.reset(0)
         public = {n for n in dir(env) if not n.startswith("_")}
-        assert public == {"actions", "close", "done", "observed", "reset", "sheet", "step"}
+        assert public == {"actions", "close", "done", "observed", "reset", "outcome", "step"}
         assert env.observed.size == 0
         assert isinstance(env.step(0), np.ndarray)
-        env.sheet()
+        env.outcome()
         with pytest.raises(EnvError, match="over"):
             env.step(0)  # reading the score ended the episode
 

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
+from envs.backends.atari_protocols import get_protocol
 from envs.errors import EnvError
-from envs.protocol import get_protocol
 from envs.remote import Observer
 from envs.rewind import RewindEnv
 from envs.spec import load_spec
@@ -35,7 +35,7 @@ def test_the_same_luck_gives_the_same_game_and_another_luck_another(env: RewindE
     env.mark()
     here = env.observed.copy()
     first = go(env)
-    assert len(env.sheet().scores) == 150 and env.done
+    assert len(env.outcome().scores) == 150 and env.done
     env.back()
     assert not env.done and np.array_equal(env.observed, here)
     assert go(env) == first
@@ -44,7 +44,7 @@ def test_the_same_luck_gives_the_same_game_and_another_luck_another(env: RewindE
         env.back(luck)
         assert np.array_equal(env.observed, here)
         others.append(go(env))
-        assert len(env.sheet().scores) == 150
+        assert len(env.outcome().scores) == 150
     env.back(1)
     assert go(env) == others[0]
     assert len({tuple(o) for o in (first, *others)}) == 3
@@ -54,6 +54,6 @@ def test_a_moment_must_be_marked_first(env: RewindEnv) -> None:
     env.reset(4)
     with pytest.raises(EnvError, match="call mark"):
         env.back()
-    env.sheet()
+    env.outcome()
     with pytest.raises(EnvError, match="call reset"):
         env.mark()

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from data_flywheel.episodes.episode import Episode, EpisodeRecorder
-from envs.protocol import get_protocol
+from envs.backends.atari_protocols import get_protocol
 from perception.scene import SceneSchema
 from supervisor.evidence import Context, Limits, LockNote
 
@@ -127,7 +127,7 @@ def real_context(system: Any, episodes: Sequence[Episode], **more: Any) -> Conte
     protocol = system.protocol("sticky")
     told = {
         "task": system.name, "trial": 1, "policy": system.texts.policy, "safety": system.texts.safety,
-        "schema": system.schema, "actions": system.spec.env.actions, "protocol": protocol,
+        "schema": system.schema, "actions": system.spec.env.actions.names, "protocol": protocol,
         "constants": constants_of(system.spec, protocol), "episodes": episodes, "frames": again,
     }  # fmt: skip
     return Context(**{**told, **more})

@@ -30,7 +30,7 @@ from data_flywheel.labels.label import Label, values_of
 from data_flywheel.labels.review_queue import ReviewQueue, Suspicion, suspicions
 from data_flywheel.labels.store import LabelStore
 from data_flywheel.storage.dataset import Dataset, Manifest
-from envs.protocol import get_protocol
+from envs.backends.atari_protocols import get_protocol
 from envs.remote import PixelEnv
 from envs.spec import load_spec
 from perception.detector import Eyes

@@ -200,7 +200,7 @@ def test_broken_code_is_refused_when_thawed() -> None:
 
 
 def test_zoo_policies_survive() -> None:
-    from envs.protocol import get_protocol
+    from envs.backends.atari_protocols import get_protocol
     from envs.spec import load_spec, task_names
     from perception.scene import SceneSchema
 
@@ -208,8 +208,8 @@ def test_zoo_policies_survive() -> None:
         spec = load_spec(name)
         schema = SceneSchema.from_config(spec.scene)
         protocol = get_protocol("sticky")
-        actions = {a: i for i, a in enumerate(spec.env.actions)}
-        known = {**spec.constants(protocol.frameskip, protocol.sticky), **actions}
+        actions = {a: i for i, a in enumerate(spec.env.actions.names)}
+        known = {**spec.constants(protocol), **actions}
         program = compile_program((spec.folder / "policy.py").read_text(), schema, known)
         assert program.graph is not None
         made = thaw(

@@ -133,7 +133,7 @@ def test_python_interface(task: str) -> None:
 
     system = front.load(task)
     for step in play(system, seed=0, eyes="teacher"):
-        assert 0 <= step.decision.action < len(system.spec.env.actions) and step.decision.reason
+        assert 0 <= step.decision.action < len(system.spec.env.actions.names) and step.decision.reason
         assert step.scene.vector.shape == (system.schema.size,)
         if step.index == 20:
             break

@@ -15,7 +15,7 @@ from fused_kit import FRAME, SCALAR, Pair, Runner, logic_of, scenes
 
 import triune as front
 from benchmarks.language import measure_bundle as measure
-from envs.protocol import PROTOCOLS
+from envs.backends.atari_protocols import PROTOCOLS
 from envs.remote import PixelEnv
 from perception.detector import Eyes
 from perception.scene import SceneSchema

@@ -55,7 +55,7 @@ def test_an_episode_that_does_not_repeat_is_refused(episode: Episode) -> None:
 
 def test_detections_are_drawn_where_things_are(episode: Episode) -> None:
     system = triune.load("breakout")
-    painter = Painter(system.schema, system.spec.env.actions, panel=False)
+    painter = Painter(system.schema, system.spec.env.actions.names, panel=False)
     frame = next(frames_of(system, episode)).copy()
     scene = system.schema.read(episode.scenes[0])
     drawn, plain = painter.picture(frame, scene), painter.picture(frame, system.schema.read(system.schema.empty()))
@@ -67,7 +67,7 @@ def test_detections_are_drawn_where_things_are(episode: Episode) -> None:
 
 def test_an_overruled_action_looks_different() -> None:
     system = triune.load("pong")
-    painter, scene = Painter(system.schema, system.spec.env.actions), system.schema.read(system.schema.empty())
+    painter, scene = Painter(system.schema, system.spec.env.actions.names), system.schema.read(system.schema.empty())
     frame = np.zeros((210, 160, 3), np.uint8)
     words = Caption("t", 1, 2, 3, 0, 0, 0, "why")
     calm = painter.paint(frame, scene, words)

@@ -12,7 +12,7 @@ import pytest
 from benchmarks.plain_runner import load_module, load_policy
 from data_flywheel.labelers.teacher import load_teacher
 from envs.backends.atari import AtariCore
-from envs.protocol import get_protocol
+from envs.backends.atari_protocols import get_protocol
 from envs.spec import load_spec
 from logic.language.program import Module, Program
 from perception.scene import Scene, SceneSchema
@@ -33,11 +33,11 @@ def constants(protocol: str) -> dict[str, Any]:
 
 @cache
 def policy(protocol: str) -> Program:
-    return load_policy(FOLDER / "policy.py", SPEC.env.actions, constants(protocol))
+    return load_policy(FOLDER / "policy.py", SPEC.env.actions.names, constants(protocol))
 
 
 def safety(protocol: str) -> Module:
-    names = {a: i for i, a in enumerate(SPEC.env.actions)}
+    names = {a: i for i, a in enumerate(SPEC.env.actions.names)}
     return load_module((FOLDER / "safety.py").read_text(), "safety", {**constants(protocol), **names})
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from data_flywheel.labelers.teacher import load_teacher
 from envs.backends.atari import AtariCore
-from envs.protocol import PROTOCOLS
+from envs.backends.atari_protocols import PROTOCOLS
 from envs.remote import PixelEnv
 from envs.spec import ZOO, load_spec, task_names
 from logic.runtime.controller import Controller
@@ -77,7 +77,7 @@ def test_policy_survives_absurd_scenes(task: str) -> None:
                         vector[system.schema.slot(thing.name, i)][0] = seen
                 with np.errstate(all="ignore"):
                     decision = c.decide(system.schema.read(vector))
-                assert 0 <= decision.action < len(system.spec.env.actions)
+                assert 0 <= decision.action < len(system.spec.env.actions.names)
 
 
 def test_eyes_fit_the_schema_and_carry_their_provenance(task: str) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from triune.errors import UsageError, nearest
 
 if TYPE_CHECKING:
+    from envs.spec import EnvSpec
     from triune.system import System
 
 FORBIDDEN = 900_000  # seeds from here on are nobody's
@@ -61,14 +62,23 @@ def load_system(args: argparse.Namespace) -> System:
         raise
 
 
+def check_protocol(env: EnvSpec, name: str | None) -> None:
+    """UsageError for a protocol that the environment's backend does not have."""
+    from envs.env import protocols_of
+
+    known = protocols_of(env)
+    if name and name not in known:
+        raise UsageError(f"unknown protocol {name!r}; {nearest(name, known)}")
+
+
 def check_conditions(args: argparse.Namespace) -> None:
     """Refuse unknown protocols, shifts and eyes before anything is started."""
-    from envs.protocol import PROTOCOLS
+    from envs.spec import load_spec
     from envs.visual_shifts import MOVING, SHIFTS, STATIC, is_look
     from triune.play.loop import check_eyes
 
-    if args.protocol and args.protocol not in PROTOCOLS:
-        raise UsageError(f"unknown protocol {args.protocol!r}; {nearest(args.protocol, PROTOCOLS)}")
+    if args.protocol:
+        check_protocol(load_spec(args.task).env, args.protocol)
     for part in args.shift.split("+") if args.shift else ():
         if part not in SHIFTS and not is_look(part):
             raise UsageError(f"unknown shift {part!r}; {nearest(part, [*SHIFTS, *STATIC, *MOVING])}")

@@ -7,7 +7,6 @@ from typing import Any
 
 from triune.commands import common
 from triune.console import Console
-from triune.errors import UsageError, nearest
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -19,12 +18,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     """Payload: file, size, manifest."""
-    from envs.protocol import PROTOCOLS
     from triune.deploy.export import export
 
     system = common.load_system(args)
-    if args.protocol and args.protocol not in PROTOCOLS:
-        raise UsageError(f"unknown protocol {args.protocol!r}; {nearest(args.protocol, PROTOCOLS)}")
+    common.check_protocol(system.spec.env, args.protocol)
     path = common.out_file(args.file, ".onnx")
     manifest = export(system, path, args.protocol)
     size = path.stat().st_size

@@ -39,8 +39,8 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     from triune.report.self_training import write_report
 
     args.eyes = "cnn"
-    common.check_conditions(args)
     system = common.load_system(args)
+    common.check_conditions(args)
     if args.frames < 400:
         raise TriuneError("--frames: motion needs 400 frames at least to tell things from the field")
     home = Path(args.home or f"runs/flywheel/{system.name}{'-' + args.shift if args.shift else ''}")

@@ -226,11 +226,12 @@ def parts_of(
 def varied(system: System, name: str | None) -> str:
     """The protocol's name; UsageError where seeds are no independent games, so that the gate would count one game
     often: `seed` knows a single one, `classic` about thirty."""
-    protocol = system.protocol(name)
-    if protocol.sticky == 0.0:
-        from envs.protocol import PROTOCOLS
+    from envs.env import protocols_of
 
-        fit = ", ".join(p.name for p in PROTOCOLS.values() if p.sticky > 0.0)
+    protocol = system.protocol(name)
+    if not protocol.independent_seeds:
+        known = protocols_of(system.spec.env).values()
+        fit = ", ".join(p.name for p in known if p.independent_seeds)
         raise UsageError(f"under {protocol.name} seeds are not independent games; improve under one of {fit}")
     return protocol.name
 
@@ -268,7 +269,7 @@ def tell_all(system: System, arena: TaskArena, blame: bool = False) -> Evidence:
         return build(
             Context(
                 system.name, situation.trial, situation.policy, system.texts.safety, system.schema,
-                system.spec.env.actions, protocol, known, situation.episodes, arena.frames, notes,
+                system.spec.env.actions.names, protocol, known, situation.episodes, arena.frames, notes,
                 [{**line} for line in situation.lines], board, situation.budgets,
                 teller(arena.player(situation.policy)) if blame else None,
             )
@@ -282,7 +283,9 @@ def load_task(args: argparse.Namespace) -> System:
     from triune.commands import common
 
     system = common.load_system(args)
-    common.check_conditions(argparse.Namespace(protocol=args.protocol, shift=None, eyes=args.eyes or "cnn"))
+    common.check_conditions(
+        argparse.Namespace(task=args.task, protocol=args.protocol, shift=None, eyes=args.eyes or "cnn")
+    )
     if not args.out:
         if args.policy and root_text(system, args.policy) != root_text(system, None):
             raise UsageError(f"--policy would replace {system.folder / 'policy.py'}; name a copy with --out FOLDER")

@@ -25,7 +25,7 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
         parts = {part: (spec.folder / file).is_file() for part, file in PARTS.items()}
         tasks.append(
             {"name": name, "title": spec.title, "env": spec.env.id, "protocol": spec.env.protocol,
-             "actions": list(spec.env.actions), "folder": str(spec.folder), "parts": parts,
+             "actions": list(spec.env.actions.names), "folder": str(spec.folder), "parts": parts,
              "scores": read_scores(spec.folder)}
         )  # fmt: skip
     rows = [[t["name"], t["env"], _missing(t["parts"]), _figures(t["scores"])] for t in tasks]

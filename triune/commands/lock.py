@@ -120,7 +120,7 @@ def _scenes(system: System, episode: Episode, args: argparse.Namespace, about: d
     if not (0 <= middle <= last and (args.step is not None or stop <= last)):
         raise UsageError(f"this episode has steps 0 to {last}")
     start, stop = max(0, start), min(last, stop)
-    names = system.spec.env.actions
+    names = system.spec.env.actions.names
     recording = Recording(
         episode.scenes, [names[a] for a in episode.actions.tolist()], [episode.reason(i) for i in range(len(episode))]
     )

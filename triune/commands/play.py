@@ -96,7 +96,7 @@ def _play(rollout: Rollout, args: argparse.Namespace, console: Console) -> Episo
         from triune.report.replay import Window
 
         window = Window(rollout)
-    limit = args.steps or rollout.protocol.max_frames // rollout.protocol.frameskip
+    limit = args.steps or rollout.protocol.frame_limit // rollout.protocol.frames_per_step
 
     told = "ok"
 

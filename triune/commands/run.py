@@ -17,7 +17,7 @@ from triune.errors import TriuneError, UsageError
 if TYPE_CHECKING:
     import numpy as np
 
-    from envs.remote import Sheet
+    from envs.remote import Outcome
     from triune.play.recording import BundleRecorder
     from triune.runtime import Bundle
 
@@ -86,7 +86,7 @@ class _Pilot:
 
     def __init__(self, bot: Bundle, log: TextIO | None, console: Console, book: BundleRecorder | None) -> None:
         self.bot, self.log, self.state, self.console, self.book = bot, log, bot.start(), console, book
-        self.sheet: Sheet | None = None
+        self.sheet: Outcome | None = None
         self.watch = bot.watch()
         self.times: list[float] = []
         self.reasons: Counter[str] = Counter()
@@ -126,12 +126,12 @@ def _env(pilot: _Pilot, args: argparse.Namespace) -> dict[str, Any]:
     from envs.remote import PixelEnv
 
     bot = pilot.bot
-    fallback = bot.actions.index(bot.spec.env.fallback)
+    fallback = int(bot.spec.env.fallback)
     with PixelEnv(bot.spec.env, bot.protocol) as env:
         frame = env.reset(args.seed)
         while not env.done and (args.steps is None or len(pilot.times) < args.steps):
             frame = env.step(pilot.decide(frame, fallback if args.shadow else None))
-        sheet = pilot.sheet = env.sheet()
+        sheet = pilot.sheet = env.outcome()
     return {"score": sheet.score, "finished": sheet.finished, "frames": sheet.frames, **pilot.summary()}
 
 

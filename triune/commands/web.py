@@ -8,7 +8,7 @@ from typing import Any
 
 from triune.commands import common
 from triune.console import Console
-from triune.errors import UsageError, nearest
+from triune.errors import UsageError
 
 PORT = 8000
 
@@ -32,12 +32,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     """Payload: folder, files, steps, score, manifest; url when served."""
-    from envs.protocol import PROTOCOLS
     from triune.deploy.web import write_site
 
     system = common.load_system(args)
-    if args.protocol and args.protocol not in PROTOCOLS:
-        raise UsageError(f"unknown protocol {args.protocol!r}; {nearest(args.protocol, PROTOCOLS)}")
+    common.check_protocol(system.spec.env, args.protocol)
     common.parse_seeds(str(args.seed))
     for path in args.more:
         if not Path(path).is_file():

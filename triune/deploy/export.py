@@ -15,8 +15,8 @@ from onnx import TensorProto, version_converter
 
 from data_flywheel.storage.files import atomic_write
 from envs.actions import Action, ActionSpace, Box
+from envs.env import Rules
 from envs.errors import EnvError
-from envs.protocol import Protocol
 from envs.spec import SystemSpec
 from logic.language.backends.onnx import Emitted, emit, pack_memory, unpack_memory
 from logic.language.backends.onnx_ops import OPSET, Nodes
@@ -241,7 +241,7 @@ def _need_onnx() -> None:
 
 
 def _write(
-    path: Path, spec: SystemSpec, schema: SceneSchema, logic: Logic, protocol: Protocol, eyes: bytes,
+    path: Path, spec: SystemSpec, schema: SceneSchema, logic: Logic, protocol: Rules, eyes: bytes,
     ranges: Ranges | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     from triune.runtime import Bundle
@@ -267,7 +267,7 @@ def _parts(spec: SystemSpec, logic: Logic) -> bundle.Parts:
 
 
 def _about(
-    spec: SystemSpec, schema: SceneSchema, logic: Logic, protocol: Protocol, fused: Fused, eyes: bytes
+    spec: SystemSpec, schema: SceneSchema, logic: Logic, protocol: Rules, fused: Fused, eyes: bytes
 ) -> dict[str, Any]:
     """The manifest's own keys; docs/bundle.md explains each."""
     from logic.runtime.controller import Controller
@@ -281,7 +281,8 @@ def _about(
     seen = Eyes.parse(eyes)
     deadline = Controller(logic, **{k: v for k, v in spec.safety.items() if k == "deadline_ms"}).deadline_ns / 1e6
     return {
-        "task": spec.name, "title": spec.title, "actions": list(logic.actions.names), "fallback": spec.env.fallback,
+        "task": spec.name, "title": spec.title,
+        "actions": list(logic.actions.names), "fallback": logic.actions.tell(spec.env.fallback),
         "reasons": list(logic.policy.graph.reasons), "rules": list(logic.rules), "protocol": asdict(protocol),
         "frame": [spec.env.height, spec.env.width, 3], "deadline_ms": deadline,
         "scene": {
@@ -351,7 +352,7 @@ class Reference:
 
 
 def check(
-    model: bytes, layout: MemoryLayout, logic: Logic, eyes: bytes, spec: SystemSpec, protocol: Protocol
+    model: bytes, layout: MemoryLayout, logic: Logic, eyes: bytes, spec: SystemSpec, protocol: Rules
 ) -> dict[str, int]:
     """How many frames of which source were compared, and how many of them fell otherwise (`ties`, at most one in MORE);
     TriuneError names the first difference."""
@@ -414,7 +415,7 @@ def _memory(vector: np.ndarray, layout: MemoryLayout, wanted: dict[str, Any]) ->
 
 
 def _frames(
-    spec: SystemSpec, protocol: Protocol, reference: Reference, steps: Callable[[], int]
+    spec: SystemSpec, protocol: Rules, reference: Reference, steps: Callable[[], int]
 ) -> Iterator[tuple[str, np.ndarray]]:
     """(source, frame): made-up ones, then of the game as the controller plays it, where it runs here."""
     from envs.remote import PixelEnv

@@ -223,7 +223,7 @@ def episode_file(
     reasons = sorted({episode.reason(i) for i in range(len(episode))})
     header = {
         "task": system.name, "title": system.spec.title, "protocol": asdict(system.protocol(episode.meta["protocol"])),
-        "steps": len(episode), "actions": list(system.spec.env.actions), "reasons": reasons, "rules": list(rules),
+        "steps": len(episode), "actions": list(system.spec.env.actions.names), "reasons": reasons, "rules": list(rules),
         "recorded": meta,
     }  # fmt: skip
     arrays: dict[str, np.ndarray] = {
@@ -248,7 +248,7 @@ def write_check(
     from logic.language.backends.onnx import logic_model
 
     assert program.graph is not None
-    fallback = system.spec.env.actions.index(system.spec.env.fallback)
+    fallback = int(system.spec.env.fallback)
     stem = "logic" if name == "policy" else f"logic-{name}"
     model = logic_model(program.graph, system.schema.size, fallback)
     atomic_write(folder / f"{stem}.onnx", model.SerializeToString())

@@ -17,9 +17,9 @@ from data_flywheel.attribution import verdict as blame
 from data_flywheel.attribution.signs import Habits, corrected, habits, signs, watch
 from data_flywheel.attribution.verdict import BOTH, EYES, GROUP, REFLEXES, SAME, STUCK, Failure, Verdict, failures
 from data_flywheel.episodes.episode import Episode
+from envs.env import Rules
 from envs.errors import EnvError
-from envs.protocol import Protocol as Rules
-from envs.remote import Observer, Sheet
+from envs.remote import Observer, Outcome
 from envs.rewind import RewindEnv
 from envs.spec import ZOO
 from logic.language.program import Memory
@@ -172,7 +172,7 @@ class Swap:
                 break
             vector = sight.see(frame) if sight else self.env.observed.copy()
             frame = self.env.step(int(controller.decide(read(update(vector))).action))
-        return went_well(self.env.sheet(), first, failure.kind == STUCK)
+        return went_well(self.env.outcome(), first, failure.kind == STUCK)
 
     def close(self) -> None:
         """End the emulator; the controllers are the caller's."""
@@ -189,7 +189,7 @@ def _memories(controller: Controller, tracker: Tracker) -> list[Memory]:
     return [controller.memory, *controller.rule_memories, tracker.memory]
 
 
-def went_well(sheet: Sheet, first: int, stuck: bool) -> bool:
+def went_well(sheet: Outcome, first: int, stuck: bool) -> bool:
     """No life and no point lost from step `first` on; where the game had been stuck, a point won besides."""
     scores = np.array([0, *sheet.scores])[first:]
     lives = np.array([*sheet.lives_left[:1], *sheet.lives_left])[first:]
@@ -264,7 +264,7 @@ class Blamer:
         env = self.system.spec.env
         with Rollout(self.reference) as rollout:
             games = [rollout.record(seed, SOUND_STEPS) for seed in SOUND]
-        return habits(games, self.system.schema, (env.height, env.width), len(env.actions))
+        return habits(games, self.system.schema, (env.height, env.width), len(env.actions.names))
 
     def _controller(self, system: System, episode: Episode, stack: ExitStack) -> Controller:
         controller = system.controller(episode.meta["protocol"])

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from envs.protocol import PROTOCOLS
+from envs.backends.atari_protocols import PROTOCOLS
 from envs.spec import SystemSpec
 from perception.scene import GridSpec, SceneSchema, ThingSpec
 

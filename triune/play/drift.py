@@ -57,7 +57,7 @@ def _at_random(rollout: Rollout, seed: int) -> Iterator[tuple[np.ndarray, np.nda
     while not env.done:
         yield frame, rollout.tracker.update(rollout.eyes.see(frame))
         if not left:
-            left, action = int(rng.integers(1, 7)), int(rng.integers(len(rollout.system.spec.env.actions)))
+            left, action = int(rng.integers(1, 7)), int(rng.integers(len(rollout.system.spec.env.actions.names)))
         left -= 1
         frame = env.step(action)
 

@@ -263,7 +263,7 @@ class TaskArena:
         for text in texts:
             for actions in self.decisions(text, scenes):
                 agree &= actions == episode.actions
-        return agree, self.system.spec.env.actions.index(self.system.spec.env.fallback)
+        return agree, int(self.system.spec.env.fallback)
 
     def _nudged(self, scenes: np.ndarray, k: int) -> np.ndarray:
         """Scenes float32[T, size] with the place of everything moved by NUDGE px or so at each step."""
@@ -277,7 +277,7 @@ class TaskArena:
         """The file of a lock on the decisions of `steps`; LogicError when there can be none."""
         from logic.runtime.regression import Recording, make_scenes, text_of
 
-        actions = [self.system.spec.env.actions[a] for a in episode.actions.tolist()]
+        actions = [self.system.spec.env.actions.names[a] for a in episode.actions.tolist()]
         recording, about = Recording(episode.scenes, actions, []), self._about(episode, name, note)
         controller = self.controller(text)
         try:

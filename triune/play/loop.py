@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from data_flywheel.episodes.episode import Episode, EpisodeRecorder
-from envs.remote import Observer, PixelEnv, Sheet
+from envs.remote import Observer, Outcome, PixelEnv
 from logic.runtime.controller import DEADLINE, Decision
 from logic.runtime.tracker import Tracker
 from perception.drift import Watch
@@ -113,12 +113,12 @@ class Rollout:
             scene = read(update(see(frame)))
             decision = decide(scene)
             yield Step(index, scene, decision, frame)
-            frame = env.step(int(decision.action))
+            frame = env.step(decision.action)
             index += 1
 
-    def sheet(self) -> Sheet:
+    def outcome(self) -> Outcome:
         """The referee's record; reading it ends the episode."""
-        return self.env.sheet()
+        return self.env.outcome()
 
     def record(self, seed: int, limit: int | None = None, each: Any = None) -> Episode:
         """Play and record an episode, at most `limit` steps; `each(step)` is called before every action.
@@ -140,7 +140,7 @@ class Rollout:
             if each:
                 each(step)
         wall = time.perf_counter() - began
-        episode = finish(recorder, self.sheet(), wall, **({"drift": watch.report()} if watch else {}))
+        episode = finish(recorder, self.outcome(), wall, **({"drift": watch.report()} if watch else {}))
         if self.recorder:
             self.recorder.keep(episode, tape)
         return episode
@@ -182,7 +182,7 @@ def frames_of(system: System, episode: Episode, last: int | None = None) -> Iter
             if env.done:
                 break
             frame = env.step(int(episode.actions[i]))
-        again = env.sheet().scores
+        again = env.outcome().scores
         if len(again) < steps or list(again[:steps]) != episode.scores[:steps].tolist():
             raise TriuneError(
                 f"seed {meta['seed']} did not repeat: recorded by another version of Triune, ale-py or its ROM"
@@ -197,7 +197,7 @@ def play(
         yield from rollout.episode(seed)
 
 
-def finish(recorder: EpisodeRecorder, sheet: Sheet, wall: float, **meta: Any) -> Episode:
+def finish(recorder: EpisodeRecorder, sheet: Outcome, wall: float, **meta: Any) -> Episode:
     """The episode, once the referee has given the score; `wall`: seconds it took; `meta`: what else to remember."""
     return recorder.finish(
         scores=sheet.scores, lives=sheet.lives_left, score=sheet.score, lives_at_end=sheet.lives,

@@ -19,7 +19,7 @@ from triune.play.loop import finish
 from triune.version import __version__
 
 if TYPE_CHECKING:
-    from envs.remote import Sheet
+    from envs.remote import Outcome
     from triune.runtime import Bundle, Why
     from triune.system import System
 
@@ -101,7 +101,7 @@ class BundleRecorder:
         if self.seed is None and self._count == self._piece:
             self._end()
 
-    def close(self, sheet: Sheet | None = None) -> int:
+    def close(self, sheet: Outcome | None = None) -> int:
         """Write what is left; how many episodes were recorded. `sheet`: of a game; one without it is left out."""
         if self._steps is not None and sheet is not None:
             self.recorder.keep(finish(self._steps, sheet, time.perf_counter() - self._began))

@@ -77,7 +77,7 @@ class _Hand:
 
     def __init__(self, system: System, protocol: str, rng: np.random.Generator, random: bool) -> None:
         self.schema, self.rng, self.random = system.schema, rng, random
-        self.actions = len(system.spec.env.actions)
+        self.actions = len(system.spec.env.actions.names)
         self.tracker, self.controller = Tracker(system.schema), system.controller(protocol)
         self.left = self.action = 0
 

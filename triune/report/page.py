@@ -223,11 +223,11 @@ def _moments(run: Run, system: System, records: list[Record]) -> str:
 
 def _moment(system: System, episode: Episode, step: int) -> str:
     steps = [i for i in range(step - BEFORE, step + AFTER + 1, STRIDE) if 0 <= i < len(episode)]
-    painter = Painter(system.schema, system.spec.env.actions, scale=2, panel=False)
+    painter = Painter(system.schema, system.spec.env.actions.names, scale=2, panel=False)
     cells = []
     for i, drawn in zip(steps, pictures(system, episode, steps, painter), strict=False):
         rule = f" [{episode.overruled_by(i)}]" if episode.overruled_by(i) else ""
-        action = system.spec.env.actions[int(episode.actions[i])]
+        action = system.spec.env.actions.names[int(episode.actions[i])]
         cells.append((_webp(drawn), f"{i}: {action}", episode.reason(i) + rule))
     what = "life" if episode.lives[step] < episode.lives[step - 1] else "point"
     head = f"Seed {episode.meta['seed']}: a {what} lost at step {step}"

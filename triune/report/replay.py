@@ -43,9 +43,9 @@ def pictures(system: System, episode: Episode, steps: Iterable[int], painter: Pa
             yield painter.paint(frame, scene, caption(episode, i, title))
 
 
-def stride_of(frameskip: int) -> int:
+def stride_of(control_hz: float) -> int:
     """Steps between pictures, so that a replay has at most 30 a second."""
-    return max(1, round(RATE / frameskip / 30))
+    return max(1, round(control_hz / 30))
 
 
 def choose_steps(episode: Episode, stride: int, most: int = LONGEST) -> list[int]:
@@ -67,14 +67,14 @@ def write_replay(
     painter: Painter | None = None,
 ) -> str:  # fmt: skip
     """Write `.webp` (at most `most` pictures) or `.mp4` (all steps); what was left out, in words."""
-    frameskip = system.protocol(episode.meta["protocol"]).frameskip
-    stride, movie = stride_of(frameskip), path.suffix.lower() == ".mp4"
+    control_hz = system.protocol(episode.meta["protocol"]).control_hz
+    stride, movie = stride_of(control_hz), path.suffix.lower() == ".mp4"
     steps = list(range(0, len(episode), stride)) if movie else choose_steps(episode, stride, most)
     if not steps:
         raise TriuneError("the episode has no steps to show")
-    painter = painter or Painter(system.schema, system.spec.env.actions)
+    painter = painter or Painter(system.schema, system.spec.env.actions.names)
     images = _counted(pictures(system, episode, steps, painter), len(steps), console)
-    rate = RATE / frameskip / stride
+    rate = control_hz / stride
     write_mp4(path, images, rate) if movie else write_webp(path, list(images), rate)
     shown = len(steps) * stride
     return f"{len(steps)} pictures" + (
@@ -119,11 +119,11 @@ class Window:
 
     def __init__(self, rollout: Rollout) -> None:
         spec = rollout.system.spec
-        self.painter = Painter(rollout.schema, spec.env.actions)
+        self.painter = Painter(rollout.schema, spec.env.actions.names)
         self.title = f"triune: {spec.name}"
         self.name = f"{spec.name}  {rollout.protocol.name}"
-        self.stride = stride_of(rollout.protocol.frameskip)
-        self.wait = max(1, round(1000 * self.stride * rollout.protocol.frameskip / RATE))
+        self.stride = stride_of(rollout.protocol.control_hz)
+        self.wait = max(1, round(1000 * self.stride / rollout.protocol.control_hz))
 
     def show(self, step: Step) -> None:
         """One step; score and lives stay behind the wall until the end, so they are not shown."""

@@ -62,7 +62,7 @@ class Prober:
         if core.protocol.sticky or core.protocol.frameskip != 1:
             raise ValueError("causal labels need a protocol with frameskip 1 and no sticky actions, such as 'seed'")
         self.core = core
-        self.noop = core.env.actions.index(core.env.fallback)
+        self.noop = int(core.env.fallback)
         self.width = core.env.width
 
     def future(self, state: Any, writes: dict[int, int], horizon: int) -> tuple[U8, U8]:

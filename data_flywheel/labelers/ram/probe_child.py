@@ -32,7 +32,7 @@ from data_flywheel.labelers.ram.causal import (
 )
 from data_flywheel.labelers.teacher import Teacher, load_teacher
 from envs.backends.atari import AtariCore, find_system
-from envs.protocol import get_protocol
+from envs.backends.atari_protocols import get_protocol
 from envs.spec import SystemSpec
 
 # ----------------------------------------------------------------------------------------------------
@@ -82,7 +82,9 @@ def _advance(core: AtariCore, teacher: Teacher, rng: np.random.Generator, poke: 
         core.poke(teacher.poke(core.ram(), rng))
     for _ in range(STEPS):
         acts_randomly = rng.random() < 0.2
-        core.advance(int(rng.integers(len(core.env.actions))) if acts_randomly else teacher.scripted(core.ram(), rng))
+        core.advance(
+            int(rng.integers(len(core.env.actions.names))) if acts_randomly else teacher.scripted(core.ram(), rng)
+        )
         if core.done:
             core.reset()
 
@@ -210,7 +212,7 @@ def _looks(spec: SystemSpec, seed: int, frames: int) -> Iterator[tuple[Prober, A
     action = 0
     for step in range(frames * STEPS):
         if step % HOLD == 0:
-            action = int(rng.integers(len(spec.env.actions)))
+            action = int(rng.integers(len(spec.env.actions.names)))
         core.advance(action)
         if core.done:
             core.reset()
@@ -264,7 +266,7 @@ def sample_states(core: AtariCore, wanted: int, seed: int) -> list[Any]:
         action = 0
         for step in range(int(rng.integers(60, 400))):
             if step % 6 == 0:
-                action = int(rng.integers(len(core.env.actions)))
+                action = int(rng.integers(len(core.env.actions.names)))
             core.advance(action)
             if core.done:
                 break
@@ -272,7 +274,7 @@ def sample_states(core: AtariCore, wanted: int, seed: int) -> list[Any]:
             continue
         state, before = core.clone(), core.palette_frame()
         for _ in range(4):
-            core.advance(core.env.actions.index(core.env.fallback))
+            core.advance(int(core.env.fallback))
         (moving if (core.palette_frame() != before).any() else still).append(state)
         if len(moving) >= wanted:
             break

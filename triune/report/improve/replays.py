@@ -55,7 +55,7 @@ def side_by_side(system: System, episodes: Sequence[Episode], steps: range) -> I
     """Pictures of both at the same steps; one that is over stays on its last picture."""
     from triune.report.replay import pictures
 
-    painter = Painter(system.schema, system.spec.env.actions, scale=2, panel=False)
+    painter = Painter(system.schema, system.spec.env.actions.names, scale=2, panel=False)
     streams = [pictures(system, e, [s for s in steps if s < len(e)] or [len(e) - 1], painter) for e in episodes]
     last: list[np.ndarray | None] = [None, None]
     for step, *drawn in zip_longest(steps, *streams):
@@ -198,7 +198,7 @@ def compare(run: ImproveRun, system: System, one: Comparison, console: Console |
 
 def _steps(run: ImproveRun, system: System, seconds: float) -> float:
     """Decisions in so many seconds of the game."""
-    return seconds * 60.0 / system.protocol(str(run.started.get("protocol"))).frameskip
+    return seconds * system.protocol(str(run.started.get("protocol"))).control_hz
 
 
 def _play(run: ImproveRun, system: System, policy: str, seed: int, console: Console | None) -> Episode:

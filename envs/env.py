@@ -1,0 +1,182 @@
+"""The contract of an environment, and the registry of backends by name.
+
+A backend is declared by a `Backend`: light, read by whoever decides. What simulates runs behind the wall only
+(`envs.remote`), made by the factory that the declaration names. Third parties add backends through the entry point
+group `triune.backends`; its objects are `Backend`s.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import entry_points
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from envs.errors import EnvError
+
+if TYPE_CHECKING:
+    from envs.spec import EnvSpec
+
+GROUP = "triune.backends"
+
+
+@dataclass(frozen=True)
+class Rules:
+    """The named rules of a measurement: the fields are settings of the backend, JSON-able; each backend has its own
+    subclass. The properties say what they mean to whoever does not know the backend."""
+
+    name: str
+
+    @property
+    def frames_per_step(self) -> int:
+        """Simulated frames per agent step."""
+        return 1
+
+    @property
+    def frame_hz(self) -> float:
+        """Simulated frames per second of the simulated world."""
+        return 30.0
+
+    @property
+    def control_hz(self) -> float:
+        """Agent steps per second of the simulated world."""
+        return self.frame_hz / self.frames_per_step
+
+    @property
+    def frame_limit(self) -> int:
+        """Simulated frames of an episode at most."""
+        return 108_000
+
+    @property
+    def independent_seeds(self) -> bool:
+        """Whether every seed is a game of its own."""
+        return True
+
+    @property
+    def constants(self) -> dict[str, float]:
+        """What a policy sees of the rules at compile time."""
+        return {}
+
+    @property
+    def about(self) -> str:
+        """For people and models: what the rules do, as clauses joined by semicolons."""
+        return f"one decision per {self.frames_per_step} frames; at most {self.frame_limit} frames"
+
+
+class Simulator(Protocol):
+    """What a backend runs behind the wall. `score`, `truth` and `metrics` are privileged: they never reach a policy."""
+
+    done: bool
+    score: Any  # int or float, or None when there is none
+
+    @property
+    def frames(self) -> int:
+        """Simulated frames of this episode so far."""
+
+    def reset(self, seed: int) -> Any:
+        """Start the episode of `seed`; the same seed gives the same episode."""
+
+    def advance(self, action: Any) -> None:
+        """One agent step."""
+
+    def frame(self, out: np.ndarray | None = None) -> np.ndarray:
+        """The present picture, uint8[H, W, 3], into `out` when given."""
+
+    def truth(self) -> Mapping[str, np.ndarray]:
+        """The state behind the picture, by name; the backend says what it has."""
+
+    def metrics(self) -> Mapping[str, float]:
+        """Figures beside the score, by name; "lives" is one that episodes keep."""
+
+
+class Rewindable(Simulator, Protocol):
+    """A simulator that can be taken back."""
+
+    def save(self) -> Any:
+        """The whole state."""
+
+    def load(self, state: Any, luck: int = 0) -> None:
+        """Back to a saved state. `luck` 0: what follows is as it was; 1, 2 ...: other draws of chance."""
+
+
+@dataclass(frozen=True)
+class Backend:
+    """What everybody may know of a backend.
+
+    simulator  "module:factory" of what runs behind the wall; called with (EnvSpec, Rules)
+    kind       the subclass of Rules
+    protocols  by name; `default` names one (else the first)
+    options    keys of [env] that are the backend's own, each with the type of its value
+    """
+
+    simulator: str
+    kind: type[Rules]
+    protocols: Mapping[str, Rules]
+    options: Mapping[str, type | tuple[type, ...]] = field(default_factory=dict)
+    default: str = ""
+
+    def check_options(self, options: Mapping[str, Any]) -> None:
+        """EnvError for an unknown option, with the nearest, or one of another type."""
+        for key, value in options.items():
+            if key not in self.options:
+                raise EnvError(f"unknown key {key!r}{nearest(key, self.options)}")
+            if not isinstance(value, self.options[key]):
+                raise EnvError(f"{key} cannot be {value!r}")
+
+
+BUILT_IN = {"atari": "envs.backends.atari_protocols:BACKEND"}
+_registered: dict[str, str] = {}
+
+
+def register(name: str, target: str) -> None:
+    """Add a backend in this process: `target` is "module:name" of a Backend. Packages use the entry point instead."""
+    _registered[name] = target
+
+
+def target_of(name: str) -> str:
+    """Where the backend called `name` is declared, "module:name"; EnvError names the nearest one."""
+    known = {**{e.name: e.value for e in entry_points(group=GROUP)}, **_registered, **BUILT_IN}
+    if name not in known:
+        raise EnvError(f"unknown backend {name!r}{nearest(name, known)}")
+    return known[name]
+
+
+def find(target: str) -> Any:
+    """The object behind "module:name"; EnvError when there is none."""
+    module, _, name = target.partition(":")
+    try:
+        return getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise EnvError(f"cannot load {target}: {error}; is its package installed?") from error
+
+
+def backend(name: str) -> Backend:
+    """The backend called `name`; EnvError names the nearest one."""
+    # built-in names are looked up first: reading the entry points of every package takes a while
+    found = find(BUILT_IN.get(name) or _registered.get(name) or target_of(name))
+    if not isinstance(found, Backend):
+        raise EnvError(f"backend {name!r} is no envs.env.Backend; its package declares the wrong object")
+    return found
+
+
+def protocols_of(env: EnvSpec) -> Mapping[str, Rules]:
+    """The protocols of an environment's backend."""
+    return backend(env.backend).protocols
+
+
+def protocol_of(env: EnvSpec, name: str | None = None) -> Rules:
+    """The protocol called `name` (the task's own by default); EnvError names the nearest one."""
+    name, known = name or env.protocol, protocols_of(env)
+    if name not in known:
+        raise EnvError(f"unknown protocol {name!r}{nearest(name, known)}")
+    return known[name]
+
+
+def nearest(name: str, choices: Any) -> str:
+    """The end of an error message: the nearest choice, or all of them."""
+    close = difflib.get_close_matches(name, list(choices), 1)
+    return f"; did you mean {close[0]!r}?" if close else f"; choose one of {', '.join(choices) or 'nothing'}"
