@@ -12,14 +12,11 @@ import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
 from envs.errors import EnvError
-
-if TYPE_CHECKING:
-    from envs.spec import EnvSpec
 
 GROUP = "triune.backends"
 
@@ -128,7 +125,7 @@ class Backend:
                 raise EnvError(f"{key} cannot be {value!r}")
 
 
-BUILT_IN = {"atari": "envs.backends.atari_protocols:BACKEND"}
+BUILT_IN = {"atari": "envs.backends.atari_protocols:BACKEND", "gymnasium": "envs.backends.gymnasium:BACKEND"}
 _registered: dict[str, str] = {}
 
 
@@ -163,12 +160,22 @@ def backend(name: str) -> Backend:
     return found
 
 
-def protocols_of(env: EnvSpec) -> Mapping[str, Rules]:
+class Declared(Protocol):
+    """What names a backend and a protocol: an `EnvSpec`."""
+
+    @property
+    def backend(self) -> str: ...
+
+    @property
+    def protocol(self) -> str: ...
+
+
+def protocols_of(env: Declared) -> Mapping[str, Rules]:
     """The protocols of an environment's backend."""
     return backend(env.backend).protocols
 
 
-def protocol_of(env: EnvSpec, name: str | None = None) -> Rules:
+def protocol_of(env: Declared, name: str | None = None) -> Rules:
     """The protocol called `name` (the task's own by default); EnvError names the nearest one."""
     name, known = name or env.protocol, protocols_of(env)
     if name not in known:

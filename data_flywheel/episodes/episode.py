@@ -18,6 +18,7 @@ from data_flywheel.errors import DataError
 from data_flywheel.storage.container import Arrays, pack, read_bytes, unpack
 from data_flywheel.storage.files import atomic_write
 from data_flywheel.storage.frames import Frames
+from envs.actions import Action
 
 KIND, VERSION = "triune episode", 1
 _REMEDY = "play the game again from its seed"
@@ -36,12 +37,12 @@ class Episode:
 
     meta: dict[str, Any]
     scenes: NDArray[np.float32]  # [T, schema.size]
-    actions: NDArray[np.uint8]  # [T] what was sent to the game
-    proposed: NDArray[np.uint8]  # [T] what the policy wanted
+    actions: NDArray[Any]  # uint8[T] named, or float32[T, n] controls: what was sent
+    proposed: NDArray[Any]  # the same: what the policy wanted
     reasons: NDArray[np.uint16]  # [T] index into reason_table
     overruled: NDArray[np.uint16]  # [T] index into overruled_table, 0 = nobody
     faults: NDArray[np.uint16]  # [T] index into fault_table, 0 = none
-    scores: NDArray[np.int32]  # [T]
+    scores: NDArray[Any]  # int32[T], or float64[T] where rewards are no whole numbers
     lives: NDArray[np.int32]  # [T]
     reason_table: tuple[str, ...] = ("",)
     overruled_table: tuple[str, ...] = ("",)
@@ -118,9 +119,9 @@ class Episode:
 class DecisionLike(Protocol):
     """What the recorder needs of a decision (the controller's `Decision` has it). overruled_by: "", None or names."""
 
-    action: int
+    action: Action
     reason: str
-    proposed: int
+    proposed: Action
 
 
 class EpisodeRecorder:
@@ -131,11 +132,14 @@ class EpisodeRecorder:
         self.meta = dict(meta)
         self._tables = {"reason": {"": 0}, "overruled": {"": 0}, "fault": {"": 0}}
         self._rows: list[tuple[int, ...]] = []
+        self._actions: list[Action] = []
+        self._proposed: list[Action] = []
+        self._scores: list[float] = []
         self._scenes: list[NDArray[np.float32]] = []  # CHUNK rows each
         self._frames: list[NDArray[np.uint8]] | None = [] if keep_frames else None
 
     def add(
-        self, scene: NDArray[np.float32], decision: DecisionLike, score: int, lives: int,
+        self, scene: NDArray[np.float32], decision: DecisionLike, score: float, lives: int,
         frame: NDArray[np.uint8] | None = None,
     ) -> None:  # fmt: skip
         """One step: the scene vector acted on, the decision, score and lives after the action."""
@@ -148,24 +152,27 @@ class EpisodeRecorder:
         if not row:
             self._scenes.append(np.empty((CHUNK, *np.shape(scene)), np.float32))
         self._scenes[-1][row] = scene
-        self._rows.append((decision.action, decision.proposed, *ids, score, lives))
+        self._rows.append((*ids, lives))
+        self._actions.append(decision.action)
+        self._proposed.append(decision.proposed)
+        self._scores.append(score)
         if self._frames is not None and frame is not None:
             self._frames.append(np.array(frame, np.uint8))
 
     def finish(self, scores: Sequence[float] | None = None, lives: Sequence[int] | None = None, **meta: Any) -> Episode:
         """The Episode. `scores` and `lives` replace what was recorded (a blind game tells late); `meta` is added."""
-        rows = np.array(self._rows, np.int64).reshape(-1, 7)
+        rows = np.array(self._rows, np.int64).reshape(-1, 4)
         scenes = np.concatenate(self._scenes)[: len(rows)] if self._scenes else np.zeros((0, 0), np.float32)
         return Episode(
             meta={**self.meta, **meta},
             scenes=scenes,
-            actions=rows[:, 0].astype(np.uint8),
-            proposed=rows[:, 1].astype(np.uint8),
-            reasons=rows[:, 2].astype(np.uint16),
-            overruled=rows[:, 3].astype(np.uint16),
-            faults=rows[:, 4].astype(np.uint16),
-            scores=np.asarray(rows[:, 5] if scores is None else scores, np.int32),
-            lives=np.asarray(rows[:, 6] if lives is None else lives, np.int32),
+            actions=_column(self._actions),
+            proposed=_column(self._proposed),
+            reasons=rows[:, 0].astype(np.uint16),
+            overruled=rows[:, 1].astype(np.uint16),
+            faults=rows[:, 2].astype(np.uint16),
+            scores=_numbers(self._scores if scores is None else scores),
+            lives=np.asarray(rows[:, 3] if lives is None else lives, np.int32),
             reason_table=tuple(self._tables["reason"]),
             overruled_table=tuple(self._tables["overruled"]),
             fault_table=tuple(self._tables["fault"]),
@@ -174,6 +181,20 @@ class EpisodeRecorder:
 
     def _intern(self, table: str, text: str) -> int:
         return self._tables[table].setdefault(text, len(self._tables[table]))
+
+
+def _column(actions: Sequence[Action]) -> NDArray[Any]:
+    """uint8[T] of named actions, float32[T, n] of vectors."""
+    if actions and isinstance(actions[0], np.ndarray):
+        return np.stack([np.asarray(a, np.float32) for a in actions])
+    return np.array([int(a) for a in actions], np.int64).astype(np.uint8)
+
+
+def _numbers(scores: Sequence[float]) -> NDArray[Any]:
+    """int32[T] of whole numbers, as games count, else float64[T]."""
+    values = np.asarray(scores, np.float64)
+    whole = not len(values) or bool(np.isfinite(values).all() and (values == np.rint(values)).all())
+    return values.astype(np.int32) if whole else values
 
 
 def _names(value: Any) -> str:

@@ -83,7 +83,7 @@ def _neighbour(system: System, episode: Episode, i: int) -> dict[str, Any]:
     for thing in system.schema.things:
         slot = getattr(scene, thing.name) if thing.count == 1 else getattr(scene, thing.name)[0]
         things[thing.name] = [round(slot.x, 1), round(slot.y, 1)] if slot.seen else None
-    action = system.spec.env.actions.names[int(episode.actions[i])]
+    action = system.spec.env.actions.tell(episode.actions[i])
     return {
         "step": i, "action": action, "reason": episode.reason(i), "overruled_by": episode.overruled_by(i) or None,
         "score": int(episode.scores[i]), "lives": int(episode.lives[i]), "things": things,

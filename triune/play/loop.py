@@ -181,7 +181,7 @@ def frames_of(system: System, episode: Episode, last: int | None = None) -> Iter
             yield frame
             if env.done:
                 break
-            frame = env.step(int(episode.actions[i]))
+            frame = env.step(system.spec.env.actions.check(episode.actions[i]))
         again = env.outcome().scores
         if len(again) < steps or list(again[:steps]) != episode.scores[:steps].tolist():
             raise TriuneError(

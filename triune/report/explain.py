@@ -50,7 +50,8 @@ def _agrees(decision: Decision, episode: Episode, i: int) -> bool:
     """The same action for the same reason; a missed deadline depends on the machine and does not count."""
     if DEADLINE in episode.overruled_by(i).split(","):
         return decision.proposed == int(episode.proposed[i])
-    same = decision.action == int(episode.actions[i]) and decision.proposed == int(episode.proposed[i])
+    same = bool(np.array_equal(decision.action, episode.actions[i]))
+    same = same and bool(np.array_equal(decision.proposed, episode.proposed[i]))
     return same and decision.reason == episode.reason(i)
 
 

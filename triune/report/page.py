@@ -227,7 +227,7 @@ def _moment(system: System, episode: Episode, step: int) -> str:
     cells = []
     for i, drawn in zip(steps, pictures(system, episode, steps, painter), strict=False):
         rule = f" [{episode.overruled_by(i)}]" if episode.overruled_by(i) else ""
-        action = system.spec.env.actions.names[int(episode.actions[i])]
+        action = system.spec.env.actions.tell(episode.actions[i])
         cells.append((_webp(drawn), f"{i}: {action}", episode.reason(i) + rule))
     what = "life" if episode.lives[step] < episode.lives[step - 1] else "point"
     head = f"Seed {episode.meta['seed']}: a {what} lost at step {step}"

@@ -1,0 +1,159 @@
+"""Any registered Gymnasium environment that renders `rgb_array`, by its id: `id = "CartPole-v1"`.
+
+What decides sees the rendered picture. The observation and the simulator's state are truth (labels, comparison); the
+sum of rewards is the score. gymnasium is imported behind the wall only.
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from envs.actions import Discrete
+from envs.env import Backend, Rules
+from envs.errors import EnvError
+from envs.spec import EnvSpec
+
+
+@dataclass(frozen=True)
+class Protocol(Rules):
+    """`frame_skip` simulator steps per decision, of which the last is seen; `horizon` steps at most (0: what the
+    environment's own time limit says); `hz` simulator steps per second of the simulated world."""
+
+    frame_skip: int = 1
+    horizon: int = 0
+    hz: float = 50.0
+
+    frames_per_step = property(lambda self: self.frame_skip)
+    frame_hz = property(lambda self: self.hz)
+    frame_limit = property(lambda self: self.horizon or 1_000_000)
+    constants = property(lambda self: {"FRAMESKIP": self.frame_skip, "STICKY": 0.0})
+
+    @property
+    def about(self) -> str:
+        """In words."""
+        every = "every frame" if self.frame_skip == 1 else f"every {self.frame_skip} frames"
+        return f"one decision {every}; actions are carried out as given"
+
+
+BACKEND = Backend(
+    "envs.backends.gymnasium:GymnasiumSimulator", Protocol, {"default": Protocol("default")}, {"kwargs": dict}
+)
+
+
+class GymnasiumSimulator:
+    """One environment. The same seed gives the same episode, as far as the environment keeps Gymnasium's contract."""
+
+    def __init__(self, env: EnvSpec, protocol: Rules) -> None:
+        os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # pygame draws without a display
+        import gymnasium
+
+        if not isinstance(protocol, Protocol):
+            raise EnvError(f"{protocol.name} is no protocol of the gymnasium backend; choose default")
+        if ":" in env.id:
+            raise EnvError(f"{env.id!r} would import a module of that name; use the id of a registered environment")
+        self.env, self.protocol = env, protocol
+        kwargs = dict(env.options.get("kwargs", {}))
+        try:
+            self.world = gymnasium.make(env.id, render_mode="rgb_array", **kwargs)
+        except gymnasium.error.Error as error:
+            raise EnvError(f"{env.id!r}: {str(error).splitlines()[0]}") from None
+        except (TypeError, ImportError) as error:
+            raise EnvError(f"{env.id!r} cannot be made with {kwargs or 'no kwargs'}: {error}") from None
+        self._check_actions(self.world.action_space)
+        self.done = False
+        self.score: float = 0.0
+        self.frames = 0
+        self._picture: np.ndarray | None = None
+        self.reset(0)
+        picture = self.frame()
+        if picture.shape != env.shape:
+            raise EnvError(f"{env.id} renders {picture.shape}, system.toml says {env.shape}")
+
+    def _check_actions(self, space: Any) -> None:
+        """EnvError unless the task's actions are the environment's."""
+        mine = self.env.actions
+        if isinstance(mine, Discrete):
+            count = getattr(space, "n", None)
+            if count != len(mine.names):
+                what = f"{count} named actions" if count is not None else f"controls {space}: write a table of them"
+                raise EnvError(f"{self.env.id} has {what}, system.toml names {len(mine.names)}")
+            return
+        low, high = (np.asarray(getattr(space, edge, ())) for edge in ("low", "high"))
+        if low.shape != mine.shape:
+            raise EnvError(f"{self.env.id} has the action space {space}, system.toml has {len(mine.names)} controls")
+        if (np.array(mine.low, np.float32) < low).any() or (np.array(mine.high, np.float32) > high).any():
+            raise EnvError(f"{self.env.id} takes controls within {low.tolist()} .. {high.tolist()}; narrow the bounds")
+
+    def reset(self, seed: int) -> np.ndarray:
+        """Start the episode of `seed`; its first frame."""
+        observation, _ = self.world.reset(seed=seed)
+        self._observed = np.asarray(observation)
+        self.done, self.score, self.frames, self._picture = False, 0.0, 0, None
+        return self.frame()
+
+    def advance(self, action: Any) -> None:
+        """One decision: `frame_skip` steps of the simulator with one action."""
+        told = int(action) if isinstance(self.env.actions, Discrete) else np.asarray(action, np.float32)
+        for _ in range(self.protocol.frame_skip):
+            observation, reward, terminated, truncated, _ = self.world.step(told)
+            self._observed = np.asarray(observation)
+            self.score += float(reward)
+            self.frames += 1
+            self._picture = None
+            if terminated or truncated or self.frames >= self.protocol.frame_limit:
+                self.done = True
+                return
+
+    def step(self, action: Any) -> np.ndarray:
+        """`advance`, then the frame."""
+        self.advance(action)
+        return self.frame()
+
+    def frame(self, out: np.ndarray | None = None) -> np.ndarray:
+        """The rendered picture uint8[H, W, 3], rendered once a step, into `out` when given."""
+        picture = self._picture
+        if picture is None:
+            picture = self._picture = np.asarray(self.world.render(), np.uint8)
+        if out is None:
+            return picture.copy()
+        out[:] = picture
+        return out
+
+    def truth(self) -> Mapping[str, np.ndarray]:
+        """`observation`, and `state` where the environment has one."""
+        found = {"observation": self._observed.copy()}
+        state = getattr(self.world.unwrapped, "state", None)
+        if state is not None:
+            found["state"] = np.array(state, np.float64)
+        return found
+
+    def metrics(self) -> Mapping[str, float]:
+        """Nothing beside the score."""
+        return {}
+
+    def save(self) -> Any:
+        """The whole state, where the environment can be copied."""
+        try:
+            held = copy.deepcopy({k: v for k, v in vars(self.world.unwrapped).items() if k not in _DRAWING})
+        except Exception as error:
+            raise EnvError(f"{self.env.id} cannot be taken back: {type(error).__name__}: {error}") from None
+        return held, self._observed.copy(), self.score, self.frames, self.done, getattr(self.world, "_elapsed_steps", 0)
+
+    def load(self, state: Any, luck: int = 0) -> None:
+        """Back to a saved state; `luck` above 0 draws other chances from there on."""
+        held, observed, self.score, self.frames, self.done, elapsed = state
+        vars(self.world.unwrapped).update(copy.deepcopy(held))
+        if hasattr(self.world, "_elapsed_steps"):
+            self.world._elapsed_steps = elapsed
+        self._observed, self._picture = observed.copy(), None
+        if luck:
+            self.world.unwrapped.np_random = np.random.default_rng(luck)
+
+
+_DRAWING = ("screen", "clock", "surf", "renderer", "mujoco_renderer", "viewer", "isopen", "spec")  # made anew on use

@@ -1,0 +1,131 @@
+"""Gymnasium environments behind the wall: pictures out, named actions or controls in, the same episode for a seed."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from data_flywheel.episodes.episode import Episode, EpisodeRecorder
+from envs.env import protocol_of
+from envs.errors import EnvError
+from envs.remote import PixelEnv
+from envs.spec import EnvSpec, parse_spec
+from logic.runtime.controller import Decision
+
+pytest.importorskip("pygame")
+CARTPOLE = """format = 1
+name = "cartpole"
+[env]
+backend = "gymnasium"
+id = "CartPole-v1"
+height = 400
+width = 600
+actions = ["LEFT", "RIGHT"]
+fallback = "RIGHT"
+protocol = "default"
+[scene]
+crop = [0, 0, 400, 600]
+[scene.things.cart]
+"""
+PENDULUM = (
+    CARTPOLE.replace("CartPole-v1", "Pendulum-v1").replace("400", "500").replace("width = 600", "width = 500")
+    .replace('["LEFT", "RIGHT"]', "{ torque = [-2.0, 2.0] }").replace('"RIGHT"', "[0.5]").replace("600]", "500]")
+)  # fmt: skip
+
+
+def env_of(text: str) -> EnvSpec:
+    return parse_spec(text, Path("system.toml")).env
+
+
+def played(env: PixelEnv, seed: int, actions: list[Any]) -> tuple[list[np.ndarray], Any]:
+    frames = [env.reset(seed).copy()]
+    for action in actions:
+        if env.done:
+            break
+        frames.append(env.step(action).copy())
+    return frames, env.outcome()
+
+
+def test_named_actions_and_the_end_of_a_game() -> None:
+    spec = env_of(CARTPOLE)
+    with PixelEnv(spec, protocol_of(spec)) as env:
+        frames, told = played(env, 3, [1] * 40)
+        again, same = played(env, 3, [1] * 40)
+        other, _ = played(env, 4, [1] * 40)
+    assert told.finished and told.score == told.frames == len(frames) - 1 < 20  # one point a step until the pole falls
+    assert frames[0].shape == (400, 600, 3) and told == same
+    assert all(np.array_equal(a, b) for a, b in zip(frames, again, strict=True))
+    assert not np.array_equal(frames[0], other[0])
+
+
+def test_controls_are_numbers_and_scores_have_fractions(tmp_path: Path) -> None:
+    spec = env_of(PENDULUM)
+    pushes = [np.array([v], np.float32) for v in (2.0, -2.0, 0.25, 0.0, 1.5)]
+    with PixelEnv(spec, protocol_of(spec)) as env:
+        _, told = played(env, 1, pushes)
+        with pytest.raises(EnvError, match="torque is 3, outside -2 .. 2"):
+            env.reset(1)
+            env.step(np.array([3.0], np.float32))
+    assert told.score < 0 and told.score != round(told.score)
+    recorder = EpisodeRecorder({"seed": 1})
+    for push in pushes:
+        recorder.add(np.zeros(2, np.float32), Decision(push, "push", push * 2), 0, 0)
+    kept = Episode.load(recorder.finish(scores=told.scores).save(tmp_path / "e.npz"))
+    assert kept.actions.dtype == np.float32 and np.array_equal(kept.actions, np.stack(pushes))
+    assert kept.scores.tolist() == list(told.scores) and np.array_equal(kept.proposed, 2 * np.stack(pushes))
+
+
+def test_false_truth_changes_no_picture() -> None:
+    spec = env_of(PENDULUM)
+    pushes = [np.array([1.0], np.float32)] * 6
+    found = []
+    for canary in (False, True):
+        with PixelEnv(spec, protocol_of(spec), canary=canary) as env:
+            found.append(played(env, 5, pushes))
+    assert all(np.array_equal(a, b) for a, b in zip(found[0][0], found[1][0], strict=True))
+    assert found[1][1].score - found[0][1].score > 1_000_000
+
+
+@pytest.mark.parametrize(
+    "old, new, words",
+    [
+        ("CartPole-v1", "CartPoll-v1", "CartPoll"), ("CartPole-v1", "evil:Thing-v0", "would import a module"),
+        ('["LEFT", "RIGHT"]', '["LEFT", "STAY", "RIGHT"]', "has 2 named actions, system.toml names 3"),
+        ("height = 400", "height = 401", "renders"),
+    ],
+)  # fmt: skip
+def test_what_does_not_fit_is_said(old: str, new: str, words: str) -> None:
+    spec = env_of(CARTPOLE.replace(old, new))
+    with pytest.raises(EnvError, match=words):
+        PixelEnv(spec, protocol_of(spec))
+
+
+def test_options_and_bounds_are_checked() -> None:
+    with pytest.raises(EnvError, match="did you mean 'kwargs'"):
+        env_of(CARTPOLE.replace("[scene]", "[env.kwarg]\n[scene]"))
+    spec = env_of(PENDULUM)
+    wide = dataclasses.replace(spec, actions=dataclasses.replace(spec.actions, high=(3.0,)))  # type: ignore[arg-type]
+    with pytest.raises(EnvError, match="narrow the bounds"):
+        PixelEnv(wide, protocol_of(spec))
+
+
+def test_a_saved_state_goes_on_as_it_did() -> None:
+    from envs.backends.gymnasium import GymnasiumSimulator
+
+    spec = env_of(PENDULUM)
+    world = GymnasiumSimulator(spec, protocol_of(spec))
+    world.reset(2)
+    push = np.array([1.0], np.float32)
+    world.advance(push)
+    kept, expected = world.save(), []
+    for _ in range(3):
+        world.advance(push)
+        expected.append((world.score, world.truth()["state"].tolist(), world.frame().tobytes()))
+    world.load(kept)
+    for score, state, picture in expected:
+        world.advance(push)
+        assert (world.score, world.truth()["state"].tolist(), world.frame().tobytes()) == (score, state, picture)
