@@ -94,7 +94,7 @@ def test_a_strangers_sound_policy_needs_no_trust(tmp_path: Path, capsys: pytest.
     assert "policy.py" in next(c for c in found["checks"] if c["name"] == "policy")["detail"]
 
 
-@pytest.mark.parametrize("stage", ["api.lower", "api.to_python", "modules.parse"])
+@pytest.mark.parametrize("stage", ["api.lower", "api.to_python", "frontend.modules.parse"])
 def test_a_bug_of_the_compiler_is_a_diagnostic(
     stage: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -20,7 +20,7 @@ MAY_RUN = {
     "logic/language/artifact.py": {"exec", "compile"},
     "data_flywheel/labelers/teacher.py": {"exec_module"},
     "logic/language/builtins.py": {"exec", "compile"},  # logic/lib/maths.py, which ships
-    "envs/remote_process.py": {"import_module"},  # the observer that the parent names
+    "envs/env.py": {"import_module"},  # a backend or observer that the parent names, never a folder
     "triune/commands/doctor.py": {"import_module"},  # is a package there?
     "triune/cli.py": {"import_module"},  # triune.commands.NAME, from a fixed list
     "triune/commands/bench.py": {"import_module"},  # benchmarks.NAME, from a fixed list
