@@ -16,7 +16,8 @@ from torch import nn
 
 from perception.detector import FORMAT, Eyes
 from perception.errors import PerceptionError
-from perception.training.network import BINS, CELL, NOT_A_PEAK, PATCH_EPS, REACH, Detector, GreyConv, Layout
+from perception.training.layout import CELL, Layout
+from perception.training.network import BINS, NOT_A_PEAK, PATCH_EPS, REACH, Detector, GreyConv
 
 # ----------------------------------------------------------------------------------------------------
 # The detector's graph in ONNX, decoding included, written node by node so that play pays for nothing it does not

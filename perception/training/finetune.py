@@ -20,8 +20,9 @@ from perception.training.augment import Augmenter, Look
 from perception.training.batches import Batch, draw_weights
 from perception.training.data import Samples
 from perception.training.export import export
+from perception.training.layout import Layout
 from perception.training.losses import total_loss
-from perception.training.network import REACH, Detector, GreyConv, Layout, Width
+from perception.training.network import REACH, Detector, GreyConv, Width
 
 # ----------------------------------------------------------------------------------------------------
 # A trained file of eyes -> the network it came from, so that training can go on where it stood.

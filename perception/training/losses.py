@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from perception.training.network import BINS, CELL, Detector, Layout
+from perception.training.layout import CELL, Layout
+from perception.training.network import BINS, Detector
 
 SPREAD = 3.5  # px, how far the coarse target reaches around a centre
 NEAR = 1.15 * CELL  # px on each axis between a cell's centre and a thing that its patch should report

@@ -20,9 +20,10 @@ from perception.training.augment import Augmenter, Look
 from perception.training.batches import Batches
 from perception.training.data import Samples
 from perception.training.export import export
+from perception.training.layout import Layout
 from perception.training.losses import Targets, total_loss
 from perception.training.metrics import evaluate, table, time_per_frame
-from perception.training.network import Detector, Layout, Width
+from perception.training.network import Detector, Width
 
 # ----------------------------------------------------------------------------------------------------
 # A training run's survival and its progress line.

@@ -7,7 +7,7 @@ import pytest
 
 from perception.errors import PerceptionError
 from perception.scene import SceneSchema
-from perception.training.network import CELL, Layout
+from perception.training.layout import CELL, Layout
 
 CONFIG = {
     "crop": [30, 4, 195, 156],

@@ -32,7 +32,8 @@ def test_gauges_and_several_groups_come_back(tmp_path: Path) -> None:
     from perception.detector import Eyes
     from perception.training.export import disagreement, export
     from perception.training.finetune import recall
-    from perception.training.network import Detector, Layout
+    from perception.training.layout import Layout
+    from perception.training.network import Detector
 
     things = {"a": {"size": [3, 3]}, "b": {"size": [14, 4], "count": 3}}
     gauge = {"air": {"box": [60, 4, 66, 60], "low": -5.0, "high": 20.0}}
