@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from envs.actions import ActionSpace
 from envs.env import protocols_of
 from logic.errors import LogicError
 from logic.language import CompiledModule, CompiledProgram, CompileError, Diagnostic, compile_program, compile_safety
@@ -68,7 +69,7 @@ def check_text(
     checked = Checked(file, rules, text)
     for name, protocol in protocols_of(spec.env).items():
         began = time.perf_counter()
-        made = compile_text(text, file, rules, schema, constants_of(spec, protocol), library)
+        made = compile_text(text, file, rules, schema, constants_of(spec, protocol), spec.env.actions, library)
         if isinstance(made, list):
             for diagnostic in made:
                 checked.found.setdefault(diagnostic, []).append(name)
@@ -84,12 +85,13 @@ def compile_text(
     rules: bool,
     schema: SceneSchema,
     constants: Mapping[str, Any],
+    actions: ActionSpace,
     library: Library = shipped_library,
 ) -> CompiledText | list[Diagnostic]:
     """The one place where `check` compiles: what was made, or everything that is wrong. Never raises."""
     work = compile_safety if rules else compile_program
     try:
-        return work(text, schema, constants, library, name=file)
+        return work(text, schema, constants, library, name=file, actions=actions)
     except CompileError as error:
         return error.diagnostics
     except LogicError as error:  # of the task, not of the text: its actions, its names

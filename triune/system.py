@@ -177,22 +177,23 @@ def build_confined(spec: SystemSpec, schema: SceneSchema, texts: Texts, protocol
 
     known = constants_of(spec, protocol)
     there = texts.safety if foreign(texts.safety) else ""
-    data = _artifact(schema, texts.policy, there, tuple(known.items()), required)
+    actions, fallback = spec.env.actions, spec.env.fallback
+    data = _artifact(schema, texts.policy, there, tuple(known.items()), actions, required)
     rules: list[CompiledModule] = []
     if texts.safety and not there:
-        rules.append(compile_safety(texts.safety, schema, known, name="safety.py"))
-    actions, fallback = spec.env.actions, spec.env.fallback
+        rules.append(compile_safety(texts.safety, schema, known, name="safety.py", actions=actions))
     rules.append(lost_rule(schema, known, actions, fallback, spec.safety.get("lost_after", 8)))
     return ConfinedController(data, schema, actions, fallback, rules, require_isolation=required)
 
 
 @lru_cache(maxsize=8)
 def _artifact(
-    schema: SceneSchema, policy: str, safety: str, known: tuple[tuple[str, float], ...], required: bool
-) -> bytes:
+    schema: SceneSchema, policy: str, safety: str, known: tuple[tuple[str, float], ...], actions: ActionSpace,
+    required: bool,
+) -> bytes:  # fmt: skip
     from logic.sandbox.compiling import compile_confined
 
-    return compile_confined(schema, policy, safety, dict(known), require_isolation=required)
+    return compile_confined(schema, policy, safety, dict(known), require_isolation=required, actions=actions)
 
 
 # ----------------------------------------------------------------------------------------------------

@@ -1,0 +1,49 @@
+"""A task with controls: its texts are checked, and its policy plays in isolation as in this process."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from triune.check import check_text
+from triune.system import load
+
+SYSTEM = """format = 1
+name = "swing"
+[env]
+backend = "gymnasium"
+id = "Pendulum-v1"
+height = 500
+width = 500
+fallback = [0.5]
+protocol = "default"
+[env.actions]
+torque = [-2.0, 2.0]
+[scene]
+crop = [0, 0, 64, 64]
+[scene.things.bob]
+"""
+POLICY = 'def act(scene, memory):\n    return scene.bob.x * 0.5, "push"\n'
+SAFETY = 'def gentle(scene, memory, action):\n    """Gentle"""\n    return clip(action, -1.0, 1.0)\n'
+
+
+@pytest.mark.parametrize("isolate", [False, True])
+def test_controls_are_checked_and_play(tmp_path: Path, isolate: bool) -> None:
+    for name, text in (("system.toml", SYSTEM), ("policy.py", POLICY), ("safety.py", SAFETY)):
+        (tmp_path / name).write_text(text)
+    system = load(tmp_path, isolate=isolate)
+    for text, rules in ((POLICY, False), (SAFETY, True)):
+        assert check_text(text.encode(), "x", rules, system.spec, system.schema).ok
+    assert not check_text(b'def act(scene, memory):\n    return NOOP, "x"\n', "x", False, system.spec, system.schema).ok
+    vector = system.schema.empty()
+    vector[:2] = 1.0, 3.0
+    controller = system.controller()
+    try:
+        controller.reset()
+        decision = controller.decide(system.schema.read(vector))
+    finally:
+        controller.close()
+    assert np.array_equal(decision.action, np.array([1.0], np.float32)) and decision.overruled_by == ("Gentle",)
+    assert decision.reason == "push" and not decision.fault
