@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from envs.errors import EnvError
 from triune.check import check_text
 from triune.system import load
 
@@ -47,3 +48,13 @@ def test_controls_are_checked_and_play(tmp_path: Path, isolate: bool) -> None:
         controller.close()
     assert np.array_equal(decision.action, np.array([1.0], np.float32)) and decision.overruled_by == ("Gentle",)
     assert decision.reason == "push" and not decision.fault
+
+
+def test_check_starts_the_world_of_another_backend(tmp_path: Path) -> None:
+    from triune.commands.check import PARTS
+
+    (tmp_path / "system.toml").write_text(SYSTEM)
+    assert PARTS["rom"](load(tmp_path)) == "Pendulum-v1: starts"
+    (tmp_path / "system.toml").write_text(SYSTEM.replace("Pendulum-v1", "Pendulun-v1"))
+    with pytest.raises(EnvError, match="Pendulun"):
+        PARTS["rom"](load(tmp_path))

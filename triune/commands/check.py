@@ -93,9 +93,16 @@ def _schema(system: System) -> str:
 
 
 def _rom(system: System) -> str:
+    """The world behind the task is there: its ROM, or whatever else a backend needs to start."""
+    env = system.spec.env
+    if env.backend != "atari":
+        from envs.remote import PixelEnv
+
+        with PixelEnv(env, system.protocol()):
+            return f"{env.id}: starts"
     from envs.backends.atari import rom_path
 
-    return f"{system.spec.env.id}: {rom_path(system.spec.env.id)}"
+    return f"{env.id}: {rom_path(env.id)}"
 
 
 def _eyes(system: System) -> str:
