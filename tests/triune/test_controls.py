@@ -9,7 +9,8 @@ import pytest
 
 from envs.errors import EnvError
 from triune.check import check_text
-from triune.system import load
+from triune.play import evaluate
+from triune.system import System, load
 
 SYSTEM = """format = 1
 name = "swing"
@@ -58,3 +59,25 @@ def test_check_starts_the_world_of_another_backend(tmp_path: Path) -> None:
     (tmp_path / "system.toml").write_text(SYSTEM.replace("Pendulum-v1", "Pendulun-v1"))
     with pytest.raises(EnvError, match="Pendulun"):
         PARTS["rom"](load(tmp_path))
+
+
+class Blind:
+    """Sees nothing: what a policy gets is the same in every run."""
+
+    def __init__(self, size: int) -> None:
+        self.nothing = np.zeros(size, np.float32)
+
+    def reset(self) -> None:
+        """Nothing to forget."""
+
+    def see(self, frame: np.ndarray) -> np.ndarray:
+        return self.nothing.copy()
+
+
+def test_evaluation_is_the_same_isolated_and_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, text in (("system.toml", SYSTEM), ("policy.py", POLICY), ("safety.py", SAFETY)):
+        (tmp_path / name).write_text(text)
+    monkeypatch.setattr(System, "eyes", lambda self: Blind(self.schema.size))
+    plain, apart = (evaluate(load(tmp_path, isolate=i), seeds=[1000, 1001], limit=25) for i in (False, True))
+    assert plain.scores == apart.scores and plain.steps == 50
+    assert all(score < 0 and score != round(score) for score in plain.scores) and plain.scores[0] != plain.scores[1]
