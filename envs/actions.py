@@ -51,8 +51,9 @@ class Discrete:
         return bool(a == b)
 
     def tell(self, action: Action) -> str:
-        """For people: the name."""
-        return self.names[int(action)]
+        """For people: the name, or the number of one that has none."""
+        index = int(action)
+        return self.names[index] if 0 <= index < len(self.names) else f"action {index}"
 
     def pack(self, action: Action) -> bytes:
         """One byte."""

@@ -2,8 +2,9 @@
 
 Imports no other layer.
 
-Units: native frame pixels, origin at the top left edge; pixel column i covers [i, i + 1). `x, y` is the
-centre of the visible box, `w, h` its size, `vx, vy` pixels per agent step, `sure` a probability.
+Things are boxes in the picture. Units: native frame pixels, origin at the top left edge; pixel column i covers
+[i, i + 1). `x, y` is the centre of the visible box, `w, h` its size, `vx, vy` pixels per agent step, `sure` a
+probability. Readings are what has no box, or needs none: angles, depths, speeds, in units of their own.
 """
 
 from __future__ import annotations
@@ -11,8 +12,11 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from keyword import iskeyword
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -63,6 +67,36 @@ class GaugeSpec:
     high: float = 1.0
 
 
+@dataclass(frozen=True)
+class FieldSpec:
+    """One number of a reading, from `low` to `high`; `wrap`: `high` is `low` again, as it is of a full turn."""
+
+    name: str
+    low: float
+    high: float
+    unit: str = ""
+    wrap: bool = False
+
+
+@dataclass(frozen=True)
+class ReadingSpec:
+    """What is read off the picture as declared numbers. Its slot in the vector: `seen`, the fields, `sure`."""
+
+    name: str
+    fields: tuple[FieldSpec, ...]
+    required: bool = False
+
+    @property
+    def slot(self) -> tuple[str, ...]:
+        """Names of the values of its slot."""
+        return ("seen", *(f.name for f in self.fields), "sure")
+
+    def to_config(self) -> dict[str, Any]:
+        """Its table in `[scene.readings]`, without its name."""
+        fields = {f.name: {k: v for k, v in sorted(asdict(f).items()) if k != "name"} for f in self.fields}
+        return {"fields": fields, "required": self.required}
+
+
 class ThingView:
     """One slot of the Scene, as plain Python numbers."""
 
@@ -105,13 +139,14 @@ class Scene:
 
 @dataclass(frozen=True)
 class SceneSchema:
-    """The things, grids and gauges of one task and where each stands in the flat vector."""
+    """The things, grids, gauges and readings of one task and where each stands in the flat vector."""
 
     crop: tuple[int, int, int, int]
     things: tuple[ThingSpec, ...]
     grids: tuple[GridSpec, ...] = ()
     gauges: tuple[GaugeSpec, ...] = ()
     window: int = 1
+    readings: tuple[ReadingSpec, ...] = ()
     names: tuple[str, ...] = field(init=False, repr=False, compare=False)
     _layout: dict[str, tuple[int, int]] = field(init=False, repr=False, compare=False)
     # What `read` needs at every step, worked out once.
@@ -134,6 +169,9 @@ class SceneSchema:
         for gauge in self.gauges:
             layout[gauge.name] = (len(names), len(names) + 1)
             names.append(gauge.name)
+        for reading in self.readings:
+            layout[reading.name] = (len(names), len(names) + len(reading.slot))
+            names += [f"{reading.name}.{f}" for f in reading.slot]
         object.__setattr__(self, "names", tuple(names))
         slots = [(t.name, range(*layout[t.name], SLOT), t.count == 1) for t in self.things]
         cells = [(g.name, slice(*layout[g.name]), (g.rows, g.cols)) for g in self.grids]
@@ -152,9 +190,17 @@ class SceneSchema:
         """sha256 of the canonical form; weights, stores and bundles carry it. Order of things is part of it."""
         return hashlib.sha256(json.dumps(self.to_config()).encode()).hexdigest()
 
+    def fields(self, name: str) -> tuple[str, ...]:
+        """Names of the values in a slot of a thing or reading."""
+        return next((r.slot for r in self.readings if r.name == name), SLOT_FIELDS)
+
     def slot(self, thing: str, index: int = 0) -> slice:
-        """Where slot `index` of `thing` stands in the flat vector."""
+        """Where slot `index` of a thing, or the one slot of a reading, stands in the flat vector."""
         start, stop = self._layout[thing]
+        if any(r.name == thing for r in self.readings):
+            if index:
+                raise IndexError(f"{thing} is a reading and has one slot, asked for {index}")
+            return slice(start, stop)
         if not 0 <= index * SLOT < stop - start:
             raise IndexError(f"{thing} has {(stop - start) // SLOT} slots, asked for {index}")
         return slice(start + index * SLOT, start + (index + 1) * SLOT)
@@ -186,19 +232,24 @@ class SceneSchema:
             parts[name] = grid
         for gauge in self.gauges:
             parts[gauge.name] = float(vector[self.gauge(gauge.name)])
+        for reading in self.readings:
+            seen, *values = vector[self.slot(reading.name)].tolist()
+            parts[reading.name] = SimpleNamespace(seen=seen > 0.5, **dict(zip(reading.slot[1:], values, strict=True)))
         return Scene(parts)
 
     def to_config(self) -> dict[str, Any]:
         """The `[scene]` table this schema came from, in canonical form (JSON-able).
 
-        Keys are sorted, things, grids and gauges stand in declared order, which is that of the flat vector: write it
-        as JSON without sorting.
+        Keys are sorted, things, grids, gauges, readings stand in declared order, which is that of the flat vector:
+        write it as JSON without sorting. Readings are left out when there are none, which keeps older fingerprints.
         """
 
         def table(items: tuple[Any, ...]) -> dict[str, Any]:
             return {i.name: {k: v for k, v in sorted(asdict(i).items()) if k != "name"} for i in items}
 
         config = {"crop": self.crop, "format": SCHEMA_FORMAT, "gauges": table(self.gauges), "grids": table(self.grids)}
+        if self.readings:
+            config["readings"] = {r.name: r.to_config() for r in self.readings}
         config |= {"things": table(self.things), "window": self.window}
         canonical: dict[str, Any] = json.loads(json.dumps(config))
         return canonical
@@ -206,16 +257,17 @@ class SceneSchema:
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> SceneSchema:
         """Build from the `[scene]` table of `system.toml`; SceneError names the offending key."""
-        _known(config, ("format", "crop", "window", "things", "grids", "gauges"), ())
+        _known(config, ("format", "crop", "window", "things", "grids", "gauges", "readings"), ())
         if config.get("format", SCHEMA_FORMAT) != SCHEMA_FORMAT:
             raise SceneError(f"scene format {config['format']} is not {SCHEMA_FORMAT}; update Triune", ("format",))
         crop = _numbers(config, "crop", 4, ())
         things = tuple(_item(ThingSpec, n, t, ("things", n)) for n, t in _table(config, "things").items())
-        if not things and not config.get("grids"):
-            raise SceneError("a scene needs at least one thing or grid: add [scene.things.NAME]", ("things",))
+        if not things and not config.get("grids") and not config.get("readings"):
+            raise SceneError("a scene needs at least one thing, grid or reading: add [scene.things.NAME]", ("things",))
         grids = tuple(_item(GridSpec, n, t, ("grids", n)) for n, t in _table(config, "grids").items())
         gauges = tuple(_item(GaugeSpec, n, t, ("gauges", n)) for n, t in _table(config, "gauges").items())
-        names = [i.name for i in (*things, *grids, *gauges)]
+        readings = tuple(_reading(n, t, ("readings", n)) for n, t in _table(config, "readings").items())
+        names = [i.name for i in (*things, *grids, *gauges, *readings)]
         for name in names:
             if names.count(name) > 1:
                 raise SceneError(f"two parts of the scene are named {name!r}", ("things", name))
@@ -225,7 +277,7 @@ class SceneSchema:
         top, left, bottom, right = (int(v) for v in crop)
         if not (0 <= top < bottom and 0 <= left < right):
             raise SceneError("crop is [top, left, bottom, right] with top < bottom and left < right", ("crop",))
-        return cls((top, left, bottom, right), things, grids, gauges, window)
+        return cls((top, left, bottom, right), things, grids, gauges, window, readings)
 
 
 def _table(config: Mapping[str, Any], key: str) -> Mapping[str, Any]:
@@ -251,11 +303,31 @@ def _numbers(config: Mapping[str, Any], key: str, n: int, path: tuple[str, ...])
     return tuple(value)  # type: ignore[arg-type]
 
 
+def _reading(name: str, config: Any, path: tuple[str, ...]) -> ReadingSpec:
+    """One ReadingSpec from its table: `required`, and a table of `fields`."""
+    if not isinstance(config, Mapping) or not name.isidentifier():
+        raise SceneError(f"{name!r} is a table with an identifier as its name", path)
+    _known(config, ("fields", "required"), path)
+    required, tables = config.get("required", False), config.get("fields")
+    if not isinstance(required, bool):
+        raise SceneError(f"required is a bool, got {required!r}", (*path, "required"))
+    if not isinstance(tables, Mapping) or not tables:
+        raise SceneError(f"a reading declares its fields: [scene.readings.{name}.fields]", path)
+    for field_name in tables:
+        if field_name in ("seen", "sure") or iskeyword(field_name):
+            raise SceneError(f"a field cannot be called {field_name!r}; choose another name", (*path, "fields"))
+    fields = tuple(_item(FieldSpec, n, t, (*path, "fields", n)) for n, t in tables.items())
+    for f in fields:
+        if not (math.isfinite(f.low) and math.isfinite(f.high) and f.low < f.high):
+            raise SceneError(f"low is below high, got {f.low:g} and {f.high:g}", (*path, "fields", f.name))
+    return ReadingSpec(name, fields, required)
+
+
 _TUPLES = {"size": 2, "cell": 2, "box": 4}  # fields that are lists of numbers
 
 
 def _item(kind: type[Any], name: str, config: Any, path: tuple[str, ...]) -> Any:
-    """One ThingSpec, GridSpec or GaugeSpec from its table, every field checked by type."""
+    """One ThingSpec, GridSpec, GaugeSpec or FieldSpec from its table, every field checked by type."""
     if not isinstance(config, Mapping) or not name.isidentifier():
         raise SceneError(f"{name!r} is a table with an identifier as its name", path)
     fields = {f: t for f, t in kind.__annotations__.items() if f != "name"}
@@ -265,7 +337,7 @@ def _item(kind: type[Any], name: str, config: Any, path: tuple[str, ...]) -> Any
         wanted = fields[key]
         if key in _TUPLES:
             values[key] = _numbers(config, key, _TUPLES[key], path)
-        elif wanted == "bool" and isinstance(value, bool):
+        elif wanted == "bool" and isinstance(value, bool) or wanted == "str" and isinstance(value, str):
             values[key] = value
         elif wanted == "int" and isinstance(value, int) and not isinstance(value, bool) and value > 0:
             values[key] = value

@@ -95,6 +95,8 @@ def lost_text(schema: SceneSchema, actions: ActionSpace, fallback: Action, lost_
             slots = [thing.name] if thing.count == 1 else [f"{thing.name}[{i}]" for i in range(thing.count)]
             seen = [f"(scene.{s}.seen and scene.{s}.sure >= {SURE_ENOUGH})" for s in slots]
             conditions.append(f"({' or '.join(seen)})")
+    required = [r.name for r in schema.readings if r.required]
+    conditions += [f"(scene.{name}.seen and scene.{name}.sure >= {SURE_ENOUGH})" for name in required]
     if isinstance(actions, Discrete):
         answer = actions.tell(fallback)
     else:  # a tuple of one value, too, keeps its comma

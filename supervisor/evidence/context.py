@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, NamedTuple
 
 from data_flywheel.episodes.episode import Episode
+from envs.actions import ActionSpace
 from envs.env import Rules
 from perception.scene import SceneSchema
 from supervisor.gate import statistics as stats
@@ -202,7 +203,7 @@ class Context:
     policy: str
     safety: str
     schema: SceneSchema
-    actions: tuple[str, ...]
+    actions: ActionSpace
     protocol: Rules
     constants: Mapping[str, float] = field(default_factory=dict)
     episodes: Sequence[Episode] = ()

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from data_flywheel.episodes.episode import Episode
-from supervisor.evidence.context import Context, clean, quoted, signed
+from supervisor.evidence.context import Context, clean, number, quoted, signed
 from supervisor.evidence.moments import LASTING, SEVERITY, WEIGHTS, Window, cast, moments, usual, window
 from supervisor.evidence.tables import steps_table
 
@@ -210,7 +210,8 @@ class Findings:
 
     def _told(self, f: Failure, pictures: bool) -> str:
         w, e = f.window, f.episode
-        after = f"score {int(e.scores[w.last])}" + (f", lives {int(e.lives[w.last])}" if e.lives.any() else "")
+        score = number(e.scores[w.last].item(), 2)
+        after = f"score {score}" + (f", lives {int(e.lives[w.last])}" if e.lives.any() else "")
         lines = [f"\n{f.label}: {w.moment.kind} at step {w.last} of seed {e.meta.get('seed')} ({after} after it)"]
         lines[0] += "".join(f", also {kind}" for kind in w.moment.also) + _extent(w)
         lines.append(f"group: {f.cluster.name}")

@@ -18,6 +18,7 @@ from perception.scene import SLOT, SceneSchema
 
 Array = NDArray[Any]
 OFTEN = 0.3  # share of steps from which on a slot counts as normally there
+CONTROLS = 4  # of a vector action that are looked at for what answers to them
 ANSWERS = 0.1  # share of its movement that the actions explain, from which on a thing is taken for one's own
 LARGE = 1e6
 MOST_STEPS = 20_000  # enough to tell
@@ -125,7 +126,7 @@ def _answers(slot: Slot, episodes: Sequence[Episode]) -> tuple[float, float]:
             continue
         both = (scenes[1:, slot.at] > 0.5) & (scenes[:-1, slot.at] > 0.5)
         moves.append(np.diff(scenes[:, slot.at + 1 : slot.at + 3], axis=0)[both])
-        actions.append(episode.actions[: len(scenes) - 1][both].astype(int))
+        actions.append(_coded(episode.actions[: len(scenes) - 1][both]))
     moved, did = np.concatenate(moves), np.concatenate(actions)
     whole = ((moved - moved.mean(axis=0)) ** 2).sum(axis=0) if len(moved) else np.zeros(2)
     if not whole.max() > 0.0:
@@ -136,6 +137,15 @@ def _answers(slot: Slot, episodes: Sequence[Episode]) -> tuple[float, float]:
         between += counts[action] * (moved[did == action].mean(axis=0) - moved.mean(axis=0)) ** 2
     x, y = (between / np.where(whole > 0, whole, 1.0)).tolist()
     return x, y
+
+
+def _coded(actions: Array) -> Array:
+    """int[T]: an action's number; of a vector, which of its first controls push up, down or hardly at all."""
+    if actions.ndim == 1:
+        return actions.astype(int)
+    first = actions[:, :CONTROLS]
+    push = 1 + np.sign(np.where(np.abs(first) > 0.1 * np.abs(first).max(initial=1e-9), first, 0.0)).astype(int)
+    return np.asarray(push @ 3 ** np.arange(push.shape[1]))
 
 
 def apart(scenes: Array, own: Slot, other: Slot) -> Array:
@@ -190,6 +200,8 @@ SUDDEN = (LIFE, POINTS)  # kinds that show some steps after their cause
 LASTING = (LOW, TIMEOUT, DROUGHT)  # kinds that have no single moment
 FEW_EPISODES = 4  # below it, nobody can tell which score is low
 FAR_BELOW = 3.0  # standard deviations, estimated from the median absolute deviation
+DENSE_STEPS = 32  # fewer steps do not tell what is usual
+DENSE = 0.5  # share of the steps that change the score, from which on a change alone is no event
 DRY = 5.0  # times the usual number of steps between rewards
 
 
@@ -216,8 +228,9 @@ class Usual:
 
 
 def rewards(episode: Episode) -> Array:
-    """int64[T]: what each step changed the score by; a game starts at 0."""
-    return np.diff(episode.scores.astype(np.int64), prepend=0)
+    """int64[T] or float64[T]: what each step changed the score by; a game starts at 0."""
+    whole = np.issubdtype(episode.scores.dtype, np.integer)
+    return np.diff(episode.scores.astype(np.int64 if whole else np.float64), prepend=0)
 
 
 def lost_lives(episode: Episode) -> Array:
@@ -277,9 +290,10 @@ def _of(e: Episode, i: int, span: int, normal: Usual, most_frames: int) -> Itera
     change, lives = rewards(e), lost_lives(e)
     for step in np.flatnonzero(lives).tolist():
         yield Moment(i, step, LIFE, step, int(lives[step]))
+    change = _unusual(change)
     for first, last in _groups(np.flatnonzero(change < 0), 4):
         lost = change[first : last + 1]
-        yield Moment(i, first, POINTS, first, int(-lost[lost < 0].sum()))
+        yield Moment(i, first, POINTS, first, max(1, round(float(-lost[lost < 0].sum()))))
     for first, last in _groups(np.flatnonzero(e.faults), span):
         yield Moment(i, first, FAULT, first, int(np.count_nonzero(e.faults[first : last + 1])))
     for first, last in _groups(np.flatnonzero(e.overruled), span // 2):
@@ -289,6 +303,15 @@ def _of(e: Episode, i: int, span: int, normal: Usual, most_frames: int) -> Itera
     yield from _droughts(e, i, normal, most_frames)
     if normal.low is not None and e.scores[-1] < normal.low:
         yield Moment(i, len(e) - 1, LOW, 0, len(e))
+
+
+def _unusual(change: Array) -> Array:
+    """The changes of a score; where nearly every step has one, by how much they are worse than most others."""
+    if len(change) < DENSE_STEPS or np.count_nonzero(change) <= DENSE * len(change):
+        return change
+    middle = float(np.median(change))
+    spread = 1.4826 * float(np.median(np.abs(change - middle)))
+    return np.minimum(change - middle + FAR_BELOW * max(spread, 0.05 * abs(middle)), 0.0)
 
 
 def _groups(steps: Array, gap: int) -> Iterator[tuple[int, int]]:
@@ -426,7 +449,7 @@ def _sight(scenes: Array, who: Cast) -> str:
 def _actions(actions: Array) -> str:
     if len(actions) < 4:
         return ""
-    changes = int(np.count_nonzero(np.diff(actions)))
+    changes = int(np.diff(actions, axis=0).reshape(len(actions) - 1, -1).any(axis=1).sum())
     if not changes:
         return "one action throughout"
     return "action wavers" if changes > WAVER * len(actions) else "action mostly steady"

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from data_flywheel.storage.files import atomic_write
+from envs.actions import ActionSpace, Discrete
 from perception.scene import SceneSchema
 from supervisor.budget import KINDS, UNKNOWN
 from supervisor.errors import SupervisorError
@@ -43,6 +44,10 @@ _SLOT = (
     "right, y down), `w`, `h` (px), `vx`, `vy` (px per agent step), `sure` (probability). A slot that is not seen may "
     "be carried on by the tracker for a few steps with falling `sure`; else all its values are 0."
 )
+_READING = (
+    "A reading has `seen` (bool: it could be read off this frame), `sure` (probability) and numbers of its own. What "
+    "is not seen has its last guess for values; nothing carries it on: the policy predicts for itself."
+)
 QUESTION = (
     "Improve the policy. Judge by the mean score on seeds that you have not seen: a change is accepted only if it is "
     "better there beyond chance, keeps every lock, needs no more interventions, and leaves the worst tenth no worse. "
@@ -68,18 +73,31 @@ def contract(context: Context) -> list[str]:
     c = context
     return [
         f"Task {word(c.task)}, trial {c.trial}. `act(scene, memory)` is called once per agent step and returns an "
-        'action and a reason: `return LEFT, "why"`. It sees the scene and its own Memory, nothing else: no pixels, '
-        "score, lives or step number.",
-        f"Actions: {', '.join(f'{clean(a)} = {i}' for i, a in enumerate(c.actions))}.",
+        f"action and a reason: `return {_example(c.actions)}`. It sees the scene and its own Memory, nothing else: no "
+        "pixels, score, lives or step number.",
+        _actions(c.actions),
         _protocol(c),
-        _SLOT,
+        *[_SLOT] * bool(c.schema.things),
+        *[_READING] * bool(c.schema.readings),
         *_scene(c.schema),
     ]  # fmt: skip
 
 
+def _example(actions: ActionSpace) -> str:
+    return 'LEFT, "why"' if isinstance(actions, Discrete) else f'({", ".join(actions.names)},), "why"'
+
+
+def _actions(actions: ActionSpace) -> str:
+    if isinstance(actions, Discrete):
+        return f"Actions: {', '.join(f'{clean(a)} = {i}' for i, a in enumerate(actions.names))}."
+    ends = zip(actions.names, actions.low, actions.high, strict=True)
+    told = ", ".join(f"{clean(name)} from {number(low, 6)} to {number(high, 6)}" for name, low, high in ends)
+    return f"An action is a tuple of {len(actions.names)} numbers, in this order: {told}."
+
+
 def _protocol(c: Context) -> str:
     p = c.protocol
-    known = ", ".join(f"{clean(k)} = {number(v, 6)}" for k, v in c.constants.items() if k not in c.actions)
+    known = ", ".join(f"{clean(k)} = {number(v, 6)}" for k, v in c.constants.items() if k not in c.actions.names)
     return f"Protocol {word(p.name)}: {p.about}. Constants that a policy can use: {known or 'none'}."
 
 
@@ -100,6 +118,13 @@ def _scene(schema: SceneSchema) -> Iterator[str]:
         )
     for gauge in schema.gauges:
         yield f"- scene.{gauge.name}: number read off the screen, {number(gauge.low)} to {number(gauge.high)}"
+    for reading in schema.readings:
+        told = (
+            f"`{f.name}` from {number(f.low, 4)} to {number(f.high, 4)}{f' {clean(f.unit)}' if f.unit else ''}"
+            f"{', where the one end is the other' if f.wrap else ''}"
+            for f in reading.fields
+        )
+        yield f"- scene.{reading.name}: reading of {', '.join(told)}{', required' if reading.required else ''}"
 
 
 def rules(context: Context) -> list[str]:

@@ -10,8 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_flywheel.episodes.episode import Episode
+from envs.actions import ActionSpace
 from perception.scene import GridSpec, SceneSchema
 from supervisor.errors import SupervisorError
+from supervisor.evidence.context import signed
 from supervisor.evidence.moments import Body, body, finite, lost_lives, rewards, slots_of
 
 Array = NDArray[Any]
@@ -237,7 +239,7 @@ BAD: Colour = (255, 92, 92)
 
 def sheet(
     title: str, episode: Episode, steps: Sequence[int], frames: Sequence[Any], schema: SceneSchema,
-    actions: Sequence[str],
+    actions: ActionSpace,
 ) -> bytes:  # fmt: skip
     """PNG of about 1000 px width. `frames`: uint8[H, W, 3] for each of `steps`; SupervisorError when they are not."""
     if len(frames) != len(steps):
@@ -247,7 +249,7 @@ def sheet(
     words = [_words(episode, step, picture.shape[1] - 4) for step, picture in zip(steps, pictures, strict=True)]
     most = max(map(len, words))
     cells = [
-        _cell(picture, episode, step, _badge(int(change[step]), int(lives[step])), actions, said, most)
+        _cell(picture, episode, step, _badge(change[step].item(), int(lives[step])), actions, said, most)
         for picture, step, said in zip(pictures, steps, words, strict=True)
     ]
     high, wide = max(c.shape[0] for c in cells), max(c.shape[1] for c in cells)
@@ -276,7 +278,7 @@ def _words(e: Episode, step: int, room: int) -> Words:
 
 
 def _cell(
-    picture: Array, e: Episode, step: int, badge: str, actions: Sequence[str], words: Words, most: int
+    picture: Array, e: Episode, step: int, badge: str, actions: ActionSpace, words: Words, most: int
 ) -> Array:  # fmt: skip
     """The picture in a border that tells loss and gain; below it step, action, badge and at most `most` lines."""
     border = (BAD if "-" in badge else GOOD) if badge else CARD
@@ -288,7 +290,7 @@ def _cell(
     at = write(image, str(step), EDGE + 2, y, WHITE, bold=True)
     if badge:
         write(image, badge, EDGE + room - text_width(badge), y, border, bold=True)
-    did, wanted = _action(actions, int(e.actions[step])), _action(actions, int(e.proposed[step]))
+    did, wanted = actions.tell(e.actions[step]), actions.tell(e.proposed[step])
     said = did if did == wanted else f"{did}, wanted {wanted}"
     space = EDGE + room - text_width(badge) - at - 20
     write(image, (wrapped(said, space, 1) or [""])[0], at + 8, y, DIM)
@@ -297,12 +299,8 @@ def _cell(
     return image
 
 
-def _badge(change: int, lives: int) -> str:
+def _badge(change: float, lives: int) -> str:
     """What a step won or lost: "+4", "-1 life"."""
-    said = [f"{change:+d}"] if change else []
+    said = [signed(change, 2)] if change else []
     said += [f"-{lives} {'life' if lives == 1 else 'lives'}"] if lives else []
     return " ".join(said)
-
-
-def _action(actions: Sequence[str], index: int) -> str:
-    return actions[index] if index < len(actions) else f"action {index}"

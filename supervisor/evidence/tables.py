@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from data_flywheel.episodes.episode import Episode
+from envs.actions import ActionSpace
 from supervisor.evidence.context import Context, number, quoted, signed, table
 from supervisor.evidence.moments import (
     FAINT,
@@ -31,7 +32,7 @@ SHOWN = 2  # of the most frequent companions
 CHARS = 70  # of a reason or a rule's name
 
 
-def statistics(episodes: Sequence[Episode], windows: Sequence[Window], actions: Sequence[str], span: int) -> list[str]:
+def statistics(episodes: Sequence[Episode], windows: Sequence[Window], actions: ActionSpace, span: int) -> list[str]:
     """Lines of text, the most important first."""
     if not sum(len(e) for e in episodes):
         return ["No steps were recorded."]
@@ -39,15 +40,15 @@ def statistics(episodes: Sequence[Episode], windows: Sequence[Window], actions: 
 
 
 def _reasons(episodes: Sequence[Episode], windows: Sequence[Window], span: int) -> Iterator[str]:
-    steps, won, lost = Counter[str](), Counter[str](), Counter[str]()
+    steps, won, lost = dict[str, float](), dict[str, float](), dict[str, float]()
     for e in episodes:
         change = rewards(e)
         for name, values in ((steps, np.ones(len(e))), (won, np.maximum(change, 0)), (lost, np.maximum(-change, 0))):
             sums = np.bincount(e.reasons, values, len(e.reason_table))
             for text, total in zip(e.reason_table, sums.tolist(), strict=True):
-                name[text] += int(total)
+                name[text] = name.get(text, 0) + total
     before, last, losses = _around_losses(episodes, windows, span)
-    total = sum(steps.values())
+    total = round(sum(steps.values()))
     order = sorted((r for r in steps if steps[r]), key=lambda r: (-steps[r], r))
     yield (
         f"Reasons over {total} steps. Losses are lives or points lost ({losses}): in how many the reason was given "
@@ -55,8 +56,8 @@ def _reasons(episodes: Sequence[Episode], windows: Sequence[Window], span: int) 
     )
     head = ["share", "steps", "score won", "score lost", "before a loss", "at its last sight", "reason"]
     rows = [
-        [f"{number(100 * steps[r] / total)} %", str(steps[r]), str(won[r]), str(lost[r]), str(before[r]), str(last[r]),
-         quoted(r, CHARS)]
+        [f"{number(100 * steps[r] / total)} %", str(round(steps[r])), number(won[r]), number(lost[r]), str(before[r]),
+         str(last[r]), quoted(r, CHARS)]
         for r in order[:MOST]
     ]  # fmt: skip
     yield from table(head, rows)
@@ -77,7 +78,7 @@ def _around_losses(
     return before, last, losses
 
 
-def _rules(episodes: Sequence[Episode], actions: Sequence[str]) -> Iterator[str]:
+def _rules(episodes: Sequence[Episode], actions: ActionSpace) -> Iterator[str]:
     count = Counter[str]()
     reasons: dict[str, Counter[str]] = defaultdict(Counter)
     swaps: dict[str, Counter[str]] = defaultdict(Counter)
@@ -86,7 +87,7 @@ def _rules(episodes: Sequence[Episode], actions: Sequence[str]) -> Iterator[str]
             rule = e.overruled_by(step)
             count[rule] += 1
             reasons[rule][quoted(e.reason(step), CHARS)] += 1
-            swaps[rule][f"{name(actions, int(e.proposed[step]))} to {name(actions, int(e.actions[step]))}"] += 1
+            swaps[rule][f"{actions.tell(e.proposed[step])} to {actions.tell(e.actions[step])}"] += 1
     total = sum(len(e) for e in episodes)
     if not count:
         yield "Rules: none stepped in."
@@ -130,11 +131,6 @@ def _rest(n: int, what: str) -> Iterator[str]:
         yield f"[{n - MOST} rarer {what} left out]"
 
 
-def name(actions: Sequence[str], index: int) -> str:
-    """An action's name, or its number when it has none."""
-    return actions[index] if index < len(actions) else f"action {index}"
-
-
 # ----------------------------------------------------------------------------------------------------
 # The table of a failure: one line a step, with what was where, what was done and why, and what came of it.
 
@@ -149,8 +145,10 @@ def steps_table(w: Window, e: Episode, context: Context, who: Cast) -> list[str]
     slots = [s for s in _slots(w, who) if any(body(e.scenes[i], s).there for i in steps)]
     sizes = [_size(e, slot, steps) for slot in slots]
     grids, gauges, lives = context.schema.grids, context.schema.gauges, bool(e.lives.any())
+    fields = [f"{r.name} {f.name}" for r in context.schema.readings for f in r.fields]
     head = ["step", "action", *(f"{s.name}{size}" for s, size in zip(slots, sizes, strict=True))]
-    head += [*(f"{g.name} left" for g in grids), *(g.name for g in gauges), "score", *["lives"] * lives, "said"]
+    numbers = [*(f"{g.name} left" for g in grids), *(g.name for g in gauges), *fields]
+    head += [*numbers, "score", *["lives"] * lives, "said"]
     rows, before = [], -1
     for i in steps:
         mark = "*" if i == w.anchor and w.moment.kind in SUDDEN else ""
@@ -169,22 +167,26 @@ def _slots(w: Window, who: Cast) -> list[Slot]:
     return sorted(wanted, key=lambda s: s.at)
 
 
-def _action(e: Episode, step: int, actions: Sequence[str]) -> str:
-    did, wanted = int(e.actions[step]), int(e.proposed[step])
-    return name(actions, did) if did == wanted else f"{name(actions, did)} (wanted {name(actions, wanted)})"
+def _action(e: Episode, step: int, actions: ActionSpace) -> str:
+    did, wanted = actions.tell(e.actions[step]), actions.tell(e.proposed[step])
+    return did if did == wanted else f"{did} (wanted {wanted})"
 
 
 def _counts(e: Episode, step: int, context: Context) -> list[str]:
-    """Cells present in each grid, the value of each gauge."""
+    """Cells present in each grid, the value of each gauge, of each field of a reading ("-" when it is not seen)."""
     vector, schema = np.nan_to_num(e.scenes[step]), context.schema
     left = [str(int((vector[schema.grid(g.name)] > 0.5).sum())) for g in schema.grids]
-    return left + [number(float(vector[schema.gauge(g.name)])) for g in schema.gauges]
+    left += [number(float(vector[schema.gauge(g.name)])) for g in schema.gauges]
+    for reading in schema.readings:
+        seen, *values, _ = vector[schema.slot(reading.name)].tolist()
+        left += [number(v, 3) if seen > 0.5 else "-" for v in values]
+    return left
 
 
 def _score(e: Episode, step: int, lives: bool) -> list[str]:
     """Score after the action with its change, lives likewise where the game has any."""
-    change, lost = int(rewards(e)[step]), int(lost_lives(e)[step])
-    score = str(int(e.scores[step])) + (f" {change:+d}" if change else "")
+    change, lost = rewards(e)[step].item(), int(lost_lives(e)[step])
+    score = number(e.scores[step].item(), 2) + (f" {signed(change, 2)}" if change else "")
     return [score, str(int(e.lives[step])) + (f" {-lost}" if lost else "")] if lives else [score]
 
 

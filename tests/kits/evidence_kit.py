@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 
 from data_flywheel.episodes.episode import Episode, EpisodeRecorder
+from envs.actions import Discrete
 from envs.backends.atari_protocols import get_protocol
 from perception.scene import SceneSchema
 from supervisor.evidence import Context, Limits, LockNote
 
-ACTIONS = ("NOOP", "FIRE", "RIGHT", "LEFT")
+ACTIONS = Discrete(("NOOP", "FIRE", "RIGHT", "LEFT"))
 SCHEMA = SceneSchema.from_config(
     {
         "crop": [10, 10, 110, 90],
@@ -127,7 +128,7 @@ def real_context(system: Any, episodes: Sequence[Episode], **more: Any) -> Conte
     protocol = system.protocol("sticky")
     told = {
         "task": system.name, "trial": 1, "policy": system.texts.policy, "safety": system.texts.safety,
-        "schema": system.schema, "actions": system.spec.env.actions.names, "protocol": protocol,
+        "schema": system.schema, "actions": system.spec.env.actions, "protocol": protocol,
         "constants": constants_of(system.spec, protocol), "episodes": episodes, "frames": again,
     }  # fmt: skip
     return Context(**{**told, **more})

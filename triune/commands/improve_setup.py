@@ -269,7 +269,7 @@ def tell_all(system: System, arena: TaskArena, blame: bool = False) -> Evidence:
         return build(
             Context(
                 system.name, situation.trial, situation.policy, system.texts.safety, system.schema,
-                system.spec.env.actions.names, protocol, known, situation.episodes, arena.frames, notes,
+                system.spec.env.actions, protocol, known, situation.episodes, arena.frames, notes,
                 [{**line} for line in situation.lines], board, situation.budgets,
                 teller(arena.player(situation.policy)) if blame else None,
             )

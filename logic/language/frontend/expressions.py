@@ -28,7 +28,7 @@ from logic.language.frontend.values import (
     mapped,
 )
 from logic.language.ir import BOOL, FLOAT, INT, Op, Type, Value, within
-from perception.scene import SLOT, SLOT_FIELDS, SceneSchema
+from perception.scene import SceneSchema
 
 # ----------------------------------------------------------------------------------------------------
 # Expressions: names, literals, operators, conditions, scene and memory access.
@@ -196,6 +196,8 @@ class Expressions(Core):
         for thing in self.schema.things:
             if thing.name == name:
                 return Thing(name) if thing.count == 1 else Things(name)
+        if any(reading.name == name for reading in self.schema.readings):
+            return Thing(name)
         for grid in self.schema.grids:
             if grid.name == name:
                 return self.input(
@@ -208,16 +210,17 @@ class Expressions(Core):
         raise self.wrong(node, f"the scene has no {name!r}", did_you_mean(name, have) or f"it has {', '.join(have)}")
 
     def thing_field(self, node: ast.Attribute, thing: Thing) -> Value:
-        if node.attr not in SLOT_FIELDS:
-            hint = did_you_mean(node.attr, SLOT_FIELDS) or f"it has {', '.join(SLOT_FIELDS)}"
+        fields = self.schema.fields(thing.name)
+        if node.attr not in fields:
+            hint = did_you_mean(node.attr, fields) or f"it has {', '.join(fields)}"
             raise self.wrong(node, f"scene.{thing.name} has no field {node.attr!r}", hint)
-        count = next(t.count for t in self.schema.things if t.name == thing.name)
-        offset = self.schema.slot(thing.name, thing.slot).start + SLOT_FIELDS.index(node.attr)
+        count = slots_of(self.schema, thing.name)
+        offset = self.schema.slot(thing.name, thing.slot).start + fields.index(node.attr)
         kind = BOOL if node.attr == "seen" else FLOAT
         args = () if thing.at is None else (thing.at,)
         safe = thing.at is None or within(thing.at, 0, count - 1)
         attrs = {"thing": thing.name, "field": node.attr, "slot": thing.slot, "count": count, "offset": offset}
-        return self.input(node, "thing", kind, *args, **attrs, step=SLOT, safe=safe)
+        return self.input(node, "thing", kind, *args, **attrs, step=len(fields), safe=safe)
 
     def input(self, node: ast.AST, op: str, type: Type, *args: Value, **attrs: object) -> Value:
         """A load from the scene, shared within its block and those inside."""
@@ -372,8 +375,15 @@ class Expressions(Core):
 
 
 def part_names(schema: SceneSchema) -> list[str]:
-    """Names of the scene's things, grids and gauges."""
-    return [*(t.name for t in schema.things), *(g.name for g in schema.grids), *(g.name for g in schema.gauges)]
+    """Names of the scene's things, grids, gauges and readings."""
+    boxes = [*(t.name for t in schema.things), *(g.name for g in schema.grids)]
+    return boxes + [*(g.name for g in schema.gauges), *(r.name for r in schema.readings)]
+
+
+def slots_of(schema: SceneSchema, name: str) -> int:
+    """How many slots a thing or reading has; 0 for anything else."""
+    counts = {t.name: t.count for t in schema.things} | {r.name: 1 for r in schema.readings}
+    return counts.get(name, 0)
 
 
 # ----------------------------------------------------------------------------------------------------
@@ -444,13 +454,11 @@ def _field(low: Expressions, node: ast.Attribute) -> Value | None:
         bound = low.state.locals.get(owner.id)
         if bound is MEMORY:
             return low.state.memory.get(node.attr)
-        if isinstance(bound, Thing) and bound.at is None and node.attr in SLOT_FIELDS:
+        if isinstance(bound, Thing) and bound.at is None and node.attr in low.schema.fields(bound.name):
             return low.evaluate(node)
         gauge = bound is SCENE and any(g.name == node.attr for g in low.schema.gauges)
         return low.evaluate(node) if gauge else None
-    if node.attr in SLOT_FIELDS and _slot(low, owner):
-        return low.evaluate(node)
-    return None
+    return low.evaluate(node) if _slot(low, owner, node.attr) else None
 
 
 def _record(low: Expressions, node: ast.expr) -> Record | None:
@@ -468,15 +476,15 @@ def _record(low: Expressions, node: ast.expr) -> Record | None:
     return bound if isinstance(bound, Record) else None
 
 
-def _slot(low: Expressions, owner: ast.expr) -> bool:
-    """Is this one thing of the scene, with an index that is surely in range?"""
+def _slot(low: Expressions, owner: ast.expr, field: str) -> bool:
+    """Is this one thing or reading of the scene that has the field, with an index that is surely in range?"""
     index = owner.slice if isinstance(owner, ast.Subscript) else None
     part = owner.value if isinstance(owner, ast.Subscript) else owner
     if not (isinstance(part, ast.Attribute) and isinstance(part.value, ast.Name)):
         return False
     if low.state.locals.get(part.value.id) is not SCENE:
         return False
-    count = next((t.count for t in low.schema.things if t.name == part.attr), 0)
+    count = slots_of(low.schema, part.attr) if field in low.schema.fields(part.attr) else 0
     if index is None:
         return count == 1
     if isinstance(index, ast.Constant):
@@ -633,7 +641,7 @@ class Subscripts(Conditions):
 
     def slot(self, node: ast.Subscript, things: Things) -> Thing:
         """`scene.enemy[i]`."""
-        count = next(t.count for t in self.schema.things if t.name == things.name)
+        count = slots_of(self.schema, things.name)
         index = self.index(node.slice, count)
         if index.const is not None:
             return Thing(things.name, int(index.const))
