@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from perception.scene import SLOT, SceneSchema
+from perception.training.layout import Layout
 
 COVERED = 0.5  # share of a thing's area behind an occluder from which it counts as unseen
 TO_YIQ = np.array([[0.299, 0.587, 0.114], [0.596, -0.274, -0.322], [0.211, -0.523, 0.312]], np.float32)
@@ -30,6 +31,7 @@ class Look:
     vignette: float = 0.1
     shake: float = 0.3
     cover: float = 0.3
+    blank: float = 0.08
 
 
 def hue_matrix(degrees: float) -> np.ndarray:
@@ -85,6 +87,10 @@ class Augmenter:
 
     def __init__(self, schema: SceneSchema, palette: np.ndarray | None, look: Look | None = None) -> None:
         self.schema, self.palette, self.look = schema, palette, look or Look()
+        if schema.readings:  # no label says how a shaken picture changes what is read
+            self.look = replace(self.look, shake=0.0)
+        self._slots = [schema.slot(r.name) for r in schema.readings]
+        self._corner = (0, 0)  # of the part of the frame that is changed
         names = [(t.name, i) for t in schema.things for i in range(t.count)]
         self.starts = np.array([schema.slot(*n).start for n in names], int)
 
@@ -93,14 +99,42 @@ class Augmenter:
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """uint8[B, H, W(, 3)], float32[B, size] -> RGB uint8[B, H, W, 3], labels, camera float32[B, 2] (y, x px)."""
         n = len(frames)
-        out = np.empty((*frames.shape[:3], 3), np.uint8)
+        window = self._window(frames.shape[1:3])
+        self._corner = window[0].start, window[1].start
+        whole = np.zeros((*frames.shape[:3], 3), np.uint8)
+        frames, out = frames[:, *window], whole[:, *window]
         scenes, camera = scenes.copy(), np.zeros((n, 2), np.float32)
         for b in range(n):
             change = rng.random() >= self.look.clean
             out[b] = self._coloured(frames[b], change, rng)
             if change:
                 self._disturb(out[b], scenes[b], camera[b], rng)
-        return out, scenes, camera
+            if change and self._slots and rng.random() < self.look.blank:
+                self._blank(out[b], scenes[b], rng)
+        return whole, scenes, camera
+
+    def _window(self, shape: Sequence[int]) -> tuple[slice, slice]:
+        """The part of a frame that the network reads, with a margin for whole cells: all of it where parts of the scene
+        may lie outside the crop."""
+        if not self.schema.readings or self.schema.grids or self.schema.gauges:
+            return slice(0, shape[0]), slice(0, shape[1])
+        top, left, height, width = Layout(self.schema, (shape[0], shape[1])).view
+        return slice(top, top + height), slice(left, left + width)
+
+    def _blank(self, frame: np.ndarray, scene: np.ndarray, rng: np.random.Generator) -> None:
+        """A picture that shows nothing of the task: one colour, noise, or its own pieces in disorder."""
+        kind = rng.integers(3)
+        if kind == 0:
+            frame[:] = rng.integers(0, 256, 3)
+        elif kind == 1:
+            frame[:] = rng.integers(0, 256, frame.shape, np.uint8)
+        else:
+            rows = np.array_split(np.arange(frame.shape[0]), 8)
+            cols = np.array_split(np.arange(frame.shape[1]), 8)
+            order = [np.concatenate([parts[k] for k in rng.permutation(8)]) for parts in (rows, cols)]
+            frame[:] = frame[order[0]][:, order[1]]
+        for slot in self._slots:
+            scene[slot] = 0.0
 
     def _coloured(self, frame: np.ndarray, change: bool, rng: np.random.Generator) -> np.ndarray:
         """RGB of one frame under a random colour table (on the palette where there is one)."""
@@ -139,16 +173,18 @@ class Augmenter:
     def _cover(self, frame: np.ndarray, scene: np.ndarray, rng: np.random.Generator) -> None:
         """One or two boxes of one colour; half of the time the first is aimed at a thing."""
         top, left, bottom, right = self.schema.crop
+        largest = max(18, (bottom - top) // 8) if self._slots else 18
         boxes = scene[self.starts[:, None] + np.arange(SLOT)] if len(self.starts) else np.zeros((0, SLOT))
         for nth in range(int(rng.integers(1, 3))):
-            h, w = (int(v) for v in rng.integers(6, 18, 2))
+            h, w = (int(v) for v in rng.integers(6, largest, 2))
             y, x = int(rng.integers(top - 2, bottom - 4)), int(rng.integers(left - 2, right - 4))
             seen = boxes[boxes[:, 0] > 0.5] if len(boxes) else boxes
             if nth == 0 and len(seen) and rng.random() < 0.5:
                 aim = seen[rng.integers(len(seen))]
                 y, x = (int(aim[i] - s / 2 + rng.integers(-6, 7)) for i, s in ((2, h), (1, w)))
             y, x = max(y, 0), max(x, 0)
-            frame[y : y + h, x : x + w] = rng.integers(0, 256, 3 if rng.random() < 0.5 else 1)
+            at_y, at_x = max(y - self._corner[0], 0), max(x - self._corner[1], 0)
+            frame[at_y : at_y + h, at_x : at_x + w] = rng.integers(0, 256, 3 if rng.random() < 0.5 else 1)
             for start, box in zip(self.starts, boxes, strict=True):
                 if box[0] > 0.5 and _covered(box, y, x, h, w) > COVERED:
                     scene[start : start + SLOT] = 0
@@ -194,8 +230,9 @@ def vignette(shape: tuple[int, int], depth: float) -> np.ndarray:
 
 def noisy(frame: np.ndarray, sigma: float, rng: np.random.Generator) -> np.ndarray:
     """Gaussian noise of `sigma` grey levels, drawn from a bank (a fresh field costs ten times as much)."""
-    start = int(rng.integers(len(_NOISE) - frame.size))
-    field = (_NOISE[start : start + frame.size].reshape(frame.shape) * int(sigma * 8)) >> 8
+    start = int(rng.integers(max(1, len(_NOISE) - frame.size)))
+    field = np.resize(_NOISE[start : start + frame.size], frame.shape)  # of a very large frame, over and over
+    field = (field * int(sigma * 8)) >> 8
     return np.clip(frame + field, 0, 255).astype(np.uint8)
 
 

@@ -30,6 +30,7 @@ def rare_conditions(scenes: np.ndarray, schema: SceneSchema) -> list[np.ndarray]
         usual = np.median(area[seen]) if seen.any() else 0.0
         masks.append((seen & (area < 0.6 * usual)).any(1))
         masks.append((seen & (area >= 0.6 * usual) & (area < 0.95 * usual)).any(1))
+    masks += [~(scenes[:, schema.slot(r.name).start] > 0.5) for r in schema.readings]
     touching = _touching(scenes, schema)
     masks += [touching] * 2  # the hardest to tell apart: twice
     for grid in schema.grids:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,9 @@ from torch import nn
 
 from perception.detector import FORMAT, Eyes
 from perception.errors import PerceptionError
+from perception.scene import ReadingSpec
 from perception.training.layout import CELL, Layout
-from perception.training.network import BINS, NOT_A_PEAK, PATCH_EPS, REACH, Detector, GreyConv
+from perception.training.network import BINS, NEAR, NOT_A_PEAK, PATCH_EPS, REACH, SHARP, Detector, GreyConv, Reader
 
 # ----------------------------------------------------------------------------------------------------
 # The detector's graph in ONNX, decoding included, written node by node so that play pays for nothing it does not
@@ -88,12 +90,15 @@ def build(net: Detector) -> onnx.ModelProto:
     """The whole graph for a trained detector in eval mode."""
     layout, b = net.layout, Builder()
     top, left, height, width = layout.view
-    plane = b.cut("frame", top, left, height, width)
-    heat, context = _coarse(b, net, plane)
-    pooled, camera = _pooled(b, net, context)
-    parts = [_things(b, net, plane, heat, context, camera)] if layout.things else []
-    parts += [_grid(b, net, number, pooled) for number in range(len(layout.schema.grids))]
-    parts += [_gauge(b, net, number) for number in range(len(layout.schema.gauges))]
+    plane, parts = b.cut("frame", top, left, height, width), []
+    if layout.finds:
+        heat, context = _coarse(b, net, plane)
+        pooled, camera = _pooled(b, net, context)
+        parts += [_things(b, net, plane, heat, context, camera)] if layout.things else []
+        parts += [_grid(b, net, number, pooled) for number in range(len(layout.schema.grids))]
+        parts += [_gauge(b, net, number) for number in range(len(layout.schema.gauges))]
+    if net.reader is not None:
+        parts.append(_readings(b, net, plane))
     b.nodes.append(helper.make_node("Concat", parts, ["scene"], axis=0))
     graph = helper.make_graph(
         b.nodes, "eyes",
@@ -106,14 +111,19 @@ def build(net: Detector) -> onnx.ModelProto:
     return model
 
 
-def _coarse(b: Builder, net: Detector, plane: str) -> tuple[str, str]:
-    """(heat [things, cells], context [C, cells])."""
-    layers = [*net.stem, *net.trunk, net.head]
-    x = plane
+def _features(b: Builder, net: Detector | Reader, plane: str) -> str:
+    """Stem, trunk and head of either, one after the other."""
+    layers, x = [*net.stem, *net.trunk, net.head], plane
     for i, layer in enumerate(layers):
         if isinstance(layer, nn.Conv2d):
             norm = layers[i + 1] if i + 1 < len(layers) and isinstance(layers[i + 1], nn.BatchNorm2d) else None
             x = b.conv(x, layer, norm, relu=norm is not None)
+    return x
+
+
+def _coarse(b: Builder, net: Detector, plane: str) -> tuple[str, str]:
+    """(heat [things, cells], context [C, cells])."""
+    x = _features(b, net, plane)
     kinds, depth = len(net.layout.things), net.width.context
     flat = b.op("Reshape", x, b.ints(kinds + depth, -1))
     if not kinds:
@@ -222,6 +232,60 @@ def _gauge(b: Builder, net: Detector, number: int) -> str:
     return str(b.op("Reshape", x, b.ints(-1)))
 
 
+def _readings(b: Builder, net: Detector, plane: str) -> str:
+    """float[n]: the slots of all readings in the schema's order."""
+    reader, layout = net.reader, net.layout
+    assert reader is not None
+    marks, glimpse = reader.width.landmarks, reader.width.glimpse
+    flat = b.op("Reshape", _features(b, reader, plane), b.ints(marks + glimpse, -1))
+    heat, seen = b.op("Split", flat, b.ints(marks, glimpse), outputs=2, axis=0)
+    heat = b.op("Softmax", b.op("Mul", heat, b.const(SHARP)), axis=1)
+    at = b.op("MatMul", heat, b.const(layout.places()))
+    around = b.op("MatMul", heat, b.op("Transpose", seen, perm=[1, 0]))
+    near = b.op("Mul", b.op("Sub", at, b.op("ReduceMean", at, b.ints(0), keepdims=1)), b.const(NEAR))
+    code = b.op("Concat", *(b.op("Reshape", part, b.ints(1, -1)) for part in (at, around, near)), axis=1)
+    x = b.op("Relu", b.linear(code, reader.hidden.weight, b.const(reader.hidden.bias)))
+    x = b.op("Relu", b.linear(x, reader.think.weight, b.const(reader.think.bias)))
+    straight = b.linear(code, reader.straight.weight, b.const(reader.straight.bias))
+    raw = b.op("Reshape", b.op("Add", b.linear(x, reader.out.weight, b.const(reader.out.bias)), straight), b.ints(-1))
+    slots = [
+        _reading(b, net, spec, part.start, raw)
+        for spec, part in zip(layout.schema.readings, layout.readings, strict=True)
+    ]
+    return str(slots[0] if len(slots) == 1 else b.op("Concat", *slots, axis=0))
+
+
+def _reading(b: Builder, net: Detector, spec: ReadingSpec, start: int, raw: str) -> str:
+    """float[fields + 2]: one slot, as `network.read_slot` makes it."""
+
+    def pick(*places: int) -> str:
+        return str(b.op("Gather", raw, b.ints(*places), axis=0))
+
+    logit, at, columns = pick(start), start + 1, []
+    for f in spec.fields:
+        middle, half = (f.low + f.high) / 2, (f.high - f.low) / 2
+        if f.wrap:
+            turn = b.op("Mul", _angle(b, pick(at + 1), pick(at)), b.const(half / math.pi))
+            columns.append(b.op("Add", turn, b.const(middle)))
+        else:
+            value = b.op("Add", b.op("Mul", pick(at), b.const(half)), b.const(middle))
+            columns.append(b.op("Clip", value, b.const(f.low), b.const(f.high)))
+        at += 1 + f.wrap
+    seen = b.op("Cast", b.op("Greater", logit, b.const(0.0)), to=TensorProto.FLOAT)
+    sure = b.op("Sigmoid", b.op("Mul", logit, b.const(float(net.sharpness))))
+    values = columns[0] if len(columns) == 1 else b.op("Concat", *columns, axis=0)
+    return str(b.op("Concat", seen, b.op("Mul", values, seen), sure, axis=0))
+
+
+def _angle(b: Builder, y: str, x: str) -> str:
+    """atan2, which ONNX does not have, by the half angle: each formula where its denominator does not vanish."""
+    length = b.op("Sqrt", b.op("Add", b.op("Mul", x, x), b.op("Mul", y, y)))
+    ahead = b.op("Div", y, b.op("Add", length, x))
+    behind = b.op("Div", b.op("Sub", length, x), y)
+    half = b.op("Atan", b.op("Where", b.op("Greater", x, b.const(0.0)), ahead, behind))
+    return str(b.op("Mul", half, b.const(2.0)))
+
+
 assert CELL == 8  # the trunk's strides are 4 and 2
 
 
@@ -277,11 +341,15 @@ def disagreement(net: Detector, eyes: Eyes, frames: np.ndarray) -> float:
     """Largest difference between torch and ONNX Runtime over fields of the Scene, ties on a threshold left out."""
     wanted = net.scenes(torch.from_numpy(frames)).numpy()
     found = np.stack([eyes.look(frame).copy() for frame in frames])
-    starts = net.layout.slot_starts
-    close = np.abs(wanted[:, starts + 7] - 0.5) < TOLERANCE  # seen or not is a matter of rounding there
-    different = np.abs(wanted - found)
-    for column, start in enumerate(starts):
-        different[close[:, column], start : start + 8] = 0
+    schema, different = net.layout.schema, np.abs(wanted - found)
+    slots = [schema.slot(t.name, i) for t in schema.things for i in range(t.count)]
+    for slot in [*slots, *(schema.slot(r.name) for r in schema.readings)]:
+        close = np.abs(wanted[:, slot.stop - 1] - 0.5) < TOLERANCE  # seen or not is a matter of rounding there
+        different[close, slot] = 0
+    for reading in schema.readings:
+        for k, f in enumerate(reading.fields, schema.slot(reading.name).start + 1):
+            if f.wrap:  # the two ends are one
+                different[:, k] = np.minimum(different[:, k], np.abs(f.high - f.low - different[:, k]))
     grids = [schema_grid for schema_grid in net.layout.schema.grids]
     for grid in grids:
         cells = different[:, net.layout.schema.grid(grid.name)]

@@ -22,7 +22,7 @@ from perception.training.data import Samples
 from perception.training.export import export
 from perception.training.layout import Layout
 from perception.training.losses import total_loss
-from perception.training.network import REACH, Detector, GreyConv, Width
+from perception.training.network import REACH, Detector, GreyConv, Reader, Width
 
 # ----------------------------------------------------------------------------------------------------
 # A trained file of eyes -> the network it came from, so that training can go on where it stood.
@@ -43,11 +43,25 @@ def recall(path: str | Path, schema: SceneSchema, shape: tuple[int, int], width:
 
 def _fill(net: Detector, constants: Iterator[torch.Tensor]) -> None:
     """Walk the constants in the order of `graph.build`."""
+    if net.layout.finds:
+        _finders(net, constants)
+    if net.reader is not None:
+        _features(net.reader, constants)
+        next(constants), next(constants), next(constants)  # sharpness of the heat, places, how near is near
+        for layer in (net.reader.hidden, net.reader.think, net.reader.straight, net.reader.out):
+            _linear(layer, constants)
+
+
+def _features(net: Detector | Reader, constants: Iterator[torch.Tensor]) -> None:
     layers = [*net.stem, *net.trunk, net.head]
     for i, layer in enumerate(layers):
         if isinstance(layer, nn.Conv2d):
             norm = layers[i + 1] if i + 1 < len(layers) and isinstance(layers[i + 1], nn.BatchNorm2d) else None
             _conv(layer, norm, constants)
+
+
+def _finders(net: Detector, constants: Iterator[torch.Tensor]) -> None:
+    _features(net, constants)
     layout = net.layout
     if layout.things:
         net.place.copy_(next(constants))

@@ -66,6 +66,24 @@ class Layout:
         """int[slots]: where each slot of the network's order stands in the Scene vector."""
         return np.array([self.schema.slot(self.things[k].name, i).start for k, i in self.slots])
 
+    @property
+    def finds(self) -> bool:
+        """Whether there is anything to find beside readings."""
+        return bool(self.schema.things or self.schema.grids or self.schema.gauges)
+
+    @cached_property
+    def readings(self) -> tuple[slice, ...]:
+        """Which outputs of the reader belong to each reading: presence, one a field, two for a field that wraps."""
+        ends = np.cumsum([0, *(1 + sum(1 + f.wrap for f in r.fields) for r in self.schema.readings)]).tolist()
+        return tuple(map(slice, ends, ends[1:]))
+
+    def places(self) -> np.ndarray:
+        """float32[cells, 2]: (y, x) of the cells' centres from the view's middle, its longer side from -1 to 1."""
+        rows, cols = self.cells
+        y, x = np.arange(rows) - (rows - 1) / 2, np.arange(cols) - (cols - 1) / 2
+        grid = np.stack(np.meshgrid(y, x, indexing="ij"), -1).reshape(-1, 2)
+        return (grid / (max(rows, cols) / 2)).astype(np.float32)
+
     def patch_of(self, thing: ThingSpec) -> tuple[int, int]:
         """(height, width) of the fine look: cell, thing and margin, in steps of 4 px."""
         sides = (CELL + thing.size[1] + 2 * MARGIN, CELL + thing.size[0] + 2 * MARGIN)

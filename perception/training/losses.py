@@ -5,6 +5,8 @@ Positions in targets are as seen: truth plus the camera's shake.
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -14,7 +16,8 @@ from perception.training.network import BINS, Detector
 
 SPREAD = 3.5  # px, how far the coarse target reaches around a centre
 NEAR = 1.15 * CELL  # px on each axis between a cell's centre and a thing that its patch should report
-WEIGHTS = {"heat": 1.0, "presence": 2.0, "box": 1.0, "place": 0.2, "camera": 0.5, "grid": 2.0, "gauge": 1.0}
+WEIGHTS = {"heat": 1.0, "presence": 2.0, "box": 1.0, "place": 0.2, "camera": 0.5, "grid": 2.0, "gauge": 1.0,
+           "read": 1.0, "readable": 0.1}  # fmt: skip
 
 
 class Targets:
@@ -30,10 +33,13 @@ class Targets:
 
 def total_loss(net: Detector, frames: Tensor, scenes: Tensor, camera: Tensor, seed: int) -> dict[str, Tensor]:
     """Every part of the loss and their weighted sum under `total`."""
-    out, targets = net(frames), Targets(net.layout, scenes, camera)
-    parts = {"heat": heat_loss(net.layout, out["heat"], targets)}
-    parts["presence"], parts["box"], parts["place"] = fine_loss(net, out, targets, seed)
-    if bool((camera != 0).any()):
+    out = net(frames)
+    parts: dict[str, Tensor] = {}
+    if net.layout.things:
+        targets = Targets(net.layout, scenes, camera)
+        parts["heat"] = heat_loss(net.layout, out["heat"], targets)
+        parts["presence"], parts["box"], parts["place"] = fine_loss(net, out, targets, seed)
+    if net.layout.finds and bool((camera != 0).any()):
         parts["camera"] = F.smooth_l1_loss(out["camera"], camera, beta=0.3)
     schema = net.layout.schema
     for grid in schema.grids:
@@ -43,8 +49,36 @@ def total_loss(net: Detector, frames: Tensor, scenes: Tensor, camera: Tensor, se
         span = gauge.high - gauge.low
         error = (out[f"gauge:{gauge.name}"] - scenes[:, schema.gauge(gauge.name)]) / span
         parts["gauge"] = parts.get("gauge", 0) + error.abs().mean()
+    if net.layout.readings:
+        parts["read"], parts["readable"] = reading_loss(net.layout, out["read"], scenes)
     parts["total"] = torch.stack([WEIGHTS[k] * v for k, v in parts.items()]).sum()
     return parts
+
+
+def reading_loss(layout: Layout, raw: Tensor, scenes: Tensor) -> tuple[Tensor, Tensor]:
+    """(mean error of the fields that are seen in shares of half their range, cross-entropy of presence).
+
+    A field that wraps is a direction: the distance from the unit vector, and a little for a length that is not 1.
+    """
+    values, present = raw.new_zeros(()), raw.new_zeros(())
+    for reading, part in zip(layout.schema.readings, layout.readings, strict=True):
+        mine, truth = raw[:, part], scenes[:, layout.schema.slot(reading.name)]
+        seen, at = truth[:, 0] > 0.5, 1
+        present = present + F.binary_cross_entropy_with_logits(mine[:, 0], seen.float())
+        if not bool(seen.any()):
+            continue
+        mine, truth = mine[seen], truth[seen]
+        for k, f in enumerate(reading.fields, 1):
+            share = (truth[:, k] - (f.low + f.high) / 2) / ((f.high - f.low) / 2)
+            if f.wrap:
+                arrow, turn = mine[:, at : at + 2], math.pi * share
+                length = arrow.norm(dim=1, keepdim=True).clamp(min=1e-3)
+                wanted = torch.stack([turn.cos(), turn.sin()], 1)
+                values = values + (arrow / length - wanted).norm(dim=1).mean() + 0.02 * ((length - 1) ** 2).mean()
+            else:
+                values = values + (mine[:, at] - share).abs().mean()
+            at += 1 + f.wrap
+    return values, present
 
 
 def heat_loss(layout: Layout, heat: Tensor, targets: Targets) -> Tensor:

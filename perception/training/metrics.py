@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from perception.scene import SLOT, SceneSchema, ThingSpec
+from perception.scene import SLOT, ReadingSpec, SceneSchema, ThingSpec
 from perception.training.data import Samples
 
 See = Callable[[np.ndarray], np.ndarray]
@@ -27,6 +27,8 @@ def evaluate(see: See, samples: Samples, schema: SceneSchema, limit: int | None 
 def compare(found: np.ndarray, truth: np.ndarray, schema: SceneSchema) -> dict[str, Any]:
     """Metrics of float32[N, size] against labels of the same shape."""
     result: dict[str, Any] = {"frames": len(truth), "things": {}, "grids": {}, "gauges": {}}
+    if schema.readings:
+        result["readings"] = {r.name: _reading(found, truth, schema, r) for r in schema.readings}
     for thing in schema.things:
         result["things"][thing.name] = _thing(found, truth, schema, thing)
     for grid in schema.grids:
@@ -57,6 +59,24 @@ def _thing(found: np.ndarray, truth: np.ndarray, schema: SceneSchema, thing: Thi
         "f1_iou50": _round(2 * good / (seen + real)) if seen + real else None,
         "sure_ece": calibration_error(got[..., 7], want[..., 0] > 0.5 if thing.count == 1 else _hit(got, pairs)),
     }
+
+
+def _reading(found: np.ndarray, truth: np.ndarray, schema: SceneSchema, reading: ReadingSpec) -> dict[str, Any]:
+    slot = schema.slot(reading.name)
+    got, want = found[:, slot], truth[:, slot]
+    seen, real = got[:, 0] > 0.5, want[:, 0] > 0.5
+    both, errors = seen & real, {}
+    for k, f in enumerate(reading.fields, 1):
+        error = np.abs(got[both, k] - want[both, k])
+        if f.wrap:
+            error = np.minimum(error, np.abs(f.high - f.low - error))
+        errors[f.name] = {f"p{q}" if q != 50 else "median": _quantile(error, q) for q in (50, 95, 99)}
+    return {
+        "labels": int(real.sum()), "errors": errors,
+        "precision": _round(both.sum() / seen.sum()) if seen.any() else None,
+        "recall": _round(both.sum() / real.sum()) if real.any() else None,
+        "sure_ece": calibration_error(got[:, -1], real),
+    }  # fmt: skip
 
 
 def _matches(got: np.ndarray, want: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -124,6 +144,11 @@ def table(metrics: dict[str, Any]) -> str:
         cells = [e["median"], e["p95"], e["p99"], m["size_error_px_p99"], m["precision"], m["recall"], m["f1_iou50"]]
         text = "".join(f"{'-' if v is None else format(v, '.4g'):>10}" for v in [*cells, m["sure_ece"]])
         lines.append(f"{name:<10}{m['labels']:>10}{text}")
+    for name, m in metrics.get("readings", {}).items():
+        for field, e in m["errors"].items():
+            cells = [e["median"], e["p95"], e["p99"], None, m["precision"], m["recall"], None, m["sure_ece"]]
+            text = "".join(f"{'-' if v is None else format(v, '.4g'):>10}" for v in cells)
+            lines.append(f"{f'{name}.{field}':<10}{m['labels']:>10}{text}")
     for name, m in metrics["grids"].items():
         lines.append(f"{name:<10} cells right {m['accuracy']:.5f}, whole frames right {m['frames_all_right']:.4f}")
     for name, m in metrics["gauges"].items():

@@ -1,15 +1,17 @@
-"""The detector as a torch module, built from the scene schema: a coarse look at the whole field, then a fine look at
-the chosen cells.
+"""The detector as a torch module, built from the scene schema: for boxes a coarse look at the whole field, then a fine
+look at the chosen cells; for readings, landmarks and what is seen around them.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from perception.scene import ReadingSpec
 from perception.training.layout import Group, Layout
 
 # ----------------------------------------------------------------------------------------------------
@@ -36,10 +38,22 @@ class Width:
     hidden: int = 64
     maps: int = 8
     cell: int = 16
+    landmarks: int = 8
+    glimpse: int = 8
 
     def to_config(self) -> dict[str, int]:
         """JSON-able."""
         return asdict(self)
+
+
+def _trunk(width: Width, bias: bool = True) -> nn.Sequential:
+    """From the stem's channels at stride 4 to features at stride 8."""
+    blocks: list[nn.Module] = [nn.Conv2d(width.stem, width.trunk, 3, 2, 1, bias=bias)]
+    blocks += [nn.BatchNorm2d(width.trunk), nn.ReLU()]
+    for _ in range(width.depth):
+        blocks += [nn.Conv2d(width.trunk, width.trunk, 3, 1, 1, groups=width.trunk, bias=False)]
+        blocks += [nn.Conv2d(width.trunk, width.trunk, 1, bias=bias), nn.BatchNorm2d(width.trunk), nn.ReLU()]
+    return nn.Sequential(*blocks)
 
 
 class GreyConv(nn.Conv2d):  # type: ignore[misc]
@@ -122,6 +136,56 @@ def _gauge_reader(box: tuple[int, int, int, int]) -> nn.Module:
     return nn.Sequential(pixels, nn.ReLU(), nn.Flatten(), nn.Linear(16, 1))
 
 
+SHARP = 8.0  # heat is multiplied by it before the softmax: landmarks are places from the first step on
+NEAR = (
+    8.0  # landmarks relative to their mean place, so many times larger: small moves drown in places of a whole picture
+)
+
+
+class Reader(nn.Module):  # type: ignore[misc]
+    """Declared numbers off the whole view: landmarks are the mean places of heat maps; places, places relative to each
+    other and the features around them go through a small network.
+    """
+
+    def __init__(self, layout: Layout, width: Width) -> None:
+        super().__init__()
+        w = self.width = width
+        self.stem = nn.Sequential(GreyConv(3, w.stem, 4, 4), nn.BatchNorm2d(w.stem), nn.ReLU())
+        self.trunk = _trunk(w, bias=False)
+        self.head = nn.Conv2d(w.trunk, w.landmarks + w.glimpse, 1)
+        self.register_buffer("places", torch.from_numpy(layout.places()), persistent=False)
+        inside, outs = (4 + w.glimpse) * w.landmarks, layout.readings[-1].stop
+        self.straight = nn.Linear(inside, outs)
+        self.hidden, self.think = nn.Linear(inside, w.hidden), nn.Linear(w.hidden, w.hidden)
+        self.out = nn.Linear(w.hidden, outs)
+
+    def forward(self, planes: Tensor) -> Tensor:
+        """float[B, 3, h, w] grey levels -> [B, outs], for `read_slot`."""
+        x = self.head(self.trunk(self.stem(planes))).flatten(2)
+        heat = (SHARP * x[:, : self.width.landmarks]).softmax(2)
+        at = heat @ self.places
+        around = heat @ x[:, self.width.landmarks :].transpose(1, 2)
+        near = NEAR * (at - at.mean(1, keepdim=True))
+        code = torch.cat([at.flatten(1), around.flatten(1), near.flatten(1)], 1)
+        hidden: Tensor = F.relu(self.think(F.relu(self.hidden(code))))
+        answer: Tensor = self.straight(code) + self.out(hidden)
+        return answer
+
+
+def read_slot(reading: ReadingSpec, raw: Tensor, sharpness: Tensor) -> Tensor:
+    """raw [B, outs of this reading] -> its slot in the Scene vector: seen, the fields in their units, sure."""
+    sure, at, columns = torch.sigmoid(raw[:, 0] * sharpness), 1, []
+    for f in reading.fields:
+        middle, half = (f.low + f.high) / 2, (f.high - f.low) / 2
+        if f.wrap:  # the direction (cos, sin), of any length
+            columns.append(torch.atan2(raw[:, at + 1], raw[:, at]) * half / math.pi + middle)
+        else:
+            columns.append((raw[:, at] * half + middle).clamp(f.low, f.high))
+        at += 1 + f.wrap
+    seen = (raw[:, :1] > 0).float()
+    return torch.cat([seen, torch.stack(columns, 1) * seen, sure[:, None]], 1)
+
+
 class Detector(nn.Module):  # type: ignore[misc]
     """Frames to coarse heat, context and the parts read off the whole picture."""
 
@@ -129,17 +193,19 @@ class Detector(nn.Module):  # type: ignore[misc]
         super().__init__()
         self.layout, self.width = layout, width or Width()
         w = self.width
+        self.sharpness = nn.Buffer(torch.ones(()))  # presence logits are multiplied by it; fitted for calibration
+        if layout.finds:
+            self._finders(layout, w)
+        self.reader = Reader(layout, w) if layout.schema.readings else None
+
+    def _finders(self, layout: Layout, w: Width) -> None:
+        """What finds boxes, cells and gauges."""
         self.stem = nn.Sequential(GreyConv(3, w.stem, 4, 4), nn.BatchNorm2d(w.stem), nn.ReLU())
-        blocks: list[nn.Module] = [nn.Conv2d(w.stem, w.trunk, 3, 2, 1), nn.BatchNorm2d(w.trunk), nn.ReLU()]
-        for _ in range(w.depth):
-            blocks += [nn.Conv2d(w.trunk, w.trunk, 3, 1, 1, groups=w.trunk, bias=False)]
-            blocks += [nn.Conv2d(w.trunk, w.trunk, 1), nn.BatchNorm2d(w.trunk), nn.ReLU()]
-        self.trunk = nn.Sequential(*blocks)
+        self.trunk = _trunk(w)
         kinds, cells = len(layout.things), layout.cells[0] * layout.cells[1]
         self.head = nn.Conv2d(w.trunk, kinds + w.context, 1)
         self.place = nn.Parameter(torch.zeros(kinds, cells))
         self.refiners = nn.ModuleList(Refiner(layout, g, w) for g in layout.groups)
-        self.sharpness = nn.Buffer(torch.ones(()))  # presence logits are multiplied by it; fitted for calibration
         self.maps = nn.Parameter(torch.randn(cells, w.maps) / cells)
         self.pool = nn.Linear(w.context * w.maps, 2 * w.context)
         self.camera = nn.Linear(2 * w.context, 2)
@@ -156,10 +222,13 @@ class Detector(nn.Module):  # type: ignore[misc]
 
     def forward(self, frames: Tensor) -> dict[str, Tensor]:
         """uint8[B, H, W, 3] -> heat [B, things, cells], context [B, C, cells], camera [B, 2] (y, x px), grid:NAME,
-        gauge:NAME, and `view` uint8[B, h * w, 3] for `refine`."""
+        gauge:NAME, `read` [B, outs] of the readings, and `view` uint8[B, h * w, 3] for `refine`."""
         top, left, height, width = self.layout.view
         view = frames[:, top : top + height, left : left + width].contiguous()
         planes = view.permute(0, 3, 1, 2).to(torch.float32, memory_format=torch.contiguous_format)
+        read = {} if self.reader is None else {"read": self.reader(planes)}
+        if not self.layout.finds:
+            return read
         head = self.head(self.trunk(self.stem(planes))).flatten(2)
         kinds = len(self.layout.things)
         heat, context = head[:, :kinds] + self.place, head[:, kinds:]
@@ -173,7 +242,7 @@ class Detector(nn.Module):  # type: ignore[misc]
             y, x, bottom, right = gauge.box
             pixels = frames[:, y:bottom, x:right].permute(0, 3, 1, 2).float()
             out[f"gauge:{gauge.name}"] = reader(pixels)[:, 0] * (gauge.high - gauge.low) + gauge.low
-        return out
+        return out | read
 
     def refine(
         self, out: dict[str, Tensor], group: int, row: Tensor, cell: Tensor, kind: Tensor
@@ -192,8 +261,8 @@ class Detector(nn.Module):  # type: ignore[misc]
     def scenes(self, frames: Tensor) -> Tensor:
         """uint8[B, H, W, 3] -> Scene vectors float32[B, size]; what the exported graph computes, written plainly."""
         layout = self.layout
-        out = self(frames)
-        cells, scene = self.choose(out["heat"]), torch.zeros(len(frames), layout.schema.size)
+        out, scene = self(frames), torch.zeros(len(frames), layout.schema.size)
+        cells = self.choose(out["heat"]) if layout.things else scene
         kinds = torch.tensor([k for k, _ in layout.slots])
         for number, group in enumerate(layout.groups):
             for slot in group.slots:
@@ -209,6 +278,8 @@ class Detector(nn.Module):  # type: ignore[misc]
             scene[:, layout.schema.grid(grid.name)] = (out[f"grid:{grid.name}"] > 0).float()
         for gauge in layout.schema.gauges:
             scene[:, layout.schema.gauge(gauge.name)] = out[f"gauge:{gauge.name}"]
+        for reading, slot_ in zip(layout.schema.readings, layout.readings, strict=True):
+            scene[:, layout.schema.slot(reading.name)] = read_slot(reading, out["read"][:, slot_], self.sharpness)
         return scene
 
     def choose(self, heat: Tensor) -> Tensor:

@@ -21,7 +21,7 @@ from perception.training.batches import Batches
 from perception.training.data import Samples
 from perception.training.export import export
 from perception.training.layout import Layout
-from perception.training.losses import Targets, total_loss
+from perception.training.losses import total_loss
 from perception.training.metrics import evaluate, table, time_per_frame
 from perception.training.network import Detector, Width
 
@@ -162,12 +162,13 @@ def _check_labels(samples: Samples, schema: SceneSchema) -> None:
     """SampleError naming the first thing with too few labels to learn from."""
     if not len(samples):
         raise SampleError("no frame in the training split; collect more episodes")
-    for thing in schema.things:
-        slots = [schema.slot(thing.name, i).start for i in range(thing.count)]
+    counts = {t.name: t.count for t in schema.things} | {r.name: 1 for r in schema.readings}
+    for name, count in counts.items():
+        slots = [schema.slot(name, i).start for i in range(count)]
         labels = int((samples.scenes[:, slots] > 0.5).sum())
         if labels < MIN_LABELS:
             raise SampleError(
-                f"{thing.name!r} has {labels} labels to train on, at least {MIN_LABELS} are needed; collect frames "
+                f"{name!r} has {labels} labels to train on, at least {MIN_LABELS} are needed; collect frames "
                 "that show it (poke the state in teacher.py) or take it out of system.toml"
             )
 
@@ -206,15 +207,18 @@ def _calibrate(net: Detector, samples: Samples, recipe: Recipe, seed: int) -> No
     if not len(samples):
         return
     batches = Batches(samples, Augmenter(net.layout.schema, samples.palette, recipe.look), recipe.batch, seed + 1)
-    logits, truths = [], []
+    schema, logits, truths = net.layout.schema, [], []
+    slots = [schema.slot(t.name) for t in schema.things if t.count == 1] + [
+        schema.slot(r.name) for r in schema.readings
+    ]
     for step in range(12):
-        frames, scenes, camera = (torch.from_numpy(part) for part in batches.batch(step))
-        found = net.scenes(frames)[:, net.layout.slot_starts + 7].clamp(1e-6, 1 - 1e-6)
-        single = torch.tensor([net.layout.things[k].count == 1 for k, _ in net.layout.slots], dtype=torch.bool)
-        logits.append(torch.logit(found)[:, single].flatten())
-        truths.append(Targets(net.layout, scenes, camera).seen[:, single].flatten())
-    logit, truth = torch.cat(logits), torch.cat(truths).float()
-    if len(logit):
+        frames, scenes, _ = (torch.from_numpy(part) for part in batches.batch(step))
+        found = net.scenes(frames)
+        for slot in slots:
+            logits.append(torch.logit(found[:, slot.stop - 1].clamp(1e-6, 1 - 1e-6)))
+            truths.append(scenes[:, slot.start] > 0.5)
+    if logits:
+        logit, truth = torch.cat(logits), torch.cat(truths).float()
         grid = torch.linspace(0.3, 2.0, 35)
         cost = [torch.nn.functional.binary_cross_entropy_with_logits(logit * g, truth) for g in grid]
         net.sharpness.fill_(float(grid[int(torch.stack(cost).argmin())]))

@@ -45,8 +45,8 @@ _SLOT = (
     "be carried on by the tracker for a few steps with falling `sure`; else all its values are 0."
 )
 _READING = (
-    "A reading has `seen` (bool: it could be read off this frame), `sure` (probability) and numbers of its own. What "
-    "is not seen has its last guess for values; nothing carries it on: the policy predicts for itself."
+    "A reading has `seen` (bool: it could be read off this frame), `sure` (probability) and numbers of its own. "
+    "One that is not seen has 0 for all of them: nothing carries it on, the policy predicts for itself."
 )
 QUESTION = (
     "Improve the policy. Judge by the mean score on seeds that you have not seen: a change is accepted only if it is "

@@ -151,9 +151,10 @@ def test_the_tracker_passes_readings_through() -> None:
 
 def test_a_trace_names_what_was_read() -> None:
     logic = compile_logic(SCHEMA, POLICY, "", CONSTANTS, PUSH, np.zeros(1, np.float32), lost_after=3)
+    vector, program = SCHEMA.empty(), compile_program(POLICY, SCHEMA, CONSTANTS, actions=PUSH)
+    vector[SCHEMA.slot("pole")] = (1.0, 0.1, 0.5, 0.9)
+    rules = [module.start().snapshot() for module in logic.modules]
     tracer = Tracer(logic, CONSTANTS)
-    vector = SCHEMA.empty()
-    vector[SCHEMA.slot("pole")] = (0.0, 0.1, 0.0, 0.0)
-    memory, rules = logic.program.start(), tuple(m.start() for m in logic.modules)
-    part = next(iter(tracer.step(SCHEMA.read(vector), memory, rules)))
-    assert any("scene.pole.seen" in str(mark) for mark in part.marks)
+    part = tracer.step(SCHEMA.read(vector), program.start().snapshot(), rules)[0]
+    told = [tracer.text(mark) for mark in part.marks]
+    assert any("scene.pole.seen" in line for line in told), told
