@@ -31,7 +31,7 @@ class Look:
     vignette: float = 0.1
     shake: float = 0.3
     cover: float = 0.3
-    blank: float = 0.08
+    blank: float = 0.25
 
 
 def hue_matrix(degrees: float) -> np.ndarray:
@@ -125,7 +125,8 @@ class Augmenter:
         """A picture that shows nothing of the task: one colour, noise, or its own pieces in disorder."""
         kind = rng.integers(3)
         if kind == 0:
-            frame[:] = rng.integers(0, 256, 3)
+            dark_or_bright = int(255.99 * rng.beta(0.5, 0.5))
+            frame[:] = rng.integers(0, 256, 3) if rng.random() < 0.5 else dark_or_bright
         elif kind == 1:
             frame[:] = rng.integers(0, 256, frame.shape, np.uint8)
         else:

@@ -238,24 +238,28 @@ def _readings(b: Builder, net: Detector, plane: str) -> str:
     assert reader is not None
     marks, glimpse = reader.width.landmarks, reader.width.glimpse
     flat = b.op("Reshape", _features(b, reader, plane), b.ints(marks + glimpse, -1))
-    heat, seen = b.op("Split", flat, b.ints(marks, glimpse), outputs=2, axis=0)
-    heat = b.op("Softmax", b.op("Mul", heat, b.const(SHARP)), axis=1)
+    peaks, seen = b.op("Split", flat, b.ints(marks, glimpse), outputs=2, axis=0)
+    heat = b.op("Softmax", b.op("Mul", peaks, b.const(SHARP)), axis=1)
     at = b.op("MatMul", heat, b.const(layout.places()))
     around = b.op("MatMul", heat, b.op("Transpose", seen, perm=[1, 0]))
     near = b.op("Mul", b.op("Sub", at, b.op("ReduceMean", at, b.ints(0), keepdims=1)), b.const(NEAR))
-    code = b.op("Concat", *(b.op("Reshape", part, b.ints(1, -1)) for part in (at, around, near)), axis=1)
+    highest = b.op("ReduceMax", peaks, b.ints(1), keepdims=0)
+    code = b.op("Concat", *(b.op("Reshape", part, b.ints(1, -1)) for part in (at, around, near, highest)), axis=1)
     x = b.op("Relu", b.linear(code, reader.hidden.weight, b.const(reader.hidden.bias)))
     x = b.op("Relu", b.linear(x, reader.think.weight, b.const(reader.think.bias)))
-    straight = b.linear(code, reader.straight.weight, b.const(reader.straight.bias))
-    raw = b.op("Reshape", b.op("Add", b.linear(x, reader.out.weight, b.const(reader.out.bias)), straight), b.ints(-1))
+    gain = torch.ones(layout.readings[-1].stop)
+    gain[[part.start for part in layout.readings]] = net.sharpness
+    straight = b.linear(code, gain[:, None] * reader.straight.weight, b.const(gain * reader.straight.bias))
+    bent = b.linear(x, gain[:, None] * reader.out.weight, b.const(gain * reader.out.bias))
+    raw = b.op("Reshape", b.op("Add", straight, bent), b.ints(-1))
     slots = [
-        _reading(b, net, spec, part.start, raw)
+        _reading(b, spec, part.start, raw)
         for spec, part in zip(layout.schema.readings, layout.readings, strict=True)
     ]
     return str(slots[0] if len(slots) == 1 else b.op("Concat", *slots, axis=0))
 
 
-def _reading(b: Builder, net: Detector, spec: ReadingSpec, start: int, raw: str) -> str:
+def _reading(b: Builder, spec: ReadingSpec, start: int, raw: str) -> str:
     """float[fields + 2]: one slot, as `network.read_slot` makes it."""
 
     def pick(*places: int) -> str:
@@ -272,7 +276,7 @@ def _reading(b: Builder, net: Detector, spec: ReadingSpec, start: int, raw: str)
             columns.append(b.op("Clip", value, b.const(f.low), b.const(f.high)))
         at += 1 + f.wrap
     seen = b.op("Cast", b.op("Greater", logit, b.const(0.0)), to=TensorProto.FLOAT)
-    sure = b.op("Sigmoid", b.op("Mul", logit, b.const(float(net.sharpness))))
+    sure = b.op("Sigmoid", logit)
     values = columns[0] if len(columns) == 1 else b.op("Concat", *columns, axis=0)
     return str(b.op("Concat", seen, b.op("Mul", values, seen), sure, axis=0))
 

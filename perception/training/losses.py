@@ -17,7 +17,7 @@ from perception.training.network import BINS, Detector
 SPREAD = 3.5  # px, how far the coarse target reaches around a centre
 NEAR = 1.15 * CELL  # px on each axis between a cell's centre and a thing that its patch should report
 WEIGHTS = {"heat": 1.0, "presence": 2.0, "box": 1.0, "place": 0.2, "camera": 0.5, "grid": 2.0, "gauge": 1.0,
-           "read": 1.0, "readable": 0.1}  # fmt: skip
+           "read": 1.0, "readable": 0.3}  # fmt: skip
 
 
 class Targets:

@@ -154,7 +154,7 @@ class Reader(nn.Module):  # type: ignore[misc]
         self.trunk = _trunk(w, bias=False)
         self.head = nn.Conv2d(w.trunk, w.landmarks + w.glimpse, 1)
         self.register_buffer("places", torch.from_numpy(layout.places()), persistent=False)
-        inside, outs = (4 + w.glimpse) * w.landmarks, layout.readings[-1].stop
+        inside, outs = (5 + w.glimpse) * w.landmarks, layout.readings[-1].stop
         self.straight = nn.Linear(inside, outs)
         self.hidden, self.think = nn.Linear(inside, w.hidden), nn.Linear(w.hidden, w.hidden)
         self.out = nn.Linear(w.hidden, outs)
@@ -162,11 +162,12 @@ class Reader(nn.Module):  # type: ignore[misc]
     def forward(self, planes: Tensor) -> Tensor:
         """float[B, 3, h, w] grey levels -> [B, outs], for `read_slot`."""
         x = self.head(self.trunk(self.stem(planes))).flatten(2)
-        heat = (SHARP * x[:, : self.width.landmarks]).softmax(2)
+        marks = x[:, : self.width.landmarks]
+        heat = (SHARP * marks).softmax(2)
         at = heat @ self.places
         around = heat @ x[:, self.width.landmarks :].transpose(1, 2)
         near = NEAR * (at - at.mean(1, keepdim=True))
-        code = torch.cat([at.flatten(1), around.flatten(1), near.flatten(1)], 1)
+        code = torch.cat([at.flatten(1), around.flatten(1), near.flatten(1), marks.amax(2)], 1)  # a peak, or nothing?
         hidden: Tensor = F.relu(self.think(F.relu(self.hidden(code))))
         answer: Tensor = self.straight(code) + self.out(hidden)
         return answer
