@@ -37,6 +37,7 @@ _PICTURE_FLOOR = (6.0, 6.0, 6.0, 6.0, 6.0, 6.0, 2.0, 2.0, 6.0, 0.1, 0.02)
 # Of a thing: share of the frames, probability, px, px a step. Of a grid: share of the steps on which cells come back.
 _THING = (("presence", 0.15), ("confidence", 0.15), ("misses", 2.0), ("speed", 0.5))
 _GRID = (("returns", 0.2),)
+_READING = _THING[:2]
 _GREY = np.array([0.299, 0.587, 0.114], np.float32)
 _CODE = np.array([256, 16, 1], np.float32)
 _TONES = 8
@@ -48,13 +49,16 @@ def scene_parts(schema: Any) -> dict[str, Any]:
     """What a watch must know of a `SceneSchema`: crop, where things and grids stand in the vector."""
     things = [[t.name, schema.slot(t.name, i).start] for t in schema.things for i in range(t.count)]
     grids = [[g.name, schema.grid(g.name).start, schema.grid(g.name).stop] for g in schema.grids]
-    return {"crop": list(schema.crop), "things": things, "grids": grids}
+    readings = [[r.name, schema.slot(r.name).start, schema.slot(r.name).stop] for r in schema.readings]
+    found = {"crop": list(schema.crop), "things": things, "grids": grids}
+    return found | ({"readings": readings} if readings else {})
 
 
 def eyes_names(parts: dict[str, Any]) -> list[tuple[str, str, float]]:
     """(part of the scene, statistic, what is tolerated at least) for every statistic of what was seen."""
     things = [(name, stat, floor) for name, _ in parts["things"] for stat, floor in _THING]
-    return things + [(name, stat, floor) for name, *_ in parts["grids"] for stat, floor in _GRID]
+    grids = [(name, stat, floor) for name, *_ in parts["grids"] for stat, floor in _GRID]
+    return things + grids + [(name, stat, floor) for name, *_ in parts.get("readings", ()) for stat, floor in _READING]
 
 
 def palette(seen: np.ndarray) -> np.ndarray:
@@ -83,6 +87,7 @@ class Sampler:
         self._gather = np.kron(np.eye(width // CELLS), np.full((CELLS, 1), 1 / (2 * CELLS))).astype(np.float32)
         self._slots = [start for _, start in parts["things"]]
         self._grids = [slice(first, last) for _, first, last in parts["grids"]]
+        self._readings = [(first, last - 1) for _, first, last in parts.get("readings", ())]
 
     def pairs(self, frame: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Two views uint8[R, W, 3]: every PAIR-th row of the frame, and the rows below them."""
@@ -124,7 +129,10 @@ class Sampler:
                 found += (max(abs(x - x0 - vx), abs(y - y0 - vy)), max(abs(x - x0), abs(y - y0)))
             else:
                 found += (math.nan, math.nan)
-        return found + [float((now[g] - before[g]).max() > 0.5) for g in self._grids]
+        found += [float((now[g] - before[g]).max() > 0.5) for g in self._grids]
+        for at, sure in self._readings:
+            found += ((float(now[at]) + float(before[at])) / 2, float(now[sure]) if now[at] > 0.5 else math.nan)
+        return found
 
 
 class Watch:

@@ -13,7 +13,7 @@ import difflib
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from keyword import iskeyword
 from types import SimpleNamespace
@@ -76,6 +76,11 @@ class FieldSpec:
     high: float
     unit: str = ""
     wrap: bool = False
+
+    def apart(self, a: float, b: float) -> float:
+        """How far two values are from each other; around, where the field wraps."""
+        away = abs(a - b)
+        return min(away, abs(self.high - self.low - away)) if self.wrap else away
 
 
 @dataclass(frozen=True)
@@ -204,6 +209,14 @@ class SceneSchema:
         if not 0 <= index * SLOT < stop - start:
             raise IndexError(f"{thing} has {(stop - start) // SLOT} slots, asked for {index}")
         return slice(start + index * SLOT, start + (index + 1) * SLOT)
+
+    def slots(self) -> Iterator[tuple[str, slice]]:
+        """(name, where it stands) of every slot of things and readings, "enemy[1]" where there are several."""
+        for thing in self.things:
+            for i in range(thing.count):
+                yield thing.name if thing.count == 1 else f"{thing.name}[{i}]", self.slot(thing.name, i)
+        for reading in self.readings:
+            yield reading.name, self.slot(reading.name)
 
     def grid(self, name: str) -> slice:
         """Where the cells of grid `name` stand, row-major."""

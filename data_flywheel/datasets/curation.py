@@ -80,6 +80,14 @@ class Pool:
             parts.append(values.reshape(len(self), -1).astype(np.float32))
         for grid in self.schema.grids:
             parts.append(self.scenes[:, self.schema.grid(grid.name)] / np.float32(np.sqrt(grid.cols)))
+        for reading in self.schema.readings:
+            slot = self.scenes[:, self.schema.slot(reading.name)]
+            parts.append(slot[:, :1])
+            for f, column in zip(reading.fields, slot[:, 1:-1].T, strict=True):
+                share = (column - f.low) / (f.high - f.low)
+                turn = 2 * np.pi * share
+                shown = (np.cos(turn), np.sin(turn)) if f.wrap else (2 * share,)
+                parts.append((np.stack(shown, 1) * slot[:, :1]).astype(np.float32))
         return np.concatenate(parts, 1)
 
 
@@ -194,8 +202,8 @@ def _slots(pool: Pool) -> list[tuple[F32, float]]:
 def _doubt(pool: Pool) -> F32:
     """How near the least certain `sure` is to one half."""
     worst = np.zeros(len(pool), np.float32)
-    for slot, _ in _slots(pool):
-        worst = np.maximum(worst, 1 - np.abs(2 * np.clip(slot[:, 7], 0, 1) - 1))
+    for _, slot in pool.schema.slots():
+        worst = np.maximum(worst, 1 - np.abs(2 * np.clip(pool.scenes[:, slot.stop - 1], 0, 1) - 1))
     return worst
 
 
@@ -210,8 +218,8 @@ def _middle(pool: Pool) -> NDArray[np.bool_]:
 def _flips(pool: Pool) -> F32:
     """1 where a thing is there, or not, for a single frame."""
     flipped = np.zeros(len(pool), bool)
-    for slot, _ in _slots(pool):
-        seen = slot[:, 0] > 0.5
+    for _, slot in pool.schema.slots():
+        seen = pool.scenes[:, slot.start] > 0.5
         flipped[1:-1] |= (seen[1:-1] != seen[:-2]) & (seen[1:-1] != seen[2:])
     return (flipped & _middle(pool)).astype(np.float32)
 

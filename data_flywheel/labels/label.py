@@ -1,7 +1,8 @@
 """What somebody or something says is on a frame: values, where they come from, how far to trust them.
 
 Values are plain JSON. A thing is a list of its slots, each `[x, y, w, h]` in px (centre and size of the visible box) or
-null when absent; a grid is a list of its rows as text, "1" for a cell that is there; a gauge is a number.
+null when absent; a grid is a list of its rows as text, "1" for a cell that is there; a gauge is a number; a reading is
+a table of its fields, or null when it cannot be read off the frame.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 from data_flywheel.errors import DataError
 from data_flywheel.splits import SPLITS, split_of
 from data_flywheel.storage.container import array_digest
-from perception.scene import GaugeSpec, GridSpec, SceneSchema, ThingSpec
+from perception.scene import GaugeSpec, GridSpec, ReadingSpec, SceneSchema, ThingSpec
 
 # Higher stands above lower. Causal labels and the segmentation renderer are equally good.
 RANK = {"person": 5, "causal": 4, "segmentation": 4, "teacher": 3, "agreement": 2, "temporal": 1, "model": 0}
@@ -29,7 +30,7 @@ _LONGEST = 400  # characters of a name or note
 _SPLIT_OF_TEN = ("train",) * 8 + ("val", "test")
 
 Values = dict[str, Any]
-PartSpec = ThingSpec | GridSpec | GaugeSpec
+PartSpec = ThingSpec | GridSpec | GaugeSpec | ReadingSpec
 
 
 @dataclass(frozen=True, order=True)
@@ -100,14 +101,14 @@ class Retraction:
 
 
 def parts_of(schema: SceneSchema) -> tuple[str, ...]:
-    """Names of all things, grids and gauges, in schema order."""
-    specs: tuple[PartSpec, ...] = (*schema.things, *schema.grids, *schema.gauges)
+    """Names of all things, grids, gauges and readings, in schema order."""
+    specs: tuple[PartSpec, ...] = (*schema.things, *schema.grids, *schema.gauges, *schema.readings)
     return tuple(spec.name for spec in specs)
 
 
 def spec_of(schema: SceneSchema, part: str) -> PartSpec:
     """The part called so; DataError names the nearest."""
-    specs: tuple[PartSpec, ...] = (*schema.things, *schema.grids, *schema.gauges)
+    specs: tuple[PartSpec, ...] = (*schema.things, *schema.grids, *schema.gauges, *schema.readings)
     for spec in specs:
         if spec.name == part:
             return spec
@@ -153,6 +154,8 @@ def check_value(schema: SceneSchema, size: tuple[int, int], part: str, value: An
         return _check_slots(spec, size, value)
     if isinstance(spec, GridSpec):
         return _check_cells(spec, value)
+    if isinstance(spec, ReadingSpec):
+        return _check_fields(spec, value)
     if not _finite(value) or not spec.low <= value <= spec.high:
         raise DataError(f"{part} is a number from {spec.low:g} to {spec.high:g}, got {value!r}")
     return float(value)
@@ -182,6 +185,18 @@ def _check_box(name: str, size: tuple[int, int], box: Any) -> list[float]:
     return [x, y, w, h]
 
 
+def _check_fields(spec: ReadingSpec, value: Any) -> dict[str, float] | None:
+    if value is None:
+        return None
+    names = [f.name for f in spec.fields]
+    if not isinstance(value, Mapping) or sorted(value) != sorted(names):
+        raise DataError(f"{spec.name} is a table of {', '.join(names)}, or null when absent, got {value!r:.80}")
+    for f in spec.fields:
+        if not _finite(value[f.name]) or not f.low - SLACK <= value[f.name] <= f.high + SLACK:
+            raise DataError(f"{spec.name}.{f.name} is from {f.low:g} to {f.high:g} {f.unit}, got {value[f.name]!r}")
+    return {name: float(value[name]) for name in names}
+
+
 def _check_cells(spec: GridSpec, value: Any) -> list[str]:
     rows = list(value) if isinstance(value, (list, tuple)) else []
     good = all(isinstance(row, str) and len(row) == spec.cols and not row.strip("01") for row in rows)
@@ -207,6 +222,10 @@ def values_of(schema: SceneSchema, vector: NDArray[np.float32], parts: Sequence[
         elif isinstance(spec, GridSpec):
             cells = vector[schema.grid(part)].reshape(spec.rows, spec.cols) > 0.5
             values[part] = ["".join("01"[int(cell)] for cell in row) for row in cells]
+        elif isinstance(spec, ReadingSpec):
+            seen, *numbers, _ = vector[schema.slot(part)]
+            named = dict(zip((f.name for f in spec.fields), map(_short, numbers), strict=True))
+            values[part] = named if seen > 0.5 else None
         else:
             values[part] = _short(vector[schema.gauge(part)])
     return values
@@ -228,6 +247,9 @@ def vector_of(schema: SceneSchema, values: Mapping[str, Any]) -> NDArray[np.floa
                     vector[schema.slot(part, index)] = (1.0, *box, 0.0, 0.0, 1.0)
         elif isinstance(spec, GridSpec):
             vector[schema.grid(part)] = [float(cell) for row in value for cell in row]
+        elif isinstance(spec, ReadingSpec):
+            if value is not None:
+                vector[schema.slot(part)] = (1.0, *(value[f.name] for f in spec.fields), 1.0)
         else:
             vector[schema.gauge(part)] = value
     return vector

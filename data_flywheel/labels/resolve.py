@@ -19,7 +19,7 @@ from data_flywheel.labels.label import RANK, FrameRef, Label, Values, parts_of, 
 from data_flywheel.labels.store import LabelStore
 from data_flywheel.storage.dataset import Dataset, Manifest, Shard
 from data_flywheel.storage.frames import Frames
-from perception.scene import GridSpec, SceneSchema, ThingSpec
+from perception.scene import GridSpec, ReadingSpec, SceneSchema, ThingSpec
 
 # ----------------------------------------------------------------------------------------------------
 # Which of several labels of one frame holds, and where people must look: shown, never averaged.
@@ -108,6 +108,10 @@ def differs(schema: SceneSchema, name: str, one: Any, other: Any) -> bool:
         return not _same_boxes([b for b in one if b], [b for b in other if b])
     if isinstance(spec, GridSpec):
         return bool(one != other)
+    if isinstance(spec, ReadingSpec):
+        if one is None or other is None:
+            return bool(one != other)
+        return any(f.apart(one[f.name], other[f.name]) > GAUGE_SHARE * (f.high - f.low) for f in spec.fields)
     return bool(abs(one - other) > GAUGE_SHARE * (spec.high - spec.low))
 
 

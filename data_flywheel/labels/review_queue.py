@@ -182,6 +182,7 @@ def _item(record: dict[str, Any]) -> Item:
 
 
 FLOOR = 0.02
+READ_SHARE = 0.1  # of the range of a field: so far apart two readings have nothing to do with each other
 _REACH = 4.0  # px beyond a thing's top speed that make a jump certain
 
 U8 = NDArray[np.uint8]
@@ -215,8 +216,8 @@ def suspicions(
 def doubt(schema: SceneSchema, belief: Vector) -> tuple[float, str]:
     """How near the least certain `sure` is to a toss-up: 0 for 0 or 1, 1 for one half."""
     worst = (0.0, "")
-    for name, index in _slots(schema):
-        sure = float(belief[schema.slot(name, index)][7])
+    for name, slot in schema.slots():
+        sure = float(belief[slot][-1])
         worst = _worse(worst, (1 - abs(2 * min(max(sure, 0.0), 1.0) - 1), f"{name} {100 * sure:.0f} % sure"))
     return worst
 
@@ -224,7 +225,8 @@ def doubt(schema: SceneSchema, belief: Vector) -> tuple[float, str]:
 def disagreement(schema: SceneSchema, belief: Vector, label: Vector) -> tuple[float, str]:
     """1 when one sees what the other does not; else by distance, a thing's own size away counting as 1.
 
-    Grids: the share of a row's cells that differ. Slots of a kind are compared in order from left to right.
+    Grids: the share of a row's cells that differ. Readings: READ_SHARE of a range counts as 1. Slots of a kind are
+    compared in order from left to right.
     """
     worst = (0.0, "")
     for thing in schema.things:
@@ -238,6 +240,16 @@ def disagreement(schema: SceneSchema, belief: Vector, label: Vector) -> tuple[fl
     for grid in schema.grids:
         cells = (belief[schema.grid(grid.name)] > 0.5) != (label[schema.grid(grid.name)] > 0.5)
         worst = _worse(worst, (min(1.0, float(cells.sum()) / grid.cols), f"{int(cells.sum())} {grid.name} differ"))
+    for reading in schema.readings:
+        seen, *values, _ = belief[schema.slot(reading.name)].tolist()
+        real, *wanted, _ = label[schema.slot(reading.name)].tolist()
+        if (seen > 0.5) != (real > 0.5):
+            worst = _worse(worst, (1.0, f"{reading.name} {'seen' if seen > 0.5 else 'not seen'} against the label"))
+            continue
+        for f, a, b in zip(reading.fields, values, wanted, strict=True):
+            gap = f.apart(a, b)
+            said = f"{reading.name}.{f.name} {gap:.3g}{f' {f.unit}' if f.unit else ''} apart"
+            worst = _worse(worst, (min(1.0, gap / (READ_SHARE * (f.high - f.low))), said))
     return worst
 
 
@@ -254,10 +266,6 @@ def jump(schema: SceneSchema, before: Vector, after: Vector) -> tuple[float, str
 
 def _worse(one: tuple[float, str], other: tuple[float, str]) -> tuple[float, str]:
     return other if other[0] > one[0] else one
-
-
-def _slots(schema: SceneSchema) -> Sequence[tuple[str, int]]:
-    return [(thing.name, index) for thing in schema.things for index in range(thing.count)]
 
 
 def _boxes(schema: SceneSchema, name: str, vector: Vector) -> list[Vector]:

@@ -253,8 +253,7 @@ def _readings(b: Builder, net: Detector, plane: str) -> str:
     bent = b.linear(x, gain[:, None] * reader.out.weight, b.const(gain * reader.out.bias))
     raw = b.op("Reshape", b.op("Add", straight, bent), b.ints(-1))
     slots = [
-        _reading(b, spec, part.start, raw)
-        for spec, part in zip(layout.schema.readings, layout.readings, strict=True)
+        _reading(b, spec, part.start, raw) for spec, part in zip(layout.schema.readings, layout.readings, strict=True)
     ]
     return str(slots[0] if len(slots) == 1 else b.op("Concat", *slots, axis=0))
 

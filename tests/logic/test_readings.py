@@ -63,7 +63,8 @@ def vectors(n: int = 80) -> np.ndarray:
 
 
 def test_readings_stand_last_and_are_read_by_name() -> None:
-    assert SCHEMA.names[-7:] == ("pole.seen", "pole.angle", "pole.x", "pole.sure", "hand.seen", "hand.turn", "hand.sure")
+    pole, hand = ("pole.seen", "pole.angle", "pole.x", "pole.sure"), ("hand.seen", "hand.turn", "hand.sure")
+    assert SCHEMA.names[-7:] == pole + hand
     vector = SCHEMA.empty()
     vector[SCHEMA.slot("pole")] = (1.0, 0.125, -2.0, 0.75)
     scene = SCHEMA.read(vector)

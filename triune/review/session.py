@@ -56,9 +56,11 @@ class Desk:
         things = [{"name": t.name, "count": t.count, "size": list(t.size)} for t in self.schema.things]
         grids = [vars(g) | {"cell": list(g.cell)} for g in self.schema.grids]
         gauges = [{"name": g.name, "low": g.low, "high": g.high} for g in self.schema.gauges]
+        readings = [{"name": r.name, "fields": [vars(f) for f in r.fields]} for r in self.schema.readings]
         return {
             "task": self.queue.task, "title": self.title, "who": self.who, "width": width, "height": height,
-            "things": things, "grids": grids, "gauges": gauges, "problems": self.store.problems, **self._progress(),
+            "things": things, "grids": grids, "gauges": gauges, "readings": readings, "problems": self.store.problems,
+            **self._progress(),
         }  # fmt: skip
 
     def _progress(self) -> dict[str, Any]:
@@ -107,6 +109,7 @@ class Desk:
             thing.name: [round(float(vector[self.schema.slot(thing.name, i)][SURE]), 4) for i in range(thing.count)]
             for thing in self.schema.things
         }
+        sure |= {r.name: [round(float(vector[self.schema.slot(r.name)][-1]), 4)] for r in self.schema.readings}
         return {"values": self._drawable(values_of(self.schema, vector)), "sure": sure}
 
     def _drawable(self, values: Values) -> Values:
@@ -116,6 +119,9 @@ class Desk:
             values[thing.name] = [box and _cut(box, width, height) for box in values[thing.name]]
         for gauge in self.schema.gauges:
             values[gauge.name] = min(max(values[gauge.name], gauge.low), gauge.high)
+        for reading in self.schema.readings:
+            said = values[reading.name]
+            values[reading.name] = said and {f.name: min(max(said[f.name], f.low), f.high) for f in reading.fields}
         return values
 
     def _entry(self, entry: Entry) -> dict[str, Any]:
