@@ -19,8 +19,8 @@ def start(
 ) -> subprocess.Popen[Any]:
     """`python -m module arguments...` with this Triune, over pipes on stdin and stdout; a `subprocess.Popen`.
 
-    variables: added to this process's environment, as are the backends registered here. options: of `Popen`; bytes unless `text=True`.
-    The current folder plays no part in what the child imports.
+    variables: added to this process's environment, as are the backends registered here. options: of `Popen`; bytes
+    unless `text=True`. The current folder plays no part in what the child imports.
     """
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
     env = {**os.environ, "PYTHONPATH": _path(), **registered(), **(variables or {})}

@@ -178,7 +178,14 @@ class GymnasiumSimulator:
             held = copy.deepcopy({k: v for k, v in vars(self.world.unwrapped).items() if k not in _DRAWING})
         except Exception as error:
             raise EnvError(f"{self.env.id} cannot be taken back: {type(error).__name__}: {error}") from None
-        return held, copy.copy(self._observed), self.score, self.frames, self.done, getattr(self.world, "_elapsed_steps", 0)
+        return (
+            held,
+            copy.copy(self._observed),
+            self.score,
+            self.frames,
+            self.done,
+            getattr(self.world, "_elapsed_steps", 0),
+        )
 
     def load(self, state: Any, luck: int = 0) -> None:
         """Back to a saved state; `luck` above 0 draws other chances from there on."""
