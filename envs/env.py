@@ -106,8 +106,8 @@ class Writable(Simulator, Protocol):
     """A simulator that can be put into a state. Privileged: for labelled data only."""
 
     def write(self, values: Mapping[str, Any]) -> None:
-        """Set what `truth` tells, by the same names; what is not named stays. The picture, and the next step, follow
-        from it, and an episode that was over goes on. EnvError for a name that there is not, with the nearest."""
+        """Set the state that `truth` tells, by the same names; what is not named stays. The next step follows from it,
+        and the picture as soon as the backend can draw it. EnvError for an unknown name, with the nearest."""
 
 
 @dataclass(frozen=True)
