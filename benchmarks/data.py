@@ -15,17 +15,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_flywheel.datasets.collection import make_player
+from data_flywheel.datasets.collection_worker import columns
 from data_flywheel.datasets.curation import CONSECUTIVE, Pool, build, choose
 from data_flywheel.datasets.frozen import FrozenSet
 from data_flywheel.datasets.samples import load_samples
 from data_flywheel.errors import DataError
-from data_flywheel.labelers.teacher import Teacher, load_teacher
+from data_flywheel.labelers.teacher import Teacher, Truth, load_teacher
 from data_flywheel.labels.frames import DatasetFrames
 from data_flywheel.storage.dataset import Dataset, Manifest, Shard
 from data_flywheel.storage.files import atomic_write
 from data_flywheel.storage.frames import Frames
-from envs.backends.atari import AtariCore
-from envs.backends.atari_protocols import Protocol, get_protocol
+from envs.actions import Action, ActionSpace
+from envs.env import Rules, Simulator, protocol_of, simulator
 from envs.spec import SystemSpec
 from perception.detector import Eyes
 from perception.training.data import Samples
@@ -55,7 +56,7 @@ def record(spec: SystemSpec, folder: str | Path, stretches: Sequence[Stretch], p
     A frame whose label does not account for the picture is left out, and the shard is then not consecutive.
     DataError: the folder holds other stretches.
     """
-    teacher, protocol = load_teacher(spec.folder), get_protocol(spec.env.protocol)
+    teacher, protocol = load_teacher(spec.folder), protocol_of(spec.env)
     extra = {"plain play": [list(s) for s in stretches], "player": player, "protocol": protocol.name}
     schema = teacher.schema
     manifest = Manifest(
@@ -66,46 +67,46 @@ def record(spec: SystemSpec, folder: str | Path, stretches: Sequence[Stretch], p
     dataset = Dataset(folder) if there else Dataset.create(folder, manifest)
     if {**dataset.manifest.extra, **extra} != dataset.manifest.extra or dataset.manifest.teacher != teacher.digest:
         raise DataError(f"{folder} holds other play; remove it or name another folder")
-    core = AtariCore(spec.env, protocol)
+    world = simulator(spec.env, protocol)
     for number in dataset.missing():
-        dataset.write(_shard(number, stretches[number], _play(spec, teacher, core, stretches[number], player), player))
+        rows = _play(spec, teacher, world, protocol, stretches[number], player)
+        dataset.write(_shard(number, stretches[number], rows, player, spec.env.actions))
     return dataset
 
 
-Row = tuple[NDArray[np.uint8], NDArray[np.float32], int, NDArray[np.uint8], bool]
+Row = tuple[NDArray[np.uint8], NDArray[np.float32], Action, Truth, bool]
 
 
-def _play(spec: SystemSpec, teacher: Teacher, core: AtariCore, stretch: Stretch, name: str) -> Iterator[Row]:
-    """Frame, label, the action that led there, RAM, whether the label accounts for the picture."""
-    player = _player(spec, teacher, core.protocol, stretch.seed, name)
-    window, action = [core.reset(stretch.seed)], 0
+def _play(
+    spec: SystemSpec, teacher: Teacher, world: Simulator, protocol: Rules, stretch: Stretch, name: str
+) -> Iterator[Row]:
+    """Frame, label, the action that led there, truth, whether the label accounts for the picture."""
+    player = make_player(name, spec, teacher, protocol, np.random.default_rng(stretch.seed), 0.0)
+    world.reset(stretch.seed)
+    window, action = [world.frame()], spec.env.fallback
     for step in range(stretch.start + stretch.length):
-        ram, frame = core.ram(), window[-1]
-        vector = teacher.label(ram, frame)
+        truth, frame = world.truth(), window[-1]
+        vector = teacher.label(truth, frame)
         if step >= stretch.start:
-            good = not teacher.unexplained(ram, frame, vector)
-            yield np.maximum.reduce(window), vector, action, ram, good
-        action = player(ram, vector)
-        core.advance(action)
-        if core.done:
+            good = not teacher.unexplained(truth, frame, vector)
+            yield np.maximum.reduce(window), vector, action, truth, good
+        action = player(truth, vector)
+        world.advance(action)
+        if world.done:
             return
-        window = [*window, core.frame()][-teacher.schema.window :]
+        window = [*window, world.frame()][-teacher.schema.window :]
 
 
-def _player(spec: SystemSpec, teacher: Teacher, protocol: Protocol, seed: int, name: str) -> Any:
-    return make_player(name, spec, teacher, protocol, np.random.default_rng(seed), 0.0)
-
-
-def _shard(number: int, stretch: Stretch, rows: Iterator[Row], player: str) -> Shard:
+def _shard(number: int, stretch: Stretch, rows: Iterator[Row], player: str, space: ActionSpace) -> Shard:
     every = list(rows)
     good = [row for row in every if row[4]]
     if not good:
         raise DataError(f"the game of seed {stretch.seed} ends before step {stretch.start}; start earlier")
-    frames, scenes, actions, rams, _ = zip(*good, strict=True)
+    frames, scenes, actions, truths, _ = zip(*good, strict=True)
     meta = {CONSECUTIVE: len(good) == len(every), "start": stretch.start, "player": player}
     return Shard(
         number, number, stretch.seed, Frames.from_rgb(np.stack(frames)), np.stack(scenes),
-        np.array(actions, np.uint8), np.stack(rams), meta,
+        np.array(actions, space.dtype), columns(list(truths)), meta,
     )  # fmt: skip
 
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
@@ -100,6 +102,14 @@ class Rewindable(Simulator, Protocol):
         """Back to a saved state. `luck` 0: what follows is as it was; 1, 2 ...: other draws of chance."""
 
 
+class Writable(Simulator, Protocol):
+    """A simulator that can be put into a state. Privileged: for labelled data only."""
+
+    def write(self, values: Mapping[str, Any]) -> None:
+        """Set the state that `truth` tells, by the same names; what is not named stays. The next step follows from it,
+        and the picture as soon as the backend can draw it. EnvError for an unknown name, with the nearest."""
+
+
 @dataclass(frozen=True)
 class Backend:
     """What everybody may know of a backend.
@@ -126,12 +136,19 @@ class Backend:
 
 
 BUILT_IN = {"atari": "envs.backends.atari_protocols:BACKEND", "gymnasium": "envs.backends.gymnasium:BACKEND"}
-_registered: dict[str, str] = {}
+VARIABLE = "TRIUNE_BACKENDS"  # tells a child what its parent registered (`envs.process.start`)
+_registered: dict[str, str] = json.loads(os.environ.get(VARIABLE) or "{}")
 
 
 def register(name: str, target: str) -> None:
-    """Add a backend in this process: `target` is "module:name" of a Backend. Packages use the entry point instead."""
+    """Add a backend in this process and in the children that it starts from now on: `target` is "module:name" of a
+    Backend. Packages use the entry point instead."""
     _registered[name] = target
+
+
+def registered() -> dict[str, str]:
+    """The environment variable by which a child knows what was registered here; nothing when nothing was."""
+    return {VARIABLE: json.dumps(_registered)} if _registered else {}
 
 
 def target_of(name: str) -> str:
@@ -158,6 +175,12 @@ def backend(name: str) -> Backend:
     if not isinstance(found, Backend):
         raise EnvError(f"backend {name!r} is no envs.env.Backend; its package declares the wrong object")
     return found
+
+
+def simulator(env: Declared, rules: Rules) -> Simulator:
+    """The simulator of an environment, in this process: for labelled data, never in play (that is `envs.remote`)."""
+    made: Simulator = find(backend(env.backend).simulator)(env, rules)
+    return made
 
 
 class Declared(Protocol):

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from envs.env import registered
+
 ROOT = Path(__file__).resolve().parent.parent  # what this Triune was imported from: a checkout or site-packages
 
 
@@ -17,11 +19,11 @@ def start(
 ) -> subprocess.Popen[Any]:
     """`python -m module arguments...` with this Triune, over pipes on stdin and stdout; a `subprocess.Popen`.
 
-    variables: added to this process's environment. options: of `Popen`; bytes unless `text=True`.
-    The current folder plays no part in what the child imports.
+    variables: added to this process's environment, as are the backends registered here. options: of `Popen`; bytes
+    unless `text=True`. The current folder plays no part in what the child imports.
     """
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-    env = {**os.environ, "PYTHONPATH": _path(), **(variables or {})}
+    env = {**os.environ, "PYTHONPATH": _path(), **registered(), **(variables or {})}
     # -P: without it, -m puts the current folder first, and a stranger's `numpy.py` there would run.
     return subprocess.Popen([sys.executable, "-P", "-m", module, *arguments], env=env, **pipes | options)
 

@@ -24,7 +24,7 @@ COMMANDS = {
     "lock": "keep a recorded moment, or a score floor, from being lost unnoticed",
     "report": "a self-contained report.html of an evaluation or an improve run",
     "improve": "revise the policy from its own replays, and keep only what is proven better",
-    "discover": "which RAM bytes draw which pixels",
+    "discover": "which bytes of a console's memory draw which pixels",
     "collect": "record labelled frames for training",
     "curate": "choose the recorded frames that are most worth a label, and say why",
     "dataset": "export recorded games or labelled frames: COCO, Minari, Parquet",

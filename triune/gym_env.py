@@ -62,7 +62,7 @@ class SceneEnv(gymnasium.Env[dict[str, np.ndarray], np.int64]):  # type: ignore[
         from data_flywheel.labelers.teacher import load_teacher
 
         teacher = load_teacher(system.folder)
-        return lambda frame: teacher.label(self._core.ram(), frame), lambda: None
+        return lambda frame: teacher.label(self._core.truth(), frame), lambda: None
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None

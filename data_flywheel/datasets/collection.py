@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import json
-import selectors
-import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,10 +16,11 @@ from numpy.typing import NDArray
 from data_flywheel.errors import DataError
 from data_flywheel.labelers.ram.agreement import audit
 from data_flywheel.labelers.ram.causal import FILE, Catalogue
-from data_flywheel.labelers.teacher import Teacher, load_teacher
+from data_flywheel.labelers.teacher import Teacher, Truth, load_teacher
 from data_flywheel.storage.dataset import MANIFEST, Dataset, Manifest
-from envs.backends.atari_protocols import Protocol, get_protocol
-from envs.process import start
+from envs.actions import Action, ActionSpace, Discrete
+from envs.env import Rules, protocol_of, protocols_of
+from envs.executor import Processes, WorkerError
 from envs.spec import SystemSpec, load_spec
 from logic.errors import LogicError
 from logic.language import CompiledProgram, compile_program
@@ -45,7 +42,7 @@ ROLES = (
     ("scripted", False, 0),
     ("random", False, 0),
 )
-PROTOCOLS = ("seed-sticky", "sticky", "classic")
+STATES = "states"  # nobody plays: every frame is of a state of its own, which the teacher drew
 _STRIDE = 617  # coprime to the 1000 seeds: consecutive shards land in every split
 
 
@@ -65,10 +62,11 @@ class Job:
 
 @dataclass(frozen=True)
 class Plan:
-    """A whole collection."""
+    """A whole collection: who plays (STATES: nobody), under which protocols in turn."""
 
     frames: int
     players: tuple[str, ...]
+    protocols: tuple[str, ...]
     shard_frames: int = SHARD_FRAMES
 
     @property
@@ -77,86 +75,112 @@ class Plan:
         return -(-self.frames // self.shard_frames)
 
     def job(self, number: int) -> Job:
-        """What shard `number` holds. Players that are not there are replaced by the scripted one."""
+        """What shard `number` holds. Players that are not there are replaced by the last one that is no policy."""
         player, poke, warmup = ROLES[number % len(ROLES)]
-        player = player if player in self.players else "scripted"
+        if player not in self.players:
+            player = [name for name in self.players if name != "policy"][-1]
         seed = number * _STRIDE % 1000
-        protocol = PROTOCOLS[number // len(ROLES) % len(PROTOCOLS)]
+        protocol = self.protocols[number // len(ROLES) % len(self.protocols)]
         frames = min(self.shard_frames, self.frames - number * self.shard_frames)
         return Job(number, player, poke, warmup, protocol, seed, frames, (0.02, 0.1, 0.3)[number % 3])
 
     def record(self) -> dict[str, Any]:
         """JSON form for the manifest."""
-        return {**asdict(self), "players": list(self.players)}
+        return {**asdict(self), "players": list(self.players), "protocols": list(self.protocols)}
+
+    @staticmethod
+    def of(dataset: Dataset) -> Plan:
+        """Back from the manifest of a collected data set."""
+        record = dataset.manifest.extra["plan"]
+        return Plan(**{**record, "players": tuple(record["players"]), "protocols": tuple(record["protocols"])})
 
 
 # ----------------------------------------------------------------------------------------------------
 # Who plays while data is collected: at random, by the teacher's script, or by the system's own policy.
 
 
-# (ram, scene vector) -> action
-Player = Callable[[NDArray[np.uint8], NDArray[np.float32]], int]
+# (truth, scene vector) -> action
+Player = Callable[[Truth, NDArray[np.float32]], Action]
 
 
-def available(spec: SystemSpec) -> tuple[str, ...]:
-    """The players this system has: "policy" only where the folder has one that loads."""
+def available(spec: SystemSpec, teacher: Teacher) -> tuple[str, ...]:
+    """The players this system has: STATES alone where the teacher draws states, else "random", "scripted" where the
+    teacher has a script, "policy" where the folder has one that loads."""
+    if teacher.spread:
+        return (STATES,)
+    players = ("random", "scripted") if teacher.scripted else ("random",)
     try:
-        _compile(spec, SceneSchema.from_config(spec.scene), get_protocol("sticky"))
+        _compile(spec, teacher.schema, protocol_of(spec.env))
     except LogicError:
-        return ("random", "scripted")
-    return ("random", "scripted", "policy")
+        return players
+    return (*players, "policy")
 
 
 def make_player(
-    name: str, spec: SystemSpec, teacher: Teacher, protocol: Protocol, rng: np.random.Generator, noise: float
+    name: str, spec: SystemSpec, teacher: Teacher, protocol: Rules, rng: np.random.Generator, noise: float
 ) -> Player:
     """A player whose choices depend on `rng` and the game alone. A random act lasts a few steps."""
-    n_actions = len(spec.env.actions.names)
+    actions, idle = spec.env.actions, spec.env.fallback
     if name == "policy":
         decide = _policy(spec, teacher, protocol)
-    else:
+    elif name == "scripted" and teacher.scripted:
+        script = teacher.scripted
 
-        def decide(ram: NDArray[np.uint8], vector: NDArray[np.float32]) -> int:
-            return teacher.scripted(ram, rng)
+        def decide(truth: Truth, vector: NDArray[np.float32]) -> Action:
+            return actions.check(script(truth, rng))
+
+    else:
+        name = "random"
 
     share = 1.0 if name == "random" else noise
-    holding = [0, 0]  # steps left, action
+    left, held = 0, idle  # steps of a random act
 
-    def play(ram: NDArray[np.uint8], vector: NDArray[np.float32]) -> int:
-        wanted = 0 if name == "random" else decide(ram, vector)
-        if holding[0] == 0 and rng.random() < share:
-            holding[:] = int(rng.integers(1, 7)), int(rng.integers(n_actions))
-        if holding[0]:
-            holding[0] -= 1
-            return holding[1]
+    def play(truth: Truth, vector: NDArray[np.float32]) -> Action:
+        nonlocal left, held
+        wanted = idle if name == "random" else decide(truth, vector)
+        if left == 0 and rng.random() < share:
+            left, held = int(rng.integers(1, 7)), _any(actions, rng)
+        if left:
+            left -= 1
+            return held
         return wanted
 
     return play
 
 
-def _compile(spec: SystemSpec, schema: SceneSchema, protocol: Protocol) -> CompiledProgram:
+def _any(actions: ActionSpace, rng: np.random.Generator) -> Action:
+    """An action drawn evenly."""
+    if isinstance(actions, Discrete):
+        return int(rng.integers(len(actions.names)))
+    return actions.clip(rng.uniform(actions.low, actions.high))
+
+
+def _compile(spec: SystemSpec, schema: SceneSchema, protocol: Rules) -> CompiledProgram:
     path = spec.folder / "policy.py"
     try:
         source = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise LogicError(f"cannot read {path}: {error}") from error
-    actions = {name: i for i, name in enumerate(spec.env.actions.names)}
-    return compile_program(source, schema, {**spec.constants(protocol), **actions}, name=path.name)
+    known, actions = spec.constants(protocol), spec.env.actions
+    if isinstance(actions, Discrete):
+        known |= {name: i for i, name in enumerate(actions.names)}
+    return compile_program(source, schema, known, name=path.name, actions=actions)
 
 
-def _policy(spec: SystemSpec, teacher: Teacher, protocol: Protocol) -> Player:
+def _policy(spec: SystemSpec, teacher: Teacher, protocol: Rules) -> Player:
     """The folder's policy on the teacher's scenes, without safety rules: collecting may be reckless."""
     try:
         program = _compile(spec, teacher.schema, protocol)
     except LogicError as error:
         raise LogicError(f"cannot collect with {spec.folder / 'policy.py'}: {error}") from error
-    memory, fallback = program.start(), int(spec.env.fallback)
+    memory, actions = program.start(), spec.env.actions
 
-    def decide(ram: NDArray[np.uint8], vector: NDArray[np.float32]) -> int:
+    def decide(truth: Truth, vector: NDArray[np.float32]) -> Action:
         try:
-            return int(program.act(teacher.schema.read(vector), memory)[0])
+            wanted = program.act(teacher.schema.read(vector), memory)[0]
+            return actions.check(wanted if isinstance(actions, Discrete) else actions.clip(np.asarray(wanted)))
         except Exception:  # a fault: generated code leaves memory as it was
-            return fallback
+            return spec.env.fallback
 
     return decide
 
@@ -176,7 +200,8 @@ PATIENCE = 40  # agent steps per wanted frame before a shard is closed short
 
 
 def situations(schema: SceneSchema, vector: NDArray[np.float32]) -> tuple[str, ...]:
-    """Names of the rare situations in a scene, such as "absent ball", "ball among bricks", "ball touches paddle"."""
+    """Names of the rare situations in a scene, such as "absent ball", "ball among bricks", "ball touches paddle": of
+    things, which are boxes. Readings have no place in the picture."""
     found: list[str] = []
     boxes: list[tuple[str, float, float, float, float]] = []
     top, left, bottom, right = schema.crop
@@ -246,6 +271,7 @@ class Curator:
 # uninterrupted one.
 
 
+_WORKER = "data_flywheel.datasets.collection_worker:"
 Progress = Callable[[int, int, float], None]  # frames done, frames wanted, seconds
 
 
@@ -288,34 +314,28 @@ def collect(
     if frames < 1 or workers < 1:
         raise DataError(f"collect needs at least 1 frame and 1 worker, got {frames} and {workers}")
     dataset = _open(spec, load_teacher(spec.folder), Path(out_dir), frames, resume)
-    report = CollectReport(str(out_dir), shards=dataset.manifest.shards)
+    report, plan = CollectReport(str(out_dir), shards=dataset.manifest.shards), Plan.of(dataset)
     began, missing = time.monotonic(), dataset.missing()
-    todo = iter(missing)
     show = progress or _bar()
-    done = frames - sum(_planned(dataset, number) for number in missing)
-    with _workers(dataset.folder, spec.folder, min(workers, max(1, len(missing)))) as crew:
-        for answer in _serve(crew, todo):
+    done = frames - sum(plan.job(number).frames for number in missing)
+    crew = Processes(_WORKER + "shards", workers, _WORKER + "explain")
+    try:
+        for answer in crew.map({"data": str(dataset.folder), "system": str(spec.folder)}, missing):
             report.count(answer)
-            done += _planned(dataset, answer["shard"])
+            done += plan.job(answer["shard"]).frames
             show(done, frames, time.monotonic() - began)
+    except WorkerError as error:
+        where = "" if error.item is None or error.died else f"shard {error.item}: "
+        raise DataError(f"{where}{error}" + ("; run again to resume" if error.died else "")) from None
     report.seconds = time.monotonic() - began
     if audit_frames and (spec.folder / FILE).is_file():
         report.audit = audit(spec, Catalogue.load(spec.folder / FILE), audit_frames).record()
     return _finish(dataset, report)
 
 
-def _plan(dataset: Dataset) -> Plan:
-    record = dataset.manifest.extra["plan"]
-    return Plan(record["frames"], tuple(record["players"]), record["shard_frames"])
-
-
-def _planned(dataset: Dataset, number: int) -> int:
-    return _plan(dataset).job(number).frames
-
-
 def _open(spec: SystemSpec, teacher: Teacher, folder: Path, frames: int, resume: bool) -> Dataset:
     """The data set to fill: a new one, or the one there if it follows the same plan."""
-    plan = Plan(frames, available(spec))
+    plan = Plan(frames, available(spec, teacher), tuple(protocols_of(spec.env)))
     policy = spec.folder / "policy.py"
     digest = hashlib.sha256(policy.read_bytes()).hexdigest() if policy.is_file() else ""
     wanted = Manifest(
@@ -348,58 +368,6 @@ def _version() -> str:
         return metadata.version("triune")
     except metadata.PackageNotFoundError:
         return "0"
-
-
-@contextmanager
-def _workers(folder: Path, system: Path, number: int) -> Iterator[list[subprocess.Popen[str]]]:
-    """Start the collecting processes; at the end (or on an error) close their stdin and wait."""
-    command = ("data_flywheel.datasets.collection_worker", str(folder), str(system))
-    crew = [start(*command, variables={"OMP_NUM_THREADS": "1"}, text=True) for _ in range(number)]
-    try:
-        yield crew
-    finally:
-        for worker in crew:
-            assert worker.stdin
-            with suppress(BrokenPipeError):
-                worker.stdin.close()
-        for worker in crew:
-            worker.wait()
-            assert worker.stdout
-            worker.stdout.close()
-
-
-def _serve(crew: list[subprocess.Popen[str]], todo: Iterator[int]) -> Iterator[dict[str, Any]]:
-    """Hand out shard numbers, one at a time to each worker, and yield the answers as they come."""
-    with selectors.DefaultSelector() as selector:
-        for worker in crew:
-            if _hand(worker, todo):
-                assert worker.stdout
-                selector.register(worker.stdout, selectors.EVENT_READ, worker)
-        while selector.get_map():
-            for key, _ in selector.select():
-                worker = key.data
-                line = worker.stdout.readline()
-                if not line:
-                    raise DataError(f"a collecting process died (exit code {worker.wait()}); run again to resume")
-                answer = json.loads(line)
-                if "error" in answer:
-                    raise DataError(f"shard {answer['shard']}: {answer['error']}")
-                yield answer
-                if not _hand(worker, todo):
-                    selector.unregister(key.fileobj)
-
-
-def _hand(worker: subprocess.Popen[str], todo: Iterator[int]) -> bool:
-    """Give the worker its next shard; False when none is left."""
-    number = next(todo, None)
-    if number is None:
-        return False
-    assert worker.stdin
-    try:
-        print(number, file=worker.stdin, flush=True)
-    except BrokenPipeError:
-        raise DataError(f"a collecting process died (exit code {worker.wait()}); run again to resume") from None
-    return True
 
 
 def _finish(dataset: Dataset, report: CollectReport) -> CollectReport:

@@ -1,33 +1,32 @@
-"""The collecting process: plays one planned job after another and writes a shard for each."""
+"""What a collecting process does: it makes one planned shard after another, labelled, checked, curated frames.
+
+The same job gives the same bytes on every run. Frames whose label does not account for the picture are counted and
+left out.
+"""
 
 from __future__ import annotations
 
-import json
-import os
-import signal
-import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from data_flywheel.datasets.collection import PATIENCE, Curator, Job, make_player
-from data_flywheel.labelers.teacher import Teacher
-from data_flywheel.storage.dataset import Shard
+from data_flywheel.datasets.collection import PATIENCE, STATES, Curator, Job, Plan, make_player, situations
+from data_flywheel.errors import DataError
+from data_flywheel.labelers.teacher import Teacher, Truth, load_teacher
+from data_flywheel.storage.dataset import Dataset, Shard
 from data_flywheel.storage.frames import Frames
-from envs.backends.atari import AtariCore
-from envs.backends.atari_protocols import get_protocol
-from envs.spec import SystemSpec
-
-# ----------------------------------------------------------------------------------------------------
-# Play one planned job and make its shard: labelled, checked, curated frames of one episode.
-#
-# The same job gives the same bytes on every run. Frames whose label does not account for the picture are counted
-# and left out.
-
+from envs.actions import Action
+from envs.env import Simulator, protocol_of, simulator
+from envs.errors import EnvError
+from envs.spec import EnvSpec, SystemSpec, load_spec
 
 U8 = NDArray[np.uint8]
 SALT = 0x7A6F6F
+Simulators = dict[str, Simulator]  # by protocol
 
 
 @dataclass
@@ -36,117 +35,131 @@ class _Log:
 
     frames: list[U8] = field(default_factory=list)
     scenes: list[NDArray[np.float32]] = field(default_factory=list)
-    actions: list[int] = field(default_factory=list)
-    rams: list[U8] = field(default_factory=list)
+    actions: list[Action] = field(default_factory=list)
+    truths: list[Truth] = field(default_factory=list)
+    situations: dict[str, int] = field(default_factory=dict)
     checked: int = 0
     refused: int = 0
 
     def consider(
-        self, curator: Curator, teacher: Teacher, ram: U8, window: list[U8], vector: NDArray[np.float32], action: int
-    ) -> None:
+        self, teacher: Teacher, truth: Truth, window: list[U8], vector: NDArray[np.float32], action: Action
+    ) -> bool:
         """Keep the current frame if its label accounts for it."""
         self.checked += 1
-        if teacher.unexplained(ram, window[-1], vector):
+        if teacher.unexplained(truth, window[-1], vector):
             self.refused += 1
-            curator.kept -= 1
-            return
+            return False
         self.frames.append(np.maximum.reduce(window) if len(window) > 1 else window[-1])
         self.scenes.append(vector)
         self.actions.append(action)
-        self.rams.append(ram)
+        self.truths.append({name: np.array(value) for name, value in truth.items()})
+        return True
+
+    def shard(self, env: EnvSpec, size: int, job: Job) -> Shard:
+        meta = {**asdict(job), "checked": self.checked, "refused": self.refused, "situations": self.situations}
+        return Shard(
+            job.number, job.number, job.seed,
+            Frames.from_rgb(np.stack(self.frames) if self.frames else np.zeros((0, *env.shape), np.uint8)),
+            np.stack(self.scenes) if self.scenes else np.zeros((0, size), np.float32),
+            np.array(self.actions, env.actions.dtype).reshape(-1, *env.actions.shape),
+            columns(self.truths), meta,
+        )  # fmt: skip
 
 
-def make_shard(spec: SystemSpec, teacher: Teacher, job: Job, cores: dict[str, AtariCore] | None = None) -> Shard:
-    """Play and label. May hold fewer frames than planned when the game shows too little that is new.
+def columns(truths: list[Truth]) -> Mapping[str, NDArray[Any]]:
+    """By name, [N, ...]: what the simulator told beside every one of N frames."""
+    names = [name for name in truths[0] if all(name in truth for truth in truths)] if truths else []
+    return {name: np.stack([truth[name] for truth in truths]) for name in names}
 
-    cores: emulators by protocol, kept by the caller between shards because loading one takes as long as 1000 frames.
+
+def make_shard(spec: SystemSpec, teacher: Teacher, job: Job, simulators: Simulators | None = None) -> Shard:
+    """Play (or write states) and label. May hold fewer frames than planned when there is too little that is new.
+
+    simulators: kept by the caller between shards, because starting one can take as long as 1000 frames.
     """
+    kept = {} if simulators is None else simulators
+    if job.protocol not in kept:
+        kept[job.protocol] = simulator(spec.env, protocol_of(spec.env, job.protocol))
     rng = np.random.default_rng([SALT, job.number, job.seed])
-    core = _core(spec, job.protocol, {} if cores is None else cores)
-    frame, ram = core.reset(job.seed), core.ram()
-    vector = teacher.label(ram, frame)
-    player = make_player(job.player, spec, teacher, core.protocol, rng, job.noise)
+    make = _states if job.player == STATES else _played
+    log = make(spec, teacher, job, kept[job.protocol], rng)
+    return log.shard(spec.env, teacher.schema.size, job)
+
+
+def _played(spec: SystemSpec, teacher: Teacher, job: Job, world: Simulator, rng: np.random.Generator) -> _Log:
+    """An episode (again from its start when it is over), with rare states written into it if the job says so."""
+    rules = protocol_of(spec.env, job.protocol)
+    frame, truth = _started(world, job.seed)
+    vector = teacher.label(truth, frame)
+    player = make_player(job.player, spec, teacher, rules, rng, job.noise)
     curator, log = Curator(teacher.schema, job.frames, rng), _Log()
     warmup = int(rng.integers(job.warmup + 1))
     next_poke = warmup + 1
     window = [frame]
     for step in range(warmup + PATIENCE * job.frames):
-        if step == next_poke and job.poke:
-            core.poke(teacher.poke(ram, rng))
-            next_poke += int(rng.integers(4, 28)) // core.protocol.frameskip + 2
-        action = player(ram, vector)
-        core.advance(action)
-        frame = core.reset(job.seed) if core.done else core.frame()
-        ram = core.ram()
-        vector = teacher.label(ram, frame)
+        if step == next_poke and job.poke and teacher.poke:
+            _write(world, teacher.poke(truth, rng))
+            next_poke += int(rng.integers(4, 28)) // rules.frames_per_step + 2
+        action = player(truth, vector)
+        world.advance(action)
+        frame, truth = _started(world, job.seed) if world.done else (world.frame(), world.truth())
+        vector = teacher.label(truth, frame)
         window = [*window, frame][-teacher.schema.window :]
-        if step >= warmup and curator.wants(vector, frame, core.protocol.frameskip):
-            log.consider(curator, teacher, ram, window, vector, action)
+        wanted = step >= warmup and curator.wants(vector, frame, rules.frames_per_step)
+        if wanted and not log.consider(teacher, truth, window, vector, action):
+            curator.kept -= 1
         if curator.kept >= job.frames:
             break
-    return _shard(spec, job, log, curator)
+    log.situations = curator.counts
+    return log
 
 
-def _core(spec: SystemSpec, protocol: str, cores: dict[str, AtariCore]) -> AtariCore:
-    if protocol not in cores:
-        cores[protocol] = AtariCore(spec.env, get_protocol(protocol))
-    return cores[protocol]
+def _states(spec: SystemSpec, teacher: Teacher, job: Job, world: Simulator, rng: np.random.Generator) -> _Log:
+    """Frames of states that have nothing to do with each other. Every one is rare, so none is left out."""
+    log = _Log()
+    if teacher.spread is None:
+        raise DataError(f"{spec.folder / 'teacher.py'}: missing spread(rng), which draws the states to write")
+    _started(world, job.seed)
+    for _ in range(PATIENCE * job.frames):
+        _write(world, teacher.spread(rng))
+        frame, truth = world.frame(), world.truth()
+        vector = teacher.label(truth, frame)
+        if log.consider(teacher, truth, [frame], vector, spec.env.fallback):
+            for name in situations(teacher.schema, vector) or ("common",):
+                log.situations[name] = log.situations.get(name, 0) + 1
+        if len(log.frames) >= job.frames:
+            break
+    return log
 
 
-def _shard(spec: SystemSpec, job: Job, log: _Log, curator: Curator) -> Shard:
-    size = (spec.env.height, spec.env.width, 3)
-    meta = {**asdict(job), "checked": log.checked, "refused": log.refused, "situations": curator.counts}
-    return Shard(
-        job.number, job.number, job.seed,
-        Frames.from_rgb(np.stack(log.frames) if log.frames else np.zeros((0, *size), np.uint8)),
-        np.stack(log.scenes) if log.scenes else np.zeros((0, curator.schema.size), np.float32),
-        np.array(log.actions, np.uint8),
-        np.stack(log.rams) if log.rams else np.zeros((0, 128), np.uint8),
-        meta,
-    )  # fmt: skip
+def _started(world: Simulator, seed: int) -> tuple[U8, Truth]:
+    world.reset(seed)
+    return world.frame(), world.truth()
 
 
-# ----------------------------------------------------------------------------------------------------
-# The collecting process: `python -m data_flywheel.datasets.collection_worker FOLDER SYSTEM`, shard numbers on stdin.
-#
-# Answers each number with a line of JSON once the shard is safely on disk. Ends when stdin closes, so it cannot
-# outlive a killed parent by more than one shard.
+def _write(world: Simulator, values: Mapping[str, Any]) -> None:
+    write = getattr(world, "write", None)
+    if write is None:
+        raise EnvError("this backend cannot be written to; its simulator needs write(values), or the teacher no poke")
+    write(values)
 
 
-def main() -> int:
-    """Make the shards that are asked for."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides when to stop
-    answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # nothing that prints may speak into the protocol
+@contextmanager
+def shards(job: dict[str, str]) -> Iterator[Callable[[int], dict[str, Any]]]:
+    """The work of a child (`envs.executor`): a shard's number to its figures, once the shard is safely on disk."""
+    dataset = Dataset(job["data"])
+    spec, teacher, plan = load_spec(job["system"]), load_teacher(job["system"]), Plan.of(dataset)
+    simulators: Simulators = {}
 
-    from data_flywheel.datasets.collection import Plan
-    from data_flywheel.labelers.teacher import load_teacher
-    from data_flywheel.storage.dataset import Dataset
-    from envs.spec import load_spec
+    def make(number: int) -> dict[str, Any]:
+        shard = make_shard(spec, teacher, plan.job(number), simulators)
+        dataset.write(shard)
+        figures = {name: shard.meta[name] for name in ("checked", "refused", "situations")}
+        return {"shard": number, "frames": len(shard), **figures}
 
-    dataset = Dataset(sys.argv[1])
-    spec, teacher = load_spec(sys.argv[2]), load_teacher(sys.argv[2])
-    record = dataset.manifest.extra["plan"]
-    plan = Plan(record["frames"], tuple(record["players"]), record["shard_frames"])
-    cores: dict[str, AtariCore] = {}
-    for line in sys.stdin:
-        try:
-            shard = make_shard(spec, teacher, plan.job(int(line)), cores)
-            dataset.write(shard)
-        except Exception as error:  # told to the parent, which stops the collection
-            answer = {"shard": int(line), "error": f"{type(error).__name__}: {error}"}
-        else:
-            answer = {"shard": shard.number, "frames": len(shard), **_figures(shard.meta)}
-        try:
-            print(json.dumps(answer), file=answers, flush=True)
-        except BrokenPipeError:
-            return 1
-    return 0
+    yield make
 
 
-def _figures(meta: dict[str, object]) -> dict[str, object]:
-    return {name: meta[name] for name in ("checked", "refused", "situations")}
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+def explain(error: Exception) -> str | None:
+    """The sentence for an error that names its own fix; a bug, in a teacher or here, deserves its traceback."""
+    return f"{type(error).__name__}: {error}" if isinstance(error, (DataError, EnvError)) else None

@@ -489,7 +489,8 @@ def _dataset(choices: Sequence[Choice], frames: DatasetFrames, folder: Path) -> 
 
 def _shard(number: int, source: Shard, rows: list[int]) -> Shard:
     meta = {**source.meta, CONSECUTIVE: False, "rows_of": source.number, "rows": rows}
-    columns = (source.scenes[rows], source.actions[rows], source.rams[rows])
+    truth = {name: array[rows] for name, array in source.truth.items()}
+    columns = (source.scenes[rows], source.actions[rows], truth)
     return Shard(number, source.episode, source.seed, Frames.from_rgb(source.frames.rgb(rows)), *columns, meta)
 
 

@@ -22,6 +22,7 @@ from data_flywheel.labels.label import values_of
 from data_flywheel.splits import split_of
 from data_flywheel.storage.dataset import MANIFEST, Dataset, Manifest, Shard
 from data_flywheel.storage.files import atomic_write, canonical_json
+from envs.actions import Box
 from perception.scene import SLOT_FIELDS, SceneSchema
 
 # ----------------------------------------------------------------------------------------------------
@@ -47,7 +48,7 @@ class Part:
     meta: dict[str, Any]
     steps: NDArray[np.int64]
     scenes: NDArray[np.float32]
-    actions: U8
+    actions: NDArray[Any]  # uint8[N], or float32[N, n]
     columns: dict[str, Any] = field(repr=False)
     kept: int = 0
     pictures: Pictures = field(default=lambda: (), repr=False)
@@ -119,7 +120,7 @@ def _shards(dataset: Dataset, problems: list[str]) -> Iterator[Part]:
 
 def _shard(shard: Shard, manifest: Manifest) -> Part:
     name = f"{manifest.task}-seed{shard.seed}-shard{shard.number}"  # as `DatasetFrames` names it
-    rows, columns = np.arange(len(shard)), {"ram": [ram.tobytes() for ram in shard.rams]}
+    rows, columns = np.arange(len(shard)), dict(shard.truth)
     meta = {"task": manifest.task, "teacher": manifest.teacher, "triune": manifest.triune, **shard.meta}
 
     def pictures() -> Iterator[tuple[int, U8]]:
@@ -275,7 +276,9 @@ def _spaces(source: Source, part: Part, framed: bool) -> dict[str, Any]:
     spaces: dict[str, Any] = {"scene": scene}
     if framed:
         spaces["frame"] = gym.spaces.Box(0, 255, (spec.env.height, spec.env.width, 3), np.uint8)
-    actions = gym.spaces.Discrete(len(spec.env.actions.names))
+    told, actions = spec.env.actions, gym.spaces.Discrete(len(spec.env.actions.names))
+    if isinstance(told, Box):
+        actions = gym.spaces.Box(np.array(told.low, np.float32), np.array(told.high, np.float32))
     return {"observation_space": gym.spaces.Dict(spaces), "action_space": actions}
 
 
@@ -295,7 +298,7 @@ def _buffers(first: Part, rest: Iterator[Part], framed: bool, problems: list[str
 def _buffer(part: Part, framed: bool) -> Any:
     from minari.data_collector import EpisodeBuffer
 
-    n, scores = len(part.steps), part.columns["score"].astype(np.int64)
+    n, scores = len(part.steps), part.columns["score"].astype(np.float64)
     observations: dict[str, Any] = {"scene": np.concatenate([part.scenes, part.scenes[-1:]])}
     if framed:
         frames = [rgb.copy() for _, rgb in part.pictures()]
@@ -306,8 +309,8 @@ def _buffer(part: Part, framed: bool) -> Any:
     texts = {name: part.columns[name] for name in ("reason", "overruled", "fault")}
     numbers = {name: part.columns[name] for name in ("proposed", "score", "lives")}
     return EpisodeBuffer(
-        seed=part.seed, observations=observations, actions=part.actions.astype(np.int64),
-        rewards=np.diff(scores, prepend=0).astype(np.float64), terminations=over & finished,
+        seed=part.seed, observations=observations, rewards=np.diff(scores, prepend=0.0),
+        actions=part.actions.astype(np.int64) if part.actions.ndim == 1 else part.actions, terminations=over & finished,
         truncations=over & (not finished), infos={**texts, **numbers},
     )  # type: ignore[arg-type]  # fmt: skip
 
@@ -373,10 +376,9 @@ def _columns(part: Part, schema: SceneSchema) -> Iterator[tuple[str, Any]]:
     yield "seed", pa.array([part.seed] * n, pa.int64())
     yield "split", pa.array([part.split] * n, pa.string())
     yield "step", pa.array(part.steps, pa.int64())
-    yield "action", pa.array(part.actions, pa.uint8())
+    yield "action", _column(part.actions)
     for name, values in part.columns.items():
-        kind = None if isinstance(values, np.ndarray) else pa.binary() if name == "ram" else pa.string()
-        yield name, pa.array(values, kind)
+        yield name, _column(values) if isinstance(values, np.ndarray) else pa.array(values, pa.string())
     columns = np.ascontiguousarray(part.scenes.T)
     for thing in schema.things:
         at = schema.slot(thing.name).start
@@ -387,6 +389,21 @@ def _columns(part: Part, schema: SceneSchema) -> Iterator[tuple[str, Any]]:
         yield grid.name, pa.FixedSizeListArray.from_arrays(pa.array(cells, pa.float32()), grid.rows * grid.cols)
     for gauge in schema.gauges:
         yield gauge.name, pa.array(columns[schema.gauge(gauge.name)], pa.float32())
+    for reading in schema.readings:
+        for i in range(schema.size)[schema.slot(reading.name)]:
+            yield schema.names[i], pa.array(columns[i], pa.float32())
+
+
+def _column(values: NDArray[Any]) -> Any:
+    """One value a row, or the bytes of a row of bytes, or a list of fixed size."""
+    import pyarrow as pa
+
+    if values.ndim == 1:
+        return pa.array(values)
+    if values.dtype == np.uint8:
+        return pa.array([row.tobytes() for row in values], pa.binary())
+    rows = np.ascontiguousarray(values.reshape(len(values), -1))
+    return pa.FixedSizeListArray.from_arrays(pa.array(rows.reshape(-1)), rows.shape[1])
 
 
 def _json(value: dict[str, Any]) -> str:

@@ -71,7 +71,7 @@ def colour_teachers(path: Path = FILE) -> dict[str, dict[str, ColourTeacher]]:
     """Environment id -> thing -> teacher. DataError: the file cannot be read."""
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
-        return {rom: {name: _teacher(row) for name, row in rows.items()} for rom, rows in table.items()}
+        return {game: {name: _teacher(row) for name, row in rows.items()} for game, rows in table.items()}
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise DataError(f"{path}: no colour teachers can be read from it ({type(error).__name__}: {error})") from error
 

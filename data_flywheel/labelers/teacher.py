@@ -1,4 +1,8 @@
-"""A task folder's `teacher.py`: labels from privileged state, for training and explicit comparison, never in play."""
+"""A task folder's `teacher.py`: labels from privileged state, for training and explicit comparison, never in play.
+
+Loading it runs ordinary Python from the folder, so it happens only when the folder's owner asks to collect, audit,
+attribute failures or evaluate with the teacher.
+"""
 
 from __future__ import annotations
 
@@ -13,57 +17,60 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_flywheel.errors import DataError
+from envs.actions import Action
 from envs.spec import load_spec
 from perception.scene import SceneSchema
 
-# ----------------------------------------------------------------------------------------------------
-# Load a system folder's `teacher.py`: labels from privileged state, for training and explicit evaluation only.
-#
-# This runs ordinary Python from the folder, so it happens only when the folder's owner asks to collect, audit,
-# blame or evaluate with the teacher.
-
-
 U8 = NDArray[np.uint8]
 Vector = NDArray[np.float32]
+Truth = Mapping[str, NDArray[Any]]  # what the simulator's `truth()` gives: arrays by name
+Writes = Mapping[str, Any]  # for the simulator's `write`
 
 
 @dataclass(frozen=True)
 class Teacher:
-    """A labeller bound to its schema.
+    """A labeller bound to its schema. What a teacher leaves out is None.
 
-    label(ram uint8[128], frame uint8[H, W, 3]) -> float32[size]; scripted(ram, rng) -> action index;
-    poke(ram, rng) -> {byte: value}; unexplained(ram, frame, vector) -> pixels the label does not account for
-    (0 when the teacher has no such check); digest: sha256 of its source.
+    label        (truth, frame uint8[H, W, 3]) -> scene vector float32[size]
+    unexplained  (truth, frame, vector) -> pixels the label does not account for; 0 when there is no such check
+    scripted     (truth, rng) -> a simple player's action: an index, or a number for every control
+    poke         (truth, rng) -> what to write for a rare state that play goes on from; {} for nothing
+    spread       (rng) -> a whole state, drawn at random: then every frame is of a state of its own, and nobody plays
+    digest       sha256 of its source
     """
 
-    label: Callable[[U8, U8], Vector]
-    scripted: Callable[[U8, np.random.Generator], int]
-    poke: Callable[[U8, np.random.Generator], dict[int, int]]
-    unexplained: Callable[[U8, U8, Vector], int]
+    label: Callable[[Truth, U8], Vector]
+    unexplained: Callable[[Truth, U8, Vector], int]
     digest: str
     schema: SceneSchema
+    scripted: Callable[[Truth, np.random.Generator], Action] | None = None
+    poke: Callable[[Truth, np.random.Generator], Writes] | None = None
+    spread: Callable[[np.random.Generator], Writes] | None = None
 
 
 def load_teacher(folder: str | Path) -> Teacher:
-    """The teacher of a system (folder or name). DataError: none there, it does not load, a function is missing."""
+    """The teacher of a system (folder or name). DataError: none there, it does not load, it labels nothing."""
     spec = load_spec(folder)
     path, schema = spec.folder / "teacher.py", SceneSchema.from_config(spec.scene)
     try:
         source = path.read_bytes()
     except OSError as error:
-        raise DataError(f"{path}: no teacher to label with ({error}); write one or use `triune discover`") from error
+        raise DataError(f"{path}: no teacher to label with ({error}); write one, see docs/new-task.md") from error
     module = _load(path)
-    missing = [name for name in ("label", "scripted", "poke") if not callable(getattr(module, name, None))]
-    if missing:
-        raise DataError(f"{path}: missing {', '.join(missing)}; a teacher defines label, scripted and poke")
-    check = getattr(module, "unexplained", None)
+    found = {name: getattr(module, name, None) for name in ("label", "unexplained", "scripted", "poke", "spread")}
+    wrong = [name for name, value in found.items() if value is not None and not callable(value)]
+    if found["label"] is None or wrong:
+        what = f"{wrong[0]} is no function" if wrong else "missing label"
+        raise DataError(f"{path}: {what}; a teacher defines label(truth, frame, schema)")
+    label, check = module.label, found["unexplained"]
     return Teacher(
-        label=lambda ram, frame: module.label(ram, frame, schema),
-        scripted=module.scripted,
-        poke=module.poke,
-        unexplained=(lambda ram, frame, vector: int(check(ram, frame, vector, schema))) if check else lambda *_: 0,
+        label=lambda truth, frame: label(truth, frame, schema),
+        unexplained=(lambda truth, frame, vector: int(check(truth, frame, vector, schema))) if check else lambda *_: 0,
         digest=hashlib.sha256(source).hexdigest(),
         schema=schema,
+        scripted=found["scripted"],
+        poke=found["poke"],
+        spread=found["spread"],
     )
 
 
@@ -79,14 +86,7 @@ def _load(path: Path) -> Any:
     return module
 
 
-# ----------------------------------------------------------------------------------------------------
-# The teacher as an observer inside the emulator process: exact scenes beside the frames, for evaluation only.
-#
-# `envs.remote.Observer("data_flywheel.labelers.teacher:teacher", folder, schema.size)` names it. Nothing that
-# plays for a score may use it; `triune eval --eyes teacher` and blame do, and say so.
-
-
-def teacher(folder: str) -> Callable[[Mapping[str, NDArray[Any]], NDArray[np.uint8]], NDArray[np.float32]]:
-    """(truth, frame) -> Scene vector float32[size] of the system in `folder`."""
-    label = load_teacher(folder).label
-    return lambda truth, frame: label(truth["ram"], frame)
+def teacher(folder: str) -> Callable[[Truth, U8], Vector]:
+    """(truth, frame) -> scene vector float32[size] of the system in `folder`: the teacher as an observer inside the
+    simulator process (`envs.remote.Observer` names it). Nothing that plays for a score may use it."""
+    return load_teacher(folder).label

@@ -21,7 +21,7 @@ from data_flywheel.errors import DataError
 from data_flywheel.labels.label import FrameRef, Label, values_of
 from data_flywheel.storage.dataset import MANIFEST, Dataset, Shard
 from data_flywheel.storage.frames import Frames
-from envs.backends.atari_protocols import get_protocol
+from envs.env import protocol_of
 from envs.remote import PixelEnv
 from envs.spec import SystemSpec
 from perception.scene import SceneSchema
@@ -180,7 +180,7 @@ class EpisodeFrames:
     def _replayed(self, episode: Episode) -> Iterator[Frames]:
         """The frames again, from seed and actions, encoded a few at a time."""
         meta, frames = episode.meta, list[U8]()
-        with PixelEnv(self.spec.env, get_protocol(meta["protocol"]), meta.get("shift")) as env:
+        with PixelEnv(self.spec.env, protocol_of(self.spec.env, meta["protocol"]), meta.get("shift")) as env:
             frame = env.reset(meta["seed"])
             for action in episode.actions:
                 frames.append(frame.copy())
@@ -189,7 +189,7 @@ class EpisodeFrames:
                     frames.clear()
                 if env.done:
                     break
-                frame = env.step(int(action))
+                frame = env.step(env.actions.check(action))
         if frames:
             yield Frames.from_rgb(np.stack(frames))
 

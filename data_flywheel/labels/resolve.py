@@ -252,8 +252,7 @@ def _shards(groups: Sequence[tuple[str, list[Row]]], frames: FrameSource) -> Ite
             Frames.from_rgb(np.stack([frames.rgb(row.frame) for row in rows])),
             np.stack([row.vector for row in rows]),
             np.zeros(len(rows), np.uint8),  # which action led here is not known to a label
-            np.zeros((len(rows), 0), np.uint8),
-            meta,
+            meta=meta,
         )  # fmt: skip
 
 

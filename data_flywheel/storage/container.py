@@ -52,8 +52,13 @@ def pack(kind: str, version: int, fields: Mapping[str, Any], arrays: Arrays, lev
     return buffer.getvalue()
 
 
-def unpack(payload: bytes, kind: str, version: int, name: str, remedy: str) -> tuple[dict[str, Any], Arrays]:
-    """Fields and arrays of a container. `name` and `remedy` (what the reader should do) go into every DataError."""
+def unpack(
+    payload: bytes, kind: str, version: int | tuple[int, ...], name: str, remedy: str
+) -> tuple[dict[str, Any], Arrays]:
+    """Fields and arrays of a container. `version`: the one that is read, or several, the present one last.
+
+    `name` and `remedy` (what the reader should do) go into every DataError.
+    """
     try:
         with np.load(io.BytesIO(payload), allow_pickle=False) as archive:
             header = json.loads(bytes(archive["header"]))
@@ -69,14 +74,16 @@ def unpack(payload: bytes, kind: str, version: int, name: str, remedy: str) -> t
     return header["fields"], arrays
 
 
-def _check_header(header: Any, kind: str, version: int, name: str, remedy: str) -> None:
+def _check_header(header: Any, kind: str, version: int | tuple[int, ...], name: str, remedy: str) -> None:
     """Refuse another kind of file or another format version, in words."""
     if not isinstance(header, dict) or header.get("kind") != kind:
         found = header.get("kind") if isinstance(header, dict) else None
         raise DataError(f"{name}: not a {kind} (its kind is {found!r})")
-    if header.get("version") != version:
+    known = version if isinstance(version, tuple) else (version,)
+    if header.get("version") not in known:
         raise DataError(
-            f"{name}: {kind} format version {header.get('version')}, but this program reads version {version}; {remedy}"
+            f"{name}: {kind} format version {header.get('version')}, but this program reads version {known[-1]}; "
+            f"{remedy}"
         )
 
 

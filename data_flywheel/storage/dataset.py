@@ -22,15 +22,17 @@ from data_flywheel.storage.container import Arrays, array_digest, pack, read_byt
 from data_flywheel.storage.files import atomic_write, canonical_json
 from data_flywheel.storage.frames import Frames
 
-KIND, SHARD_KIND, VERSION = "triune dataset", "triune shard", 1
+KIND, SHARD_KIND, VERSION = "triune dataset", "triune shard", 2
 MANIFEST = "manifest.json"
-_COLUMNS = ("scenes", "actions", "rams")
+_COLUMNS = ("scenes", "actions")
+_FIRST = {"rams": "truth.ram"}  # format 1 held nothing but console memory, under a name of its own
 
 
 @dataclass(frozen=True)
 class Shard:
-    """N labelled frames of one episode. `actions[i]` led to frame i; `rams` are kept for audits and relabelling.
+    """N labelled frames of one episode. `actions[i]` led to frame i (of a written state: the task's fallback).
 
+    truth: what the simulator told beside each frame, by name, for audits and relabelling
     meta: JSON values about how it was made (player, protocol, frames dropped...)
     """
 
@@ -39,8 +41,8 @@ class Shard:
     seed: int
     frames: Frames
     scenes: NDArray[np.float32]  # [N, schema.size]
-    actions: NDArray[np.uint8]  # [N]
-    rams: NDArray[np.uint8]  # [N, bytes]
+    actions: NDArray[Any]  # uint8[N], or float32[N, n] for n controls
+    truth: Mapping[str, NDArray[Any]] = field(default_factory=dict)  # each [N, ...]
     meta: dict[str, Any] = field(default_factory=dict)
 
     def __len__(self) -> int:
@@ -97,11 +99,13 @@ class Dataset:
     def write(self, shard: Shard) -> Path:
         """Add or replace a shard, atomically."""
         lengths = {name: len(getattr(shard, name)) for name in ("frames", *_COLUMNS)}
+        lengths |= {name: len(array) for name, array in shard.truth.items()}
         if len(set(lengths.values())) > 1:
             raise DataError(f"shard {shard.number}: columns differ in length: {lengths}")
         fields = {name: getattr(shard, name) for name in ("number", "episode", "seed", "split", "meta")}
         fields |= {"length": len(shard), "fingerprint": self.manifest.fingerprint, "teacher": self.manifest.teacher}
         arrays: Arrays = {name: getattr(shard, name) for name in _COLUMNS}
+        arrays |= {f"truth.{name}": array for name, array in shard.truth.items()}
         arrays |= {f"frames.{name}": array for name, array in shard.frames.to_arrays().items()}
         atomic_write(self.path(shard.number), pack(SHARD_KIND, VERSION, fields, arrays))
         return self.path(shard.number)
@@ -111,16 +115,19 @@ class Dataset:
         path = self.path(number)
         remedy = f"delete {path} and collect again: only missing shards are made"
         payload = read_bytes(path, SHARD_KIND)
-        fields, arrays = unpack(payload, SHARD_KIND, VERSION, str(path), remedy)
+        fields, arrays = unpack(payload, SHARD_KIND, (1, VERSION), str(path), remedy)
+        arrays = {_FIRST.get(name, name): array for name, array in arrays.items()}
         if fields["fingerprint"] != self.manifest.fingerprint:
             raise DataError(f"{path}: labelled under another scene schema than {self.folder / MANIFEST}; {remedy}")
         if fields["teacher"] != self.manifest.teacher:
             raise DataError(f"{path}: labelled by another teacher than {self.folder / MANIFEST} names; {remedy}")
         stored = {name[7:]: array for name, array in arrays.items() if name.startswith("frames.")}
         columns: dict[str, Any] = {name: arrays[name] for name in _COLUMNS}
+        columns["truth"] = {name[6:]: array for name, array in arrays.items() if name.startswith("truth.")}
         identity = (fields["number"], fields["episode"], fields["seed"])
         shard = Shard(*identity, Frames.from_arrays(stored), **columns, meta=fields["meta"])
-        lengths = {len(shard), fields["length"], *(len(column) for column in columns.values())}
+        told = (shard.scenes, shard.actions, *shard.truth.values())
+        lengths = {len(shard), fields["length"], *map(len, told)}
         if len(lengths) > 1 or shard.number != number or shard.split != fields["split"]:
             raise DataError(f"{path}: header and content disagree (lengths {sorted(lengths)}); {remedy}")
         return shard
@@ -134,7 +141,7 @@ class Dataset:
         """Verify everything: frames and episodes per split, content hash. DataError names every bad shard at once."""
         counts = dict.fromkeys(SPLITS, 0)
         episodes: dict[str, set[int]] = {name: set() for name in SPLITS}
-        digest = hashlib.sha256(f"{KIND} {VERSION} {self.manifest.fingerprint}".encode())
+        digest = hashlib.sha256(f"{KIND} 1 {self.manifest.fingerprint}".encode())  # 1: as older manifests have it
         problems: list[str] = []
         for number in self.numbers():
             try:
@@ -160,8 +167,8 @@ def shard_digest(shard: Shard) -> str:
     """sha256 of a shard's content."""
     head = canonical_json([shard.number, shard.episode, shard.seed, shard.split, shard.meta])
     digest = hashlib.sha256(head.encode())
-    columns: list[NDArray[Any]] = [*shard.frames.to_arrays().values(), shard.scenes, shard.actions, shard.rams]
-    for array in columns:
+    columns: list[NDArray[Any]] = [*shard.frames.to_arrays().values(), shard.scenes, shard.actions]
+    for array in (*columns, *(shard.truth[name] for name in sorted(shard.truth))):
         digest.update(array_digest(array).encode())
     return digest.hexdigest()
 
@@ -185,7 +192,7 @@ def _read_manifest(path: Path) -> Manifest:
         raise DataError(f"{path}: damaged or half-written manifest ({error}); {fix}") from error
     if not isinstance(record, dict) or record.get("kind") != KIND:
         raise DataError(f"{path}: not the manifest of a {KIND}")
-    if record.get("version") != VERSION:
+    if record.get("version") not in (1, VERSION):
         versions = f"format version {record.get('version')}, but this program reads version {VERSION}"
         raise DataError(f"{path}: {KIND} {versions}; collect anew")
     wanted = record.pop("sha256", None)

@@ -12,7 +12,7 @@ import numpy as np
 
 from envs.actions import Discrete
 from envs.backends.atari_protocols import PROTOCOLS, Protocol
-from envs.env import Rules
+from envs.env import Rules, nearest
 from envs.errors import EnvError
 from envs.spec import EnvSpec, SystemSpec, load_spec
 
@@ -143,6 +143,13 @@ class AtariCore:
     def truth(self) -> dict[str, np.ndarray]:
         """`ram`, uint8[128]."""
         return {"ram": self.ram()}
+
+    def write(self, values: Mapping[str, Any]) -> None:
+        """`ram`: uint8[128], or only some bytes, {address: value}. The picture shows it after the next step."""
+        for name, value in values.items():
+            if name != "ram":
+                raise EnvError(f"{self.env.id} has no {name!r} to write{nearest(name, ['ram'])}")
+            self.poke(value if isinstance(value, Mapping) else dict(enumerate(np.asarray(value).tolist())))
 
     def metrics(self) -> dict[str, float]:
         """`lives` left."""

@@ -1,7 +1,8 @@
 """Any registered Gymnasium environment that renders `rgb_array`, by its id: `id = "CartPole-v1"`.
 
-What decides sees the rendered picture. The observation and the simulator's state are truth (labels, comparison); the
-sum of rewards is the score. gymnasium is imported behind the wall only.
+What decides sees the rendered picture. The observation and attributes of the environment (`state`, and those that
+`[env] truth` names) are truth (labels, comparison); the sum of rewards is the score. gymnasium is imported behind the
+wall only.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from envs.actions import Discrete
-from envs.env import Backend, Rules
+from envs.env import Backend, Rules, nearest
 from envs.errors import EnvError
 from envs.spec import EnvSpec
 
@@ -42,7 +43,10 @@ class Protocol(Rules):
 
 
 BACKEND = Backend(
-    "envs.backends.gymnasium:GymnasiumSimulator", Protocol, {"default": Protocol("default")}, {"kwargs": dict}
+    "envs.backends.gymnasium:GymnasiumSimulator",
+    Protocol,
+    {"default": Protocol("default")},
+    {"kwargs": dict, "truth": list},
 )
 
 
@@ -71,6 +75,14 @@ class GymnasiumSimulator:
         self.frames = 0
         self._picture: np.ndarray | None = None
         self.reset(0)
+        self._told = [n for n in ("state",) if getattr(self.world.unwrapped, n, None) is not None]
+        self._told += [n for n in env.options.get("truth", ()) if n not in self._told]
+        for name in self._told:
+            self._check_attribute(name)
+        try:
+            self.truth()
+        except (TypeError, ValueError) as error:
+            raise EnvError(f"{env.id}: truth names what is no number: {error}") from None
         picture = self.frame()
         if picture.shape != env.shape:
             raise EnvError(f"{env.id} renders {picture.shape}, system.toml says {env.shape}")
@@ -90,10 +102,16 @@ class GymnasiumSimulator:
         if (np.array(mine.low, np.float32) < low).any() or (np.array(mine.high, np.float32) > high).any():
             raise EnvError(f"{self.env.id} takes controls within {low.tolist()} .. {high.tolist()}; narrow the bounds")
 
+    def _check_attribute(self, name: Any) -> None:
+        """EnvError unless the environment has an attribute of that name, which is not a method."""
+        held = vars(self.world.unwrapped)
+        if name not in held:
+            raise EnvError(f"{self.env.id} has no {name!r}{nearest(str(name), [n for n in held if n[0] != '_'])}")
+
     def reset(self, seed: int) -> np.ndarray:
         """Start the episode of `seed`; its first frame."""
         observation, _ = self.world.reset(seed=seed)
-        self._observed = np.asarray(observation)
+        self._observed: np.ndarray | None = np.asarray(observation)
         self.done, self.score, self.frames, self._picture = False, 0.0, 0, None
         return self.frame()
 
@@ -126,12 +144,29 @@ class GymnasiumSimulator:
         return out
 
     def truth(self) -> Mapping[str, np.ndarray]:
-        """`observation`, and `state` where the environment has one."""
-        found = {"observation": self._observed.copy()}
-        state = getattr(self.world.unwrapped, "state", None)
-        if state is not None:
-            found["state"] = np.array(state, np.float64)
-        return found
+        """`observation` (unknown after a `write`, where the environment cannot be asked again), `state` where the
+        environment has one, and what `[env] truth` names: its attributes as float64[...], NaN for None."""
+        found = {} if self._observed is None else {"observation": self._observed.copy()}
+        return found | {name: np.array(getattr(self.world.unwrapped, name), np.float64) for name in self._told}
+
+    def write(self, values: Mapping[str, Any]) -> None:
+        """Set attributes of the environment, such as {"state": [0, 0, 0.1, 0]}: numbers or arrays of them; None or NaN
+        for nothing. Time limit and end of the episode begin anew."""
+        world = self.world.unwrapped
+        for name, value in values.items():
+            self._check_attribute(name)
+            array, there = np.array(value, np.float64), np.shape(getattr(world, name))
+            if array.ndim and array.shape != there:
+                raise EnvError(f"{name} of {self.env.id} has the shape {there}, not {array.shape}")
+            setattr(world, name, array if array.ndim else None if np.isnan(array) else float(array))
+        for name in _ENDING:
+            if hasattr(world, name):
+                setattr(world, name, None)
+        if hasattr(self.world, "_elapsed_steps"):
+            self.world._elapsed_steps = 0
+        observe = getattr(world, "_get_obs", None)
+        self._observed = np.asarray(observe()) if observe else None
+        self.done, self.frames, self._picture = False, 0, None
 
     def metrics(self) -> Mapping[str, float]:
         """Nothing beside the score."""
@@ -143,7 +178,14 @@ class GymnasiumSimulator:
             held = copy.deepcopy({k: v for k, v in vars(self.world.unwrapped).items() if k not in _DRAWING})
         except Exception as error:
             raise EnvError(f"{self.env.id} cannot be taken back: {type(error).__name__}: {error}") from None
-        return held, self._observed.copy(), self.score, self.frames, self.done, getattr(self.world, "_elapsed_steps", 0)
+        return (
+            held,
+            copy.copy(self._observed),
+            self.score,
+            self.frames,
+            self.done,
+            getattr(self.world, "_elapsed_steps", 0),
+        )
 
     def load(self, state: Any, luck: int = 0) -> None:
         """Back to a saved state; `luck` above 0 draws other chances from there on."""
@@ -151,9 +193,10 @@ class GymnasiumSimulator:
         vars(self.world.unwrapped).update(copy.deepcopy(held))
         if hasattr(self.world, "_elapsed_steps"):
             self.world._elapsed_steps = elapsed
-        self._observed, self._picture = observed.copy(), None
+        self._observed, self._picture = copy.copy(observed), None
         if luck:
             self.world.unwrapped.np_random = np.random.default_rng(luck)
 
 
+_ENDING = ("steps_beyond_terminated",)  # by which an environment remembers that its episode is over
 _DRAWING = ("screen", "clock", "surf", "renderer", "mujoco_renderer", "viewer", "isopen", "spec")  # made anew on use

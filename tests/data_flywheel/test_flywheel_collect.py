@@ -29,6 +29,7 @@ from perception.scene import SceneSchema
 
 ROOT = Path(__file__).parents[2]
 FRAMES = 600
+PROTOCOLS = ("seed-sticky", "sticky", "classic")
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +57,7 @@ def test_collected_data_is_labelled_and_varied(collected: Path) -> None:
     teacher = load_teacher("pong")
     for shard in Dataset(collected):
         for i in range(0, len(shard), 17):
-            assert np.array_equal(teacher.label(shard.rams[i], shard.frames.rgb(i)), shard.scenes[i])
+            assert np.array_equal(teacher.label({"ram": shard.truth["ram"][i]}, shard.frames.rgb(i)), shard.scenes[i])
         crops = shard.frames.pixels[:, 34:194]
         assert (crops[1:] != crops[:-1]).any((1, 2)).all()  # no repeats
     ball = samples.scenes[:, teacher.schema.slot("ball").start] > 0
@@ -75,7 +76,7 @@ def test_splits_are_disjoint_and_by_seed(collected: Path) -> None:
 
 
 def test_a_plan_reaches_every_split_player_and_protocol() -> None:
-    plan = Plan(20_000, ("random", "scripted", "policy"))
+    plan = Plan(20_000, ("random", "scripted", "policy"), PROTOCOLS)
     jobs = [plan.job(number) for number in range(plan.shards)]
     shares = [sum(split_of(job.seed) == name for job in jobs) / len(jobs) for name in ("train", "val", "test")]
     assert np.allclose(shares, (0.8, 0.1, 0.1), atol=0.03)
@@ -84,11 +85,11 @@ def test_a_plan_reaches_every_split_player_and_protocol() -> None:
     assert len({protocol for _, _, protocol in kinds}) == 3 and len(kinds) == 18
     assert len({job.seed for job in jobs}) == len(jobs)
     assert sum(job.frames for job in jobs) == 20_000
-    assert {Plan(900, ("random", "scripted")).job(n).player for n in range(9)} == {"random", "scripted"}
+    assert {Plan(900, ("random", "scripted"), PROTOCOLS).job(n).player for n in range(9)} == {"random", "scripted"}
 
 
 def test_a_job_is_reproducible(task: Path) -> None:
-    spec, teacher, job = load_spec(task), load_teacher(task), Plan(60, ("scripted",), 30).job(0)
+    spec, teacher, job = load_spec(task), load_teacher(task), Plan(60, ("scripted",), PROTOCOLS, 30).job(0)
     first, second = make_shard(spec, teacher, job), make_shard(spec, teacher, job)
     assert np.array_equal(first.frames.rgb(), second.frames.rgb()) and first.meta == second.meta
 
@@ -167,7 +168,7 @@ def test_a_failing_teacher_is_reported_with_its_shard(task: Path, tmp_path: Path
     broken = tmp_path / "pong"
     shutil.copytree(task, broken)
     with open(broken / "teacher.py", "a") as handle:
-        handle.write("\ndef label(ram, frame, schema):\n    raise RuntimeError('no idea')\n")
+        handle.write("\ndef label(truth, frame, schema):\n    raise RuntimeError('no idea')\n")
     with pytest.raises(DataError, match="shard 0: RuntimeError: no idea"):
         collect(broken, tmp_path / "out", 200, workers=1)
 

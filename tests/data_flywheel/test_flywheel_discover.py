@@ -78,7 +78,7 @@ def test_the_audit_notices_a_wrong_teacher(breakout: Catalogue, tmp_path: Path) 
         shutil.copy(load_spec("breakout").folder / name, tmp_path / name)
     text = (tmp_path / "teacher.py").read_text()
     (tmp_path / "teacher.py").write_text(
-        text + "\n_true = label\n\ndef label(ram, frame, schema):\n    v = _true(ram, frame, schema)\n"
+        text + "\n_true = label\n\ndef label(truth, frame, schema):\n    v = _true(truth, frame, schema)\n"
         "    v[schema.slot('ball').start + 1] += 3\n    v[schema.grid('bricks')] = 1 - v[schema.grid('bricks')]\n"
         "    return v\n"
     )
@@ -95,9 +95,9 @@ def test_causal_mask_is_the_visible_ball() -> None:
     right: Counter[bool] = Counter()
     for _ in range(25):
         for _ in range(9):
-            core.advance(teacher.scripted(core.ram(), rng))
+            core.advance(teacher.scripted(core.truth(), rng))
         mask, frame, ram = causal_mask(core, [99, 101])
-        label = teacher.label(ram, frame)[teacher.schema.slot("ball")]
+        label = teacher.label({"ram": ram}, frame)[teacher.schema.slot("ball")]
         if label[0]:
             ys, xs = np.nonzero(mask)
             right[len(xs) > 0 and abs(xs.mean() + 0.5 - label[1]) < 0.6 and abs(ys.mean() + 0.5 - label[2]) < 0.6] += 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -18,6 +19,8 @@ from data_flywheel.storage.container import pack, unpack
 from data_flywheel.storage.dataset import Dataset, Manifest, Shard
 from data_flywheel.storage.files import atomic_write
 from data_flywheel.storage.frames import Frames
+
+ROOT = Path(__file__).parents[2]
 
 
 def some_frames(n: int, colours: int, seed: int = 0) -> np.ndarray:
@@ -38,7 +41,16 @@ def make_shard(number: int, seed: int | None = None) -> Shard:
     frames = Frames.from_rgb(some_frames(5, 9, number))
     scenes, rams = rng.random((5, 8)).astype(np.float32), rng.integers(0, 256, (5, 128), dtype=np.uint8)
     seed = (10, 850, 950)[number % 3] if seed is None else seed
-    return Shard(number, number, seed, frames, scenes, np.arange(5, dtype=np.uint8), rams, {"player": "toy"})
+    return Shard(
+        number,
+        number,
+        seed,
+        frames,
+        scenes,
+        np.arange(5, dtype=np.uint8),
+        {"ram": rams, "x": scenes[:, 0]},
+        {"player": "toy"},
+    )
 
 
 def rewritten(path: Path, **changes: object) -> None:
@@ -103,8 +115,10 @@ def test_shards_round_trip(tmp_path: Path) -> None:
     for number, shard in enumerate(dataset):
         wanted = make_shard(number)
         assert np.array_equal(shard.frames.rgb(), wanted.frames.rgb())
-        for name in ("scenes", "actions", "rams"):
+        for name in ("scenes", "actions"):
             assert np.array_equal(getattr(shard, name), getattr(wanted, name))
+        assert shard.truth.keys() == wanted.truth.keys() == {"ram", "x"}
+        assert all(np.array_equal(shard.truth[name], wanted.truth[name]) for name in shard.truth)
         assert (shard.episode, shard.seed, shard.meta) == (wanted.episode, wanted.seed, wanted.meta)
 
 
@@ -153,7 +167,7 @@ def test_a_wrong_checksum_is_named(tmp_path: Path) -> None:
 def test_versions_and_foreign_shards_are_refused_in_words(tmp_path: Path) -> None:
     dataset = make_dataset(tmp_path)
     rewritten(dataset.path(0), version=99)
-    with pytest.raises(DataError, match="format version 99, but this program reads version 1"):
+    with pytest.raises(DataError, match="format version 99, but this program reads version 2"):
         dataset.read(0)
     rewritten(dataset.path(1), fingerprint="another")
     with pytest.raises(DataError, match="another scene schema"):
@@ -167,7 +181,7 @@ def test_manifest_errors(tmp_path: Path) -> None:
     make_dataset(tmp_path)
     path = tmp_path / "manifest.json"
     text = path.read_text()
-    path.write_text(text.replace('"version": 1', '"version": 7'))
+    path.write_text(text.replace('"version": 2', '"version": 7'))
     with pytest.raises(DataError, match="format version 7"):
         Dataset(tmp_path)
     path.write_text(text.replace('"toy"', '"boy"'))
@@ -203,6 +217,29 @@ def test_several_writers_at_once(tmp_path: Path) -> None:
     assert not list(dataset.folder.glob(".*.part"))
 
 
+def test_the_first_format_is_read_and_its_hash_holds(tmp_path: Path) -> None:
+    """Data sets of the zoo were stored before truth had names."""
+    shipped = Dataset(ROOT / "zoo" / "pong" / "memory")
+    assert json.loads((shipped.folder / "manifest.json").read_text())["version"] == 1
+    shard = shipped.read(3)
+    assert list(shard.truth) == ["ram"] and shard.truth["ram"].shape == (len(shard), 128)
+    again = Dataset.create(tmp_path, shipped.manifest)
+    for shard in shipped:
+        again.write(shard)
+    assert again.content_hash() == shipped.manifest.extra["figures"]["hash"] == shipped.content_hash()
+
+
+def test_controls_and_shapes_of_truth_are_kept(tmp_path: Path) -> None:
+    dataset, shard = make_dataset(tmp_path, 1), make_shard(0)
+    pushes, truth = np.random.default_rng(1).normal(size=(5, 2)).astype(np.float32), {"state": np.zeros((5, 2, 3))}
+    dataset.write(replace(shard, actions=pushes, truth=truth))
+    kept = dataset.read(0)
+    assert kept.actions.dtype == np.float32 and np.array_equal(kept.actions, pushes)
+    assert kept.truth["state"].shape == (5, 2, 3)
+    with pytest.raises(DataError, match="columns differ in length"):
+        dataset.write(replace(shard, truth={"state": np.zeros((4, 2))}))
+
+
 def test_content_hash_depends_on_content_only(tmp_path: Path) -> None:
     first, second = make_dataset(tmp_path / "a"), make_dataset(tmp_path / "b")
     assert first.content_hash() == second.content_hash()
@@ -233,7 +270,7 @@ def test_samples_fall_back_to_rgb(tmp_path: Path) -> None:
     dataset = make_dataset(tmp_path, 2)
     shard = make_shard(1)
     rich = Frames.from_rgb(some_frames(5, 5000))
-    dataset.write(Shard(1, 1, 850, rich, shard.scenes, shard.actions, shard.rams))
+    dataset.write(Shard(1, 1, 850, rich, shard.scenes, shard.actions, shard.truth))
     samples = load_samples(tmp_path)
     assert samples.palette is None
     assert np.array_equal(samples.frames[5:], rich.rgb())

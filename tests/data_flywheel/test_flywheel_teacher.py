@@ -20,16 +20,16 @@ RED = (200, 72, 72)
 def walk(
     task: str, steps: int, protocol: str = "sticky", seed: int = 0, poke_every: int = 9
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """(ram, frame) of a game played by the teacher's script with pokes and random acts."""
+    """(truth, frame) of a game played by the teacher's script with pokes and random acts."""
     spec, teacher = load_spec(task), load_teacher(task)
     core = AtariCore(spec.env, get_protocol(protocol), seed)
     rng = np.random.default_rng(seed)
     frame = core.reset(seed)
     for step in range(steps):
-        yield core.ram(), frame
+        yield core.truth(), frame
         if poke_every and step % poke_every == poke_every - 1:
-            core.poke(teacher.poke(core.ram(), rng))
-        action = int(rng.integers(4)) if rng.random() < 0.2 else teacher.scripted(core.ram(), rng)
+            core.write(teacher.poke(core.truth(), rng))
+        action = int(rng.integers(4)) if rng.random() < 0.2 else teacher.scripted(core.truth(), rng)
         frame = core.step(action)
         if core.done:
             frame = core.reset(seed)
@@ -58,8 +58,8 @@ def thing(teacher: Teacher, vector: np.ndarray, name: str) -> list[float] | None
 def test_labels_account_for_every_pixel(task: str, protocol: str, poke_every: int) -> None:
     teacher = load_teacher(task)
     wrong = total = 0
-    for ram, frame in walk(task, 800, protocol, poke_every=poke_every):
-        wrong += teacher.unexplained(ram, frame, teacher.label(ram, frame)) > 0
+    for truth, frame in walk(task, 800, protocol, poke_every=poke_every):
+        wrong += teacher.unexplained(truth, frame, teacher.label(truth, frame)) > 0
         total += 1
     assert wrong / total <= 0.002  # memory may run ahead of the picture for a frame: such frames are left out
 
@@ -68,8 +68,8 @@ def test_labels_account_for_every_pixel(task: str, protocol: str, poke_every: in
 def test_the_pixel_check_can_fail(task: str) -> None:
     teacher = load_teacher(task)
     caught = tried = 0
-    for ram, frame in walk(task, 150):
-        vector = teacher.label(ram, frame)
+    for truth, frame in walk(task, 150):
+        vector = teacher.label(truth, frame)
         for spec in teacher.schema.things:
             if not vector[teacher.schema.slot(spec.name)][0]:
                 continue
@@ -80,15 +80,15 @@ def test_the_pixel_check_can_fail(task: str) -> None:
                     wrong[teacher.schema.slot(spec.name)] = vector[teacher.schema.slot(spec.name)]
                     wrong[teacher.schema.slot(spec.name).start + 1] += 1
                 tried += 1
-                caught += teacher.unexplained(ram, frame, wrong) > 0
+                caught += teacher.unexplained(truth, frame, wrong) > 0
     assert caught / tried > 0.97  # a ball over the paddle may go missing unseen
 
 
 def test_breakout_ball_and_paddle_where_the_colour_is_unambiguous() -> None:
     teacher = load_teacher("breakout")
     seen: Counter[str] = Counter()
-    for ram, frame in walk("breakout", 1000):
-        vector = teacher.label(ram, frame)
+    for truth, frame in walk("breakout", 1000):
+        vector = teacher.label(truth, frame)
         ball, paddle = thing(teacher, vector, "ball"), thing(teacher, vector, "paddle")
         alone = bounding(mask(frame[189:193, 8:152], RED), 189, 8)
         if ball is None or ball[1] < 180:  # nothing but the paddle is red down there
@@ -117,8 +117,8 @@ def test_breakout_bricks_in_memory_and_in_the_picture_agree() -> None:
     module = util.module_from_spec(spec)
     spec.loader.exec_module(module)
     counts = set()
-    for ram, frame in walk("breakout", 800):
-        assert np.array_equal(module.bricks_of_memory(ram), module.bricks_of_frame(frame))
+    for truth, frame in walk("breakout", 800):
+        assert np.array_equal(module.bricks_of_memory(truth["ram"]), module.bricks_of_frame(frame))
         counts.add(int(module.bricks_of_frame(frame).sum()))
     assert min(counts) < 30 and max(counts) == 108  # late and early game were both there
 
@@ -127,8 +127,8 @@ def test_breakout_sees_narrow_and_clipped_paddles_and_hidden_balls() -> None:
     teacher = load_teacher("breakout")
     widths: Counter[int] = Counter()
     heights: Counter[int] = Counter()
-    for ram, frame in walk("breakout", 1200, poke_every=5):
-        vector = teacher.label(ram, frame)
+    for truth, frame in walk("breakout", 1200, poke_every=5):
+        vector = teacher.label(truth, frame)
         ball, paddle = thing(teacher, vector, "ball"), thing(teacher, vector, "paddle")
         assert paddle is not None and paddle[0] + paddle[2] / 2 <= 152
         widths[int(paddle[2])] += 1
@@ -141,10 +141,10 @@ def test_pong_things_where_the_colour_is_unambiguous() -> None:
     teacher = load_teacher("pong")
     colours = {"ball": (236, 236, 236), "player": (92, 186, 92), "enemy": (213, 130, 74)}
     seen: Counter[str] = Counter()
-    for step, (ram, frame) in enumerate(walk("pong", 1000)):
+    for step, (truth, frame) in enumerate(walk("pong", 1000)):
         if (frame[100, 80] == (109, 118, 43)).all():  # the palette of a reset
             continue
-        vector = teacher.label(ram, frame)
+        vector = teacher.label(truth, frame)
         for name, colour in colours.items():
             found = bounding(mask(frame[34:194], colour), 34, 0)
             assert thing(teacher, vector, name) == found, (step, name)
@@ -162,7 +162,7 @@ def test_scripted_players_score(task: str) -> None:
     core.reset(1)
     for _ in range(3000):
         before = core.score
-        core.advance(teacher.scripted(core.ram(), rng))
+        core.advance(teacher.scripted(core.truth(), rng))
         if core.score > before:
             return
     pytest.fail("the script never scored")
@@ -175,9 +175,15 @@ def test_missing_and_broken_teachers_are_named(tmp_path: object) -> None:
     (folder / "system.toml").write_text((load_spec("pong").folder / "system.toml").read_text())
     with pytest.raises(DataError, match=r"teacher\.py: no teacher to label with"):
         load_teacher(folder)
-    (folder / "teacher.py").write_text("def label(ram, frame, schema): return schema.empty()\n")
-    with pytest.raises(DataError, match="missing scripted, poke"):
+    (folder / "teacher.py").write_text("def scripted(truth, rng): return 0\n")
+    with pytest.raises(DataError, match="missing label"):
         load_teacher(folder)
+    (folder / "teacher.py").write_text("def label(truth, frame, schema): return schema.empty()\npoke = {}\n")
+    with pytest.raises(DataError, match="poke is no function"):
+        load_teacher(folder)
+    (folder / "teacher.py").write_text("def label(truth, frame, schema): return schema.empty()\n")
+    teacher = load_teacher(folder)
+    assert teacher.scripted is teacher.poke is teacher.spread is None
     (folder / "teacher.py").write_text("import nothing_like_it\n")
     with pytest.raises(DataError, match="does not load: ModuleNotFoundError"):
         load_teacher(folder)

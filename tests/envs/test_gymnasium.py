@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from data_flywheel.episodes.episode import Episode, EpisodeRecorder
-from envs.env import protocol_of
+from envs.env import protocol_of, simulator
 from envs.errors import EnvError
 from envs.remote import PixelEnv
 from envs.spec import EnvSpec, parse_spec
@@ -129,3 +129,43 @@ def test_a_saved_state_goes_on_as_it_did() -> None:
     for score, state, picture in expected:
         world.advance(push)
         assert (world.score, world.truth()["state"].tolist(), world.frame().tobytes()) == (score, state, picture)
+
+
+def test_a_written_state_shows_in_the_picture_and_goes_on() -> None:
+    spec = dataclasses.replace(env_of(PENDULUM), options={"truth": ["last_u"]})
+    world = simulator(spec, protocol_of(spec))
+    world.reset(2)
+    assert np.isnan(world.truth()["last_u"])
+    world.advance(np.array([1.0], np.float32))
+    before, told = world.frame(), world.truth()
+    world.write({"state": [0.0, 0.0], "last_u": None})  # type: ignore[attr-defined]
+    upright = world.frame()
+    assert np.array_equal(world.truth()["observation"], np.array([1, 0, 0], np.float32))
+    assert (upright[130:250, 240:260] != 255).any(2).mean() > 0.5 and not np.array_equal(before, upright)
+    world.write({name: told[name] for name in ("state", "last_u")})  # type: ignore[attr-defined]
+    assert np.array_equal(world.frame(), before)
+
+
+def test_a_write_ends_the_end() -> None:
+    spec = env_of(CARTPOLE)
+    world = simulator(spec, protocol_of(spec))
+    world.reset(0)
+    while not world.done:
+        world.advance(1)
+    world.write({"state": np.zeros(4)})  # type: ignore[attr-defined]
+    assert not world.done and "observation" not in world.truth()
+    for step in range(12):
+        world.advance(step % 2)
+    assert not world.done and abs(world.truth()["state"][2]) < 0.1 and "observation" in world.truth()
+
+
+def test_what_cannot_be_written_or_told_is_said() -> None:
+    spec = env_of(CARTPOLE)
+    world = simulator(spec, protocol_of(spec))
+    with pytest.raises(EnvError, match="has no 'stat'; did you mean 'state'"):
+        world.write({"stat": np.zeros(4)})  # type: ignore[attr-defined]
+    with pytest.raises(EnvError, match=r"state of CartPole-v1 has the shape \(4,\), not \(2,\)"):
+        world.write({"state": np.zeros(2)})  # type: ignore[attr-defined]
+    for name, words in (("gravty", "did you mean 'gravity'"), ("render_mode", "names what is no number")):
+        with pytest.raises(EnvError, match=words):
+            simulator(dataclasses.replace(spec, options={"truth": [name]}), protocol_of(spec))

@@ -47,9 +47,9 @@ def hostile(folder: Path) -> Path:
 def test_the_current_folder_is_not_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, entries: str) -> None:
     monkeypatch.chdir(hostile(tmp_path))
     monkeypatch.setenv("PYTHONPATH", entries)
-    child = start("triune.play.workers", "no job", text=True)
+    child = start("envs.executor", "triune.play.workers:episodes", "triune.errors:one_line", "no job", text=True)
     said, _ = child.communicate(timeout=60)
-    assert "a worker failed: JSONDecodeError" in said
+    assert '"error": "JSONDecodeError' in said
 
 
 @pytest.mark.parametrize("words", [("play", "pong"), ("eval", "pong", "--seeds", "0:2", "--workers", "2")])

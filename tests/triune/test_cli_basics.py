@@ -116,7 +116,7 @@ def test_doctor_names_the_layers_of_isolation_and_those_that_lack(monkeypatch: p
 
 def test_doctor_and_list_report_as_json() -> None:
     doctor = json.loads(triune("doctor", "--json").stdout)
-    assert {"python", "layers", "packages", "roms", "isolation"} <= {f["name"] for f in doctor["findings"]}
+    assert {"python", "layers", "packages", "worlds", "isolation"} <= {f["name"] for f in doctor["findings"]}
     assert all(f["fix"] for f in doctor["findings"] if f["state"] == "problem")
     tasks = json.loads(triune("list", "--json").stdout)["tasks"]
     assert {"breakout", "pong"} <= {t["name"] for t in tasks}

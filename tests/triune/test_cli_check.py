@@ -52,7 +52,7 @@ def checked(text: str | bytes, task: str = "pong", rules: bool = False) -> Check
 def test_a_shipped_task_is_sound_with_its_figures(capsys: pytest.CaptureFixture[str]) -> None:
     found = payload(capsys, "check", "breakout")
     assert found["ok"] and found["diagnostics"] == [] and all(c["ok"] for c in found["checks"])
-    assert {c["name"] for c in found["checks"]} >= {"system.toml", "schema", "rom", "eyes", "policy", "safety"}
+    assert {c["name"] for c in found["checks"]} >= {"system.toml", "schema", "world", "eyes", "policy", "safety"}
     sizes = [f for f in found["figures"] if f["file"] == "policy.py"]
     assert [f["protocol"] for f in sizes] == PROTOCOLS
     for f in sizes:

@@ -55,10 +55,10 @@ def test_check_starts_the_world_of_another_backend(tmp_path: Path) -> None:
     from triune.commands.check import PARTS
 
     (tmp_path / "system.toml").write_text(SYSTEM)
-    assert PARTS["rom"](load(tmp_path)) == "Pendulum-v1: starts"
+    assert PARTS["world"](load(tmp_path)) == "Pendulum-v1: starts"
     (tmp_path / "system.toml").write_text(SYSTEM.replace("Pendulum-v1", "Pendulun-v1"))
     with pytest.raises(EnvError, match="Pendulun"):
-        PARTS["rom"](load(tmp_path))
+        PARTS["world"](load(tmp_path))
 
 
 class Blind:

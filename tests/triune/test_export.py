@@ -137,7 +137,7 @@ def test_parquet_of_a_data_set(tmp_path: Path) -> None:
     table, _ = read_parquet(tmp_path / "o" / "steps.parquet")
     shards = list(made)
     assert np.array_equal(scenes_of(table), np.concatenate([shard.scenes for shard in shards]))
-    assert b"".join(table["ram"].to_pylist()) == b"".join(shard.rams.tobytes() for shard in shards)
+    assert b"".join(table["ram"].to_pylist()) == b"".join(shard.truth["ram"].tobytes() for shard in shards)
     assert table["split"].to_pylist() == [shard.split for shard in shards for _ in range(5)]
 
 

@@ -42,7 +42,7 @@ def safety(protocol: str) -> Module:
 
 
 def scene(core: AtariCore) -> Scene:
-    return SCHEMA.read(TEACHER.label(core.ram(), core.frame()))
+    return SCHEMA.read(TEACHER.label(core.truth(), core.frame()))
 
 
 def started(protocol: str, seed: int) -> AtariCore:
@@ -58,7 +58,7 @@ def test_flight_is_exact_between_the_paddles() -> None:
     checked = turned = 0
     for _ in range(3000):
         before = core.ram().astype(int)
-        core.advance(TEACHER.scripted(core.ram(), rng))
+        core.advance(TEACHER.scripted(core.truth(), rng))
         after = core.ram().astype(int)
         vy = (before[56] + 128) % 256 - 128
         if 69 < before[49] < 187 and before[54] and after[54] and after[49] != before[49]:

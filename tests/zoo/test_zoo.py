@@ -43,7 +43,7 @@ def test_memory_keeps_types_and_shapes_over_an_episode(task: str) -> None:
     core.reset(0)
     kinds = {k: np.asarray(v).dtype.kind + str(np.shape(v)) for k, v in vars(c.memory).items()}
     for _ in range(400):
-        scene = system.schema.read(tracker.update(teacher.label(core.ram(), core.frame())))
+        scene = system.schema.read(tracker.update(teacher.label(core.truth(), core.frame())))
         decision = c.decide(scene)
         assert not decision.fault, decision.fault
         assert decision.reason in c.program.reasons
@@ -98,7 +98,7 @@ def test_eyes_agree_with_the_teacher_in_play(task: str) -> None:
     wrong = 0
     for _ in range(300):
         frame = core.frame()
-        true, seen = teacher.label(core.ram(), frame), eyes.see(frame)
+        true, seen = teacher.label(core.truth(), frame), eyes.see(frame)
         for thing in system.schema.things:
             for i in range(thing.count):
                 a, b = true[system.schema.slot(thing.name, i)], seen[system.schema.slot(thing.name, i)]
@@ -115,7 +115,7 @@ def test_teacher_matches_its_schema_on_the_first_frame(task: str) -> None:
     spec = load_spec(task)
     core = AtariCore(spec.env, PROTOCOLS["classic"])
     core.reset(1)
-    vector = load_teacher(spec.folder).label(core.ram(), core.frame())
+    vector = load_teacher(spec.folder).label(core.truth(), core.frame())
     assert vector.shape == (load(task).schema.size,) and np.isfinite(vector).all()
     with PixelEnv(spec.env, PROTOCOLS["classic"]) as env:
         assert np.array_equal(env.reset(1), core.frame())

@@ -92,17 +92,13 @@ def _schema(system: System) -> str:
     return f"{things}{grids}: {s.size} values, fingerprint {s.fingerprint[:12]}"
 
 
-def _rom(system: System) -> str:
-    """The world behind the task is there: its ROM, or whatever else a backend needs to start."""
+def _world(system: System) -> str:
+    """The world behind the task is there, with whatever its backend needs to start."""
+    from envs.remote import PixelEnv
+
     env = system.spec.env
-    if env.backend != "atari":
-        from envs.remote import PixelEnv
-
-        with PixelEnv(env, system.protocol()):
-            return f"{env.id}: starts"
-    from envs.backends.atari import rom_path
-
-    return f"{env.id}: {rom_path(env.id)}"
+    with PixelEnv(env, system.protocol()):
+        return f"{env.id}: starts"
 
 
 def _eyes(system: System) -> str:
@@ -114,7 +110,7 @@ def _eyes(system: System) -> str:
     return f"{system.eyes_path.stat().st_size // 1024} kB, {len(vector)} values a frame"
 
 
-PARTS: dict[str, Callable[[Any], str]] = {"schema": _schema, "rom": _rom, "eyes": _eyes}
+PARTS: dict[str, Callable[[Any], str]] = {"schema": _schema, "world": _world, "eyes": _eyes}
 
 
 def _texts(system: System, checks: list[dict[str, Any]]) -> list[Checked]:

@@ -40,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     """Payload: `findings` (name, state ok|note|problem, detail, fix) and `ok`."""
     checks: tuple[Callable[[], list[Finding]], ...] = (
-        _python, _layers, _core, _roms, _tasks, _extras, _isolation, _display, _disk,
+        _python, _layers, _core, _worlds, _tasks, _extras, _isolation, _display, _disk,
     )  # fmt: skip
     findings: list[Finding] = []
     for check in checks:
@@ -109,20 +109,21 @@ def _version(metadata: Any, package: str) -> str:
     return "(version unknown)"
 
 
-def _roms() -> list[Finding]:
-    from envs.backends.atari import rom_path
+def _worlds() -> list[Finding]:
+    from envs.env import protocol_of
     from envs.errors import EnvError
+    from envs.remote import PixelEnv
     from envs.spec import load_spec, task_names
 
     found, good = [], []
     for name in task_names():
         try:
-            good.append(rom_path(load_spec(name).env.id).name)
+            env = load_spec(name).env
+            with PixelEnv(env, protocol_of(env)):
+                good.append(env.id)
         except (EnvError, ImportError) as error:
-            found.append(
-                _finding("rom", "problem", str(error), "pip install --upgrade ale-py (its wheels carry the ROMs)")
-            )
-    return [_finding("roms", "ok", ", ".join(good)), *found] if good else found
+            found.append(_finding("world", "problem", f"{name}: {error}", 'pip install --upgrade "triune[all]"'))
+    return [_finding("worlds", "ok", ", ".join(good)), *found] if good else found
 
 
 def _tasks() -> list[Finding]:

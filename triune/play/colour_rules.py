@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from envs.backends.atari_protocols import PROTOCOLS
+from envs.env import protocol_of, protocols_of, simulator
 from envs.spec import SystemSpec
 from perception.scene import GridSpec, SceneSchema, ThingSpec
 
@@ -93,20 +93,23 @@ def _mask(frame: np.ndarray, look: Look) -> np.ndarray:
 
 def _games(spec: SystemSpec) -> tuple[np.ndarray, np.ndarray]:
     """Frames and labels of scripted play on training seeds."""
+    from data_flywheel.datasets.collection import make_player
     from data_flywheel.labelers.teacher import load_teacher
-    from envs.backends.atari import AtariCore
 
     teacher, frames, scenes = load_teacher(spec.folder), [], []
-    core = AtariCore(spec.env, PROTOCOLS["classic"])
+    # "classic" where there is one: what looks were learned from so far
+    rules = protocol_of(spec.env, "classic" if "classic" in protocols_of(spec.env) else None)
+    world = simulator(spec.env, rules)
     for seed in SEEDS:
-        frame, rng = core.reset(seed), np.random.default_rng(seed)
+        player = make_player("scripted", spec, teacher, rules, np.random.default_rng(seed), 0.0)
+        world.reset(seed)
         for _ in range(STEPS):
-            if core.done:
+            if world.done:
                 break
-            ram = core.ram()
+            frame, truth = world.frame(), world.truth()
             frames.append(frame)
-            scenes.append(teacher.label(ram, frame))
-            frame = core.step(teacher.scripted(ram, rng))
+            scenes.append(teacher.label(truth, frame))
+            world.advance(player(truth, scenes[-1]))
     return np.stack(frames), np.stack(scenes)
 
 

@@ -10,12 +10,14 @@ shown in R108 = 6). The right wall next to the paddle has the paddle's colour: b
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 U8 = NDArray[np.uint8]
+Truth = Mapping[str, NDArray[Any]]  # {"ram": uint8[128]}
 
 LEFT_WALL, RIGHT_WALL, CEILING, FLOOR = 8, 152, 32, 196
 BRICK_TOP, BRICK_BOTTOM, PADDLE_TOP = 57, 93, 189
@@ -101,10 +103,10 @@ def _covered(x: int, y: int, bricks: NDArray[np.bool_], paddle: tuple[int, int, 
     return paddle[0] <= x < paddle[2] and paddle[1] <= y < paddle[3]
 
 
-def label(ram: U8, frame: U8, schema: Any) -> NDArray[np.float32]:
+def label(truth: Truth, frame: U8, schema: Any) -> NDArray[np.float32]:
     """The Scene vector of the true frame uint8[210, 160, 3]: visible boxes, no velocities, sure = seen."""
     vector: NDArray[np.float32] = schema.empty()
-    bricks = bricks_of_frame(frame)
+    ram, bricks = truth["ram"], bricks_of_frame(frame)
     left, top, right, bottom = paddle_box(ram)
     shown = right > left and (frame[top:bottom, left:right] == PADDLE_COLOUR).all()
     paddle = (left, top, right, bottom) if shown else None
@@ -116,7 +118,7 @@ def label(ram: U8, frame: U8, schema: Any) -> NDArray[np.float32]:
     return vector
 
 
-def unexplained(ram: U8, frame: U8, vector: NDArray[np.float32], schema: Any) -> int:
+def unexplained(truth: Truth, frame: U8, vector: NDArray[np.float32], schema: Any) -> int:
     """Pixels of the play field that differ from a picture drawn from the label alone; 0 means an exact label."""
     canvas = np.zeros_like(frame)
     cells = vector[schema.grid("bricks")].reshape(6, 18) > 0.5
@@ -132,15 +134,16 @@ def unexplained(ram: U8, frame: U8, vector: NDArray[np.float32], schema: Any) ->
     return int((~same_colour(canvas[field], frame[field])).sum())
 
 
-def scripted(ram: U8, rng: np.random.Generator) -> int:
+def scripted(truth: Truth, rng: np.random.Generator) -> int:
     """A crude player: serve, else bring the paddle under the ball, aiming at a random part of it."""
+    ram = truth["ram"]
     if ram[101] == 0 or rng.random() < 0.01:
         return FIRE
     gap = int(ram[99]) - 49 - (int(ram[72]) - 47 + 7) + int(rng.integers(-6, 7))
     return NOOP if abs(gap) < 3 else RIGHT if gap > 0 else LEFT
 
 
-def poke(ram: U8, rng: np.random.Generator) -> dict[int, int]:
+def poke(truth: Truth, rng: np.random.Generator) -> dict[str, dict[int, int]]:
     """Memory writes that lead to a rare but legal state: thinned wall, ball anywhere, narrow paddle, scores, lives."""
     writes = _thin_wall(rng) if rng.random() < 0.8 else {}
     if rng.random() < 0.4:
@@ -154,11 +157,11 @@ def poke(ram: U8, rng: np.random.Generator) -> dict[int, int]:
         vy, vx = _VY[int(rng.integers(len(_VY)))], _VX[int(rng.integers(len(_VX)))]
         writes |= {103: vy[0], 104: vy[1], 105: vx[0], 106: vx[1]}
         if low == 172 and rng.random() < 0.7:  # meet the paddle, not the gap beside it
-            writes[99] = int(np.clip(int(ram[72]) + 2 + rng.integers(-6, 20), *_BALL_X))
+            writes[99] = int(np.clip(int(truth["ram"][72]) + 2 + rng.integers(-6, 20), *_BALL_X))
     if rng.random() < 0.3:
         writes |= {76: int(rng.integers(9)), 77: int(rng.integers(10)) * 16 + int(rng.integers(10))}
         writes[57] = int(rng.integers(1, 6))
-    return writes
+    return {"ram": writes}
 
 
 def _thin_wall(rng: np.random.Generator) -> dict[int, int]:

@@ -11,12 +11,14 @@ a reset have a palette of their own.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 U8 = NDArray[np.uint8]
+Truth = Mapping[str, NDArray[Any]]  # {"ram": uint8[128]}
 Box = tuple[int, int, int, int]
 
 TOP, BOTTOM, WIDTH = 34, 194, 160
@@ -56,11 +58,11 @@ def visible_box(frame: U8, nominal: Box, colours: tuple[tuple[int, int, int], ..
     return left + int(xs.min()), top + int(ys.min()), left + int(xs.max()) + 1, top + int(ys.max()) + 1
 
 
-def label(ram: U8, frame: U8, schema: Any) -> NDArray[np.float32]:
+def label(truth: Truth, frame: U8, schema: Any) -> NDArray[np.float32]:
     """The Scene vector of the true frame uint8[210, 160, 3]: visible boxes, no velocities, sure = seen."""
     vector: NDArray[np.float32] = schema.empty()
     colours = {"ball": BALL, "player": PLAYER, "enemy": ENEMY}
-    for name, nominal in nominal_boxes(ram).items():
+    for name, nominal in nominal_boxes(truth["ram"]).items():
         box = visible_box(frame, nominal, colours[name])
         if box is not None:
             width, height = box[2] - box[0], box[3] - box[1]
@@ -68,7 +70,7 @@ def label(ram: U8, frame: U8, schema: Any) -> NDArray[np.float32]:
     return vector
 
 
-def unexplained(ram: U8, frame: U8, vector: NDArray[np.float32], schema: Any) -> int:
+def unexplained(truth: Truth, frame: U8, vector: NDArray[np.float32], schema: Any) -> int:
     """Pixels of the field that are not background and lie in no labelled box, plus boxes of impossible size."""
     rest = ~is_colour(frame[TOP:BOTTOM], FIELD)
     odd = 0
@@ -81,15 +83,16 @@ def unexplained(ram: U8, frame: U8, vector: NDArray[np.float32], schema: Any) ->
     return int(rest.sum()) + odd
 
 
-def scripted(ram: U8, rng: np.random.Generator) -> int:
+def scripted(truth: Truth, rng: np.random.Generator) -> int:
     """A crude player: keep the paddle at the ball's height, aiming at a random part of it."""
+    ram = truth["ram"]
     if ram[54] == 0 or rng.random() < 0.02:
         return int(rng.integers(4))
     gap = int(ram[54]) - 14 - (int(ram[51]) - 13) - 6 + int(rng.integers(-9, 10))
     return NOOP if abs(gap) < 3 else DOWN if gap > 0 else UP
 
 
-def poke(ram: U8, rng: np.random.Generator) -> dict[int, int]:
+def poke(truth: Truth, rng: np.random.Generator) -> dict[str, dict[int, int]]:
     """Memory writes that lead to a rare but legal state: ball anywhere (often at walls and edges), enemy, scores."""
     writes: dict[int, int] = {}
     if rng.random() < 0.85:
@@ -101,4 +104,4 @@ def poke(ram: U8, rng: np.random.Generator) -> dict[int, int]:
         writes[50] = int(rng.integers(33, 207))
     if rng.random() < 0.3:
         writes |= {13: int(rng.integers(20)), 14: int(rng.integers(20))}
-    return writes
+    return {"ram": writes}

@@ -66,25 +66,25 @@ def audit_game(
         for thing in things:
             effect = prober.effect(state, thing["addresses"], thing["horizon"])
             _, ram = prober.future(state, {}, thing["horizon"])
-            vector = teacher.label(ram, core.frame())
+            vector = teacher.label({"ram": ram}, core.frame())
             for name, box in _labels(teacher, vector).items():
                 counts = verdicts.setdefault(f"{name}|{thing['name']}", Counter())
                 counts[_verdict(box, effect.box)] += 1
         _, ram = prober.future(state, {}, 1)
-        _count_cells(equal, teacher, cells, ram, teacher.label(ram, core.frame()))
+        _count_cells(equal, teacher, cells, ram, teacher.label({"ram": ram}, core.frame()))
         core.restore(state)
     return {"things": {name: dict(counts) for name, counts in verdicts.items()}, "cells": equal}
 
 
 def _advance(core: AtariCore, teacher: Teacher, rng: np.random.Generator, poke: bool) -> None:
     """Play on, sometimes from a rare state; a new episode when one is over."""
-    if poke:
-        core.poke(teacher.poke(core.ram(), rng))
+    if poke and teacher.poke:
+        core.write(teacher.poke(core.truth(), rng))
     for _ in range(STEPS):
-        acts_randomly = rng.random() < 0.2
-        core.advance(
-            int(rng.integers(len(core.env.actions.names))) if acts_randomly else teacher.scripted(core.ram(), rng)
-        )
+        if rng.random() < 0.2 or teacher.scripted is None:
+            core.advance(int(rng.integers(len(core.env.actions.names))))
+        else:
+            core.advance(int(teacher.scripted(core.truth(), rng)))
         if core.done:
             core.reset()
 

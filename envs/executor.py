@@ -1,0 +1,156 @@
+"""Work spread over child processes: items go out one at a time, answers come back as they are ready.
+
+A child is `python -m envs.executor`, so nothing is pickled and a script without a main guard may use it. Jobs, items
+and answers are JSON values.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import selectors
+import signal
+import subprocess
+import sys
+import traceback
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, suppress
+from typing import Any
+
+from envs.env import find
+from envs.errors import EnvError
+from envs.process import start
+
+Work = Callable[[Any], Any]  # an item to its answer
+
+
+class WorkerError(EnvError):
+    """A child could not do its work. `item`: what it was doing (None: it was starting); `died`: it said nothing."""
+
+    def __init__(self, message: str, item: Any = None, died: bool = False) -> None:
+        super().__init__(message)
+        self.item, self.died = item, died
+
+
+class Processes:
+    """Child processes on this machine.
+
+    target   "module:function" of the work: called in each child with the job, it gives a context manager of a `Work`
+    workers  children at most
+    explain  "module:function" from an exception to its sentence for people, or None for a bug, whose traceback then
+             goes to stderr (default: everything is a bug)
+    """
+
+    def __init__(self, target: str, workers: int, explain: str = "") -> None:
+        self.target, self.workers, self.explain = target, workers, explain
+
+    def map(self, job: Any, items: Iterable[Any]) -> Iterator[Any]:
+        """The answer of every item, in the order in which they are ready. WorkerError ends it.
+
+        After the last item the children's input is closed and they end by themselves; when the caller stops early, or
+        something fails, they are told to end at once. A killed parent leaves no child beyond the item it is doing.
+        """
+        todo = list(items)
+        crew = [_Child(self.target, self.explain, job) for _ in range(min(self.workers, len(todo)))]
+        try:
+            yield from _serve(crew, iter(todo))
+        except BaseException:
+            for child in crew:
+                child.process.terminate()
+            raise
+        finally:
+            for child in crew:
+                child.close()
+
+
+class _Child:
+    """One process and the item that it is doing."""
+
+    def __init__(self, target: str, explain: str, job: Any) -> None:
+        words = (target, explain, json.dumps(job))
+        self.process: subprocess.Popen[str] = start(
+            "envs.executor", *words, variables={"OMP_NUM_THREADS": "1"}, text=True
+        )
+        self.item: Any = None
+
+    def give(self, item: Any) -> None:
+        self.item = item
+        assert self.process.stdin
+        try:
+            print(json.dumps(item), file=self.process.stdin, flush=True)
+        except BrokenPipeError:
+            raise self.dead() from None
+
+    def answer(self) -> Any:
+        assert self.process.stdout
+        line = self.process.stdout.readline()
+        if not line.endswith("\n"):
+            raise self.dead()
+        told = json.loads(line)
+        if "error" in told:
+            raise WorkerError(told["error"], self.item if told["began"] else None)
+        return told["answer"]
+
+    def dead(self) -> WorkerError:
+        code = self.process.wait()
+        return WorkerError(f"a worker process died (exit code {code}) while it did {self.item}", self.item, True)
+
+    def close(self) -> None:
+        assert self.process.stdin and self.process.stdout
+        with suppress(BrokenPipeError):
+            self.process.stdin.close()
+        self.process.wait()
+        self.process.stdout.close()
+
+
+def _serve(crew: list[_Child], todo: Iterator[Any]) -> Iterator[Any]:
+    with selectors.DefaultSelector() as selector:
+        for child, item in zip(crew, todo, strict=False):  # no more children than items
+            child.give(item)
+            assert child.process.stdout
+            selector.register(child.process.stdout, selectors.EVENT_READ, child)
+        while selector.get_map():
+            for key, _ in selector.select():
+                child = key.data
+                yield child.answer()
+                for item in todo:
+                    child.give(item)
+                    break
+                else:
+                    selector.unregister(key.fileobj)
+
+
+# ----------------------------------------------------------------------------------------------------
+# The child: an item a line on stdin, an answer a line on stdout. It ends when stdin closes; Ctrl-C is the parent's
+# to handle.
+
+
+def main() -> int:
+    """Entry point of the process: TARGET EXPLAIN JOB."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # whoever is writing a file finishes or removes it
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # nothing that prints may speak into the protocol
+    began, explain = False, ""
+    try:
+        target, explain, job = sys.argv[1:]
+        made: AbstractContextManager[Work] = find(target)(json.loads(job))
+        with made as work:
+            for line in sys.stdin:
+                began = True
+                answer = json.dumps({"answer": work(json.loads(line))})
+                with suppress(BrokenPipeError):  # of a parent that is gone: then stdin is at its end, too
+                    print(answer, file=answers, flush=True)
+    except Exception as error:
+        told = find(explain)(error) if explain else None
+        if told is None:
+            traceback.print_exc()
+            told = f"{type(error).__name__}: {error}"
+        with suppress(BrokenPipeError):
+            print(json.dumps({"error": told, "began": began}), file=answers, flush=True)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,120 @@
+"""Work over child processes: every item is answered, a death is named, and nothing outlives the parent."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from envs.env import backend, register
+from envs.executor import Processes, WorkerError
+
+ROOT = Path(__file__).parents[2]
+HERE = "tests.envs.test_executor:"
+
+
+@contextmanager
+def doing(job: dict[str, Any]) -> Iterator[Callable[[Any], Any]]:
+    """The work of the children below."""
+
+    def do(item: Any) -> Any:
+        print("a library that talks")  # must not get into the answers
+        if item == job.get("die"):
+            os.kill(os.getpid(), signal.SIGKILL)
+        if item == job.get("fail"):
+            raise ValueError(f"no {item}")
+        if item == job.get("hang"):
+            Path(job["folder"], "hangs").write_text(str(os.getpid()))
+            time.sleep(600)
+        return {"item": item, "pid": os.getpid(), "backend": job.get("backend") and backend(job["backend"]).default}
+
+    if job.get("start") is False:
+        raise RuntimeError("cannot start")
+    yield do
+    if "folder" in job:
+        Path(job["folder"], f"ended-{os.getpid()}").touch()
+
+
+def explain(error: Exception) -> str:
+    return f"in words: {error}"
+
+
+def test_every_item_is_answered_once_by_several_processes(tmp_path: Path) -> None:
+    answers = list(Processes(HERE + "doing", 3).map({"folder": str(tmp_path)}, range(20)))
+    assert sorted(a["item"] for a in answers) == list(range(20))
+    pids = {a["pid"] for a in answers}
+    assert 2 <= len(pids) <= 3 and os.getpid() not in pids
+    assert len(list(tmp_path.glob("ended-*"))) == 3  # they left their work in order
+    assert list(Processes(HERE + "doing", 3).map({}, [])) == []
+
+
+def test_a_worker_that_dies_is_an_error_that_names_what_it_did() -> None:
+    with pytest.raises(WorkerError, match=r"a worker process died \(exit code -9\) while it did 5") as caught:
+        list(Processes(HERE + "doing", 2).map({"die": 5}, range(9)))
+    assert caught.value.item == 5 and caught.value.died
+
+
+def test_a_failure_is_told_in_words_or_with_its_traceback(capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(WorkerError, match="^in words: no x$") as caught:
+        list(Processes(HERE + "doing", 1, HERE + "explain").map({"fail": "x"}, ["w", "x"]))
+    assert caught.value.item == "x" and not caught.value.died
+    assert "Traceback" not in capfd.readouterr().err
+    with pytest.raises(WorkerError, match="^ValueError: no x$"):
+        list(Processes(HERE + "doing", 1).map({"fail": "x"}, ["x"]))
+    assert "Traceback" in capfd.readouterr().err
+    with pytest.raises(WorkerError, match="cannot start") as caught:
+        list(Processes(HERE + "doing", 1).map({"start": False}, ["x"]))
+    assert caught.value.item is None
+
+
+def test_who_stops_early_does_not_wait_for_the_rest(tmp_path: Path) -> None:
+    answers = Processes(HERE + "doing", 2).map({"hang": 0, "folder": str(tmp_path)}, range(5))
+    assert next(answers)["item"] != 0
+    waited(lambda: (tmp_path / "hangs").exists() and (tmp_path / "hangs").read_text() != "")
+    answers.close()  # type: ignore[attr-defined]
+    assert not alive((tmp_path / "hangs").read_text())
+
+
+def test_children_know_the_backends_that_were_registered_here() -> None:
+    register("dot", "tests.envs.test_backends:DOT")
+    [answer] = Processes(HERE + "doing", 1).map({"backend": "dot"}, [1])
+    assert answer["backend"] == ""
+
+
+def test_nothing_outlives_a_killed_parent(tmp_path: Path) -> None:
+    code = (
+        f"from envs.executor import Processes\nwork = Processes({HERE + 'doing'!r}, 2)\n"
+        "import json, sys\nfor answer in work.map({}, range(10**6)):\n    print(json.dumps(answer), flush=True)\n"
+    )
+    words = [sys.executable, "-c", code]
+    with subprocess.Popen(
+        words, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    ) as parent:
+        assert parent.stdout
+        pids = {json.loads(parent.stdout.readline())["pid"] for _ in range(50)}
+        parent.kill()
+    waited(lambda: not any(alive(pid) for pid in pids))
+
+
+def waited(true: Callable[[], bool]) -> None:
+    """For something that happens soon; a minute is a failure."""
+    deadline = time.monotonic() + 60
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def alive(pid: int | str) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(") ", 1)[1][0] != "Z"
+    except OSError:
+        return False
