@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from data_flywheel.errors import DataError
 from data_flywheel.splits import SPLITS
-from data_flywheel.storage.dataset import Dataset, Shard
+from data_flywheel.storage.dataset import Dataset
 from data_flywheel.storage.frames import Frames, pack_rgb, unpack_rgb
 from perception.training.data import Samples
 
@@ -22,30 +22,34 @@ def load_samples(folder: str | Path, split: str | None = None) -> Samples:
     shards = [shard for shard in dataset if len(shard) and split in (None, shard.split)]
     if not shards:
         raise DataError(f"{folder} has no frames" + (f" in its {split} split" if split else "") + "; collect more")
-    frames, palette = _merge(shards)
     lengths = [len(shard) for shard in shards]
-    return Samples(
-        frames=frames,
-        palette=palette,
-        scenes=np.concatenate([shard.scenes for shard in shards]),
-        episodes=np.repeat(np.array([shard.episode for shard in shards], np.int64), lengths),
-        splits=np.repeat(np.array([SPLITS.index(shard.split) for shard in shards], np.uint8), lengths),
-        source=f"{dataset.manifest.task} {dataset.manifest.extra.get('figures', {}).get('hash', '')}".strip(),
-    )
+    labels = {
+        "scenes": np.concatenate([shard.scenes for shard in shards]),
+        "episodes": np.repeat(np.array([shard.episode for shard in shards], np.int64), lengths),
+        "splits": np.repeat(np.array([SPLITS.index(shard.split) for shard in shards], np.uint8), lengths),
+    }
+    stacks = [shard.frames for shard in reversed(shards)]
+    del shards  # pixels are held once: `_merge` lets go of what it has copied
+    frames, palette = _merge(stacks)
+    source = f"{dataset.manifest.task} {dataset.manifest.extra.get('figures', {}).get('hash', '')}".strip()
+    return Samples(frames, palette, **labels, source=source)
 
 
-def _merge(shards: list[Shard]) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None]:
-    """All frames under one palette of 256 entries (unused ones black), or as RGB when 256 do not suffice."""
-    palettes = [shard.frames.palette for shard in shards]
+def _merge(stacks: list[Frames]) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None]:
+    """All frames, last stack first, under one palette of 256 entries (unused ones black), or as RGB when 256 do not
+    suffice. The list is empty afterwards."""
+    palettes = [stack.palette for stack in stacks]
     colours = np.unique(np.concatenate([pack_rgb(p) for p in palettes if p is not None] or [np.zeros(0, np.uint32)]))
-    if any(p is None for p in palettes) or len(colours) > 256:
-        return np.concatenate([shard.frames.rgb() for shard in shards]), None
-    total = sum(len(shard) for shard in shards)
-    out = np.empty((total, *shards[0].frames.pixels.shape[1:]), np.uint8)
+    plain = any(p is None for p in palettes) or len(colours) > 256
+    total, size = sum(map(len, stacks)), stacks[0].pixels.shape[1:3]
+    out = np.empty((total, *size, 3) if plain else (total, *size), np.uint8)
     at = 0
-    for shard in shards:
-        out[at : at + len(shard)] = _translate(shard.frames, colours)
-        at += len(shard)
+    while stacks:
+        stack = stacks.pop()
+        out[at : at + len(stack)] = stack.rgb() if plain else _translate(stack, colours)
+        at += len(stack)
+    if plain:
+        return out, None
     palette = np.zeros((256, 3), np.uint8)
     palette[: len(colours)] = unpack_rgb(colours)
     return out, palette

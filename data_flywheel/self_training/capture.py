@@ -64,9 +64,7 @@ class Capture:
         frames = replayed(env, protocol, shift, seeds, arrays["actions"], episodes)
         made = Capture(frames, arrays["seen"], arrays["actions"], episodes, seeds, fields["meta"])
         if not np.array_equal(made.digests(), arrays["digests"]):
-            raise DataError(
-                f"{path}: the game shows other frames than it did (another simulator?); {_REMEDY}"
-            )
+            raise DataError(f"{path}: the game shows other frames than it did (another simulator?); {_REMEDY}")
         return made
 
     @staticmethod

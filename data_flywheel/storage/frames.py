@@ -67,7 +67,10 @@ class Frames:
     @staticmethod
     def from_arrays(arrays: Mapping[str, U8]) -> Frames:
         """Inverse of `to_arrays`."""
-        return Frames(np.bitwise_xor.accumulate(arrays["delta"], axis=0), arrays.get("palette"))
+        pixels = arrays["delta"].copy()
+        for before, frame in zip(pixels, pixels[1:], strict=False):  # `accumulate` is slow
+            frame ^= before
+        return Frames(pixels, arrays.get("palette"))
 
 
 def pack_rgb(rgb: U8) -> NDArray[np.uint32]:
