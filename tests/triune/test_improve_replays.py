@@ -14,7 +14,7 @@ from improve_report_kit import fabricate
 
 import triune
 from data_flywheel.episodes.episode import Episode
-from triune.report.improve import replays, write_improve_report
+from triune.report.improve import page, replays, write_improve_report
 from triune.report.improve import replays as film
 from triune.report.improve.record import ImproveRun
 
@@ -64,13 +64,14 @@ def test_an_animation_keeps_to_its_size(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_a_task_that_has_changed_is_not_played(run: ImproveRun) -> None:
-    text, count = replays.section(run)  # the made-up hashes are those of no task
-    assert count == 0 and "changed since the run" in text and "safety" in text
+    found = replays.play_replays(run)  # the made-up hashes are those of no task
+    assert found.count == 0 and "changed since the run" in found.note and "safety" in found.note
+    assert "changed since the run" in page.html(run, found)
 
 
 def test_what_was_not_wanted_or_not_accepted_is_said(run: ImproveRun) -> None:
-    assert "--no-replays" in replays.section(None)[0]
-    assert "nothing to compare" in replays.section(ImproveRun(run.folder, run.events[:30]))[0]
+    assert "--no-replays" in page.html(run)
+    assert "nothing to compare" in replays.play_replays(ImproveRun(run.folder, run.events[:30])).note
 
 
 @pytest.mark.slow

@@ -21,14 +21,12 @@ from supervisor.errors import SupervisorError
 from supervisor.events import Event, EventLog, LogDamaged, read
 from supervisor.gate import statistics as stats
 from triune.cli import main
-from triune.report.improve import figures, page, write_improve_report
-from triune.report.improve import page as curve
-from triune.report.improve import page as head
-from triune.report.improve import page as tables
-from triune.report.improve import plots as plot
-from triune.report.improve import record as words
-from triune.report.improve.record import ENDINGS as KINDS
-from triune.report.improve.record import ImproveRun
+from triune.report import html as words
+from triune.report import plots as plot
+from triune.report.improve import page, write_improve_report
+from triune.report.improve import record as figures
+from triune.report.improve.record import ImproveRun, amount
+from triune.report.plots import VERDICTS as KINDS
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +36,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> ImproveRun:
 
 @pytest.fixture(scope="module")
 def text(run: ImproveRun) -> str:
-    return page.html(run, "")
+    return page.html(run)
 
 
 @pytest.fixture(scope="module")
@@ -165,7 +163,7 @@ def test_scores_that_are_no_numbers_draw_nothing_odd(run: ImproveRun) -> None:
     events = [_with_score(e, "nan") if e.kind == "gate.episode" and e.data["trial"] == 7 else e for e in run.events]
     broken = ImproveRun(run.folder, events)
     assert figures.headline(broken, broken.trials[7]) is None
-    drawn = page.html(broken, "")
+    drawn = page.html(broken)
     assert not re.search(r'[ "MHVh,-](nan|inf)\b', drawn) and "nan points" not in drawn
 
 
@@ -190,7 +188,7 @@ def test_the_curve_has_a_mark_for_every_trial_and_says_so_in_words(run: ImproveR
 
 
 def test_the_incumbent_steps_up_where_it_was_accepted(run: ImproveRun) -> None:
-    spans = curve._spans(run, "steps")
+    spans = page.spans(run, "steps")
     assert [s.trial for s in spans] == [0, 1, 10, 16]
     accepted = [e for e in run.events if e.kind == "policy.accepted"]
     for event, span in zip(accepted, spans[1:], strict=True):
@@ -258,7 +256,7 @@ def test_lessons_seeds_and_budgets(run: ImproveRun, text: str) -> None:
 
 def test_an_audit_opening_is_flagged(run: ImproveRun) -> None:
     events = [*run.events[:-1], *_audit(run.events[-1])]
-    flagged = tables.seeds(ImproveRun(run.folder, events))
+    flagged = part(page.html(ImproveRun(run.folder, events)), "seeds")
     assert 'class="note bad"' in flagged and "1 opening" in flagged
 
 
@@ -278,7 +276,7 @@ def test_integrity_is_told(run: ImproveRun, text: str) -> None:
 
 
 def test_the_same_log_gives_the_same_bytes(run: ImproveRun, text: str) -> None:
-    assert page.html(ImproveRun.read(run.folder), "") == text
+    assert page.html(ImproveRun.read(run.folder)) == text
 
 
 def test_a_changed_log_is_refused(run: ImproveRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -304,9 +302,10 @@ def test_a_running_log_is_shown_with_its_half_line(hostile: Path, tmp_path: Path
     with (tmp_path / "events.jsonl").open("ab") as file:
         file.write(b'{"n":')
     run = ImproveRun.read(tmp_path)
-    assert head.state(run)[1] == "running, or cut off"
+    assert page.state(run)["word"] == "running, or cut off"
     assert run.spending.reserved("steps") == 77_000 and run.spending.known["steps"] == budgets.known["steps"]
-    assert "77k reserved" in head.budgets(run) and "an unfinished line of 5 bytes" in tables.integrity(run)
+    shown = Page(page.html(run)).shown
+    assert "77k reserved" in shown and "an unfinished line of 5 bytes" in shown
 
 
 def _copy(folder: Path, to: Path) -> Path:
@@ -334,7 +333,7 @@ def test_nothing_in_a_log_becomes_markup(hostile: Path) -> None:
     write_improve_report(hostile, replays=False)
     text = (hostile / "report.html").read_text("utf-8")
     found = Page(text)
-    assert found.scripts == [page.SCRIPT] and found.tags["style"] == found.tags["script"] == 1
+    assert found.scripts == [words.asset("improve.js")] and found.tags["style"] == found.tags["script"] == 1
     assert not set(found.tags) & {"img", "iframe", "object", "embed", "form", "input", "base", "link", "b&amp;"}
     for tag, name, value in found.attributes:
         assert not name.startswith("on") and name not in ("src", "srcset", "action", "style", "xlink:href")
@@ -364,7 +363,7 @@ def test_the_page_admits_its_own_script_and_style_and_loads_nothing(text: str) -
 
 def test_an_unknown_price_is_never_nothing(hostile: Path) -> None:
     run = ImproveRun.read(hostile)
-    shown = Page(page.html(run, "")).shown
+    shown = Page(page.html(run)).shown
     assert run.spending.spent("usd") == "unknown" and "unknown cost" in shown and "$0" not in shown
     assert run.bought() == "tokens" and "The price in money is unknown" in shown
 
@@ -372,13 +371,13 @@ def test_an_unknown_price_is_never_nothing(hostile: Path) -> None:
 def test_nothing_bought_has_no_curve_over_cost(tmp_path: Path) -> None:
     ideas = [i for i in IDEAS if i.tried]
     run = ImproveRun.read(fabricate(tmp_path, ideas, proposer="tuner"))
-    shown = Page(page.html(run, "")).shown
+    shown = Page(page.html(run)).shown
     assert run.bought() == "" and "Nothing was bought" in shown and "9 settings tried on training seeds" in shown
 
 
 def test_an_early_log_makes_a_page(run: ImproveRun) -> None:
     for n in (2, 3, 5, 12, 60):
-        shown = Page(page.html(ImproveRun(run.folder, run.events[:n]), "")).shown
+        shown = Page(page.html(ImproveRun(run.folder, run.events[:n]))).shown
         assert "running, or cut off" in shown
 
 
@@ -391,7 +390,7 @@ def test_an_early_log_makes_a_page(run: ImproveRun) -> None:
         (words.signed(-0.04), "0.0"), (words.signed(3.25), "+3.2"), (words.signed(-1234.6), "−1,235"),
         (words.short(1_610_000), "1.61M"), (words.short(999_900), "1M"), (words.dollars(0.0042), "$0.0042"),
         (words.duration(7980), "2 h 13 min"), (words.duration(61), "1 min 1 s"), (words.interval(1, float("nan")), ""),
-        (words.plain(-2.0448), "−2.045"), (words.esc({"a": [1, "<"]}), "a: 1, &lt;"),
+        (words.plain(-2.0448), "−2.045"), (words.cut({"a": [1, "<"]}), "a: 1, <"), (words.cut("abcdef", 2), "ab … (4 more characters)"),
         (words.visible("a\tb\nc\r\u202e"), "a\tb\nc\\u000d\\u202e"), (words.moment(1e20), f"{10**20:,}"),
         (words.first_line("Here stands one whole sentence. " + "x " * 99, 60), "Here stands one whole sentence."),
     ],
@@ -432,7 +431,7 @@ def test_a_run_of_the_real_loop_makes_the_same_page(tmp_path: Path) -> None:
         told = Page(story(text, line["trial"])).shown
         assert line["lesson"] in told and all(reason in told for reason in line["reasons"])
         assert line["revision"] is None or f"lineage/{run.name(line['child'])}.py" == line["revision"]
-        steps = words.amount("steps", line["cost"]["steps"])
+        steps = amount("steps", line["cost"]["steps"])
         assert f"emulator frames {steps}" in told
     for accepted in run.chain[1:]:
         assert accepted.spent == run.trials[accepted.trial].spent  # its mark stands on the line

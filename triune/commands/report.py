@@ -32,7 +32,7 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
 def _improve(folder: Path, out: Path | None, args: argparse.Namespace, console: Console) -> dict[str, Any]:
     """The page of an improve run. `mean` is the incumbent's."""
     from triune.report.improve import write_improve_report
-    from triune.report.improve.figures import level
+    from triune.report.improve.record import level
 
     written = write_improve_report(folder, out, console, not args.no_replays, args.trust)
     score = level(written.run, written.run.chain[-1].policy)

@@ -1,147 +1,52 @@
-"""The page of an improve run out of its parts, with a policy that lets the browser run our one script and load
-nothing.
-"""
+"""What the page of an improve run shows, gathered from the run; `templates/improve.html` says how it looks."""
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import math
+import shlex
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from html import escape
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from markupsafe import Markup
 
 from supervisor.budget import KINDS as BUDGETS
 from supervisor.budget import UNKNOWN
+from supervisor.edits.edits import diff
 from supervisor.gate.seeds import role_of
 from supervisor.gate.types import STAGES
-from triune.report import page as parts
-from triune.report.improve import lineage
-from triune.report.improve import plots as pairs
-from triune.report.improve import record as words
-from triune.report.improve.figures import Estimate, headline, level
-from triune.report.improve.lineage import ended
-from triune.report.improve.plots import (
-    NARROW,
-    WIDE,
-    Axes,
-    both,
-    folded,
-    link,
-    mark,
-    sign,
-    spread,
-    svg,
-    table,
-    ticks,
-    to_trial,
+from triune.report import html as words
+from triune.report.improve.record import (
+    Accepted,
+    ImproveRun,
+    Pair,
+    Trial,
+    amount,
+    decisive,
+    difference,
+    headline,
+    held,
+    level,
+    pairs,
 )
-from triune.report.improve.record import ENDINGS as KINDS
-from triune.report.improve.record import ImproveRun, Trial
+from triune.report.improve.replays import Replays, play_replays
+from triune.report.plots import VERDICTS, Estimate, Point, Row, Span, curve, differences, gauge, meter, sign, tag
 
-# ----------------------------------------------------------------------------------------------------
-# The top of the page: what was improved, by how much, what it took, whether it is still running.
+if TYPE_CHECKING:
+    from triune.console import Console
 
-
+SECTIONS = {
+    "curve": "Learning curve", "replays": "Before and after", "lineage": "Lineage", "stages": "Verdicts by stage",
+    "pairs": "Paired differences", "lessons": "Learned from rejected ideas", "seeds": "Seeds",
+    "asked": "What was asked", "integrity": "Integrity",
+}  # fmt: skip
 STOPS = {
     "done": "finished", "budget": "stopped: a budget is used up", "interrupted": "interrupted",
     "proposer": "stopped: the proposer cannot answer", "trials": "finished: all trials done",
 }  # fmt: skip
 NAMES = {"usd": "cost", "tokens": "tokens", "steps": "frames", "wall_s": "wall time"}
-EYES = {"cnn": "from pixels", "teacher": "with the teacher's exact scenes (privileged)", "colour": "by colour rules"}
-
-
-def title(run: ImproveRun) -> str:
-    """`breakout: 21.0 to 58.3 points`, as plain text."""
-    first, last = _ends(run)
-    task = words.visible(str(run.started.get("task", "?")))[:60]
-    if first is None:
-        return f"Improving {task}"
-    if len(run.chain) == 1 or last is None:
-        return f"Improving {task}: {words.points(first.mean)} points so far unbeaten"
-    return f"Improving {task}: {words.points(first.mean)} → {words.points(last.mean)} points"
-
-
-def _ends(run: ImproveRun) -> tuple[Estimate | None, Estimate | None]:
-    return level(run, run.chain[0].policy), level(run, run.chain[-1].policy)
-
-
-def state(run: ImproveRun) -> tuple[str, str, str]:
-    """(tone, word, detail): whether and why it has stopped."""
-    last = run.pauses[-1]
-    why = str(last.data.get("why", ""))
-    if last.kind != "run.stopped":
-        return "busy", "running, or cut off", f"no end is on record; last event {words.moment(run.events[-1].at)}"
-    tone = "good" if why in ("done", "trials") else "warn"
-    return tone, STOPS.get(why, f"stopped: {why}"), str(last.data.get("detail", ""))
-
-
-def heading(run: ImproveRun) -> str:
-    """Heading, line of conditions, state."""
-    data, (tone, word, detail) = run.started, state(run)
-    eyes = EYES.get(str(data.get("eyes")), str(data.get("eyes", "")))
-    line = (
-        f"protocol {words.esc(data.get('protocol'), 60)} · played {words.esc(eyes, 60)} · "
-        f"proposer {words.esc(data.get('proposer'), 80)} · started {words.moment(run.pauses[0].at)}"
-    )
-    badge = f'<span class="badge {tone}">{words.esc(word, 200)}</span>'
-    said = f' <span class="dim">{words.esc(detail, 400)}</span>' if detail else ""
-    return f'<h1>{words.esc(title(run), 200)}</h1><p class="sub">{line}</p><p class="state">{badge}{said}</p>'
-
-
-def tiles(run: ImproveRun) -> str:
-    """The figures that count."""
-    last, spent = _ends(run)[1], run.spending
-    between = words.interval(last.low, last.high) if last else ""
-    between = f", 95 % {between}" if between else ""
-    shown = [
-        parts.tile(words.points(last.mean) if last else "–", f"mean score now{between}", main=True),
-        parts.tile(f"{len(run.trials)}", "trial" if len(run.trials) == 1 else "trials"),
-        parts.tile(f"{len(run.chain) - 1}", "accepted"),
-        parts.tile(words.amount("steps", spent.spent("steps")), "emulator frames"),
-        parts.tile(words.amount("tokens", spent.spent("tokens")), "tokens"),
-        parts.tile(words.amount("usd", spent.spent("usd")), "cost"),
-        parts.tile(words.duration(run.seconds()), "at work"),
-    ]  # fmt: skip
-    return f'<div class="tiles">{"".join(shown)}</div>'
-
-
-def budgets(run: ImproveRun) -> str:
-    """A bar for each budget that has a limit, with marks at 50 and 80 %."""
-    rows = [_bar(run, which) for which in BUDGETS]
-    return parts.card("Budgets", f'<div class="budgets">{"".join(rows)}</div>')
-
-
-def _bar(run: ImproveRun, which: str) -> str:
-    s = run.spending
-    limit, spent, least, held = s.limits[which], s.spent(which), s.known[which], s.reserved(which)
-    said = words.amount(which, spent)
-    if spent == UNKNOWN:
-        said += f" (at least {words.amount(which, least)} known or set aside)" if least else ""
-    if held:
-        said += f", {words.amount(which, held)} reserved"
-    if not limit:
-        return f'<div><b>{NAMES[which]}</b><span>{said}</span><span class="dim">no limit</span></div>'
-    share = least / limit
-    tone = "over" if share >= 0.8 else "half" if share >= 0.5 else "calm"
-    more = min(100.0, 100 * (least + held) / limit)
-    lines = "".join(f'<line x1="{p}%" x2="{p}%" y1="0" y2="100%"/>' for p in (50, 80))
-    bar = (
-        f'<svg class="budget {tone}" role="img" aria-label="{100 * share:.0f} % used; marks at 50 and 80 %">'
-        f'<rect class="rest" width="100%" height="100%" rx="4"/><rect class="held" width="{more:.1f}%" height="100%" '
-        f'rx="4"/><rect class="fill" width="{min(100.0, 100 * share):.1f}%" height="100%" rx="4"/>{lines}</svg>'
-    )
-    of = f"{said} of {words.amount(which, limit)}"
-    return f'<div><b>{NAMES[which]}</b><span>{of} <span class="dim">{100 * share:.0f} %</span></span>{bar}</div>'
-
-
-# ----------------------------------------------------------------------------------------------------
-# Tables of the page: where trials stopped, what was learned, which seeds were opened, what was asked, integrity.
-
-
+AXES = {"steps": "emulator frames", "usd": "US dollars", "tokens": "tokens"}
 ASKS = {
     "schema": "is the answer complete, does the edit apply", "compile": "does the policy compile",
     "size": "is it small and fast enough", "locks": "are kept moments and score floors kept",
@@ -151,59 +56,422 @@ ASKS = {
 }  # fmt: skip
 
 
-def stages(run: ImproveRun) -> str:
-    """How many reached each stage and how many ended there, by verdict."""
-    ended = [t for t in run.trials.values() if t.stage]
-    places = [STAGES.index(t.stage) for t in ended]  # type: ignore[arg-type]
-    rows = []
-    for i, stage in enumerate(STAGES):
-        here, reached = [t for t in ended if t.stage == stage], sum(p >= i for p in places)
-        kinds = Counter(t.kind for t in here)
-        chips = " ".join(f'<span class="chip">{sign(k)} {n} {KINDS[k]}</span>' for k, n in kinds.items())
-        share = 100 * reached / max(1, len(ended))
-        fill = f'<rect class="fill" width="{share:.1f}%" height="100%" rx="3"/>'
-        bar = f'<svg class="meter" aria-hidden="true">{fill}</svg>'
-        rows.append(
-            f'<tr class="{"" if here else "none"}"><th>{stage}<small>{ASKS[stage]}</small></th>'
-            f'<td class="n">{reached}</td><td class="meter">{bar}</td><td>{chips or "–"}</td></tr>'
-        )
-    other = Counter(t.kind for t in run.trials.values() if not t.stage)
-    note = ", ".join(f"{words.count(n, 'trial')}: {KINDS[k]}" for k, n in other.items())
-    head = '<thead><tr><th>stage</th><th class="n">reached</th><th></th><th>ended here</th></tr></thead>'
-    shown = f'<div class="scroll"><table class="stages">{head}<tbody>{"".join(rows)}</tbody></table></div>'
-    return parts.card("How far each trial came", shown, f"Without a verdict of the gate: {note}." if note else "")
+@dataclass(frozen=True)
+class Written:
+    """What was written, and where."""
+
+    path: Path
+    run: ImproveRun
+    replays: int
 
 
-def lessons(run: ImproveRun) -> str:
-    """What each idea that did not get in has taught, in the proposer's words."""
-    failed = [t for t in run.trials.values() if t.kind not in ("accept", "open") and t.say("lesson")]
-    if not failed:
-        return parts.card("Lessons", '<p class="dim">No rejected idea has left a lesson.</p>')
-    items = "".join(f"<li>{words.esc(t.say('lesson'), 600)} {_source(t)}</li>" for t in failed)
-    return parts.card("In the proposer's words", f'<ul class="lessons">{items}</ul>')
+def write_improve_report(
+    folder: Path, out: Path | None = None, console: Console | None = None, replays: bool = True, trust: bool = False
+) -> Written:
+    """Write the page of a run (default: report.html in its folder); SupervisorError when its log cannot be trusted.
+
+    `replays`: play the policies that got in, before and after. `trust`: a teacher.py of unknown origin may run for it.
+    """
+    run = ImproveRun.read(folder)
+    shown = play_replays(run, console, trust) if replays else Replays()
+    return Written(words.write_page(out or folder / "report.html", html(run, shown)), run, shown.count)
 
 
-def _source(t: Trial) -> str:
-    return f'<a class="dim" href="#trial-{t.number}">trial {t.number}, {ended(t)}</a>'
+def html(run: ImproveRun, replays: Replays | None = None) -> str:
+    """The whole page; without `replays` that section is empty. The same run gives the same text."""
+    view = {
+        **_top(run), **_curves(run), "replays": replays or Replays(), "sections": SECTIONS,
+        "lineage": lineage(run), **stages(run), **_differences(run),
+        "lessons": [
+            (t.say("lesson"), t.number, ended(t)) for t in run.trials.values()
+            if t.kind not in ("accept", "open") and t.say("lesson")
+        ],
+        **seeds(run), **asked(run),
+    }  # fmt: skip
+    log = integrity(run)  # last: it counts the texts that the others showed
+    return words.render("improve.html", **view, log=log, script=words.asset("improve.js"))
 
 
-def seeds(run: ImproveRun) -> str:
-    """The ledger of openings, and how many seeds of each range were played."""
-    played = run.seeds_played()
-    rows = [
-        (_span(opened), words.esc(role, 40), to_trial(n), str(len(opened)), str(_used(run, n, opened)))
-        for n, role, opened in run.openings
+def to_trial(number: int) -> Markup:
+    """A link to a trial's story."""
+    return tag("a", number, href=f"#trial-{number}")
+
+
+# ----------------------------------------------------------------------------------------------------
+# The top of the page: what was improved, by how much, what it took, whether it is still running.
+
+
+def _top(run: ImproveRun) -> dict[str, Any]:
+    data, spent, last = run.started, run.spending, level(run, run.chain[-1].policy)
+    scenes = words.SCENES.get(str(data.get("eyes")), data.get("eyes"))
+    between = words.interval(last.low, last.high) if last else ""
+    return {
+        "title": title(run), "state": state(run), "budgets": budgets(run),
+        "conditions": f"protocol {words.cut(data.get('protocol'), 60)} · played {words.cut(scenes, 60)} · "
+        f"proposer {words.cut(data.get('proposer'), 80)} · started {words.moment(run.pauses[0].at)}",
+        "tiles_of": [
+            (words.points(last.mean) if last else "–", "mean score now" + (f", 95 % {between}" if between else "")),
+            (len(run.trials), "trial" if len(run.trials) == 1 else "trials"),
+            (len(run.chain) - 1, "accepted"),
+            (amount("steps", spent.spent("steps")), "emulator frames"),
+            (amount("tokens", spent.spent("tokens")), "tokens"),
+            (amount("usd", spent.spent("usd")), "cost"),
+            (words.duration(run.seconds()), "at work"),
+        ],
+    }  # fmt: skip
+
+
+def title(run: ImproveRun) -> str:
+    """`Improving breakout: 21.0 → 58.3 points`."""
+    first, last = (level(run, run.chain[i].policy) for i in (0, -1))
+    task = words.visible(str(run.started.get("task", "?")))[:60]
+    if first is None:
+        return f"Improving {task}"
+    if len(run.chain) == 1 or last is None:
+        return f"Improving {task}: {words.points(first.mean)} points so far unbeaten"
+    return f"Improving {task}: {words.points(first.mean)} → {words.points(last.mean)} points"
+
+
+def state(run: ImproveRun) -> dict[str, str]:
+    """Whether and why it has stopped."""
+    last = run.pauses[-1]
+    why = str(last.data.get("why", ""))
+    if last.kind != "run.stopped":
+        detail = f"no end is on record; last event {words.moment(run.events[-1].at)}"
+        return {"tone": "busy", "word": "running, or cut off", "detail": detail}
+    tone = "good" if why in ("done", "trials") else "warn"
+    return {"tone": tone, "word": STOPS.get(why, f"stopped: {why}"), "detail": str(last.data.get("detail", ""))}
+
+
+def budgets(run: ImproveRun) -> list[dict[str, Any]]:
+    """What was spent of each budget, with a bar where it has a limit."""
+    s, found = run.spending, []
+    for which in BUDGETS:
+        limit, spent, least, reserved = s.limits[which], s.spent(which), s.known[which], s.reserved(which)
+        said = amount(which, spent)
+        if spent == UNKNOWN:
+            said += f" (at least {amount(which, least)} known or set aside)" if least else ""
+        said += f", {amount(which, reserved)} reserved" if reserved else ""
+        told: dict[str, Any] = {"name": NAMES[which], "said": said, "bar": None}
+        if limit:
+            told |= {"said": f"{said} of {amount(which, limit)}", "share": f"{100 * least / limit:.0f} %",
+                     "bar": gauge(least / limit, reserved / limit)}  # fmt: skip
+        found.append(told)
+    return found
+
+
+# ----------------------------------------------------------------------------------------------------
+# The learning curve: the incumbent's score and every trial, against what had been used by then.
+
+
+def _curves(run: ImproveRun) -> dict[str, Any]:
+    bought, counts = run.bought(), Counter(t.kind for t in run.trials.values())
+    unknown, why = run.spending.unknown, ""
+    if unknown["usd"] and bought == "tokens":
+        why = "The price in money is unknown, so the curve runs over tokens."
+    elif unknown["usd"] or unknown["tokens"]:
+        why = "What the answers cost is unknown, so there is no curve over it."
+    elif not bought:
+        why = "Nothing was bought: no answer of this run cost money or tokens."
+    return {
+        "no_curve": tag("p", "No episode has been played yet.", kind="dim"),
+        "curve": _curve(run, "steps"), "cost_curve": _curve(run, bought) if bought else None,
+        "bought": AXES[bought] if bought else "", "why": why,
+        "legend": [(sign(k), counts[k], word) for k, word in VERDICTS.items() if counts[k]],
+        "trials": [_trial_row(run, t) for t in run.trials.values()],
+    }  # fmt: skip
+
+
+def _curve(run: ImproveRun, which: str) -> Markup | None:
+    """None when nothing has been played."""
+    steps, points = spans(run, which), []
+    for trial in run.trials.values():
+        base, diff = level(run, trial.parent), headline(run, trial)
+        own = level(run, trial.won) if trial.won else None
+        y = own.mean if own else base.mean + diff.mean if base and diff else None
+        x = _known(trial.spent or run.spending.now(), which)
+        points.append(Point(trial.number, trial.kind, tip(run, trial), x, y))
+    show = words.dollars if which == "usd" else words.short
+    return curve(steps, points, _edge(run, which), AXES[which], show) if steps else None
+
+
+def spans(run: ImproveRun, which: str) -> list[Span]:
+    """Incumbents that have played; the last one's line goes on to the edge."""
+    starts = [_known(a.spent, which) for a in run.chain] + [_edge(run, which)]
+    found = []
+    for i, accepted in enumerate(run.chain):
+        score = level(run, accepted.policy)
+        if score is not None:
+            found.append(Span(accepted.trial, starts[i], max(starts[i], starts[i + 1]), score))
+    return found
+
+
+def _edge(run: ImproveRun, which: str) -> float:
+    """The right end of the axis: a little more than was used."""
+    return 1.04 * run.spending.known[which] or 1.0
+
+
+def _known(spent: Mapping[str, Any], which: str) -> float:
+    value = spent.get(which, 0.0)
+    return 0.0 if value == UNKNOWN else float(value)
+
+
+def tip(run: ImproveRun, trial: Trial) -> str:
+    """One line about a trial."""
+    found = headline(run, trial)
+    gain = f", {words.signed(found.mean)} points" if found else ""
+    return f"Trial {trial.number}: {ended(trial)}{gain}. {words.first_line(trial.say('hypothesis'), 110)}"
+
+
+def _trial_row(run: ImproveRun, t: Trial) -> tuple[object, ...]:
+    found, spent = headline(run, t), t.spent or run.spending.now()
+    gain = f"{words.signed(found.mean)} {words.interval(found.low, found.high, True)}" if found else "not played"
+    frames, cost = (amount(w, spent.get(w, UNKNOWN)) for w in ("steps", "usd"))
+    return to_trial(t.number), VERDICTS[t.kind], t.stage or "–", gain, frames, cost
+
+
+# ----------------------------------------------------------------------------------------------------
+# The lineage: the accepted chain from top to bottom, and under each policy the children that were tried on it.
+
+
+def lineage(run: ImproveRun) -> list[dict[str, Any]]:
+    """Policies, and the trials that started from each while it was the incumbent."""
+    ends = [a.trial for a in run.chain[1:]] + [max(run.trials, default=0)]
+    return [
+        _policy(run, accepted, [t for t in run.trials.values() if begin < t.number <= end])
+        for accepted, begin, end in zip(run.chain, [0, *ends], ends, strict=False)
     ]
-    shown = table(("seeds", "opened to", "trial", ">opened", ">played"), rows) if rows else '<p class="dim">none</p>'
-    used = ", ".join(f"{n:,} {name}" for name, n in sorted(played.items())) or "none"
-    card = parts.card("Blocks opened", shown, f"Different seeds played: {used}.")
-    return f'<div class="stack">{_audit(run, played)}{card}</div>'
+
+
+def _policy(run: ImproveRun, accepted: Accepted, trials: list[Trial]) -> dict[str, Any]:
+    e = level(run, accepted.policy)
+    name = f"Policy of trial {accepted.trial}" if accepted.trial else "The policy it began with"
+    score = "not played yet"
+    if e:
+        score = f"{words.points(e.mean)} points {words.interval(e.low, e.high)}, {words.count(e.n, 'seed')}"
+    return {
+        "name": name + (" (incumbent)" if accepted is run.chain[-1] else ""), "score": score,
+        "text": f"{run.name(accepted.policy)} {accepted.policy[:12]}", "trials": [story(run, t) for t in trials],
+    }  # fmt: skip
+
+
+def ended(t: Trial) -> str:
+    """`rejected at full`."""
+    return f"{VERDICTS[t.kind]} at {_place(t)}" if _place(t) else VERDICTS[t.kind]
+
+
+def _place(t: Trial) -> str:
+    """The stage where it failed, "" when it did not."""
+    return t.stage if t.kind not in ("accept", "unanswered") else ""
+
+
+# ----------------------------------------------------------------------------------------------------
+# The story of one trial: what was said, what the gate answered, what was measured, and how to repeat it.
+
+
+HELD = {"yes": "held", "no": "did not hold", "open": "open", "untested": "not tested"}
+FIGURES = {
+    "pairs": "seeds", "parent": "parent, mean", "child": "child, mean", "difference": "difference", "p": "p",
+    "low95": "lower 95 % bound", "high95": "upper 95 % bound", "ties": "equal scores",
+    "parent_worst_decile": "parent, worst decile", "child_worst_decile": "child, worst decile",
+    "parent_hard": "parent, hard rules /1000", "child_hard": "child, hard rules /1000",
+}  # fmt: skip
+BLOCKS = ("screen", "full", "probe", "confirm")  # prefixes of the verdict's numbers
+ROLES = {"select": "first block", "confirm": "fresh block"}
+MOST_SETTINGS = 8  # of a search that are shown
+OPEN = 60  # lines up to which a diff is open from the beginning
+MOST_LINES = 500
+MOST_CHARACTERS = 400_000  # of a text that is compared
+LONGEST_LINE = 400
+
+
+def story(run: ImproveRun, t: Trial) -> dict[str, Any]:
+    """Everything about a trial."""
+    e, (outcome, why) = headline(run, t), held(run, t)
+    empty = "under way" if t.kind == "open" else words.flat(t.say("target")) or "no hypothesis was given"
+    asked = ("diagnosis", "hypothesis", "prediction", "lesson", "locks", "data_requests")
+    return {
+        "number": t.number, "kind": t.kind, "sign": sign(t.kind), "ended": ended(t),
+        "what": words.first_line(t.say("hypothesis") or t.of.failed or empty),
+        "gain": words.signed(e.mean) if e else "",
+        "tone": "up" if e and e.low > 0 else "down" if e and e.high < 0 else "",  # where the interval leaves zero out
+        **{name: t.say(name) for name in asked}, "held": (outcome, HELD[outcome], why),
+        "verdict": VERDICTS[t.kind], "at": _place(t), "reasons": t.verdict.get("reasons"),
+        "kept": t.accepted.get("locks", ()), "note": t.accepted.get("note"),
+        **_measured(run, t), "changes": _changes(run, t), **_played(run, t),
+        "tried_title": f"{words.count(len(t.tried), 'setting')} tried on training seeds", "tried": _tried(t),
+        "commands": "\n".join(_commands(run, t)),
+    }  # fmt: skip
+
+
+def _measured(run: ImproveRun, t: Trial) -> dict[str, Any]:
+    """Numbers of the verdict by block, other measurements, what the trial cost."""
+    verdict = _numbers(t.verdict.get("numbers"))
+    blocks = [b for b in BLOCKS if any(k.startswith(f"{b}_") for k in verdict)]
+    table = []
+    for key, name in FIGURES.items():
+        cells = [verdict.get(f"{b}_{key}") for b in blocks]
+        if any(c is not None for c in cells):
+            table.append((name, ["–" if c is None else words.plain(c) for c in cells]))
+    other = _numbers(run.state.compiled.get(t.child, {}).get("measured"))
+    other |= {k: v for k, v in verdict.items() if k.split("_")[0] not in blocks}
+    measured = {name: words.plain(value) for name, value in other.items()}
+    locks = run.state.locks.get((t.parent, t.child), {})
+    measured |= {f"lock {name}": "kept" if good else "broken" for name, good in locks.items()}
+    cost, names = (t.of.judged or {}).get("cost") or t.of.spent, {"steps": "emulator frames", "wall_s": "time"}
+    used = {names.get(w, NAMES[w]): amount(w, cost[w]) for w in BUDGETS if w in cost}
+    return {"blocks": blocks, "numbers": table, "measured": measured, "used": used}
+
+
+def _numbers(told: Any) -> dict[str, float]:
+    found = told if isinstance(told, Mapping) else {}
+    return {k: v for k, v in found.items() if isinstance(v, (int, float)) and not isinstance(v, bool)}
+
+
+def _changes(run: ImproveRun, t: Trial) -> list[dict[str, Any]]:
+    """The diff from the parent to the child and to the simpler variant where that was taken; or what was asked for."""
+    old, new = run.texts.text(t.parent), run.texts.text(t.child)
+    blocks = []
+    if old is not None and new is not None:
+        blocks.append(_diff("What was changed", old, new))
+    elif t.say("changes"):
+        why = "the changes did not apply" if not t.child else "the policy texts are missing"
+        blocks.append({**_lines(_asked_for(t)), "title": f"What was asked for ({why})", "open": False})
+    variant = run.texts.text(t.won) if t.won and t.won != t.child else None
+    if old is not None and variant is not None:
+        blocks.append(_diff("What was taken instead: a simpler variant", old, variant))
+    return blocks
+
+
+def _diff(title: str, old: str, new: str) -> dict[str, Any]:
+    if max(len(old), len(new)) > MOST_CHARACTERS:
+        return {"title": title, "lines": []}
+    lines = diff(old, new).split("\n")[2:-1]  # without the names of the files
+    added, gone = (sum(line[:1] == sign for line in lines) for sign in "+-")
+    size = tag("span", f"+{added}", kind="plus") + " " + tag("span", f"−{gone}", kind="minus")
+    return {**_lines(lines), "title": Markup("{} {}").format(title, size), "open": len(lines) <= OPEN}
+
+
+def _lines(lines: list[str]) -> dict[str, Any]:
+    """(class, text) of the lines that are shown, and how many `more` there are."""
+    kinds = {"+": "add", "-": "del", "@": "hunk"}
+    shown = [(kinds.get(line[:1], ""), words.cut(line, LONGEST_LINE)) for line in lines[:MOST_LINES]]
+    return {"lines": shown, "more": f"{len(lines) - MOST_LINES:,}" if len(lines) > MOST_LINES else ""}
+
+
+def _asked_for(t: Trial) -> list[str]:
+    """The changes as they were proposed."""
+    lines: list[str] = []
+    changes = t.say("changes")
+    for change in changes if isinstance(changes, list) else [changes]:
+        if isinstance(change, dict):
+            lines += [f"@ {k} {words.flat(v)}" for k, v in change.items() if k != "code"]
+            lines += [f"+{line}" for line in words.flat(change.get("code", "")).split("\n")]
+        else:
+            lines.append(f"+{words.flat(change)}")
+    return lines
+
+
+def _played(run: ImproveRun, t: Trial) -> dict[str, Any]:
+    """The blocks of one trial: a plot, and every seed."""
+    blocks = [(name, pairs(run, t, role)) for role, name in ROLES.items()]
+    blocks += [(f"simpler: {name}", pairs(run, t, "confirm", policy)) for name, policy in t.variants.items()]
+    blocks = [(name, found) for name, found in blocks if found]
+    rows = [Row(name, t.kind, [p.difference for p in found], difference(found)) for name, found in blocks]
+    every = [
+        (words.cut(name, 60), p.seed, words.plain(p.parent), words.plain(p.child), words.signed(p.difference))
+        for name, found in blocks
+        for p in found
+    ]
+    return {"plot": differences(rows, "paired differences of this trial") if rows else "", "seeds": every}
+
+
+def _tried(t: Trial) -> list[tuple[str, str, int]]:
+    """Settings that a search tried on training seeds, best first."""
+    rows = []
+    for tried in t.tried:
+        scores = [float(s) for s in tried.get("scores") or ()]
+        rows.append((sum(scores) / max(1, len(scores)), words.cut(tried.get("values"), 300), len(scores)))
+    rows.sort(key=lambda row: -row[0])
+    return [(values, words.points(mean), n) for mean, values, n in rows[:MOST_SETTINGS]]
+
+
+def _commands(run: ImproveRun, t: Trial) -> list[str]:
+    """Commands that give the scores of parent and child again, from the texts kept in the task's folder."""
+    data, lines = run.started, []
+    for role in ROLES:
+        seeds = [p.seed for p in pairs(run, t, role)]
+        if not seeds or seeds != list(range(seeds[0], seeds[0] + len(seeds))):
+            continue
+        for policy in (t.parent, t.child):
+            text = f"{data.get('folder', '')}/lineage/{run.name(policy)}.py"
+            line = ["triune", "eval", str(data.get("task", "")), "--policy", text, "--eyes", str(data.get("eyes", ""))]
+            line += ["--protocol", str(data.get("protocol", "")), "--seeds", f"{seeds[0]}:{seeds[-1] + 1}"]
+            lines.append(shlex.join(line))
+    return lines
+
+
+# ----------------------------------------------------------------------------------------------------
+# Tables: where trials stopped, paired differences, which seeds were opened, what was asked, integrity.
+
+
+def stages(run: ImproveRun) -> dict[str, Any]:
+    """How many reached each stage and how many ended there, by verdict."""
+    judged = [t for t in run.trials.values() if t.stage]
+    places, rows = [STAGES.index(t.stage) for t in judged], []  # type: ignore[arg-type]
+    for i, stage in enumerate(STAGES):
+        kinds = Counter(t.kind for t in judged if t.stage == stage)
+        reached = sum(place >= i for place in places)
+        rows.append(
+            {"name": stage, "asks": ASKS[stage], "reached": reached, "bar": meter(reached / max(1, len(judged))),
+             "ended": [(sign(kind), n, VERDICTS[kind]) for kind, n in kinds.items()]}
+        )  # fmt: skip
+    other = Counter(t.kind for t in run.trials.values() if not t.stage)
+    note = ", ".join(f"{words.count(n, 'trial')}: {VERDICTS[k]}" for k, n in other.items())
+    return {"stages": rows, "unjudged": f"Without a verdict of the gate: {note}." if note else ""}
+
+
+def _differences(run: ImproveRun) -> dict[str, Any]:
+    """All judged children on one scale, with a table of the same."""
+    rows, table = [], []
+    for t in run.trials.values():
+        found, e = decisive(run, t), headline(run, t)
+        if not found or e is None:
+            continue
+        label = words.first_line(t.say("hypothesis") or t.say("target"), 33)
+        said = f"Trial {t.number}, {VERDICTS[t.kind]}: {words.signed(e.mean)} on {words.count(e.n, 'seed')}"
+        rows.append(Row(label, t.kind, [p.difference for p in found], e, t.number, said))
+        table.append(_difference_row(t, found, e))
+    return {"pairs": table, "forest": differences(rows, "paired difference of each judged child") if rows else ""}
+
+
+def _difference_row(t: Trial, found: Sequence[Pair], e: Estimate) -> tuple[object, ...]:
+    better, ties = sum(p.difference > 0 for p in found), sum(not p.difference for p in found)
+    won = f"{better} / {ties} / {len(found) - better - ties}"
+    between = words.interval(e.low, e.high, True) or "too few"
+    return to_trial(t.number), VERDICTS[t.kind], e.n, words.signed(e.mean), between, won
+
+
+def seeds(run: ImproveRun) -> dict[str, Any]:
+    """The ledger of openings, how many seeds of each range were played, and what was done with audit seeds, if any."""
+    played = run.seeds_played()
+    audit = [o for o in run.openings if o[1] == "audit" or any(role_of(s) == "audit" for s in o[2])]
+    foul = [name for name in ("audit", "forbidden") if played.get(name)]
+    said = f"{words.count(len(audit), 'opening')}; played in this run: {words.flat(foul) or 'none'}"
+    return {
+        "audit": said if audit or foul else "",
+        "opened": [
+            (_span(opened), words.cut(role, 40), to_trial(n), len(opened), _used(run, n, opened))
+            for n, role, opened in run.openings
+        ],
+        "played": ", ".join(f"{n:,} {name}" for name, n in sorted(played.items())) or "none",
+    }  # fmt: skip
 
 
 def _span(opened: list[int]) -> str:
     if len(opened) > 2 and opened == list(range(opened[0], opened[-1] + 1)):
         return f"{opened[0]}–{opened[-1]}"
-    return words.esc(opened, 60)
+    return words.cut(opened, 60)
 
 
 def _used(run: ImproveRun, number: int, opened: list[int]) -> int:
@@ -213,16 +481,31 @@ def _used(run: ImproveRun, number: int, opened: list[int]) -> int:
     return sum(any(s in scores for scores in mine) for s in opened)
 
 
-def _audit(run: ImproveRun, played: Mapping[str, int]) -> str:
-    opened = [o for o in run.openings if o[1] == "audit" or any(role_of(s) == "audit" for s in o[2])]
-    foul = [name for name in ("audit", "forbidden") if played.get(name)]
-    if not opened and not foul:
-        return '<p class="note good">Audit seeds: never opened in this run.</p>'
-    said = words.count(len(opened), "opening")
-    return f'<p class="note bad">Audit seeds: {said}; played in this run: {words.esc(foul or "none")}.</p>'
+def asked(run: ImproveRun) -> dict[str, dict[str, str]]:
+    """Settings, versions, hashes."""
+    data = run.started
+    names = {"run": "run", "task": "task", "folder": "folder", "protocol": "protocol", "eyes": "detector",
+             "proposer": "proposer"}  # fmt: skip
+    request = {name: words.flat(data.get(key, "")) for key, name in names.items()}
+    request |= flattened(data.get("settings", {}))
+    for pause in run.pauses:
+        if pause.kind == "run.resumed":
+            request |= flattened({f"resumed {words.moment(pause.at)}": pause.data})
+    versions, hashes = dict(data.get("versions") or {}), words.hash_names(data.get("hashes") or {})
+    return {"request": request, "versions": versions, "hashes": hashes}
 
 
-def integrity(run: ImproveRun) -> str:
+def flattened(value: Any, name: str = "") -> dict[str, str]:
+    """Nested settings as `gate.looks`: text."""
+    if isinstance(value, Mapping):
+        found: dict[str, str] = {}
+        for key, inner in value.items():
+            found |= flattened(inner, f"{name}.{key}" if name else str(key))
+        return found
+    return {name: "none" if value is None else words.flat(value)} if name else {}
+
+
+def integrity(run: ImproveRun) -> dict[str, str]:
     """Whether the log is whole, and what happened to it."""
     last, texts = run.events[-1], run.texts
     resumed = [p for p in run.pauses if p.kind == "run.resumed"]
@@ -239,7 +522,7 @@ def integrity(run: ImproveRun) -> str:
     for name, missing in (("missing texts", texts.missing), ("damaged texts", texts.damaged)):
         if missing:
             cells[name] = ", ".join(sorted(missing))
-    return parts.card("The log", parts.rows(cells))
+    return cells
 
 
 def _end(run: ImproveRun) -> str:
@@ -248,297 +531,3 @@ def _end(run: ImproveRun) -> str:
     tail = len(path.read_bytes().rsplit(b"\n", 1)[-1]) if path.is_file() else 0
     head = "confirmed by events.head" if path.with_suffix(".head").is_file() else "events.head is missing: not checked"
     return f"{head}; an unfinished line of {tail} bytes after it" if tail else head
-
-
-def asked(run: ImproveRun) -> str:
-    """Settings, versions, hashes."""
-    data = run.started
-    request = {k: data.get(k, "") for k in ("run", "task", "folder", "protocol", "eyes", "proposer")}
-    cells = {**request, **flattened(data.get("settings", {}))}
-    for pause in run.pauses:
-        if pause.kind == "run.resumed":
-            cells |= flattened({f"resumed {words.moment(pause.at)}": pause.data})
-    hashes = {f"sha256 {k}" if k != "schema" else k: v or "none" for k, v in dict(data.get("hashes") or {}).items()}
-    cards = [
-        parts.card(title, parts.rows({k: words.visible(words.flat(v)) for k, v in found.items()}))
-        for title, found in (("Request", cells), ("Versions", dict(data.get("versions") or {})), ("Hashes", hashes))
-        if found
-    ]
-    return f'<div class="pair">{cards[0]}<div class="stack">{"".join(cards[1:])}</div></div>'
-
-
-def flattened(value: Any, name: str = "") -> dict[str, str]:
-    """Nested settings as `gate.looks`: text."""
-    if isinstance(value, Mapping):
-        found: dict[str, str] = {}
-        for key, inner in value.items():
-            found |= flattened(inner, f"{name}.{key}" if name else str(key))
-        return found
-    return {name: "none" if value is None else words.flat(value)} if name else {}
-
-
-# ----------------------------------------------------------------------------------------------------
-# The learning curve: the incumbent's score and every trial, against what had been used by then.
-
-
-LANE = 34  # units below the plane for trials that never played
-AXES = {"steps": "emulator frames", "usd": "US dollars", "tokens": "tokens"}
-
-
-@dataclass(frozen=True)
-class Span:
-    """An incumbent with its level, from x to x."""
-
-    trial: int
-    start: float
-    end: float
-    level: Estimate
-
-
-def curves(run: ImproveRun) -> str:
-    """Cards: score against frames, score against cost (or why there is none), the same as a table."""
-    cards = [parts.card("Score against emulator frames", _figure(run, "steps") + _legend(run))]
-    bought = run.bought()
-    if bought:
-        cards.append(parts.card(f"Score against {AXES[bought]}", _figure(run, bought), _why(run, bought)))
-    else:
-        cards.append(parts.card("Score against cost", f"<p>{escape(_why(run, bought))}</p>"))
-    return f'<div class="stack">{"".join(cards)}{_table(run)}</div>'
-
-
-def _why(run: ImproveRun, bought: str) -> str:
-    unknown = run.spending.unknown
-    if unknown["usd"] and bought == "tokens":
-        return "The price in money is unknown, so the curve runs over tokens."
-    if unknown["usd"] or unknown["tokens"]:
-        return "What the answers cost is unknown, so there is no curve over it."
-    return "" if bought else "Nothing was bought: no answer of this run cost money or tokens."
-
-
-def _spans(run: ImproveRun, which: str) -> list[Span]:
-    """Incumbents that have played; the last one's line goes on to the edge."""
-    starts = [_x(a.spent, which) for a in run.chain] + [_edge(run, which)]
-    found = []
-    for i, accepted in enumerate(run.chain):
-        score = level(run, accepted.policy)
-        if score is not None:
-            found.append(Span(accepted.trial, starts[i], max(starts[i], starts[i + 1]), score))
-    return found
-
-
-def _edge(run: ImproveRun, which: str) -> float:
-    """The right end of the axis: a little more than was used."""
-    return 1.04 * run.spending.known[which] or 1.0
-
-
-def _x(spent: object, which: str) -> float:
-    value = spent.get(which, 0.0) if isinstance(spent, dict) else 0.0
-    return 0.0 if value == UNKNOWN else float(value)
-
-
-def _places(run: ImproveRun, which: str) -> tuple[list[tuple[Trial, float, float]], list[tuple[Trial, float]]]:
-    """Trials that played, at (x, score), and those that did not, at x."""
-    played, stopped = [], []
-    for trial in run.trials.values():
-        x = _x(trial.spent or run.spending.now(), which)
-        base, diff = level(run, trial.parent), headline(run, trial)
-        own = level(run, trial.won) if trial.won else None
-        if own:
-            played.append((trial, x, own.mean))
-        elif base and diff:
-            played.append((trial, x, base.mean + diff.mean))
-        else:
-            stopped.append((trial, x))
-    return played, stopped
-
-
-def _figure(run: ImproveRun, which: str) -> str:
-    spans, (played, stopped) = _spans(run, which), _places(run, which)
-    if not spans:
-        return '<p class="dim">No episode has been played yet.</p>'
-    ends = [v for s in spans for v in (s.level.low, s.level.high, s.level.mean) if math.isfinite(v)]
-    values = [*ends, *(y for _, _, y in played)]
-    pad = 0.06 * ((max(values) - min(values)) or 1)
-    up, across = (min(values) - pad, max(values) + pad), (0.0, _edge(run, which))
-    show: Callable[[float], str] = words.dollars if which == "usd" else words.short
-
-    def draw(narrow: bool) -> str:
-        size = (NARROW, 320) if narrow else (WIDE, 330)
-        axes = Axes(*size, across, up, left=40 if narrow else 46, bottom=40 + LANE, right=10)
-        body = [
-            axes.rows(ticks(*up, 5), words.short), _columns(axes, which, show, narrow),
-            *(_curve_span(axes, s, nxt) for s, nxt in zip(spans, [*spans[1:], None], strict=True)),
-            _lane(axes, stopped, run), *(_trial(run, axes, *place) for place in played),
-            *_numbers(axes, played),
-        ]  # fmt: skip
-        return svg(*size, f"score of the incumbent against {AXES[which]}", "".join(body))
-
-    return both(draw)
-
-
-def _columns(axes: Axes, which: str, show: Callable[[float], str], narrow: bool) -> str:
-    """Values and name of the x axis, below the lane."""
-    low = Axes(axes.width, axes.height, axes.across, axes.up, axes.left, axes.right, axes.top, bottom=40)
-    y = axes.height - 6
-    name = f'<text class="name" x="{axes.width - axes.right}" y="{y}" text-anchor="end">{AXES[which]}</text>'
-    return low.columns(ticks(*axes.across, 4 if narrow else 8), show) + name
-
-
-def _curve_span(axes: Axes, span: Span, following: Span | None) -> str:
-    """The band and line of one incumbent, and the step to the next."""
-    left, right, e = axes.x(span.start), axes.x(span.end), span.level
-    drawn = ""
-    if math.isfinite(e.low):
-        top, tall = axes.y(e.high), max(1.0, axes.y(e.low) - axes.y(e.high))
-        wide = max(2.0, right - left)
-        drawn = f'<rect class="band" x="{left:.1f}" y="{top:.1f}" width="{wide:.1f}" height="{tall:.1f}"/>'
-    path = f"M{left:.1f} {axes.y(e.mean):.1f}H{right:.1f}"
-    path += f"V{axes.y(following.level.mean):.1f}" if following else ""
-    return f'{drawn}<path class="line" d="{path}"/>'
-
-
-def _trial(run: ImproveRun, axes: Axes, trial: Trial, x: float, y: float) -> str:
-    place = axes.x(x), axes.y(y)
-    return link(f"trial-{trial.number}", tip(run, trial), mark(trial.kind, *place), *place)
-
-
-def _numbers(axes: Axes, played: Sequence[tuple[Trial, float, float]]) -> list[str]:
-    """The numbers of accepted trials, from the last one back, as far as there is room for them."""
-    drawn: list[str] = []
-    free = axes.width
-    for trial, x, y in reversed(played):
-        left, room = axes.x(x), 6 + 8 * len(str(trial.number))
-        if trial.kind == "accept" and left + room / 2 <= free:
-            drawn.append(f'<text class="number" x="{left:.1f}" y="{axes.y(y) - 10:.1f}">{trial.number}</text>')
-            free = left - room / 2
-    return drawn
-
-
-def _lane(axes: Axes, stopped: Sequence[tuple[Trial, float]], run: ImproveRun) -> str:
-    """Trials without a score, side by side below the plane, near where they happened."""
-    y = axes.height - axes.bottom + 20
-    edge = axes.height - axes.bottom + 4
-    line = f'<line class="grid" x1="{axes.left}" x2="{axes.width - axes.right}" y1="{edge}" y2="{edge}"/>'
-    xs = spread([axes.x(x) for _, x in stopped], 17, axes.left + 6, axes.width - axes.right - 6)
-    marks = [
-        link(f"trial-{t.number}", tip(run, t), mark(t.kind, x, y, 5), x, y)
-        for (t, _), x in zip(stopped, xs, strict=True)
-    ]
-    return line + "".join(marks)
-
-
-def tip(run: ImproveRun, trial: Trial) -> str:
-    """One line about a trial, as HTML text."""
-    found = headline(run, trial)
-    gain = f", {words.signed(found.mean)} points" if found else ""
-    return f"Trial {trial.number}: {ended(trial)}{gain}. {words.first_line(trial.say('hypothesis'), 110)}"
-
-
-def _legend(run: ImproveRun) -> str:
-    counts = {k: sum(t.kind == k for t in run.trials.values()) for k in KINDS}
-    shown = "".join(f"<li>{sign(k)} {n} {KINDS[k]}</li>" for k, n in counts.items() if n)
-    note = (
-        "Line: mean score of the incumbent; band: its 95 % interval. It is taken over all gate seeds that the policy "
-        "played, without those on which it was chosen. A rejected mark stands above or below the line by its mean "
-        "paired difference; marks below the plot were stopped before they played."
-    )
-    return f'<ul class="legend">{shown}</ul><p class="dim">{note}</p>'
-
-
-def _table(run: ImproveRun) -> str:
-    """The same in words."""
-    rows = []
-    for t in run.trials.values():
-        found, spent = headline(run, t), t.spent or run.spending.now()
-        gain = f"{words.signed(found.mean)} {words.interval(found.low, found.high, True)}" if found else "not played"
-        frames, cost = (words.amount(w, spent.get(w, UNKNOWN)) for w in ("steps", "usd"))
-        rows.append((to_trial(t.number), KINDS[t.kind], t.stage or "–", gain, frames, cost))
-    heads = ("trial", "verdict", "stage", ">difference", ">frames by then", ">cost by then")
-    return folded("As a table", table(heads, rows), "card")
-
-
-# ----------------------------------------------------------------------------------------------------
-# One HTML file out of the parts, with a policy that lets the browser run our one script and load nothing.
-#
-# The hashes in the policy admit this style and this script only: markup that somebody smuggled in would neither run
-# nor be styled, even if escaping had failed.
-
-
-FOLDER = Path(__file__).parent.parent
-SCRIPT = """(() => {
-  const tip = document.body.appendChild(document.createElement("div"));
-  tip.className = "tip"; tip.hidden = true;
-  const hide = () => { tip.hidden = true; };
-  for (const mark of document.querySelectorAll("a.mark")) {
-    const title = mark.querySelector("title"), words = title.textContent;
-    title.remove();
-    const show = () => {
-      tip.textContent = words; tip.hidden = false;
-      const at = mark.querySelector(".area").getBoundingClientRect(), width = tip.offsetWidth;
-      const left = Math.max(8, Math.min(at.left + at.width / 2 - width / 2, innerWidth - width - 24));
-      tip.style.left = left + scrollX + "px";
-      tip.style.top = at.top + scrollY - tip.offsetHeight - 4 + "px";
-    };
-    mark.addEventListener("pointerenter", show); mark.addEventListener("focus", show);
-    mark.addEventListener("pointerleave", hide); mark.addEventListener("blur", hide);
-  }
-  const go = () => {
-    hide();
-    const target = document.getElementById(location.hash.slice(1)), box = target && target.querySelector("details");
-    if (box && target.classList.contains("trial")) { box.open = true; target.scrollIntoView(); }
-  };
-  addEventListener("hashchange", go); go();
-  const all = document.getElementById("all");
-  all.hidden = false;
-  all.addEventListener("click", () => {
-    const open = all.getAttribute("aria-pressed") !== "true";
-    for (const box of document.querySelectorAll(".trial > details")) box.open = open;
-    all.setAttribute("aria-pressed", open); all.textContent = open ? "Close all" : "Open all";
-  });
-})();"""
-
-
-def html(run: ImproveRun, replays: str) -> str:
-    """The whole page. `replays` is the markup of that section."""
-    sections = [
-        ("curve", "Learning curve", curves(run)),
-        ("replays", "Before and after", replays),
-        ("lineage", "Lineage", _lineage(run)),
-        ("stages", "Verdicts by stage", stages(run)),
-        ("pairs", "Paired differences", pairs.forest(run)),
-        ("lessons", "Learned from rejected ideas", lessons(run)),
-        ("seeds", "Seeds", seeds(run)),
-        ("asked", "What was asked", asked(run)),
-    ]
-    sections.append(("integrity", "Integrity", integrity(run)))  # last: it counts the texts the others showed
-    links = "".join(f'<a href="#{name}">{title}</a>' for name, title, _ in sections)
-    body = "".join(f'<section><h2 id="{name}">{title}</h2>{text}</section>' for name, title, text in sections)
-    top = f"{heading(run)}{tiles(run)}{budgets(run)}<nav>{links}</nav>"
-    return _document(title(run), f"<main>{top}{body}</main>")
-
-
-def _lineage(run: ImproveRun) -> str:
-    button = '<button id="all" type="button" hidden aria-pressed="false">Open all</button>'
-    note = '<p class="dim">Each policy that got in, and under it every child tried on it. Open one for its story.</p>'
-    return f'<div class="row">{note}{button}</div>{lineage.tree(run)}'
-
-
-def _document(title: str, body: str) -> str:
-    style = "\n" + "".join((FOLDER / name).read_text("utf-8") for name in ("report.css", "improve/improve.css"))
-    policy = (
-        f"default-src 'none'; style-src {_hash(style)}; script-src {_hash(SCRIPT)}; img-src data:; base-uri 'none'; "
-        "form-action 'none'"
-    )
-    head = (
-        f'<meta charset="utf-8"><meta http-equiv="Content-Security-Policy" content="{policy}">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f'<meta name="color-scheme" content="light dark"><meta name="referrer" content="no-referrer">'
-        f"<title>{escape(title)}</title><style>{style}</style>"
-    )
-    body = f"<body>{body}<script>{SCRIPT}</script></body>"
-    return f'<!doctype html>\n<html lang="en"><head>{head}</head>\n{body}</html>\n'
-
-
-def _hash(text: str) -> str:
-    digest = hashlib.sha256(text.encode("utf-8")).digest()
-    return f"'sha256-{base64.b64encode(digest).decode()}'"

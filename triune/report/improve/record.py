@@ -1,160 +1,37 @@
-"""An improve run as its page needs it: the state of the loop, and when and at what cost each step of it came."""
+"""An improve run as its page needs it: what happened, when, at what cost, and the figures that follow."""
 
 from __future__ import annotations
 
 import math
-import re
-import time
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from html import escape
 from pathlib import Path
 from typing import Any, NamedTuple
+
+import numpy as np
 
 from supervisor.budget import KEY, KINDS, RESERVED, UNKNOWN, Amount
 from supervisor.errors import SupervisorError
 from supervisor.events import Event, read
+from supervisor.gate import statistics as paired
 from supervisor.gate.seeds import role_of
 from supervisor.gate.types import STAGES
 from supervisor.loop import folder as blobs
 from supervisor.loop import state as run_state
+from triune.play.evaluation import ci95
+from triune.report.html import dollars, duration, harmless, short
+from triune.report.plots import VERDICTS, Estimate
 
-# ----------------------------------------------------------------------------------------------------
-# Text from logs and models made harmless, and amounts as people read them.
-
-
-LONGEST = 2000  # characters of one text that are shown
-# Controls, direction marks, invisible characters, lone surrogates: what could hide or reorder text. Not \t and \n.
-_UNSEEN = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufe00-\ufe0f\ufeff"
-    "\ufff9-\ufffb\ud800-\udfff\U000e0000-\U000e0fff]"
-)
-
-
-def visible(text: str) -> str:
-    """The text with every character that cannot be seen written as its code point."""
-    return _UNSEEN.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
-
-
-def harmless(value: Any) -> Any:
-    """A JSON value in which every string is `visible`, keys included."""
-    if isinstance(value, str):
-        return visible(value)
-    if isinstance(value, Mapping):
-        return {visible(str(k)): harmless(v) for k, v in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [harmless(v) for v in value]
-    return value
-
-
-def flat(value: Any) -> str:
-    """Any JSON value as one text: lists by commas, objects as `name: value` pairs."""
-    if isinstance(value, Mapping):
-        return "; ".join(f"{k}: {flat(v)}" for k, v in value.items())
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        return ", ".join(map(flat, value))
-    if isinstance(value, float):
-        return plain(value)
-    return "" if value is None else str(value)
-
-
-def esc(value: Any, most: int = LONGEST) -> str:
-    """HTML text of any JSON value, cut after `most` characters."""
-    text = visible(flat(value))
-    more = len(text) - most
-    return escape(text if more <= 0 else f"{text[:most]} … ({more:,} more characters)")
-
-
-def first_line(value: Any, most: int = 140) -> str:
-    """The beginning of a text, as HTML text: a whole sentence where one ends in time."""
-    text = " ".join(visible(flat(value)).split())
-    if len(text) <= most:
-        return escape(text)
-    end = text.rfind(". ", 30, most)
-    return escape(text[: end + 1] if end > 0 else f"{text[: most - 1].rsplit(' ', 1)[0]}…")
-
-
-def plain(value: float) -> str:
-    """1,234 or 0.123: whole numbers whole, others to four figures."""
-    if not math.isfinite(value):
-        return str(value)
-    whole = value == int(value) or abs(value) >= 10_000
-    return (f"{value:,.0f}" if whole else f"{value:,.4g}").replace("-", "−")
-
-
-def points(value: float) -> str:
-    """A score: one decimal, none from 1000 on."""
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.1f}"
-
-
-def signed(value: float) -> str:
-    """A difference of scores, with its sign."""
-    text = points(abs(value))
-    return text if float(text.replace(",", "")) == 0 else f"{'+' if value > 0 else '−'}{text}"
-
-
-def signed_short(value: float) -> str:
-    """A difference on an axis."""
-    return "0" if value == 0 else f"{'+' if value > 0 else '−'}{short(abs(value))}"
-
-
-def interval(low: float, high: float, signs: bool = False) -> str:
-    """[low, high]; "" when an end is not known."""
-    if not math.isfinite(low) or not math.isfinite(high):
-        return ""
-    show = signed if signs else points
-    return f"[{show(low)}, {show(high)}]"
-
-
-def short(value: float) -> str:
-    """1.2M, 340k, 12."""
-    for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if abs(value) >= size * 0.9995:
-            return f"{value / size:.3g}{letter}"
-    return f"{value:.3g}"
-
-
-def dollars(value: float) -> str:
-    """$1.24, or more digits below a cent."""
-    return f"${value:,.2f}" if value == 0 or abs(value) >= 0.1 else f"${value:.2g}"
-
-
-def duration(seconds: float) -> str:
-    """2 h 13 min, 25 min, 4 min 10 s, 12 s."""
-    whole = round(seconds)
-    hours, minutes, rest = whole // 3600, whole % 3600 // 60, whole % 60
-    if hours:
-        return f"{hours:,} h {minutes} min" if minutes else f"{hours:,} h"
-    if whole >= 600 or minutes and not rest:
-        return f"{minutes} min"
-    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
-
-
-def moment(at: float) -> str:
-    """A day and time, UTC."""
-    try:
-        return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(at))
-    except (OverflowError, ValueError, OSError):
-        return plain(at)
-
-
-SHOW = {"usd": dollars, "tokens": short, "steps": short, "wall_s": duration}
+LOG = "events.jsonl"
+_ON_OPENING = ("log", "log.torn", "budget.abandoned")  # written before run.resumed, perhaps days after the kill
+_LEVEL = 0.025  # each side of a 95 % interval
+_SHOW = {"usd": dollars, "tokens": short, "steps": short, "wall_s": duration}
 
 
 def amount(which: str, value: Amount) -> str:
     """An amount of a budget, "unknown" as such."""
-    return UNKNOWN if isinstance(value, str) else SHOW[which](value)
-
-
-def whole_number(value: Any, otherwise: int = 0) -> int:
-    """An int that is one; booleans are none."""
-    return value if isinstance(value, int) and not isinstance(value, bool) else otherwise
-
-
-def count(n: int, one: str, many: str = "") -> str:
-    """1 trial, 2 trials."""
-    return f"{n:,} {one if n == 1 else many or one + 's'}"
+    return UNKNOWN if isinstance(value, str) else _SHOW[which](value)
 
 
 # ----------------------------------------------------------------------------------------------------
@@ -233,17 +110,7 @@ class Texts:
 
 
 # ----------------------------------------------------------------------------------------------------
-# An improve run as the page needs it: the state of the loop, and when and at what cost each step of it came.
-#
-# What the events mean is `supervisor.loop.state`'s, what they cost spending.py's.
-
-
-LOG = "events.jsonl"
-ENDINGS = {
-    "accept": "accepted", "probe": "undecided", "indecisive": "indecisive", "reject": "rejected",
-    "invalid": "invalid", "unanswered": "no answer", "open": "not finished",
-}  # fmt: skip
-_ON_OPENING = ("log", "log.torn", "budget.abandoned")  # written before run.resumed, perhaps days after the kill
+# The run, read from its log: what the events mean is `supervisor.loop.state`'s.
 
 
 class Pause(NamedTuple):
@@ -297,11 +164,11 @@ class Trial:
 
     @property
     def kind(self) -> str:
-        """A key of KINDS."""
+        """A key of VERDICTS."""
         if self.of.failed is not None:
             return "unanswered"
         kind = str(self.verdict.get("kind", ""))
-        return kind if kind in ENDINGS else "open"
+        return kind if kind in VERDICTS else "open"
 
     @property
     def stage(self) -> str:
@@ -406,3 +273,81 @@ class ImproveRun:
                 began = event.at
             last = last if event.kind in _ON_OPENING else event.at
         return total + (last - began if began is not None else 0.0)
+
+
+# ----------------------------------------------------------------------------------------------------
+# Figures of policies and trials: levels with intervals, paired differences, whether a prediction held.
+
+
+class Pair(NamedTuple):
+    """One seed, played by parent and child."""
+
+    seed: int
+    parent: float
+    child: float
+
+    @property
+    def difference(self) -> float:
+        """Child minus parent."""
+        return self.child - self.parent
+
+
+def level(run: ImproveRun, policy: str) -> Estimate | None:
+    """Score of a policy over every gate seed it played, except those on which it was chosen: they flatter it."""
+    return _once(run, ("level", policy), lambda: _level(run, policy))
+
+
+def _level(run: ImproveRun, policy: str) -> Estimate | None:
+    chosen = {s for t in run.trials.values() if policy in (t.won, t.child) for s in t.of.seeds.get("select", ())}
+    played = {seed: score for seed, score in run.scores.get(policy, {}).items() if math.isfinite(score)}
+    scores = [score for seed, score in played.items() if seed not in chosen] or list(played.values())
+    if not scores:
+        return None
+    low, high = ci95(scores) if len(scores) > 1 else (math.nan, math.nan)
+    return Estimate(float(np.mean(scores)), low, high, len(scores))
+
+
+def pairs(run: ImproveRun, trial: Trial, role: str, child: str = "") -> list[Pair]:
+    """Seeds of a block that both have played to a finite score, in the block's order."""
+    old, new = run.scores.get(trial.parent, {}), run.scores.get(child or trial.child, {})
+    both = [Pair(s, old[s], new[s]) for s in trial.of.seeds.get(role, ()) if s in old and s in new]
+    return [p for p in both if math.isfinite(p.difference)]
+
+
+def difference(found: Sequence[Pair]) -> Estimate | None:
+    """Mean paired difference; the interval is the gate's, inverted from the sign-flip test."""
+    if not found:
+        return None
+    values = [p.difference for p in found]
+    low, high = paired.lower_bound(values, _LEVEL), paired.upper_bound(values, _LEVEL)
+    finite = math.isfinite(low) and math.isfinite(high)
+    return Estimate(float(np.mean(values)), low if finite else math.nan, high if finite else math.nan, len(values))
+
+
+def decisive(run: ImproveRun, trial: Trial) -> list[Pair]:
+    """The block that counts: the fresh one where there is one, since the first one chose the child."""
+    return pairs(run, trial, "confirm") or pairs(run, trial, "select")
+
+
+def headline(run: ImproveRun, trial: Trial) -> Estimate | None:
+    """The mean difference on the decisive block."""
+    return _once(run, ("headline", trial.number), lambda: difference(decisive(run, trial)))
+
+
+def held(run: ImproveRun, trial: Trial) -> tuple[str, str]:
+    """(yes | no | open | untested, in words): what the score says about the prediction; nothing else is measured."""
+    found = headline(run, trial)
+    if trial.kind == "accept":
+        return "yes", "the score rose and was confirmed on fresh seeds"
+    if found is None:
+        return "untested", "it was stopped before it played"
+    if trial.kind == "reject":
+        return "no", "the score fell on these seeds" if found.mean < 0 else "the score did not rise enough to be shown"
+    return "open", "the seeds played cannot tell"
+
+
+def _once(run: ImproveRun, key: tuple[str, object], work: Callable[[], Estimate | None]) -> Estimate | None:
+    if key not in run.memo:
+        run.memo[key] = work()
+    found: Estimate | None = run.memo[key]
+    return found

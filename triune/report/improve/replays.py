@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import base64
 import tempfile
 from collections.abc import Iterator, Sequence
-from html import escape
+from dataclasses import dataclass, field
 from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -14,9 +13,8 @@ import numpy as np
 
 from supervisor.gate.seeds import TRAIN
 from triune.errors import TriuneError, one_line
-from triune.report import page as parts
 from triune.report.drawing import ACCENT, ALERT, BACK, INK, Painter, text
-from triune.report.improve import record as words
+from triune.report.html import count
 from triune.report.improve.record import ImproveRun
 
 if TYPE_CHECKING:
@@ -116,35 +114,46 @@ class Comparison(NamedTuple):
 
 
 class Shown(NamedTuple):
-    """A finished comparison: the animation, one still picture of it, what it shows, a table of outcomes."""
+    """A comparison: animation, still picture, their `words` for readers, a table of outcomes; or `why` it is missing."""
 
-    moving: bytes
-    still: bytes
-    note: str
-    outcome: dict[str, str]
+    title: str
+    note: str = ""
+    moving: bytes = b""
+    still: bytes = b""
+    outcome: dict[str, str] | None = None
+    words: str = ""
+    why: str = ""
 
 
-def section(run: ImproveRun | None, console: Console | None = None, trust: bool = False) -> tuple[str, int]:
-    """Markup, and how many comparisons it holds. None: nobody wants replays."""
-    if run is None:
-        return _note("Replays were left out (--no-replays)."), 0
+@dataclass
+class Replays:
+    """What the page shows: comparisons, or a note that says why there are none."""
+
+    note: str = "Replays were left out (--no-replays)."
+    shown: list[Shown] = field(default_factory=list)
+
+    @property
+    def count(self) -> int:
+        """Comparisons with a picture."""
+        return sum(bool(s.moving) for s in self.shown)
+
+
+def play_replays(run: ImproveRun, console: Console | None = None, trust: bool = False) -> Replays:
+    """Play the policies that got in, before and after. Raises nothing: a page without replays is better than none."""
     wanted = comparisons(run)
     if not wanted:
-        return _note("No child has been accepted yet, so there is nothing to compare."), 0
-    cards, count = [], 0
+        return Replays("No child has been accepted yet, so there is nothing to compare.")
     try:
         system = _system(run, trust)
-    except Exception as error:  # a page without replays is better than none
-        return _note(f"No replays: {_why(error)}"), 0
+    except Exception as error:
+        return Replays(f"No replays: {_why(error)}")
+    found = Replays("")
     for one in wanted:
         try:
-            shown = compare(run, system, one, console)
+            found.shown.append(compare(run, system, one, console))
         except Exception as error:
-            cards.append(parts.card(one.title, _note(f"No replay: {_why(error)}")))
-            continue
-        cards.append(parts.card(f"{one.title}, training seed {one.seed}", _picture(one, shown), shown.note))
-        count += 1
-    return f'<div class="replays">{"".join(cards)}</div>', count
+            found.shown.append(Shown(one.title, why=f"No replay: {_why(error)}"))
+    return found
 
 
 def comparisons(run: ImproveRun) -> list[Comparison]:
@@ -159,10 +168,6 @@ def comparisons(run: ImproveRun) -> list[Comparison]:
     return [whole, *reversed(steps[-(MOST - 1) :])]
 
 
-def _note(text: str) -> str:
-    return f'<p class="note">{escape(words.visible(text))}</p>'
-
-
 def _why(error: Exception) -> str:
     return (one_line(error) or f"{type(error).__name__}: {error}")[:400]
 
@@ -174,7 +179,8 @@ def _system(run: ImproveRun, trust: bool) -> System:
     folder, task = Path(str(run.started.get("folder", ""))), str(run.started.get("task", ""))
     system = load(folder if (folder / "system.toml").is_file() else task, trust)
     told, now = dict(run.started.get("hashes") or {}), system.hashes()
-    changed = [k for k in ("system", "safety", "eyes", "schema") if k in told and told[k] != now.get(k)]
+    names = {"system": "system", "safety": "safety", "eyes": "detector", "schema": "schema"}
+    changed = [name for k, name in names.items() if k in told and told[k] != now.get(k)]
     if changed:
         raise TriuneError(f"the task's {', '.join(changed)} changed since the run, so it would not play as it did")
     return system
@@ -193,7 +199,9 @@ def compare(run: ImproveRun, system: System, one: Comparison, console: Console |
     pace = f"{(stop - start) / second:.0f} s at the game's pace"
     note = f"{pace}, {why}; the table is about the first {played:.0f} s of play."
     outcome = {"before": _told(before, second), "after": _told(after, second)}
-    return Shown(animation(images, second / stride), animation(images[-1:], 1.0), note, outcome)
+    alt = f"{one.title} side by side: before {outcome['before']}; after {outcome['after']}"
+    moving, still = animation(images, second / stride), animation(images[-1:], 1.0)
+    return Shown(f"{one.title}, training seed {one.seed}", note, moving, still, outcome, alt)
 
 
 def _steps(run: ImproveRun, system: System, seconds: float) -> float:
@@ -230,12 +238,4 @@ def _told(episode: Episode, second: float) -> str:
     lost = episode.losses()
     first = f"first loss after {lost[0] / second:.0f} s" if lost else "no loss"
     score = int(episode.scores[-1]) if len(episode) else 0
-    return f"{score} points, {words.count(len(lost), 'loss', 'losses')}, {first}"
-
-
-def _picture(one: Comparison, shown: Shown) -> str:
-    """The animation, or its last picture for those who asked their system for less motion."""
-    alt = f"{one.title} side by side: before {shown.outcome['before']}; after {shown.outcome['after']}"
-    still = base64.b64encode(shown.still).decode()
-    calm = f'<source media="(prefers-reduced-motion: reduce)" srcset="data:image/webp;base64,{still}">'
-    return f"<picture>{calm}{parts.image(shown.moving, alt)}</picture>{parts.rows(shown.outcome)}"
+    return f"{score} points, {count(len(lost), 'loss', 'losses')}, {first}"
