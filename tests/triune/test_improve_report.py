@@ -7,12 +7,12 @@ import hashlib
 import json
 import re
 from collections import Counter
-from html.parser import HTMLParser
 from pathlib import Path
 from unittest import mock
 
 import numpy as np
 import pytest
+from html_kit import Page
 from improve_ideas import HOSTILE, IDEAS
 from improve_report_kit import fabricate
 
@@ -43,36 +43,6 @@ def text(run: ImproveRun) -> str:
 def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A log full of markup, still running, of unknown price."""
     return fabricate(tmp_path_factory.mktemp("hostile"), HOSTILE, priced=False, ends=False)
-
-
-class Page(HTMLParser):
-    """Everything that a browser could act on."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__(convert_charrefs=True)
-        self.tags: Counter[str] = Counter()
-        self.attributes: list[tuple[str, str, str]] = []
-        self.scripts: list[str] = []
-        self.styles: list[str] = []
-        self.words: list[str] = []
-        self._in = ""
-        self.feed(text)
-        self.close()
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags[tag] += 1
-        self.attributes += [(tag, name, value or "") for name, value in attrs]
-        self._in = tag if tag in ("script", "style") else self._in
-
-    def handle_endtag(self, tag: str) -> None:
-        self._in = "" if tag == self._in else self._in
-
-    def handle_data(self, data: str) -> None:
-        {"script": self.scripts, "style": self.styles}.get(self._in, self.words).append(data)
-
-    @property
-    def shown(self) -> str:
-        return " ".join(" ".join(self.words).split())
 
 
 def part(text: str, name: str) -> str:
@@ -390,7 +360,8 @@ def test_an_early_log_makes_a_page(run: ImproveRun) -> None:
         (words.signed(-0.04), "0.0"), (words.signed(3.25), "+3.2"), (words.signed(-1234.6), "−1,235"),
         (words.short(1_610_000), "1.61M"), (words.short(999_900), "1M"), (words.dollars(0.0042), "$0.0042"),
         (words.duration(7980), "2 h 13 min"), (words.duration(61), "1 min 1 s"), (words.interval(1, float("nan")), ""),
-        (words.plain(-2.0448), "−2.045"), (words.cut({"a": [1, "<"]}), "a: 1, <"), (words.cut("abcdef", 2), "ab … (4 more characters)"),
+        (words.plain(-2.0448), "−2.045"), (words.cut({"a": [1, "<"]}), "a: 1, <"),
+        (words.cut("abcdef", 2), "ab … (4 more characters)"),
         (words.visible("a\tb\nc\r\u202e"), "a\tb\nc\\u000d\\u202e"), (words.moment(1e20), f"{10**20:,}"),
         (words.first_line("Here stands one whole sentence. " + "x " * 99, 60), "Here stands one whole sentence."),
     ],

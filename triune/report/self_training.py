@@ -30,7 +30,12 @@ def write_report(system: System, home: Path) -> Path:
     asked = _json(home / "wheel.json")
     request, shift = dict(asked["request"]), asked["request"]["shift"]
     request["visual shift"] = request.pop("shift") or "none"
-    rounds = [_round(system, home, asked, _json(path)) for path in sorted(home.glob("round-*/round.json"))]
+    memory = load_samples(system.folder / "memory", "train")
+    known = motion.priors(memory.scenes, memory.episodes, system.schema, memory.shape)
+    rounds = []
+    for path in sorted(home.glob("round-*/round.json")):
+        play = Capture.load(path.parent / "play.npz", system.spec.env, system.protocol(request["protocol"]), shift)
+        rounds.append(_round(_json(path), _pictures(system, play, known)))
     end = _json(home / "result.json") if (home / "result.json").is_file() else None
     text = render(
         "self_training.html",
@@ -47,7 +52,7 @@ def _json(path: Path) -> dict[str, Any]:
     return found
 
 
-def _round(system: System, home: Path, asked: dict[str, Any], told: dict[str, Any]) -> dict[str, Any]:
+def _round(told: dict[str, Any], pictures: list[tuple[bytes, str, str]]) -> dict[str, Any]:
     figures, facts = told.get("figures", {}), dict(told["lesson"])
     sources = facts.pop("sources")
     sight = {"before": told["sight"]}
@@ -58,7 +63,7 @@ def _round(system: System, home: Path, asked: dict[str, Any], told: dict[str, An
     facts |= {f"scores, {k} detector": v for k, v in figures.get("scores", {}).items()}
     return {
         "number": told["round"], "outcome": told["outcome"], "reason": told["reason"], "facts": facts,
-        "sources": sources, "frozen": figures.get("frozen"), "pictures": _pictures(system, home, asked, told["round"]),
+        "sources": sources, "frozen": figures.get("frozen"), "pictures": pictures,
     }  # fmt: skip
 
 
@@ -68,13 +73,8 @@ def _words(sight: dict[str, Any]) -> str:
     return f"{sight['score']:.3f} ({hits}{cells}, resting {sight['ghosts']:.3f})"
 
 
-def _pictures(system: System, home: Path, asked: dict[str, Any], number: int) -> list[tuple[bytes, str, str]]:
+def _pictures(system: System, play: Capture, known: list[motion.Prior]) -> list[tuple[bytes, str, str]]:
     """Frames of the round's play, with what detector and motion said of them."""
-    ask = asked["request"]
-    protocol = system.protocol(ask["protocol"])
-    play = Capture.load(home / f"round-{number}" / "play.npz", system.spec.env, protocol, ask["shift"])
-    memory = load_samples(system.folder / "memory", "train")
-    known = motion.priors(memory.scenes, memory.episodes, system.schema, memory.shape)
     found = motion.label(play.frames, play.episodes, system.schema, known)
     trusted = np.flatnonzero(found.trust.all(1))
     pick = trusted[np.linspace(0, len(trusted) - 1, SHOWN).astype(int)] if len(trusted) else np.arange(0)

@@ -114,7 +114,7 @@ class Comparison(NamedTuple):
 
 
 class Shown(NamedTuple):
-    """A comparison: animation, still picture, their `words` for readers, a table of outcomes; or `why` it is missing."""
+    """A comparison: animation, still picture, their `words` for readers, outcomes; or `why` it is missing."""
 
     title: str
     note: str = ""
