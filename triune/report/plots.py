@@ -14,7 +14,7 @@ from markupsafe import Markup
 
 from triune.report.html import printed, short, signed_short
 
-WIDE, NARROW = 1080, 360  # units of a drawing for screens and for phones
+WIDE, NARROW = 900, 380  # units of a drawing for screens and for phones
 LANE = 34  # units below the curve for trials that never played
 ROW = 34  # units of height of a row of differences
 BINS = 110  # dots nearer than this share of the range are stacked
@@ -190,21 +190,28 @@ def gauge(used: float, held: float) -> Markup:
 def scores(seeds: Sequence[int], values: Sequence[float], mean: float, ci: Sequence[float]) -> Markup:
     """Bars of the score of each seed; the worst one stands out."""
     low, high, worst = min(0.0, *values), max(1.0, *values, *ci), min(values)
-    axes = Axes(WIDE, 230, (0.0, float(len(values))), (low, high), right=8, top=16, bottom=34)
-    step = axes.x(1) - axes.x(0)
-    bars, every = [], max(1, len(values) // 15)
-    for i, (seed, score) in enumerate(zip(seeds, values, strict=True)):
-        top, bottom = sorted((axes.y(score), axes.y(0)))
-        kind = "seed worst" if score == worst < max(values) else "seed"
-        bars.append(tag("rect", tag("title", f"seed {seed}: {score:g}"), kind=kind, x=axes.x(i + 0.12), y=top,
-                        width=step * 0.76, height=max(1.0, bottom - top), rx=2))  # fmt: skip
-    band = tag("rect", kind="within", x=axes.left, y=axes.y(ci[1]), width=axes.edge - axes.left,
-               height=max(1.0, axes.y(ci[0]) - axes.y(ci[1])))  # fmt: skip
-    line = tag("line", kind="average", x1=axes.left, x2=axes.edge, y1=axes.y(mean), y2=axes.y(mean))
-    grid = axes.rows(sorted({low, (low + high) / 2, high}), lambda v: f"{v:.0f}")
-    below = axes.columns([i + 0.5 for i in range(0, len(values), every)], lambda v: str(seeds[int(v)]))
-    key = tag("text", "seed; dashed line: mean, band: its 95 % interval", x=axes.left, y=axes.height - 2)
-    return svg(axes.width, axes.height, "score of each seed", grid, *bars, below, band, line, key)
+
+    def draw(narrow: bool) -> Markup:
+        size = (NARROW, 220) if narrow else (WIDE, 230)
+        axes = Axes(*size, (0.0, float(len(values))), (low, high), right=8, top=16, bottom=40)
+        bars = []
+        for i, (seed, score) in enumerate(zip(seeds, values, strict=True)):
+            top, bottom = sorted((axes.y(score), axes.y(0)))
+            place = {"x": axes.x(i + 0.12), "y": top, "width": axes.x(0.76) - axes.x(0)}
+            kind = "seed worst" if score == worst < max(values) else "seed"
+            words = tag("title", f"seed {seed}: {score:g}")
+            bars.append(tag("rect", words, kind=kind, **place, height=max(1.0, bottom - top), rx=2))
+        band = {"x": axes.left, "y": axes.y(ci[1]), "width": axes.edge - axes.left}
+        every = max(1, len(values) // (6 if narrow else 15))
+        return svg(
+            *size, "score of each seed", axes.rows(sorted({low, (low + high) / 2, high}), lambda v: f"{v:.0f}"), *bars,
+            axes.columns([i + 0.5 for i in range(0, len(values), every)], lambda v: str(seeds[int(v)])),
+            tag("rect", kind="within", **band, height=max(1.0, axes.y(ci[0]) - axes.y(ci[1]))),
+            tag("line", kind="average", x1=axes.left, x2=axes.edge, y1=axes.y(mean), y2=axes.y(mean)),
+            tag("text", "seed; dashed line: mean, band: its 95 % interval", x=axes.left, y=axes.height - 4),
+        )  # fmt: skip
+
+    return both(draw)
 
 
 # ----------------------------------------------------------------------------------------------------
