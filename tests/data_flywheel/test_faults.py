@@ -18,7 +18,7 @@ from cli_kit import ROOT, copy_task
 from faults_kit import small_files, spoil
 from labels_kit import label
 from labels_kit import store as label_store
-from review_kit import desk_of, played, serving
+from review_kit import played, serving, session_of
 
 from data_flywheel.datasets import curation as curation_write
 from data_flywheel.datasets.collection import collect
@@ -53,7 +53,7 @@ class Ear:
 
 def opened(tmp_path: Path, *words: str) -> tuple[Any, list[str]]:
     args, ear = build_parser("review").parse_args(["review", "pong", "--labels", str(tmp_path / "l"), *words]), Ear()
-    return review.open_desk(load("pong"), args, ear), ear.heard  # type: ignore[arg-type]
+    return review.open_session(load("pong"), args, ear), ear.heard  # type: ignore[arg-type]
 
 
 # --- a damaged shard ------------------------------------------------------------------------------------------------
@@ -66,8 +66,8 @@ def test_people_review_the_shards_that_are_whole(data: Path, tmp_path: Path) -> 
         shard.scenes[:, load("pong").schema.slot("player").start + 1] += 2.0  # so that the eyes disagree
         dataset.write(shard)
     spoil(dataset.path(0), "flipped")
-    desk, heard = opened(tmp_path, "--data", str(tmp_path / "d"))
-    assert {item.frame.seed for item in desk.queue.items} == {850}
+    session, heard = opened(tmp_path, "--data", str(tmp_path / "d"))
+    assert {item.frame.seed for item in session.queue.items} == {850}
     assert any("shard-000000.npz" in text and "delete" in text for text in heard)
 
 
@@ -81,8 +81,8 @@ def test_people_review_the_games_that_are_whole(tmp_path: Path) -> None:
         arrays = {name: archive[name] for name in archive.files}
     arrays["scenes"] = arrays["scenes"] + 1  # the header is whole, the scenes are not what it says
     np.savez_compressed(path, **arrays)
-    desk, heard = opened(tmp_path, "--data", str(tmp_path / "games"))
-    assert {item.frame.seed for item in desk.queue.items} == {6}
+    session, heard = opened(tmp_path, "--data", str(tmp_path / "games"))
+    assert {item.frame.seed for item in session.queue.items} == {6}
     assert any("5.npz" in text and "checksum mismatch" in text for text in heard)
 
 
@@ -105,8 +105,8 @@ def test_a_full_disk_leaves_the_manifest_that_was(data: Path, tmp_path: Path) ->
 
 
 def test_a_reviewer_is_told_that_the_disk_is_full_and_saves_later(data: Path, queue: Any, tmp_path: Path) -> None:
-    desk = desk_of(data, tmp_path / "labels", queue)
-    with serving(desk) as client:
+    session = session_of(data, tmp_path / "labels", queue)
+    with serving(session) as client:
         with small_files(100):
             status, answer = client.save(0, "reject")
             assert status == 400 and "not saved: free some space, then save again" in answer["error"]
@@ -167,8 +167,8 @@ def test_eyes_refuse_a_frame_of_another_size_and_see_the_next() -> None:
 
 
 def test_a_label_outside_the_frame_is_refused_and_the_next_is_saved(data: Path, queue: Any, tmp_path: Path) -> None:
-    desk = desk_of(data, tmp_path / "labels", queue)
-    with serving(desk) as client:
+    session = session_of(data, tmp_path / "labels", queue)
+    with serving(session) as client:
         before = client.get("frame/0")["revision"]
         for box in ([159.5, 100.0, 2.0, 4.0], [80.0, -3.0, 2.0, 4.0], [80.0, 100.0, 2.0, 400.0]):
             status, answer = client.save(0, values={"ball": [box]})
@@ -185,8 +185,8 @@ def test_a_teachers_label_outside_the_frame_costs_that_label_alone(data: Path, q
     shard.scenes[2, load("pong").schema.slot("player")] = (1, 300, 100, 4, 16, 0, 0, 1)
     dataset.write(shard)
     queue.save(tmp_path / "q.json")
-    desk, heard = opened(tmp_path, "--queue", str(tmp_path / "q.json"), "--data", str(tmp_path / "d"))
-    assert len(desk.store.frames()) == len(desk.queue.items) - 1
+    session, heard = opened(tmp_path, "--queue", str(tmp_path / "q.json"), "--data", str(tmp_path / "d"))
+    assert len(session.store.frames()) == len(session.queue.items) - 1
     assert [("player reaches outside the frame" in text) for text in heard if "without" in text] == [True]
 
 

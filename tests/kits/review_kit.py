@@ -35,7 +35,7 @@ from envs.remote import PixelEnv
 from envs.spec import load_spec
 from perception.detector import Eyes
 from triune.review.server import ReviewServer
-from triune.review.session import Desk
+from triune.review.session import ReviewSession
 
 SEEDS = (3, 850, 950)  # train, val, test
 
@@ -98,18 +98,20 @@ def seeded(store: LabelStore, folder: Path, queue: ReviewQueue) -> None:
         store.add([Label(ref, "causal", "mask of byte 49", other, 0.9, "1")])
 
 
-def desk_of(folder: Path, labels: Path, queue: ReviewQueue, task: str = "pong", who: str = "reviewer") -> Desk:
-    """A desk with everything on it."""
+def session_of(
+    folder: Path, labels: Path, queue: ReviewQueue, task: str = "pong", who: str = "reviewer"
+) -> ReviewSession:
+    """A review session with everything it needs."""
     store = LabelStore.create(labels, task, load_teacher(task).schema, (210, 160))
     if not store.frames():
         seeded(store, folder, queue)
-    return Desk(queue, store, DatasetFrames(folder), who)
+    return ReviewSession(queue, store, DatasetFrames(folder), who)
 
 
 @contextmanager
-def serving(desk: Desk) -> Iterator[Client]:
+def serving(session: ReviewSession) -> Iterator[Client]:
     """A client of a server in this process."""
-    with ReviewServer(desk) as server:
+    with ReviewServer(session) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
         thread.start()
         try:

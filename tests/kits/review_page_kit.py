@@ -12,7 +12,7 @@ from chrome_kit import Chrome
 
 from data_flywheel.labels.resolve import resolve
 from data_flywheel.labels.store import LabelStore
-from triune.review.session import Desk
+from triune.review.session import ReviewSession
 
 READY = "globalThis.review?.state === 'ready' && !globalThis.review.saving"
 NAMES = {"Enter": 13, "Escape": 27, "ArrowLeft": 37, "ArrowUp": 38, "ArrowRight": 39, "ArrowDown": 40, "Delete": 46}
@@ -117,10 +117,10 @@ class Page:
         )
 
 
-def whole(desk: Desk) -> int:
+def whole(session: ReviewSession) -> int:
     """A frame of the queue on which every thing is there."""
-    for index in range(len(desk.queue.items)):
-        if all(part["value"][0] for part in desk.frame(index)["parts"].values()):
+    for index in range(len(session.queue.items)):
+        if all(part["value"][0] for part in session.frame(index)["parts"].values()):
             return index
     raise AssertionError("no frame shows everything")
 
@@ -130,7 +130,7 @@ def go(page: Page, index: int) -> None:
         page.key("n" if page.value("review.page.index") < index else "p")
 
 
-def holds(desk: Desk, index: int, part: str) -> Any:
+def holds(session: ReviewSession, index: int, part: str) -> Any:
     """What the store says, read afresh."""
-    store = LabelStore(desk.store.folder)
-    return resolve(store.schema, store.standing(desk.queue.items[index].frame)).parts[part]
+    store = LabelStore(session.store.folder)
+    return resolve(store.schema, store.standing(session.queue.items[index].frame)).parts[part]

@@ -12,7 +12,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from review_kit import Client, desk_of, queue_of, serving, shown
+from review_kit import Client, queue_of, serving, session_of, shown
 
 from data_flywheel.errors import DataError
 from data_flywheel.labels.frames import DatasetFrames
@@ -22,17 +22,17 @@ from data_flywheel.labels.review_queue import ReviewQueue
 from data_flywheel.labels.store import LabelStore
 from triune.errors import TriuneError
 from triune.review.server import LARGEST, ReviewServer
-from triune.review.session import Desk
+from triune.review.session import ReviewSession
 
 
 @pytest.fixture
-def desk(data: Path, queue: ReviewQueue, tmp_path: Path) -> Desk:
-    return desk_of(data, tmp_path / "labels", queue)
+def session(data: Path, queue: ReviewQueue, tmp_path: Path) -> ReviewSession:
+    return session_of(data, tmp_path / "labels", queue)
 
 
 @pytest.fixture
-def client(desk: Desk) -> Iterator[Client]:
-    with serving(desk) as found:
+def client(session: ReviewSession) -> Iterator[Client]:
+    with serving(session) as found:
         yield found
 
 
@@ -99,17 +99,17 @@ def test_other_pages_cannot_save(client: Client) -> None:
     assert client.raw(client.base + "save", "POST", body, Content_Type="application/json", Origin=own)[0] == 409
 
 
-def test_only_this_machine_is_listened_on(desk: Desk) -> None:
-    with ReviewServer(desk) as server:
+def test_only_this_machine_is_listened_on(session: ReviewSession) -> None:
+    with ReviewServer(session) as server:
         assert server.server_address[0] == "127.0.0.1"
-        other = ReviewServer(desk)
+        other = ReviewServer(session)
         assert other.token != server.token
         other.server_close()
         with pytest.raises(TriuneError, match="from 0 to 65535"):
-            ReviewServer(desk, 1 << 20)
+            ReviewServer(session, 1 << 20)
     taken = socket.create_server(("127.0.0.1", 0))
     with taken, pytest.raises(TriuneError, match="cannot be used .*--port"):
-        ReviewServer(desk, taken.getsockname()[1])
+        ReviewServer(session, taken.getsockname()[1])
 
 
 def test_every_answer_forbids_caches_and_strangers(client: Client) -> None:
@@ -129,7 +129,7 @@ def test_nothing_else_is_served(client: Client, name: str) -> None:
     assert client.raw(client.base + name)[0] == 404
 
 
-def test_bodies_that_make_no_sense_are_refused_in_words(client: Client, desk: Desk) -> None:
+def test_bodies_that_make_no_sense_are_refused_in_words(client: Client, session: ReviewSession) -> None:
     good = {"index": 0, "revision": client.get("frame/0")["revision"], "verdict": "", "values": {}}
     cases: list[tuple[bytes, int]] = [(text, 400) for text in (b"", b"{", b"[]", b"[" * 100_000, b'{"index":0}')]
     cases.append((b" " * (LARGEST + 1), 413))
@@ -141,23 +141,25 @@ def test_bodies_that_make_no_sense_are_refused_in_words(client: Client, desk: De
         *({"values": {"ball": [box]}} for box in boxes),
     ):  # fmt: skip
         cases.append((json.dumps({**good, **change}).encode(), 400))
-    before = list(desk.store)
+    before = list(session.store)
     for body, wanted in cases:
         status, _, answer = client.raw(client.base + "save", "POST", body, Content_Type="application/json")
         assert status == wanted and json.loads(answer)["error"], body[:100]
     assert client.raw(client.base + "save", "POST", None, Content_Type="application/json")[0] in (400, 411)
-    assert list(desk.store) == before
+    assert list(session.store) == before
 
 
 # --- what is shown and saved ----------------------------------------------------------------------------------------
 
 
-def test_state_and_frames_are_what_the_queue_and_the_store_say(client: Client, desk: Desk, data: Path) -> None:
+def test_state_and_frames_are_what_the_queue_and_the_store_say(
+    client: Client, session: ReviewSession, data: Path
+) -> None:
     state = client.get("state")
     assert [t["name"] for t in state["things"]] == ["ball", "player", "enemy"] and state["counts"]["total"] == 6
     assert (state["width"], state["height"], state["first"], state["last"]) == (160, 210, 0, "")
     frames = DatasetFrames(data)
-    for index, item in enumerate(desk.queue.items):
+    for index, item in enumerate(session.queue.items):
         frame = client.get(f"frame/{index}")
         assert (frame["step"], frame["episode"]) == (item.frame.step, item.frame.episode)
         assert [r["reason"] for r in frame["reasons"]] == [reason for reason, _, _ in item.reasons]
@@ -170,8 +172,8 @@ def test_state_and_frames_are_what_the_queue_and_the_store_say(client: Client, d
     assert {said["source"] for said in next(c for c in conflicts if c)} == {"causal", "teacher"}
 
 
-def test_edit_accept_reject_undo_one_record_each(client: Client, desk: Desk, tmp_path: Path) -> None:
-    before = len(list(desk.store))
+def test_edit_accept_reject_undo_one_record_each(client: Client, session: ReviewSession, tmp_path: Path) -> None:
+    before = len(list(session.store))
     status, answer = client.save(0, values={"ball": [[80, 100, 2, 4]]})
     assert status == 200 and ball(answer["frame"])["value"] == [[80, 100, 2, 4]] and answer["statuses"][0] == "edited"
     status, answer = client.save(0, "accept", shown(answer["frame"]))
@@ -193,25 +195,25 @@ def test_edit_accept_reject_undo_one_record_each(client: Client, desk: Desk, tmp
     assert project(LabelStore(tmp_path / "labels")).left_out == {"conflict about ball": 2}
 
 
-def test_choosing_a_side_settles_a_conflict(client: Client, desk: Desk) -> None:
+def test_choosing_a_side_settles_a_conflict(client: Client, session: ReviewSession) -> None:
     index = next(i for i in range(6) if ball(client.get(f"frame/{i}"))["rivals"])
     rivals = ball(client.get(f"frame/{index}"))["rivals"]
     _, answer = client.save(index, values={"ball": rivals[1]["value"]})
     assert ball(answer["frame"])["rivals"] == [] and ball(answer["frame"])["value"] == rivals[1]["value"]
-    rows = {row.frame: row for row in project(desk.store).rows}
-    assert rows[desk.queue.items[index].frame].sources["ball"].startswith("person reviewer")
+    rows = {row.frame: row for row in project(session.store).rows}
+    assert rows[session.queue.items[index].frame].sources["ball"].startswith("person reviewer")
     _, answer = client.post("undo", last=answer["last"])
     assert ball(answer["frame"])["rivals"] == rivals
 
 
-def test_a_stale_save_is_refused_and_nothing_is_lost(client: Client, desk: Desk, tmp_path: Path) -> None:
+def test_a_stale_save_is_refused_and_nothing_is_lost(client: Client, session: ReviewSession, tmp_path: Path) -> None:
     seen = client.get("frame/2")["revision"]
     assert client.save(2, values={"ball": [None]}, revision=seen)[0] == 200
     status, answer = client.save(2, values={"ball": [[50, 60, 2, 4]]}, revision=seen)  # the other tab
     assert status == 409 and "changed meanwhile by reviewer" in answer["error"] and len(answer["news"]) == 1
     assert ball(client.get("frame/2"))["value"] == [None]
     outside = LabelStore(tmp_path / "labels")  # another program
-    outside.add([Label(desk.queue.items[2].frame, "person", "ben", {"ball": [None]}, 1.0)])
+    outside.add([Label(session.queue.items[2].frame, "person", "ben", {"ball": [None]}, 1.0)])
     status, answer = client.save(2, "reject", revision=client.get("state")["last"])
     assert status == 409 and "by ben" in answer["error"]
     assert client.save(2, values={"ball": [[50, 60, 2, 4]]})[0] == 200
@@ -225,7 +227,7 @@ def test_a_stale_undo_is_refused(client: Client) -> None:
     assert client.post("undo", last=second)[1]["last"] == first
 
 
-def test_tabs_that_save_at_once_do_not_overwrite_each_other(client: Client, desk: Desk) -> None:
+def test_tabs_that_save_at_once_do_not_overwrite_each_other(client: Client, session: ReviewSession) -> None:
     seen = client.get("frame/4")["revision"]
     answers: list[int] = []
 
@@ -238,14 +240,14 @@ def test_tabs_that_save_at_once_do_not_overwrite_each_other(client: Client, desk
     for thread in threads:
         thread.join()
     assert sorted(answers) == [200] + [409] * 7
-    assert sum(e.source == "person" for e in desk.store.standing(desk.queue.items[4].frame)) == 1
+    assert sum(e.source == "person" for e in session.store.standing(session.queue.items[4].frame)) == 1
 
 
-def test_a_frame_that_went_does_not_stop_the_others(data: Path, queue: ReviewQueue, desk: Desk) -> None:
+def test_a_frame_that_went_does_not_stop_the_others(data: Path, queue: ReviewQueue, session: ReviewSession) -> None:
     from dataclasses import replace
 
     moved = replace(queue.items[0], frame=replace(queue.items[0].frame, digest="0" * 64))
-    other = Desk(replace(queue, items=(moved, *queue.items[1:])), desk.store, DatasetFrames(data))
+    other = ReviewSession(replace(queue, items=(moved, *queue.items[1:])), session.store, DatasetFrames(data))
     with serving(other) as client:
         status, _, answer = client.raw(client.base + "picture/0")
         assert status == 400 and "not those that were labelled" in json.loads(answer)["error"]
@@ -254,26 +256,26 @@ def test_a_frame_that_went_does_not_stop_the_others(data: Path, queue: ReviewQue
 
 
 def test_damaged_labels_are_told_and_the_rest_is_served(
-    data: Path, queue: ReviewQueue, desk: Desk, tmp_path: Path
+    data: Path, queue: ReviewQueue, session: ReviewSession, tmp_path: Path
 ) -> None:
     path = next((tmp_path / "labels").glob("labels-*.jsonl"))
     lines = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(b"".join([lines[0], b"?" + lines[1], *lines[2:]]))
-    with serving(desk_of(data, tmp_path / "labels", queue)) as client:
+    with serving(session_of(data, tmp_path / "labels", queue)) as client:
         assert path.name in client.get("state")["problems"][0]
         assert client.save(0, "reject")[0] == 200
     assert len(list((tmp_path / "labels").glob("labels-*.jsonl"))) == 2  # a damaged file is not written to
 
 
-def test_what_cannot_be_reviewed_is_refused(data: Path, desk: Desk) -> None:
+def test_what_cannot_be_reviewed_is_refused(data: Path, session: ReviewSession) -> None:
     from dataclasses import replace
 
     frames = DatasetFrames(data)
     with pytest.raises(DataError, match="no frame .*6 left out: frozen test set"):
-        Desk(queue_of(data, split="test"), desk.store, frames)
+        ReviewSession(queue_of(data, split="test"), session.store, frames)
     tested = next(ref for ref in frames.refs() if ref.split == "test")
-    smuggled = replace(desk.queue, items=(replace(desk.queue.items[0], frame=tested),))
+    smuggled = replace(session.queue, items=(replace(session.queue.items[0], frame=tested),))
     with pytest.raises(DataError, match="frozen test set"):
-        Desk(smuggled, desk.store, frames)
+        ReviewSession(smuggled, session.store, frames)
     with pytest.raises(DataError, match="make it again"):
-        Desk(replace(desk.queue, fingerprint="0"), desk.store, frames)
+        ReviewSession(replace(session.queue, fingerprint="0"), session.store, frames)

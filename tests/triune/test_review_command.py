@@ -18,15 +18,15 @@ from data_flywheel.errors import DataError
 from data_flywheel.labels.review_queue import ReviewQueue, progress
 from data_flywheel.labels.store import LabelStore
 from triune.cli import build_parser, main
-from triune.commands.review import open_desk
+from triune.commands.review import open_session
 from triune.console import Console
-from triune.review.session import Desk
+from triune.review.session import ReviewSession
 
 
-def opened(folder: Path, *words: str) -> Desk:
-    """The desk of a command line, with labels in `folder`."""
+def opened(folder: Path, *words: str) -> ReviewSession:
+    """The session of a command line, with labels in `folder`."""
     args = build_parser("review").parse_args(["review", "pong", "--labels", str(folder), *words])
-    return open_desk(triune.load("pong"), args, Console())
+    return open_session(triune.load("pong"), args, Console())
 
 
 def test_the_most_suspicious_frames_of_a_data_set_are_taken(tmp_path: Path) -> None:
@@ -51,10 +51,10 @@ def test_odd_moments_of_recorded_play_are_taken(tmp_path: Path) -> None:
     episode.scenes[41:44, ball + 7] = 0.5
     episode.save(tmp_path / "play" / "seed-5.npz")
     (tmp_path / "play" / "torn.npz").write_bytes(b"PK")
-    desk = opened(tmp_path / "labels", "--data", str(tmp_path / "play"))
-    steps = [item.frame.step for item in desk.queue.items if item.reasons[0][:2] == ("low sure", 1.0)]
-    assert steps == [41, 42, 43] and desk.png(0)[:4] == b"\x89PNG"
-    assert desk.frame(0)["parts"] == {} and desk.frame(0)["belief"]["sure"]["ball"] == [0.5]
+    session = opened(tmp_path / "labels", "--data", str(tmp_path / "play"))
+    steps = [item.frame.step for item in session.queue.items if item.reasons[0][:2] == ("low sure", 1.0)]
+    assert steps == [41, 42, 43] and session.png(0)[:4] == b"\x89PNG"
+    assert session.frame(0)["parts"] == {} and session.frame(0)["belief"]["sure"]["ball"] == [0.5]
 
 
 def test_a_queue_may_name_data_that_went(queue: ReviewQueue, tmp_path: Path) -> None:

@@ -11,14 +11,14 @@ from pathlib import Path
 
 import pytest
 from chrome_kit import Chrome, find_chromium
-from review_kit import desk_of, serving, started
+from review_kit import serving, session_of, started
 from review_page_kit import LEAVES, Page, go, holds, whole
 
 from data_flywheel.labels.label import Label
 from data_flywheel.labels.resolve import resolve
 from data_flywheel.labels.review_queue import ReviewQueue
 from data_flywheel.labels.store import LabelStore
-from triune.review.session import Desk
+from triune.review.session import ReviewSession
 
 pytestmark = pytest.mark.browser
 
@@ -32,26 +32,26 @@ def chrome(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
 
 
 @pytest.fixture
-def desk(data: Path, queue: ReviewQueue, tmp_path: Path) -> Desk:
-    return desk_of(data, tmp_path / "labels", queue)
+def session(data: Path, queue: ReviewQueue, tmp_path: Path) -> ReviewSession:
+    return session_of(data, tmp_path / "labels", queue)
 
 
 @pytest.fixture
-def page(chrome: Chrome, desk: Desk) -> Iterator[Page]:
+def page(chrome: Chrome, session: ReviewSession) -> Iterator[Page]:
     """The page, on a frame where everything is there; no error may be left in the console."""
     chrome.errors.clear()
-    with serving(desk) as client:
+    with serving(session) as client:
         yield Page(chrome, client.url)
         assert [error for error in chrome.errors if "409" not in error] == []
 
 
-def test_what_another_did_is_shown_before_it_is_overwritten(page: Page, desk: Desk) -> None:
+def test_what_another_did_is_shown_before_it_is_overwritten(page: Page, session: ReviewSession) -> None:
     page.open()
-    index = whole(desk)
+    index = whole(session)
     go(page, index)
-    x, y, w, h = holds(desk, index, "player").value[0]
-    other = LabelStore(desk.store.folder)
-    ref = desk.queue.items[index].frame
+    x, y, w, h = holds(session, index, "player").value[0]
+    other = LabelStore(session.store.folder)
+    ref = session.queue.items[index].frame
     told = other.add([Label(ref, "person", "ben", {"ball": [None]}, 1.0)])[0]
     page.key("2")
     page.key("ArrowUp")
@@ -59,45 +59,45 @@ def test_what_another_did_is_shown_before_it_is_overwritten(page: Page, desk: De
     assert page.value(LEAVES) is False
     page.key("n")  # nothing else can be done before a decision
     page.key("r")
-    assert page.value("review.page.index") == index and desk.store.revision(ref) == told.id
+    assert page.value("review.page.index") == index and session.store.revision(ref) == told.id
     page.click("#banner-buttons button:nth-child(2)")  # save mine over it
-    assert holds(desk, index, "player").value == [[x, y - 1, w, h]] and holds(desk, index, "ball").value == [None]
+    assert holds(session, index, "player").value == [[x, y - 1, w, h]] and holds(session, index, "ball").value == [None]
     other.add([Label(ref, "person", "ben", {"enemy": [None]}, 1.0)])
     page.key("ArrowUp")
     page.click("#banner-buttons button:nth-child(1)")  # show what changed
-    assert holds(desk, index, "player").value == [[x, y - 1, w, h]]
+    assert holds(session, index, "player").value == [[x, y - 1, w, h]]
     assert page.value("review.page.values.enemy[0]") is None and page.value("document.getElementById('banner').hidden")
 
 
-def test_two_tabs_lose_nothing(chrome: Chrome, desk: Desk, tmp_path: Path) -> None:
+def test_two_tabs_lose_nothing(chrome: Chrome, session: ReviewSession, tmp_path: Path) -> None:
     with ExitStack() as stack:
-        client = stack.enter_context(serving(desk))
+        client = stack.enter_context(serving(session))
         second = stack.enter_context(Chrome(tmp_path / "profile"))
         pages = [Page(chrome, client.url), Page(second, client.url)]
-        index = whole(desk)
+        index = whole(session)
         for page in pages:
             page.open()
             go(page, index)
-        x, y, w, h = holds(desk, index, "player").value[0]
+        x, y, w, h = holds(session, index, "player").value[0]
         pages[0].key("2")
         pages[0].key("ArrowUp")
         pages[1].key("2")
         pages[1].key("ArrowDown")
         assert "changed meanwhile" in pages[1].text("banner-text")
-        assert holds(desk, index, "player").value == [[x, y - 1, w, h]]
+        assert holds(session, index, "player").value == [[x, y - 1, w, h]]
         pages[1].click("#banner-buttons button")
         assert pages[1].value("review.page.values.player[0][1]") == y - 1
         pages[1].key("a")
-        assert desk.frame(index)["status"] == "accepted"
+        assert session.frame(index)["status"] == "accepted"
         pages[0].key("z")  # its newest action is not what this page thinks
-        assert "changed meanwhile" in pages[0].text("banner-text") and desk.frame(index)["status"] == "accepted"
+        assert "changed meanwhile" in pages[0].text("banner-text") and session.frame(index)["status"] == "accepted"
         pages[0].leave()
 
 
-def test_frames_and_names_from_files_are_only_text(chrome: Chrome, desk: Desk) -> None:
+def test_frames_and_names_from_files_are_only_text(chrome: Chrome, session: ReviewSession) -> None:
     evil = "<img src=x onerror=alert(1)><script>globalThis.hacked=1</script>"
-    with serving(desk) as client:
-        desk.store.add([Label(desk.queue.items[0].frame, "person", evil, {"ball": [None]}, 1.0, evil, note=evil)])
+    with serving(session) as client:
+        session.store.add([Label(session.queue.items[0].frame, "person", evil, {"ball": [None]}, 1.0, evil, note=evil)])
         page = Page(chrome, client.url)
         page.open()
         page.value("document.querySelector('.past').open = true")
@@ -139,8 +139,8 @@ def test_the_page_tells_every_time_the_program_was_killed(chrome: Chrome, queue:
     killed_under_the_page(chrome, queue, tmp_path, range(100, 120))
 
 
-def test_a_wrong_token_shows_no_page(chrome: Chrome, desk: Desk) -> None:
-    with serving(desk) as client:
+def test_a_wrong_token_shows_no_page(chrome: Chrome, session: ReviewSession) -> None:
+    with serving(session) as client:
         chrome.open(client.url[:-3] + "xx/")
         chrome.wait("document.body?.textContent.includes('its token is missing')")
         assert chrome.value("globalThis.review") is None

@@ -22,6 +22,7 @@ CORE = {
     "gymnasium": "gymnasium",
     "ale_py": "ale-py",
     "cv2": "opencv-python",
+    "jinja2": "jinja2",
 }
 EXTRAS = {
     "train": ("torch", "onnx", "onnxscript"),

@@ -15,7 +15,7 @@ from triune.errors import TriuneError
 if TYPE_CHECKING:
     from data_flywheel.labels.frames import DatasetFrames
     from data_flywheel.labels.review_queue import ReviewQueue
-    from triune.review.session import Desk
+    from triune.review.session import ReviewSession
     from triune.system import System
 
 MOST = 200
@@ -43,10 +43,10 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     from triune.review.server import ReviewServer
 
     system = common.load_system(args)
-    desk = open_desk(system, args, console)
-    for problem in desk.store.problems:
+    session = open_session(system, args, console)
+    for problem in session.store.problems:
         console.log(f"damaged    {problem}")
-    with ReviewServer(desk, args.port) as server:
+    with ReviewServer(session, args.port) as server:
         console.log(f"open       {server.url}   (Ctrl-C ends; everything is saved)")
         if not args.no_open:
             threading.Thread(target=webbrowser.open, args=(server.url,), daemon=True).start()
@@ -54,20 +54,20 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
             server.serve_forever(poll_interval=0.1)
         except KeyboardInterrupt:
             console.log("")
-    summary = desk.summary()
+    summary = session.summary()
     console.say(
         f"{summary['done']} of {summary['total']} frames reviewed: {summary['accepted']} accepted, "
-        f"{summary['rejected']} rejected, {summary['edited']} corrected but open; labels in {desk.store.folder}"
+        f"{summary['rejected']} rejected, {summary['edited']} corrected but open; labels in {session.store.folder}"
     )
-    return {"task": system.name, "labels": str(desk.store.folder), **summary}
+    return {"task": system.name, "labels": str(session.store.folder), **summary}
 
 
-def open_desk(system: System, args: argparse.Namespace, console: Console) -> Desk:
+def open_session(system: System, args: argparse.Namespace, console: Console) -> ReviewSession:
     """Queue, labels and frames; DataError or TriuneError says what is missing and how to get it."""
     from data_flywheel.labels.frames import DatasetFrames, Places, open_frames
     from data_flywheel.labels.review_queue import ReviewQueue
     from data_flywheel.labels.store import LabelStore
-    from triune.review.session import Desk
+    from triune.review.session import ReviewSession
 
     queue = ReviewQueue.load(args.queue) if args.queue else None
     folders = [args.data] if args.data else list(queue.data) if queue else [str(collect.data_folder(system.name))]
@@ -77,15 +77,15 @@ def open_desk(system: System, args: argparse.Namespace, console: Console) -> Des
     size = (system.spec.env.height, system.spec.env.width)
     folder = Path(args.labels or f"runs/labels/{system.name}")
     store = LabelStore.create(folder, system.name, system.schema, size)
-    desk = Desk(queue, store, Places(sources), args.who, system.spec.title)
+    session = ReviewSession(queue, store, Places(sources), args.who, system.spec.title)
     for source in sources:
         if isinstance(source, DatasetFrames):
-            _keep_teacher(desk, source, console)
-    return desk
+            _keep_teacher(session, source, console)
+    return session
 
 
 def make_queue(system: System, source: Any, folder: str, most: int, console: Console) -> ReviewQueue:
-    """The most suspicious frames of a data set or of recorded episodes, by what the eyes say of them."""
+    """The most suspicious frames of a data set or of recorded episodes, by what the detector says of them."""
     from data_flywheel.labels.frames import DatasetFrames
     from data_flywheel.labels.review_queue import ReviewQueue, of_dataset, of_episodes
 
@@ -106,17 +106,17 @@ def make_queue(system: System, source: Any, folder: str, most: int, console: Con
     return queue
 
 
-def _keep_teacher(desk: Desk, source: DatasetFrames, console: Console) -> None:
+def _keep_teacher(session: ReviewSession, source: DatasetFrames, console: Console) -> None:
     """Enter a data set's own labels of the queue's frames, once, so that people see them and rows can be traced."""
     from data_flywheel.errors import DataError
     from data_flywheel.labels.label import check_label
 
     found = []
-    for item in desk.queue.items:
+    for item in session.queue.items:
         try:
-            label = source.labels(desk.schema, [item.frame])[0]
-            found.append(check_label(label, desk.schema, desk.store.size))
+            label = source.labels(session.schema, [item.frame])[0]
+            found.append(check_label(label, session.schema, session.store.size))
         except DataError as error:
             console.log(f"without its label: {error}")  # of another place, damaged, or not valid: the rest goes on
-    known = {(label.frame, label.who) for item in desk.queue.items for label in desk.store.standing(item.frame)}
-    desk.store.add([label for label in found if (label.frame, label.who) not in known])
+    known = {(label.frame, label.who) for item in session.queue.items for label in session.store.standing(item.frame)}
+    session.store.add([label for label in found if (label.frame, label.who) not in known])

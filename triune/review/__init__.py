@@ -1,1 +1,1 @@
-"""The review page of `triune review`: a desk (what is on it), a server (how the page reaches it), the page itself."""
+"""`triune review`: a session (what lies before a reviewer), a server (how the page reaches it), the page itself."""

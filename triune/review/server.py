@@ -1,4 +1,4 @@
-"""A loopback web server for one desk: the page, the frames, saves. Nobody without the token gets anything.
+"""A loopback web server for one review session: the page, the frames, saves. Nobody without the token gets anything.
 
 HTTP from the standard library, who may ask (the address is on this machine, the Host is this machine, the token in the
 path is right), what every answer carries.
@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 from data_flywheel.errors import DataError
 from data_flywheel.labels.store import StaleLabels
 from triune.errors import TriuneError
-from triune.review.session import Desk
+from triune.review.session import ReviewSession
 
 HOST = "127.0.0.1"
 NAMES = (HOST, "localhost")  # what a request may call this machine: any other name is somebody's rebound address
@@ -61,9 +61,9 @@ class ReviewServer(ThreadingHTTPServer):
     daemon_threads = True
     allow_reuse_address = True
 
-    def __init__(self, desk: Desk, port: int = 0) -> None:
+    def __init__(self, session: ReviewSession, port: int = 0) -> None:
         """TriuneError when the port cannot be used."""
-        self.desk = desk
+        self.session = session
         self.token = secrets.token_urlsafe(24)
         self.files = {p.name: (p.read_bytes(), KINDS[p.suffix]) for p in PAGE.iterdir() if p.suffix in KINDS}
         if "index.html" not in self.files:
@@ -145,11 +145,11 @@ class Handler(BaseHTTPRequestHandler):
             case []:
                 raise Refused(HTTPStatus.NOT_FOUND, "the address ends with a slash")
             case ["state"]:
-                self._json(HTTPStatus.OK, self.server.desk.state())
+                self._json(HTTPStatus.OK, self.server.session.state())
             case ["frame", number] if number.isdecimal():
-                self._json(HTTPStatus.OK, self.server.desk.frame(int(number)))
+                self._json(HTTPStatus.OK, self.server.session.frame(int(number)))
             case ["picture", number] if number.isdecimal():
-                self._send(HTTPStatus.OK, self.server.desk.png(int(number)), "image/png")
+                self._send(HTTPStatus.OK, self.server.session.png(int(number)), "image/png")
             case [name] if (name or "index.html") in self.server.files:
                 self._send(HTTPStatus.OK, *self.server.files[name or "index.html"])
             case _:
@@ -159,9 +159,9 @@ class Handler(BaseHTTPRequestHandler):
         body = self._body()
         match path, body:
             case ["save"], {"index": int(), "revision": str(), "verdict": str(), "values": dict()}:
-                self._json(HTTPStatus.OK, self.server.desk.save(**{k: body[k] for k in _SAVE}))
+                self._json(HTTPStatus.OK, self.server.session.save(**{k: body[k] for k in _SAVE}))
             case ["undo"], {"last": str()}:
-                self._json(HTTPStatus.OK, self.server.desk.undo(body["last"]))
+                self._json(HTTPStatus.OK, self.server.session.undo(body["last"]))
             case _:
                 raise Refused(
                     HTTPStatus.BAD_REQUEST, "a save has index, revision, verdict and values; an undo has last"

@@ -24,7 +24,7 @@ from triune.version import __version__
 SURE = 7  # where a slot's `sure` stands
 
 
-class Desk:
+class ReviewSession:
     """One reviewer at work on one queue. Thread-safe, as the store is."""
 
     def __init__(
@@ -101,7 +101,7 @@ class Desk:
         return {**rest, "value": label.values[part]}
 
     def _belief(self, item: Item) -> dict[str, Any] | None:
-        """What the eyes saw, and how sure they were of every slot."""
+        """What the detector saw, and how sure it was of every slot."""
         if item.belief is None:
             return None
         vector = np.array(item.belief, np.float32)
@@ -113,7 +113,7 @@ class Desk:
         return {"values": self._drawable(values_of(self.schema, vector)), "sure": sure}
 
     def _drawable(self, values: Values) -> Values:
-        """Eyes may see past the frame's edge; a label may not."""
+        """A detector may see past the frame's edge; a label may not."""
         height, width = self.store.size
         for thing in self.schema.things:
             values[thing.name] = [box and _cut(box, width, height) for box in values[thing.name]]

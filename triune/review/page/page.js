@@ -20,7 +20,7 @@ const stage = new Stage($("stage"), { onChange: edit, onSelect: select, onPlace:
 function render() {
   stage.update(page.values, page.selected, page.placing);
   showParts(page, { select, remove, add, nudge, gauge });
-  $("legend").hidden = !stage.showEyes || !page.slots.some((entry) => stage.strays(entry));
+  $("legend").hidden = !stage.showDetections || !page.slots.some((entry) => stage.strays(entry));
   $("hint").hidden = !page.placing;
   $("hint").textContent = page.placing ? `${touch ? "Tap" : "Click"} where ${page.placing.name} is` : "";
 }
@@ -249,7 +249,7 @@ const reject = () => decide("reject");
 const KEYS = {
   Enter: accept, a: accept, r: reject, z: undo,
   n: () => step(1), p: () => step(-1), "+": () => stage.zoom(1), "=": () => stage.zoom(1), "-": () => stage.zoom(-1), 0: () => stage.zoom(0),
-  o: toggleEyes, Escape: () => select(null), "?": () => $("keys").showModal(), x: absent, Delete: absent, Backspace: absent,
+  o: toggleDetections, Escape: () => select(null), "?": () => $("keys").showModal(), x: absent, Delete: absent, Backspace: absent,
 };
 
 function absent() {
@@ -257,9 +257,9 @@ function absent() {
   if (selected?.kind === "thing" && values[selected.part][selected.slot]) remove(selected);
 }
 
-function toggleEyes() {
-  stage.showEyes = !stage.showEyes;
-  $("eyes").setAttribute("aria-pressed", String(stage.showEyes));
+function toggleDetections() {
+  stage.showDetections = !stage.showDetections;
+  $("detections").setAttribute("aria-pressed", String(stage.showDetections));
   render();
 }
 
@@ -285,7 +285,7 @@ function wire() {
   $("next").addEventListener("click", () => step(1));
   $("zoom-in").addEventListener("click", () => stage.zoom(1));
   $("zoom-out").addEventListener("click", () => stage.zoom(-1));
-  $("eyes").addEventListener("click", toggleEyes);
+  $("detections").addEventListener("click", toggleDetections);
   $("help").addEventListener("click", () => $("keys").showModal());
   // A button that was clicked keeps the focus, and Enter would press it again instead of accepting the frame.
   addEventListener("click", (event) => event.detail && event.target.closest("button")?.blur());

@@ -66,8 +66,8 @@ function partRow(shown, entry, index, act) {
   const said = frame.parts[entry.part];
   const sure = frame.belief?.sure[entry.part]?.[entry.slot];
   const text = el("span", { class: "text" }, el("b", {}, entry.name), el("small", { class: "dim" }, describe(entry, values[entry.part])));
-  const from = said ? origin(said, info.who) : frame.belief ? "the eyes" : "";
-  const facts = el("span", { class: "facts dim" }, sure === undefined ? null : el("span", {}, `eyes ${percent(sure)}`), el("small", {}, from));
+  const from = said ? origin(said, info.who) : frame.belief ? "the detector" : "";
+  const facts = el("span", { class: "facts dim" }, sure === undefined ? null : el("span", {}, `detector ${percent(sure)}`), el("small", {}, from));
   const row = el("div", { class: `part ${picked ? "picked" : ""} ${said?.rivals.length ? "conflict" : ""}`, "data-row": entry.part, "data-slot": entry.slot });
   const head = { type: "button", class: "pick", "aria-pressed": String(picked), onclick: () => act.select(picked ? null : entry) };
   if (entry.kind === "gauge") row.append(el("label", { class: "pick" }, dot(entry.colour), text, facts, gaugeField(entry, values, act)));

@@ -24,7 +24,7 @@ export class Stage {
     this.root = root;
     this.canvas = root.querySelector("canvas");
     this.overlay = root.querySelector("#overlay");
-    Object.assign(this, { onChange, onSelect, onPlace, drag: null, values: null, selected: null, placing: null, showEyes: true });
+    Object.assign(this, { onChange, onSelect, onPlace, drag: null, values: null, selected: null, placing: null, showDetections: true });
     this.pointer = matchMedia("(pointer: coarse)").matches ? "touch" : "mouse";
     new ResizeObserver(() => this.measure()).observe(root);
     root.addEventListener("pointerdown", (event) => this.down(event));
@@ -49,7 +49,7 @@ export class Stage {
     this.draw();
   }
 
-  /** A frame's picture (null: there is none) and what the eyes saw. */
+  /** A frame's picture (null: there is none) and what the detector saw. */
   show(picture, belief) {
     this.drag = null;
     this.belief = belief;
@@ -188,7 +188,7 @@ export class Stage {
     overlay.setAttribute("viewBox", `0 0 ${view.stageWidth} ${view.stageHeight}`);
     overlay.replaceChildren();
     this.drawGrids();
-    if (this.showEyes && this.belief) this.drawGhosts();
+    if (this.showDetections && this.belief) this.drawGhosts();
     for (const { entry, box } of this.boxes()) if (entry !== this.selected) this.drawBox(entry, box);
     const box = this.selected && this.boxOf(this.selected);
     if (box) this.drawBox(this.selected, box, true);
@@ -212,7 +212,7 @@ export class Stage {
     }
   }
 
-  /** Whether the eyes saw a thing elsewhere than it is drawn. */
+  /** Whether the detector saw a thing elsewhere than it is drawn. */
   strays(entry) {
     const box = entry.kind === "thing" && this.belief?.values[entry.part][entry.slot];
     const now = this.boxOf(entry);

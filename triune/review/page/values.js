@@ -20,7 +20,7 @@ export function slotsOf(info) {
   return slots;
 }
 
-/** The values to draw: what holds, else what the eyes saw, else nothing there. */
+/** The values to draw: what holds, else what the detector saw, else nothing there. */
 export function shownValues(info, frame) {
   const values = {};
   const pick = (name, empty) => structuredClone(frame.parts[name]?.value ?? frame.belief?.values[name] ?? empty);
