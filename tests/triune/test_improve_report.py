@@ -224,6 +224,12 @@ def test_lessons_seeds_and_budgets(run: ImproveRun, text: str) -> None:
     assert text.count('<line x1="50%" x2="50%"') == text.count('<line x1="80%" x2="80%"') == 4
 
 
+def test_settings_and_hashes_have_names_that_a_reader_knows(run: ImproveRun, text: str) -> None:
+    shown = Page(part(text, "asked")).shown
+    assert f"detector {run.started['eyes']}" in shown and f"sha256 detector {run.started['hashes']['eyes']}" in shown
+    assert "eyes" not in shown.split() and "--eyes" in text
+
+
 def test_an_audit_opening_is_flagged(run: ImproveRun) -> None:
     events = [*run.events[:-1], *_audit(run.events[-1])]
     flagged = part(page.html(ImproveRun(run.folder, events)), "seeds")

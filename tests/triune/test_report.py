@@ -8,6 +8,7 @@ import json
 import re
 import tomllib
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -154,6 +155,17 @@ def test_every_page_admits_its_own_style_and_loads_nothing(template: str) -> Non
     assert f"default-src 'none'; style-src 'sha256-{digest}'; img-src data:; base-uri 'none'" in text
     assert style == html.asset("style.css") and not re.search(r"url\(|@import|https?:", style)
     assert text.index("Content-Security-Policy") < text.index("<style>")
+
+
+def test_a_command_is_shown_whole() -> None:
+    seeds = list(range(0, 3000, 2))
+    asked = {"seeds": seeds, "limit": 9, "policy": "my policy.py"}
+    result = SimpleNamespace(task="pong", protocol="sticky", eyes="cnn", shift="dim")
+    command = page._command(asked, result)  # type: ignore[arg-type]
+    assert command.endswith("--eyes cnn --shift dim --policy 'my policy.py' --steps 9")
+    assert page._command({"seeds": [4, 5, 6]}, result).count("--seeds 4:7 ") == 1  # type: ignore[arg-type]
+    text = html.render("evaluation.html", **EVALUATION | {"command": command})
+    assert len(command) > html.LONGEST and command in Page(text).shown
 
 
 def test_what_is_missing_is_said() -> None:

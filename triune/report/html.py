@@ -1,6 +1,7 @@
 """Self-contained pages from Jinja templates, and how numbers and foreign texts are shown on them.
 
-Whatever a template prints is made harmless, cut and escaped, unless it is `Markup`: our own plots, pictures and style.
+Whatever a template prints is made visible, cut and escaped, unless it is `Markup`: our own plots, pictures and style.
+A template says `| cut(n)` for another length and `| whole` for all of a text.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import cv2
 import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from jinja2.runtime import Undefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from data_flywheel.storage.files import atomic_write
 from triune.errors import TriuneError
@@ -107,6 +108,11 @@ def cut(value: Any, most: int = LONGEST) -> str:
     text = visible(flat(value))
     more = len(text) - most
     return text if more <= 0 else f"{text[:most]} … ({more:,} more characters)"
+
+
+def whole(value: Any) -> Markup:
+    """All of it as visible text, however long."""
+    return escape(visible(flat(value)))
 
 
 def first_line(value: Any, most: int = 140) -> str:
@@ -200,5 +206,5 @@ _ENVIRONMENT = Environment(
     loader=FileSystemLoader(FOLDER), autoescape=True, undefined=StrictUndefined, finalize=printed, trim_blocks=True,
     lstrip_blocks=True, keep_trailing_newline=True,
 )  # fmt: skip
-_ENVIRONMENT.filters |= {"cut": cut, "points": points, "csp": _digest, "picture": picture}
+_ENVIRONMENT.filters |= {"cut": cut, "whole": whole, "csp": _digest, "picture": picture}
 _ENVIRONMENT.globals |= {"style": asset("style.css"), "script": ""}

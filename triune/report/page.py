@@ -123,6 +123,7 @@ def counts(found: Mapping[str, int], total: int, kind: str = "") -> list[tuple[s
 def _command(request: Mapping[str, Any], r: Result) -> str:
     words = ["triune", "eval", r.task, "--protocol", r.protocol, "--seeds", _seeds(request["seeds"]), "--eyes", r.eyes]
     words += ["--shift", r.shift] if r.shift else []
+    words += ["--policy", str(request["policy"])] if request.get("policy") else []
     return shlex.join(words + (["--steps", str(request["limit"])] if request.get("limit") else []))
 
 
