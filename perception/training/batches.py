@@ -63,16 +63,16 @@ def draw_weights(scenes: np.ndarray, schema: SceneSchema) -> np.ndarray:
 
 
 class Batches:
-    """Augmented batches of `size`, each a function of (seed, step)."""
+    """Augmented batches of `size` drawn from `rows` of the samples, each a function of (seed, step)."""
 
-    def __init__(self, samples: Samples, augment: Augmenter, size: int, seed: int) -> None:
-        self.samples, self.augment, self.size, self.seed = samples, augment, size, seed
-        self._edges = np.cumsum(draw_weights(samples.scenes, augment.schema))
+    def __init__(self, samples: Samples, augment: Augmenter, size: int, seed: int, rows: np.ndarray) -> None:
+        self.samples, self.augment, self.size, self.seed, self.rows = samples, augment, size, seed, rows
+        self._edges = np.cumsum(draw_weights(samples.scenes[rows], augment.schema))
 
     def batch(self, step: int) -> Batch:
         """RGB uint8[B, H, W, 3], labels float32[B, size], camera float32[B, 2]."""
         rng = np.random.default_rng([self.seed, step])
-        rows = np.minimum(np.searchsorted(self._edges, rng.random(self.size)), len(self.samples) - 1)
+        rows = self.rows[np.minimum(np.searchsorted(self._edges, rng.random(self.size)), len(self.rows) - 1)]
         return self.augment(self.samples.frames[rows], self.samples.scenes[rows], rng)
 
     def __call__(self, first: int, last: int, ahead: bool) -> Iterator[Batch]:

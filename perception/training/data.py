@@ -66,9 +66,13 @@ class Samples:
         if not np.isfinite(self.scenes).all():
             raise SampleError("labels hold NaN or infinity; drop those frames")
 
+    def rows(self, split: str) -> np.ndarray:
+        """Where the samples of one split stand: `train`, `val` or `test`."""
+        return np.flatnonzero(self.splits == SPLITS.index(split))
+
     def of(self, split: str) -> Samples:
-        """The samples of one split, `train`, `val` or `test`."""
-        return self.take(np.flatnonzero(self.splits == SPLITS.index(split)))
+        """A copy of the samples of one split."""
+        return self.take(self.rows(split))
 
     def take(self, rows: np.ndarray) -> Samples:
         """The samples at `rows`, in that order."""

@@ -130,7 +130,7 @@ def train(
     """
     recipe = recipe or Recipe()
     samples.check(schema)
-    _check_labels(samples.of("train"), schema)
+    _check_labels(samples.scenes[samples.rows("train")], schema)
     torch.set_num_threads(1)  # two threads stall on shared cores, and one is reproducible
     start, busy = time.monotonic(), time.process_time()
     out_path = Path(out_path)
@@ -138,8 +138,8 @@ def train(
     checkpoint = Checkpoint(out_path.with_name(out_path.name + ".training"), origin)
     torch.manual_seed(seed)
     net = Detector(Layout(schema, samples.shape), recipe.width)
-    _fit(net, samples.of("train"), recipe, steps, seed, threads, checkpoint if resume else checkpoint.fresh(), progress)
-    _calibrate(net, samples.of("val"), recipe, seed)
+    _fit(net, samples, recipe, steps, seed, threads, checkpoint if resume else checkpoint.fresh(), progress)
+    _calibrate(net, samples, recipe, seed)
     timing = {"wall_s": round(time.monotonic() - start, 1), "cpu_s": round(time.process_time() - busy, 1)}
     metrics = _deliver(net, samples, schema, out_path, {**origin, **timing})
     checkpoint.path.unlink(missing_ok=True)
@@ -158,14 +158,14 @@ def _origin(samples: Samples, schema: SceneSchema, recipe: Recipe, steps: int, s
     }  # fmt: skip
 
 
-def _check_labels(samples: Samples, schema: SceneSchema) -> None:
+def _check_labels(scenes: np.ndarray, schema: SceneSchema) -> None:
     """SampleError naming the first thing with too few labels to learn from."""
-    if not len(samples):
+    if not len(scenes):
         raise SampleError("no frame in the training split; collect more episodes")
     counts = {t.name: t.count for t in schema.things} | {r.name: 1 for r in schema.readings}
     for name, count in counts.items():
         slots = [schema.slot(name, i).start for i in range(count)]
-        labels = int((samples.scenes[:, slots] > 0.5).sum())
+        labels = int((scenes[:, slots] > 0.5).sum())
         if labels < MIN_LABELS:
             raise SampleError(
                 f"{name!r} has {labels} labels to train on, at least {MIN_LABELS} are needed; collect frames "
@@ -177,9 +177,9 @@ def _fit(
     net: Detector, samples: Samples, recipe: Recipe, steps: int, seed: int, threads: int, checkpoint: Checkpoint,
     progress: bool,
 ) -> None:  # fmt: skip
-    """The training loop, from the checkpoint on."""
+    """The training loop, from the checkpoint on; frames are never copied but for a batch: they may fill the memory."""
     augment = Augmenter(net.layout.schema, samples.palette, recipe.look)
-    batches = Batches(samples, augment, recipe.batch, seed)
+    batches = Batches(samples, augment, recipe.batch, seed, samples.rows("train"))
     optimiser = torch.optim.AdamW(net.parameters(), lr=recipe.rate, weight_decay=recipe.decay)
     done = checkpoint.load(net, optimiser)
     bar = Bar(steps, done, progress)
@@ -204,9 +204,11 @@ def _fit(
 @torch.no_grad()  # type: ignore[untyped-decorator]
 def _calibrate(net: Detector, samples: Samples, recipe: Recipe, seed: int) -> None:
     """Fit the sharpness of presence on augmented validation frames, so that `sure` is a probability."""
-    if not len(samples):
+    rows = samples.rows("val")
+    if not len(rows):
         return
-    batches = Batches(samples, Augmenter(net.layout.schema, samples.palette, recipe.look), recipe.batch, seed + 1)
+    augment = Augmenter(net.layout.schema, samples.palette, recipe.look)
+    batches = Batches(samples, augment, recipe.batch, seed + 1, rows)
     schema, logits, truths = net.layout.schema, [], []
     slots = [schema.slot(t.name) for t in schema.things if t.count == 1] + [
         schema.slot(r.name) for r in schema.readings

@@ -30,22 +30,20 @@ class Memory:
 
 
 def foresee(memory):
-    """One step of the equations with the last push."""
+    """Place, speed, angle and spin after one step of the equations with the last push."""
     c = math.cos(memory.angle)
     s = math.sin(memory.angle)
     pull = (memory.push + POLE_MASS * HALF_POLE * memory.spin * memory.spin * s) / MASS
     turn = (GRAVITY * s - c * pull) / (HALF_POLE * (4.0 / 3.0 - POLE_MASS * c * c / MASS))
     drive = pull - POLE_MASS * HALF_POLE * turn * c / MASS
-    memory.x += STEP * memory.speed
-    memory.speed += STEP * drive
-    memory.angle += STEP * memory.spin
-    memory.spin += STEP * turn
-    return turn
+    x = memory.x + STEP * memory.speed
+    angle = memory.angle + STEP * memory.spin
+    return x, memory.speed + STEP * drive, angle, memory.spin + STEP * turn
 
 
 def observe(scene, memory):
     """Foreseen state, corrected by what is seen: whether it was. An episode starts at rest in the middle, nearly."""
-    turn = foresee(memory)
+    memory.x, memory.speed, memory.angle, memory.spin = foresee(memory)
     dx = scene.cart.x - memory.x
     da = scene.pole.angle - memory.angle
     if not (scene.cart.seen and scene.pole.seen) or max(abs(dx), abs(da)) > WILD and memory.slips < PATIENCE:
