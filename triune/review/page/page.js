@@ -7,7 +7,7 @@
 import * as api from "./api.js";
 import { $, banner, showConflicts, showHistory, showParts, showProgress, showWhere, touch } from "./panels.js";
 import { Stage } from "./stage.js";
-import { moveBox, resizeBox, shownValues, slotsOf } from "./values.js";
+import { moveBox, resizeBox, shownValues, slotsOf, withField } from "./values.js";
 
 const page = { info: null, slots: [], index: 0, frame: null, picture: null, values: {}, selected: null, placing: null };
 const work = { chain: Promise.resolve(), running: 0, visits: 0, stuck: null, waiting: null, queued: false };
@@ -19,7 +19,7 @@ const stage = new Stage($("stage"), { onChange: edit, onSelect: select, onPlace:
 
 function render() {
   stage.update(page.values, page.selected, page.placing);
-  showParts(page, { select, remove, add, nudge, gauge });
+  showParts(page, { select, remove, add, nudge, gauge, read });
   $("legend").hidden = !stage.showDetections || !page.slots.some((entry) => stage.strays(entry));
   $("hint").hidden = !page.placing;
   $("hint").textContent = page.placing ? `${touch ? "Tap" : "Click"} where ${page.placing.name} is` : "";
@@ -238,6 +238,12 @@ function nudge(entry, dx, dy, grow = false) {
 function gauge(entry, value) {
   const { low, high } = entry.gauge;
   page.values[entry.part] = Number.isFinite(value) ? Math.min(Math.max(value, low), high) : low;
+  edit(entry.part);
+}
+
+/** One field of a reading, or, without a name, that it is absent. */
+function read(entry, name, number) {
+  page.values[entry.part] = name === null ? null : withField(entry.reading, page.values[entry.part], name, number);
   edit(entry.part);
 }
 

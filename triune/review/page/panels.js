@@ -54,7 +54,7 @@ export function showWhere(frame, total) {
   );
 }
 
-/** One row for each thing, grid and gauge. `act`: {select, remove, add, nudge, gauge}. */
+/** One row for each thing, grid, gauge and reading. `act`: {select, remove, add, nudge, gauge, read}. */
 export function showParts(shown, act) {
   $("parts").replaceChildren(...shown.slots.map((entry, index) => partRow(shown, entry, index, act)));
 }
@@ -71,6 +71,7 @@ function partRow(shown, entry, index, act) {
   const row = el("div", { class: `part ${picked ? "picked" : ""} ${said?.rivals.length ? "conflict" : ""}`, "data-row": entry.part, "data-slot": entry.slot });
   const head = { type: "button", class: "pick", "aria-pressed": String(picked), onclick: () => act.select(picked ? null : entry) };
   if (entry.kind === "gauge") row.append(el("label", { class: "pick" }, dot(entry.colour), text, facts, gaugeField(entry, values, act)));
+  else if (entry.kind === "reading") row.append(el("div", { class: "pick" }, dot(entry.colour), text, facts), readingFields(entry, values, act));
   else row.append(el("button", head, dot(entry.colour), text, facts, el("kbd", {}, String(index + 1))));
   if (entry.kind === "thing" && !box && !picked)
     row.append(el("button", { type: "button", class: "add", "aria-pressed": String(entry === placing), onclick: () => act.add(entry) }, entry === placing ? `${touch ? "Tap" : "Click"} the frame` : "Add"));
@@ -82,6 +83,17 @@ function gaugeField(entry, values, act) {
   const { low, high } = entry.gauge;
   const change = (event) => act.gauge(entry, Number(event.target.value));
   return el("input", { type: "number", min: low, max: high, step: "any", value: values[entry.part], "aria-label": entry.name, onchange: change });
+}
+
+function readingFields(entry, values, act) {
+  const value = values[entry.part];
+  const input = ({ name, low, high, unit }) => {
+    const change = (event) => act.read(entry, name, Number(event.target.value));
+    const label = `${entry.name} ${name}${unit ? ` in ${unit}` : ""}`;
+    return el("input", { type: "number", min: low, max: high, step: "any", value: value ? value[name] : "", "aria-label": label, onchange: change });
+  };
+  const absent = value && el("button", { type: "button", class: "absent", onclick: () => act.read(entry, null) }, "Absent");
+  return el("div", { class: "editor" }, ...entry.reading.fields.map(input), absent);
 }
 
 function editor(entry, box, act, placing) {

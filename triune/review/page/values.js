@@ -16,6 +16,7 @@ export function slotsOf(info) {
     }
   for (const grid of info.grids) slots.push({ part: grid.name, slot: 0, kind: "grid", name: grid.name, grid });
   for (const gauge of info.gauges) slots.push({ part: gauge.name, slot: 0, kind: "gauge", name: gauge.name, gauge });
+  for (const reading of info.readings) slots.push({ part: reading.name, slot: 0, kind: "reading", name: reading.name, reading });
   slots.forEach((entry, index) => (entry.colour = COLOURS[index % COLOURS.length]));
   return slots;
 }
@@ -27,6 +28,7 @@ export function shownValues(info, frame) {
   for (const thing of info.things) values[thing.name] = pick(thing.name, Array(thing.count).fill(null));
   for (const grid of info.grids) values[grid.name] = pick(grid.name, Array(grid.rows).fill("0".repeat(grid.cols)));
   for (const gauge of info.gauges) values[gauge.name] = pick(gauge.name, gauge.low);
+  for (const reading of info.readings) values[reading.name] = pick(reading.name, null);
   return values;
 }
 
@@ -79,12 +81,24 @@ export function withCell(rows, { row, col }, there) {
 
 export const countCells = (rows) => rows.join("").replaceAll("0", "").length;
 
+/** A reading with one field changed; one that was absent starts in the middle of its ranges. */
+export function withField({ fields }, value, name, number) {
+  const middle = Object.fromEntries(fields.map(({ name, low, high }) => [name, (low + high) / 2]));
+  const { low, high } = fields.find((field) => field.name === name);
+  return { ...(value ?? middle), [name]: Number.isFinite(number) ? clamp(number, low, high) : (low + high) / 2 };
+}
+
 const px = (value) => String(Math.round(value * 100) / 100);
 
 /** For people. */
 export function describe(entry, value) {
   if (entry.kind === "grid") return `${countCells(value)} of ${entry.grid.rows * entry.grid.cols}`;
   if (entry.kind === "gauge") return px(value);
+  if (entry.kind === "reading") {
+    if (!value) return "absent";
+    const said = ({ name, unit }) => `${name} ${Number(value[name].toPrecision(4))}${unit ? ` ${unit}` : ""}`;
+    return entry.reading.fields.map(said).join(" · ");
+  }
   const box = value[entry.slot];
   return box ? `at ${px(box[0])}, ${px(box[1])} · ${px(box[2])} × ${px(box[3])} px` : "absent";
 }
