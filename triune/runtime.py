@@ -349,8 +349,8 @@ class State:
 
 
 class Bundle:
-    """A loaded bundle. Attributes: `task`, `actions` (names), `action_space`, `fallback`, `reasons`, `rules`, `protocol`,
-    `manifest`, `schema`, `spec`."""
+    """A loaded bundle. Attributes: `task`, `actions` (names), `action_space`, `fallback`, `reasons`, `rules`,
+    `protocol`, `manifest`, `schema`, `spec`."""
 
     def __init__(
         self, session: onnxruntime.InferenceSession, contents: Contents, name: str,
@@ -431,11 +431,8 @@ class Bundle:
         words = FAULT if reason < 0 else self.reasons[reason]
         fault = self._fault(faults.tolist()) if faults.any() else ""
         tell, scene = self.action_space.tell, self.schema.read(vector)
-        return (
-            action,
-            State(_frozen(memory)),
-            Why(words, tell(action), tell(proposed), overruled, fault, scene, proposed),
-        )
+        why = Why(words, tell(action), tell(proposed), overruled, fault, scene, proposed)
+        return action, State(_frozen(memory)), why
 
     def _action(self, tensor: np.ndarray) -> Action:
         return tensor if isinstance(self.action_space, Box) else int(tensor[0])
