@@ -4,7 +4,7 @@
 
 const THINGS = ["#ffd640", "#5ec8ff", "#ff78c8", "#82f082", "#ffa05a", "#c0a0ff"];
 const REASONS = ["#3b82f6", "#10a37f", "#8b5cf6", "#ec4899", "#06b6d4", "#84a91d", "#b07d48", "#64748b"];
-const AHEAD = 12; // emulated frames that a velocity arrow looks ahead
+const AHEAD = 0.2; // seconds that a velocity arrow looks ahead
 const STILL = 0.3; // px a step, below which no arrow is drawn
 const FORGOTTEN = 0.02; // `sure` of a thing that is no longer predicted
 export const SLOT = ["seen", "x", "y", "w", "h", "vx", "vy", "sure"];
@@ -50,9 +50,10 @@ function fit(canvas) {
 }
 
 export class Stage {
-  constructor(canvas, width, height, layout, frameskip) {
-    Object.assign(this, { canvas, layout, ahead: AHEAD / frameskip });
+  constructor(canvas, width, height, layout, hz) {
+    Object.assign(this, { canvas, layout, ahead: AHEAD * hz });
     canvas.style.aspectRatio = `${width} / ${height}`;
+    canvas.style.setProperty("--ratio", width / height);
     this.native = Object.assign(document.createElement("canvas"), { width, height });
     this.pixels = new ImageData(width, height);
     this.pixels.data.fill(255);

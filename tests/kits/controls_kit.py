@@ -42,7 +42,10 @@ SAFETY = 'def gentle(scene, memory, action):\n    """Gentle"""\n    return clip(
 
 
 def detector(schema: SceneSchema, size: int = SIZE) -> bytes:
-    """An ONNX detector: the rod is where the picture is not white (green below 255), and always seen."""
+    """An ONNX detector: the rod is where the picture is dark (green below 128), and always seen.
+
+    Its sums are of whole numbers, so that no order of adding them up rounds.
+    """
     index = np.arange(size, dtype=np.float32)
     base = np.zeros(schema.size, np.float32)
     slot = schema.slot("rod").start
@@ -50,13 +53,13 @@ def detector(schema: SceneSchema, size: int = SIZE) -> bytes:
     at_x, at_y = np.zeros((2, schema.size), np.float32)
     at_x[slot + 1] = at_y[slot + 2] = 1.0
     held = {
-        "white": np.float32(255), "one": np.float32(1), "green": np.array([1], np.int64), "base": base, "at_x": at_x,
+        "grey": np.uint8(128), "one": np.float32(1), "green": np.array([1], np.int64), "base": base, "at_x": at_x,
         "at_y": at_y, "x": index[None, :, None], "y": index[:, None, None],
     }  # fmt: skip
     nodes = [
         helper.make_node("Gather", ["frame", "green"], ["g"], axis=2),
-        helper.make_node("Cast", ["g"], ["level"], to=TensorProto.FLOAT),
-        helper.make_node("Sub", ["white", "level"], ["dark"]),
+        helper.make_node("Less", ["g", "grey"], ["below"]),
+        helper.make_node("Cast", ["below"], ["dark"], to=TensorProto.FLOAT),
         helper.make_node("ReduceSum", ["dark"], ["sum"], keepdims=0),
         helper.make_node("Add", ["sum", "one"], ["weight"]),
     ]
