@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from triune.commands import common
-from triune.console import Console
+from triune.console import Console, told_score
 from triune.errors import TriuneError, UsageError
 
 if TYPE_CHECKING:
@@ -58,9 +58,9 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
         if log:
             log.close()
         kept = book.close(pilot.sheet) if book else 0
-    console.say(
-        "".join(f"score      {payload['score']}\n" if "score" in payload else "") + f"steps      {payload['steps']}"
-    )
+    if "score" in payload:
+        console.say(f"score      {told_score(payload['score'])}")
+    console.say(f"steps      {payload['steps']}")
     console.say(f"time       {payload['ms_per_step']} ms a step (median)")
     for name, (low, middle, high) in payload.get("controls", {}).items():
         console.say(f"control    {name} {low:+.3g} .. {high:+.3g}, {middle:+.3g} on average")
