@@ -18,7 +18,8 @@ export function reasonColours(reasons) {
   return (reason) => (reason === "fault" ? css("--red") : (colours.get(reason) ?? css("--dim")));
 }
 
-/** Where everything stands in the scene vector: {things: [{name, colour, starts}], grids, gauges}, in its order. */
+/** Where everything stands in the scene vector: {things: [{name, colour, starts}], grids, gauges, readings}, in its
+ *  order. */
 export function layoutOf({ names, schema }) {
   const at = new Map(names.map((name, i) => [name, i]));
   const byPlace = (a, b) => a.at - b.at;
@@ -30,7 +31,11 @@ export function layoutOf({ names, schema }) {
   things.sort(byPlace).forEach((thing, i) => (thing.colour = THINGS[i % THINGS.length]));
   const grids = Object.entries(schema.grids).map(([name, grid]) => ({ name, ...grid, at: at.get(`${name}[0,0]`) }));
   const gauges = Object.keys(schema.gauges).map((name) => ({ name, at: at.get(name) }));
-  return { things, grids: grids.sort(byPlace), gauges: gauges.sort(byPlace) };
+  const readings = Object.entries(schema.readings ?? {}).map(([name, { fields }]) => {
+    const list = Object.entries(fields).map(([field, { unit }]) => ({ field, unit, at: at.get(`${name}.${field}`) }));
+    return { name, fields: list.sort(byPlace), at: at.get(`${name}.${SLOT[0]}`) };
+  });
+  return { things, grids: grids.sort(byPlace), gauges: gauges.sort(byPlace), readings: readings.sort(byPlace) };
 }
 
 /** One slot of a scene vector by field name; `there`: seen or still predicted. */

@@ -100,7 +100,11 @@ export function showThings(layout, scene) {
     return wide(name, `${there} of ${r * cols} there`);
   });
   const gauges = layout.gauges.map(({ name, at }) => wide(name, scene[at].toFixed(2)));
-  $("things").replaceChildren(head, ...rows, ...grids, ...gauges);
+  const readings = layout.readings.map(({ name, fields, at }) => {
+    const told = fields.map(({ field, unit, at: place }) => `${field} ${scene[place].toFixed(2)} ${unit}`.trim());
+    return wide(name, scene[at] > 0.5 ? told.join(", ") : "unseen");
+  });
+  $("things").replaceChildren(head, ...rows, ...grids, ...gauges, ...readings);
 }
 
 /** The fields that this step changed, by the part that owns them. */

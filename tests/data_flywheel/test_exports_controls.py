@@ -64,6 +64,8 @@ def test_parquet_holds_vectors_and_fractions_bit_for_bit(tmp_path: Path, task: P
             found = np.array(rows[column].to_pylist(), np.float32)
             assert found.tobytes() == wanted.tobytes() and str(rows[column].type.value_type) == "float"
         assert np.array_equal(rows["score"].to_numpy(), episode.scores)
+        lean = SceneSchema.from_config(load_spec(task).scene).names.index("pole.lean")
+        assert np.array_equal(rows["pole.lean"].to_numpy(), episode.scenes[:, lean])
 
 
 @pytest.mark.parametrize("named", [True, False])

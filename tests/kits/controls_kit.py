@@ -26,6 +26,10 @@ torque = [-2.0, 2.0]
 crop = [0, 0, {SIZE}, {SIZE}]
 [scene.things.rod]
 size = [40, 40]
+[scene.readings.pole.fields.lean]
+low = -1.0
+high = 1.0
+unit = "rad"
 """
 POLICY = '''"""Push the rod the way it leans, ever harder."""
 
@@ -50,6 +54,7 @@ def detector(schema: SceneSchema, size: int = SIZE) -> bytes:
     base = np.zeros(schema.size, np.float32)
     slot = schema.slot("rod").start
     base[slot : slot + 8] = 1, 0, 0, 40, 40, 0, 0, 1
+    base[schema.slot("pole")] = 1, 0.25, 1  # always the same
     at_x, at_y = np.zeros((2, schema.size), np.float32)
     at_x[slot + 1] = at_y[slot + 2] = 1.0
     held = {

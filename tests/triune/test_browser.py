@@ -232,13 +232,14 @@ def test_controls_are_shown_by_name_and_agree(page: tuple[Chrome, str], tmp_path
         chrome.wait("['done', 'failed'].includes(globalThis.triune?.state)", WAIT)
         found = chrome.value("triune")
         keys = chrome.value("document.getElementById('keys').textContent")
+        things = chrome.value("document.getElementById('things').textContent")
         spoken = chrome.value("document.getElementById('scrub').getAttribute('aria-valuetext')")
     assert found["state"] == "done", found["error"]
     assert all(found["result"][kind] == 60 for kind in ("action", "reason", "interventions", "faults")), found
     (check,) = found["result"]["checks"]
     assert check["action"] == check["reason"] == check["fault"] == 60 and check["differ"] == 0
     value = f"{recorded['action'][-1, 0]:+.2f}".replace("-", "−")
-    assert keys == f"torque{value}" and f": torque {value}, " in spoken
+    assert "lean 0.25 rad" in things and keys == f"torque{value}" and f": torque {value}, " in spoken
     assert chrome.errors == []
 
 

@@ -65,6 +65,8 @@ def test_the_manifest_names_the_controls_with_their_bounds(system: System, bundl
     assert bot.manifest["actions"] == ["torque"] and bot.manifest["controls"] == {"torque": [-2.0, 2.0]}
     assert bot.manifest["fallback"] == [0.5] and bot.action_space == Box(("torque",), (-2.0,), (2.0,))
     assert bot.manifest["checked"]["game"] == deploy.GAME_STEPS and not bot.manifest["checked"]["ties"]
+    units = dict(zip(bot.manifest["scene"]["names"], bot.manifest["scene"]["units"], strict=True))
+    assert (units["pole.lean"], units["pole.seen"], units["rod.x"]) == ("rad", "0 or 1", "px")
     assert "controls" not in named_actions()
 
 
@@ -189,11 +191,13 @@ def test_a_replay_tells_controls_by_name_and_value(system: System, monkeypatch: 
     monkeypatch.setattr(drawing, "text", lambda image, words, *_, **__: said.append(words))
     names = tuple(f"joint_{i}" for i in range(17))
     space = Box(names, (-1.0,) * 17, (1.0,) * 17)
-    frame, scene = np.zeros((480, 480, 3), np.uint8), system.schema.read(system.schema.empty())
+    sight = system.schema.empty()
+    sight[system.schema.slot("pole")] = 1, 0.5, 1
+    frame, scene = np.zeros((480, 480, 3), np.uint8), system.schema.read(sight)
     vector = np.linspace(-1, 1, 17).astype(np.float32)
     painter = Painter(system.schema, space)
     calm = painter.paint(frame, scene, Caption("t", 1, 2, -3.14159, 0, vector, vector, "why"))
-    assert {"joint_0 -1.00", "joint_8 +0.00", "-3.14", "why"} <= set(said)
+    assert {"joint_0 -1.00", "joint_8 +0.00", "-3.14", "why", "lean 0.50 rad"} <= set(said)
     said.clear()
     alarm = painter.paint(frame, scene, Caption("t", 1, 2, -3.14159, 0, vector, vector * 2, "why"))
     assert (calm != alarm).any()

@@ -303,8 +303,10 @@ def _about(
 def _unit(schema: SceneSchema, name: str) -> str:
     if "," in name:  # a cell of a grid
         return UNITS["seen"]
-    gauges = {g.name: f"{g.low:g}..{g.high:g}" for g in schema.gauges}
-    return gauges.get(name) or UNITS[name.rpartition(".")[2]]
+    declared = {g.name: f"{g.low:g}..{g.high:g}" for g in schema.gauges}
+    for reading in schema.readings:
+        declared |= {f"{reading.name}.{f.name}": f.unit or f"{f.low:g}..{f.high:g}" for f in reading.fields}
+    return declared.get(name) or UNITS[name.rpartition(".")[2]]
 
 
 def _sparse(values: np.ndarray) -> list[list[Any]]:

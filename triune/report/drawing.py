@@ -218,3 +218,11 @@ class Painter:
                 text(image, grid.name, 14, y, 14, INK, bold=True)
                 text(image, f"{int(getattr(scene, grid.name).sum())} of {grid.rows * grid.cols}", 92, y, 13)
                 y += 24
+        for reading in self.schema.readings:
+            read = getattr(scene, reading.name)
+            text(image, reading.name, 14, y, 14, INK if read.seen else DIM, bold=True)
+            for f in reading.fields:
+                words = f"{f.name} {getattr(read, f.name):.2f} {f.unit}" if read.seen else f"{f.name} not seen"
+                text(image, words, 92, y, 13, INK if read.seen else DIM)
+                y += 18
+            y += 8
