@@ -24,5 +24,7 @@ for (let at = 0; at < frames.length; at += length) {
   const frame = new ort.Tensor("uint8", frames.slice(at, at + length), manifest.frame);
   const out = await session.run({ frame, memory: new ort.Tensor("float64", memory, [memory.length]) });
   memory = out.next_memory.data;
-  console.log(manifest.actions[Number(out.action.data[0])], manifest.reasons[Number(out.reason.data[0])] ?? "fault");
+  const action = manifest.controls ? JSON.stringify(Object.fromEntries(manifest.actions.map((name, i) => [name, out.action.data[i]])))
+    : manifest.actions[Number(out.action.data[0])]; // a value for each name, or one of the names
+  console.log(action, manifest.reasons[Number(out.reason.data[0])] ?? "fault");
 }

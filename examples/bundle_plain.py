@@ -24,4 +24,8 @@ for frame in frames:
     out = dict(zip(names, session.run(names, {"frame": frame, "memory": memory}), strict=True))
     memory = out["next_memory"]
     reason = int(out["reason"][0])
-    print(manifest["actions"][int(out["action"][0])], "fault" if reason < 0 else manifest["reasons"][reason])
+    if "controls" in manifest:  # a value for each name, in place of one of the names
+        action = dict(zip(manifest["actions"], out["action"].tolist(), strict=True))
+    else:
+        action = manifest["actions"][int(out["action"][0])]
+    print(action, "fault" if reason < 0 else manifest["reasons"][reason])

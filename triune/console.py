@@ -10,6 +10,11 @@ import time
 from typing import Any
 
 
+def told_score(score: float | None) -> str:
+    """A score for people: as it is where games count in whole numbers, else with two digits."""
+    return f"{score:.2f}" if isinstance(score, float) else str(score)
+
+
 class Console:
     """The mouth of one command."""
 

@@ -16,7 +16,9 @@ from typing import Any, NamedTuple, NoReturn
 import numpy as np
 import onnxruntime
 
+from envs.actions import Action, Box, action_space
 from envs.env import backend
+from envs.errors import EnvError
 from envs.spec import parse_spec
 from perception.drift import Watch, scene_parts
 from perception.scene import Scene, SceneSchema
@@ -313,6 +315,7 @@ def _tampered(name: str, what: str) -> str:
 
 DEADLINE = "deadline missed"
 FAULT = "fault"
+# ports of the graph; where the manifest has `controls`, an action is `tensor(float)` in place of an index
 _TYPES = {
     "frame": "tensor(uint8)", "memory": "tensor(double)", "action": "tensor(int64)", "reason": "tensor(int64)",
     "proposed": "tensor(int64)", "interventions": "tensor(bool)", "faults": "tensor(bool)",
@@ -323,7 +326,11 @@ OUTPUTS = tuple(_TYPES)[2:]
 
 
 class Why(NamedTuple):
-    """Behind an action: the policy's reason, what it proposed, which rules overruled it, its fault, the Scene."""
+    """Behind an action: the policy's reason, what it proposed, which rules overruled it, its fault, the Scene.
+
+    `action` and `proposed` are words (`torque=+1.25`); `wanted` is what was proposed as `step` returns actions. A
+    vector that was proposed may lie beyond its bounds.
+    """
 
     reason: str
     action: str
@@ -331,6 +338,7 @@ class Why(NamedTuple):
     overruled_by: tuple[str, ...]
     fault: str
     scene: Scene
+    wanted: Action
 
 
 @dataclass(frozen=True)
@@ -341,7 +349,8 @@ class State:
 
 
 class Bundle:
-    """A loaded bundle. Attributes: `task`, `actions`, `reasons`, `rules`, `protocol`, `manifest`, `schema`, `spec`."""
+    """A loaded bundle. Attributes: `task`, `actions` (names), `action_space`, `fallback`, `reasons`, `rules`,
+    `protocol`, `manifest`, `schema`, `spec`."""
 
     def __init__(
         self, session: onnxruntime.InferenceSession, contents: Contents, name: str,
@@ -353,7 +362,12 @@ class Bundle:
         self.protocol = backend(self.spec.env.backend).kind(**manifest["protocol"])
         self.task = str(manifest["task"])
         self.actions, self.reasons, self.rules = (tuple(manifest[k]) for k in ("actions", "reasons", "rules"))
-        self.fallback = self.actions.index(manifest["fallback"])
+        self.action_space = action_space(manifest.get("controls") or list(self.actions))
+        if self.action_space.names != self.actions:
+            raise ValueError("its controls have other names than its actions")
+        self.fallback = self.action_space.parse(manifest["fallback"])
+        if isinstance(self.fallback, np.ndarray):
+            _frozen(self.fallback)  # every caller gets this one
         self.frame_shape = tuple(manifest["frame"])
         self.deadline = float(manifest["deadline_ms"] if deadline_ms is None else deadline_ms) / 1000
         self._start = State(_frozen(_start(manifest["memory"])))
@@ -376,7 +390,7 @@ class Bundle:
         session = _session(data, name)
         try:
             bot = cls(session, contents, name, deadline_ms, clock)
-        except (KeyError, TypeError, ValueError, IndexError) as error:
+        except (EnvError, KeyError, TypeError, ValueError, IndexError) as error:
             raise TriuneError(f"{name} has a manifest that makes no sense ({error!r}); export it again") from None
         bot._check_shapes(name)
         return bot
@@ -398,9 +412,10 @@ class Bundle:
         except (KeyError, TypeError, ValueError, IndexError) as error:
             raise TriuneError(f"{self.task}: the bundle's ranges make no sense ({error!r}); export it again") from None
 
-    def step(self, frame: np.ndarray, state: State) -> tuple[int, State, Why]:
-        """Decide on one native frame uint8[H, W, 3]: the action, the state after it, and why. Never raises on the
-        policy's account; a step that takes longer than the deadline gives the fallback action."""
+    def step(self, frame: np.ndarray, state: State) -> tuple[Action, State, Why]:
+        """Decide on one native frame uint8[H, W, 3]: the action (an index into `actions`, or float32[n] with one value
+        for each), the state after it, and why. Never raises on the policy's account; a step that takes longer than the
+        deadline gives the fallback action."""
         began = self._clock()
         if type(frame) is not np.ndarray or frame.dtype != np.uint8 or frame.shape != self.frame_shape:
             self._refuse(frame)
@@ -408,25 +423,29 @@ class Bundle:
             found = self._session.run(OUTPUTS, {"frame": frame, "memory": state.memory})
         except Exception as error:  # onnxruntime's exceptions share no base class but this
             return self._failed(state, error)
-        action, reason, proposed = (int(value[0]) for value in found[:3])
-        interventions, faults, memory, vector = found[3:]
+        action, proposed = self._action(found[0]), self._action(found[2])
+        reason, (interventions, faults, memory, vector) = int(found[1][0]), found[3:]
         overruled = tuple(rule for rule, flag in zip(self.rules, interventions.tolist(), strict=True) if flag)
         if self._clock() - began > self.deadline:
             action, overruled = self.fallback, (*overruled, DEADLINE)
         words = FAULT if reason < 0 else self.reasons[reason]
         fault = self._fault(faults.tolist()) if faults.any() else ""
-        why = Why(words, self.actions[action], self.actions[proposed], overruled, fault, self.schema.read(vector))
+        tell, scene = self.action_space.tell, self.schema.read(vector)
+        why = Why(words, tell(action), tell(proposed), overruled, fault, scene, proposed)
         return action, State(_frozen(memory)), why
+
+    def _action(self, tensor: np.ndarray) -> Action:
+        return tensor if isinstance(self.action_space, Box) else int(tensor[0])
 
     def _fault(self, flags: list[bool]) -> str:
         who = next(name for name, flag in zip(("the policy", *self.rules), flags, strict=True) if flag)
         return f"{who} could not answer (a division by zero, an index, a domain or NaN)"
 
-    def _failed(self, state: State, error: Exception) -> tuple[int, State, Why]:
+    def _failed(self, state: State, error: Exception) -> tuple[Action, State, Why]:
         """The graph itself gave up: a fault like any other."""
         text = (str(error).strip() or type(error).__name__).splitlines()[0][:160]
-        name = self.actions[self.fallback]
-        why = Why(FAULT, name, name, (), f"the graph failed: {text}", self.schema.read(self.schema.empty()))
+        name, scene = self.action_space.tell(self.fallback), self.schema.read(self.schema.empty())
+        why = Why(FAULT, name, name, (), f"the graph failed: {text}", scene, self.fallback)
         return self.fallback, state, why
 
     def _refuse(self, frame: Any) -> NoReturn:
@@ -440,14 +459,16 @@ class Bundle:
 
     def _check_shapes(self, name: str) -> None:
         """The graph has the inputs and outputs that the manifest promises, and runs."""
-        memory, rules = self._start.memory.size, len(self.rules)
+        memory, rules, controls = self._start.memory.size, len(self.rules), isinstance(self.action_space, Box)
+        action = self.action_space.shape or (1,)
+        types = _TYPES | ({"action": "tensor(float)", "proposed": "tensor(float)"} if controls else {})
         wanted = {
-            "frame": self.frame_shape, "memory": (memory,), "action": (1,), "reason": (1,), "proposed": (1,),
+            "frame": self.frame_shape, "memory": (memory,), "action": action, "reason": (1,), "proposed": action,
             "interventions": (rules,), "faults": (1 + rules,), "next_memory": (memory,), "scene": (self.schema.size,),
         }  # fmt: skip
         ports = [*self._session.get_inputs(), *self._session.get_outputs()]
         found = {port.name: (port.type, tuple(port.shape)) for port in ports}
-        if found != {port: (_TYPES[port], tuple(shape)) for port, shape in wanted.items()}:
+        if found != {port: (types[port], tuple(shape)) for port, shape in wanted.items()}:
             raise TriuneError(f"{name}: its graph does not have the inputs and outputs of a bundle; export it again")
         _, _, why = self.step(np.zeros(self.frame_shape, np.uint8), self._start)
         if why.fault.startswith("the graph failed"):

@@ -2,15 +2,17 @@
 //
 // Knows: the files of one check, what counts as equal. Does not know: drawing, bundles.
 
+import { actionsOf } from "./actions.js";
 import { row } from "./episode.js";
 
 const BREATH = 30; // ms of work before the page may draw
 
-/** Run one check. {name, steps, action, reason, fault, values, differ, largest, first, ms}; `differ` counts float64 values
+/** Run one check of a bundle with this manifest. {name, steps, action, reason, fault, values, differ, largest, first, ms}; `differ` counts float64 values
  *  of memory for which Object.is is false. Every step starts from the memory that Python had, so steps are independent. */
-export async function checkLogic(ort, model, cases, progress = () => {}) {
+export async function checkLogic(ort, manifest, model, cases, progress = () => {}) {
   const { header, arrays } = cases;
-  const session = await ort.InferenceSession.create(model, { executionProviders: ["wasm"] });
+  const session = await ort.InferenceSession.create(model, { executionProviders: ["wasm"], logSeverityLevel: 3 });
+  const actions = actionsOf(manifest);
   const size = arrays.memory.shape[1];
   const result = { name: header.name, steps: header.steps, action: 0, reason: 0, fault: 0, values: 0, differ: 0, largest: 0, first: null };
   const began = performance.now();
@@ -19,7 +21,7 @@ export async function checkLogic(ort, model, cases, progress = () => {}) {
     const scene = new ort.Tensor("float32", row(arrays.scene, t), [arrays.scene.shape[1]]);
     const memory = new ort.Tensor("float64", row(arrays.memory, t), [size]);
     const out = await session.run({ scene, memory });
-    result.action += Number(out.action.data[0]) === arrays.action.data[t];
+    result.action += actions.same(actions.of(out.action.data), actions.at(arrays.action, t));
     result.reason += Number(out.reason.data[0]) === arrays.reason.data[t];
     result.fault += Number(out.fault.data[0]) === arrays.fault.data[t];
     compare(result, header, out.next_memory.data, row(arrays.memory, t + 1), t);

@@ -4,7 +4,7 @@
 
 const THINGS = ["#ffd640", "#5ec8ff", "#ff78c8", "#82f082", "#ffa05a", "#c0a0ff"];
 const REASONS = ["#3b82f6", "#10a37f", "#8b5cf6", "#ec4899", "#06b6d4", "#84a91d", "#b07d48", "#64748b"];
-const AHEAD = 12; // emulated frames that a velocity arrow looks ahead
+const AHEAD = 0.2; // seconds that a velocity arrow looks ahead
 const STILL = 0.3; // px a step, below which no arrow is drawn
 const FORGOTTEN = 0.02; // `sure` of a thing that is no longer predicted
 export const SLOT = ["seen", "x", "y", "w", "h", "vx", "vy", "sure"];
@@ -18,7 +18,8 @@ export function reasonColours(reasons) {
   return (reason) => (reason === "fault" ? css("--red") : (colours.get(reason) ?? css("--dim")));
 }
 
-/** Where everything stands in the scene vector: {things: [{name, colour, starts}], grids, gauges}, in its order. */
+/** Where everything stands in the scene vector: {things: [{name, colour, starts}], grids, gauges, readings}, in its
+ *  order. */
 export function layoutOf({ names, schema }) {
   const at = new Map(names.map((name, i) => [name, i]));
   const byPlace = (a, b) => a.at - b.at;
@@ -30,7 +31,11 @@ export function layoutOf({ names, schema }) {
   things.sort(byPlace).forEach((thing, i) => (thing.colour = THINGS[i % THINGS.length]));
   const grids = Object.entries(schema.grids).map(([name, grid]) => ({ name, ...grid, at: at.get(`${name}[0,0]`) }));
   const gauges = Object.keys(schema.gauges).map((name) => ({ name, at: at.get(name) }));
-  return { things, grids: grids.sort(byPlace), gauges: gauges.sort(byPlace) };
+  const readings = Object.entries(schema.readings ?? {}).map(([name, { fields }]) => {
+    const list = Object.entries(fields).map(([field, { unit }]) => ({ field, unit, at: at.get(`${name}.${field}`) }));
+    return { name, fields: list.sort(byPlace), at: at.get(`${name}.${SLOT[0]}`) };
+  });
+  return { things, grids: grids.sort(byPlace), gauges: gauges.sort(byPlace), readings: readings.sort(byPlace) };
 }
 
 /** One slot of a scene vector by field name; `there`: seen or still predicted. */
@@ -50,9 +55,10 @@ function fit(canvas) {
 }
 
 export class Stage {
-  constructor(canvas, width, height, layout, frameskip) {
-    Object.assign(this, { canvas, layout, ahead: AHEAD / frameskip });
+  constructor(canvas, width, height, layout, hz) {
+    Object.assign(this, { canvas, layout, ahead: AHEAD * hz });
     canvas.style.aspectRatio = `${width} / ${height}`;
+    canvas.style.setProperty("--ratio", width / height);
     this.native = Object.assign(document.createElement("canvas"), { width, height });
     this.pixels = new ImageData(width, height);
     this.pixels.data.fill(255);

@@ -11,7 +11,7 @@ import * as panels from "./panels.js";
 import { $ } from "./panels.js";
 import { Player, mismatch } from "./player.js";
 
-const FRAMES_A_SECOND = 60; // of the emulator
+const FRAMES_A_SECOND = 60; // of a console, where a recording does not say its steps a second
 const BREATH = 24; // ms of work before the page may draw
 const MOST_MARKS = 20000; // steps, above which a recording is refused
 const query = new URLSearchParams(location.search);
@@ -39,6 +39,9 @@ async function loadRuntime() {
   ort.env.logLevel = "error";
   return ort;
 }
+
+/** Steps a second of the world that a recording shows. */
+const rateOf = ({ header: { hz, protocol } }) => hz ?? FRAMES_A_SECOND / (protocol.frameskip ?? 1);
 
 /** A bundle or an episode, told apart by its first bytes. */
 async function accept(name, bytes) {
@@ -70,7 +73,7 @@ async function begin() {
   document.title = `${manifest.title ?? manifest.task} – Triune`;
   $("error").hidden = true;
   $("main").hidden = false;
-  state.stage = new Stage($("game"), width, height, state.layout, manifest.protocol.frameskip);
+  state.stage = new Stage($("game"), width, height, state.layout, rateOf(episode));
   $("scrub").max = player.length - 1;
   $("steps").textContent = player.length - 1;
   panels.showFacts(player, state.ort.env.versions?.web ?? state.site?.onnxruntime_web ?? "");
@@ -155,9 +158,9 @@ function render(t) {
   if (!state.playing || t % 15 === 0) panels.showLegend([...state.reasons, "fault"], count, colourOf, nextWith);
   $("step").textContent = t;
   $("scrub").value = t;
-  const words = `step ${t}: ${player.bundle.manifest.actions[step.action]}, ${step.reason}`;
+  const words = `step ${t}: ${player.actions.tell(step.action)}, ${step.reason}`;
   $("scrub").setAttribute("aria-valuetext", words);
-  $("game").setAttribute("aria-label", `Game frame, ${words}`);
+  $("game").setAttribute("aria-label", `Frame, ${words}`);
   if (!state.playing) $("spoken").textContent = words;
 }
 
@@ -180,7 +183,7 @@ function play() {
   const tick = async (now) => {
     if (!state.playing || state.player !== player) return;
     const speed = Number($("speed").value);
-    const rate = (speed * FRAMES_A_SECOND) / player.bundle.manifest.protocol.frameskip;
+    const rate = speed * rateOf(player.episode);
     due = Math.min(due + ((now - last) / 1000) * rate, rate / 4 + 1);
     last = now;
     const ahead = speed ? Math.floor(due) : Math.max(1, Math.floor(BREATH / Math.max(0.2, player.milliseconds())));
@@ -265,7 +268,7 @@ async function runChecks() {
     const [graph, packed] = [await fetchBytes(model), await fetchBytes(cases)];
     const file = await readArrays(packed, "logic check", cases);
     const progress = (part) => say(`Checking the logic of ${name}: ${Math.round(100 * part)} %`);
-    results.push(await checkLogic(state.ort, graph, file, progress));
+    results.push(await checkLogic(state.ort, state.bundle.manifest, graph, file, progress));
     panels.showChecks(results);
   }
   say("");

@@ -2,6 +2,7 @@
 //
 // Knows: the elements of index.html and how a step is put into words. Does not know: playing, files.
 
+import { signed } from "./actions.js";
 import { sourceOf } from "./bundle.js";
 import { slotOf } from "./draw.js";
 
@@ -28,26 +29,39 @@ const dot = (colour) => el("span", { class: "dot", colour });
 const oneDigit = (v) => (Math.abs(v) < 0.05 ? 0 : v).toFixed(1);
 const percent = (n, of) => (of ? `${(Math.floor((1000 * n) / of) / 10).toFixed(n === of ? 0 : 1)} %` : "–");
 
-/** Action keys, reason, overruling rules, the policy's lines that give this reason. */
+/** Actions or controls, reason, overruling rules, the policy's lines that give this reason. */
 export function showDecision(player, step, native, colourOf) {
-  const { actions } = player.bundle.manifest;
-  $("keys").replaceChildren(
-    ...actions.map((name, i) => {
-      const sent = i === step.action;
-      const wanted = !sent && i === step.proposed;
-      const say = sent ? "chosen" : wanted ? "wanted by the policy, overruled" : null;
-      return el("span", { class: `key${sent ? " sent" : ""}${wanted ? " wanted" : ""}`, title: say }, name);
-    }),
-  );
+  const { actions } = player;
+  const kept = actions.same(step.action, step.proposed);
+  $("keys").replaceChildren(...(actions.controls ? controls(actions, step, kept) : keys(actions, step)));
   $("reason").textContent = step.reason;
   $("reason-dot").style.background = colourOf(step.reason);
-  const wanted = step.proposed === step.action ? "" : `wanted ${actions[step.proposed]}; `;
+  const wanted = kept ? "" : `wanted ${actions.tell(step.proposed)}; `;
   const rules = step.overruled.length ? `${wanted}overruled: ${step.overruled.join("; ")}` : "";
   const faults = step.faults.length ? `fault in ${step.faults.join(", ")}` : "";
   $("overruled").textContent = [faults, rules].filter(Boolean).join(" · ");
   $("overruled").classList.toggle("fault", step.faults.length > 0);
   showSource(player.bundle.parts, step.reason);
-  $("score").textContent = native.score === undefined ? "" : `score ${native.score} as recorded`;
+  $("score").textContent = native.score === undefined ? "" : `score ${Number(native.score.toFixed(2))} as recorded`;
+}
+
+/** A key for each action: the one chosen, and the one that the policy wanted. */
+function keys({ names }, step) {
+  return names.map((name, i) => {
+    const sent = i === step.action;
+    const wanted = !sent && i === step.proposed;
+    const say = sent ? "chosen" : wanted ? "wanted by the policy, overruled" : null;
+    return el("span", { class: `key${sent ? " sent" : ""}${wanted ? " wanted" : ""}`, title: say }, name);
+  });
+}
+
+/** A gauge for each control, from its lowest to its highest value. */
+function controls(actions, step, kept) {
+  return actions.controls.map(({ name, low, high }, i) => {
+    const say = kept ? "chosen" : `the policy wanted ${signed(step.proposed[i])}`;
+    const gauge = el("meter", { min: low, max: high, value: step.action[i] });
+    return el("label", { class: "key control", title: say }, el("span", {}, name), gauge, el("b", {}, signed(step.action[i])));
+  });
 }
 
 /** The policy's own words around this reason; nothing is done when they are there already. */
@@ -86,7 +100,11 @@ export function showThings(layout, scene) {
     return wide(name, `${there} of ${r * cols} there`);
   });
   const gauges = layout.gauges.map(({ name, at }) => wide(name, scene[at].toFixed(2)));
-  $("things").replaceChildren(head, ...rows, ...grids, ...gauges);
+  const readings = layout.readings.map(({ name, fields, at }) => {
+    const told = fields.map(({ field, unit, at: place }) => `${field} ${scene[place].toFixed(2)} ${unit}`.trim());
+    return wide(name, scene[at] > 0.5 ? told.join(", ") : "unseen");
+  });
+  $("things").replaceChildren(head, ...rows, ...grids, ...gauges, ...readings);
 }
 
 /** The fields that this step changed, by the part that owns them. */
@@ -124,6 +142,9 @@ export function showAgreement(player, go) {
   );
 }
 
+/** What a protocol sets, in words. */
+const settings = ({ name, ...rest }) => Object.entries(rest).map(([key, value]) => `${key} ${value}`).join(", ");
+
 /** Task, versions, hashes of what is loaded. */
 export function showFacts(player, runtime) {
   const { manifest, name, bytes, parts, verified } = player.bundle;
@@ -132,7 +153,7 @@ export function showFacts(player, runtime) {
   const versions = Object.entries(manifest.versions).map(([key, value]) => `${key} ${value}`).join(", ");
   const rows = {
     bundle: `${name}, ${(bytes.length / 1024).toFixed(0)} kB, format ${manifest.format}`,
-    task: `${manifest.title ?? manifest.task}, protocol ${manifest.protocol.name} (${manifest.protocol.frameskip} frames a step, sticky ${manifest.protocol.sticky})`,
+    task: `${manifest.title ?? manifest.task}, protocol ${manifest.protocol.name} (${settings(manifest.protocol)})`,
     versions,
     "runs here on": `onnxruntime-web ${runtime}, WebAssembly, one thread`,
     memory: `${manifest.memory.size} float64 values in ${player.fields.length} fields`,
@@ -165,9 +186,9 @@ export function showLegend(reasons, count, colourOf, next) {
 
 /** Differences from native play in words, for the result and the console. */
 export function differences(player) {
-  const { actions } = player.bundle.manifest;
+  const { actions } = player;
   return player.agreement.first.slice(0, LISTED).map(({ step, key, mine, theirs }) => {
-    const say = (s) => `${actions[s.action]} because of "${s.reason}"`;
+    const say = (s) => `${actions.tell(s.action)} because of "${s.reason}"`;
     return `step ${step} (${key}): here ${say(mine)}, native ${say(theirs)}`;
   });
 }

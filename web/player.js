@@ -3,6 +3,7 @@
 // Knows: the bundle's inputs and outputs, what happened at every step so far, agreement with native play.
 // Does not know: files, drawing, time of day.
 
+import { actionsOf } from "./actions.js";
 import { FileError, startMemory } from "./bundle.js";
 import { frameOf, row } from "./episode.js";
 
@@ -20,6 +21,8 @@ export function mismatch(bundle, episode) {
   const [high, wide] = manifest.frame;
   if (height !== high || width !== wide)
     return `${bundle.name} looks at ${wide} × ${high} pixels, the recording has ${width} × ${height}.`;
+  if (manifest.actions.join() !== header.actions.join() || !manifest.controls !== (arrays.action.shape.length === 1))
+    return `${bundle.name} has other actions than ${episode.name}: write the recording again with triune web.`;
   if (manifest.scene.names.length !== arrays.scene.shape[1])
     return `${bundle.name} sees another scene than the one recorded: write the recording again with triune web.`;
   return null;
@@ -32,7 +35,7 @@ export class Player {
     if (wrong) throw new FileError(wrong);
     let session;
     try {
-      session = await ort.InferenceSession.create(bundle.bytes, { executionProviders: ["wasm"] });
+      session = await ort.InferenceSession.create(bundle.bytes, { executionProviders: ["wasm"], logSeverityLevel: 3 });
     } catch (error) {
       throw new FileError(`${bundle.name} cannot be run here: ${error.message ?? error}`);
     }
@@ -49,6 +52,7 @@ export class Player {
     const { manifest } = bundle;
     this.length = episode.header.steps;
     this.shape = [...episode.arrays.frames.shape.slice(1, 3), 3];
+    this.actions = actionsOf(manifest);
     this.fields = fieldsOf(manifest.memory);
     this.memory = startMemory(manifest);
     this.steps = []; // what happened, in the order of play
@@ -73,8 +77,8 @@ export class Player {
     const next = out.next_memory.data;
     this.steps.push({
       ms,
-      action: Number(out.action.data[0]),
-      proposed: Number(out.proposed.data[0]),
+      action: this.actions.of(out.action.data),
+      proposed: this.actions.of(out.proposed.data),
       reason: reason < 0 ? "fault" : manifest.reasons[reason],
       overruled: manifest.rules.filter((_, i) => out.interventions.data[i]),
       faults: ["policy", ...manifest.rules].filter((_, i) => out.faults.data[i]),
@@ -89,8 +93,8 @@ export class Player {
   native(t) {
     const { header, arrays } = this.episode;
     return (this.recorded[t] ??= {
-      action: arrays.action.data[t],
-      proposed: arrays.proposed.data[t],
+      action: this.actions.at(arrays.action, t),
+      proposed: this.actions.at(arrays.proposed, t),
       reason: header.reasons[arrays.reason.data[t]],
       overruled: header.rules.filter((_, i) => row(arrays.interventions, t)[i]),
       fault: arrays.fault.data[t] > 0,
@@ -104,7 +108,7 @@ export class Player {
     const mine = this.steps[t];
     const theirs = this.native(t);
     const same = {
-      action: mine.action === theirs.action,
+      action: this.actions.same(mine.action, theirs.action),
       reason: mine.reason === theirs.reason,
       interventions: mine.overruled.join() === theirs.overruled.join(),
       faults: mine.faults.length > 0 === theirs.fault,

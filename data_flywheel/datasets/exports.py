@@ -57,16 +57,17 @@ class Part:
 class Source:
     """A recording folder or a data set folder, opened by what lies in it."""
 
-    def __init__(self, folder: str | Path) -> None:
-        """DataError: neither is there, a damaged manifest."""
-        self.folder, self.problems = Path(folder), list[str]()
+    def __init__(self, folder: str | Path, place: str | Path | None = None) -> None:
+        """`place`: the task's folder, where it is not found by its name. DataError: neither is there, a damaged
+        manifest."""
+        self.folder, self.place, self.problems = Path(folder), place, list[str]()
         if (self.folder / RECORDING).exists():
             recording = Recording(folder)
             self.task, self.schema, self._parts = recording.task, recording.schema, _games(recording, self.problems)
             self.kind = "recording"
         elif (self.folder / MANIFEST).exists():
             dataset = Dataset(folder)
-            self.task, self.schema = dataset.manifest.task, _schema(dataset.manifest, self.folder)
+            self.task, self.schema = dataset.manifest.task, _schema(dataset.manifest, self.folder, place)
             self._parts, self.kind = _shards(dataset, self.problems), "data set"
         else:
             raise DataError(
@@ -136,7 +137,7 @@ def _split(seed: int | None) -> str:
         return ""
 
 
-def _schema(manifest: Manifest, folder: Path) -> SceneSchema:
+def _schema(manifest: Manifest, folder: Path, place: str | Path | None) -> SceneSchema:
     """Of the manifest, whose JSON is sorted: the order of things is found again by the fingerprint."""
     from envs.errors import EnvError
     from envs.spec import load_spec
@@ -144,7 +145,7 @@ def _schema(manifest: Manifest, folder: Path) -> SceneSchema:
     schema = SceneSchema.from_config(manifest.schema)
     with suppress(EnvError):  # a task that is not here is told below
         if schema.fingerprint != manifest.fingerprint:
-            schema = SceneSchema.from_config(load_spec(manifest.task).scene)
+            schema = SceneSchema.from_config(load_spec(place or manifest.task).scene)
     if schema.fingerprint != manifest.fingerprint:
         raise DataError(f"{folder}: its scene schema is not that of {manifest.task} any more; collect anew")
     return schema
@@ -154,7 +155,7 @@ def _schema(manifest: Manifest, folder: Path) -> SceneSchema:
 # COCO: a folder of PNG files and `instances.json` with a box for every thing that is seen.
 #
 # Things become categories; grids and gauges, which COCO has no place for, stand in fields of the images; `score` is
-# how sure the eyes were. Frames without a stored picture have no image.
+# how sure the detector was. Frames without a stored picture have no image.
 
 
 COCO_FILE = "instances.json"
@@ -269,9 +270,15 @@ def _whole(part: Part) -> bool:
 def _spaces(source: Source, part: Part, framed: bool) -> dict[str, Any]:
     import gymnasium as gym
 
+    from envs.errors import EnvError
     from envs.spec import load_spec
 
-    spec = load_spec(source.task)
+    try:
+        spec = load_spec(source.place or source.task)
+    except EnvError as error:
+        raise DataError(f"{error}; for the actions of {source.task}, name its folder: --task FOLDER") from None
+    if spec.env.actions.shape != part.actions.shape[1:]:
+        raise DataError(f"{source.folder} has other actions than {spec.folder}; name the right one: --task FOLDER")
     scene = gym.spaces.Box(-np.inf, np.inf, (source.schema.size,), np.float32)
     spaces: dict[str, Any] = {"scene": scene}
     if framed:
@@ -378,6 +385,8 @@ def _columns(part: Part, schema: SceneSchema) -> Iterator[tuple[str, Any]]:
     yield "step", pa.array(part.steps, pa.int64())
     yield "action", _column(part.actions)
     for name, values in part.columns.items():
+        if name == "score":  # of one kind in all games, also where one of them happens to count in whole numbers
+            values = values.astype(np.float64)
         yield name, _column(values) if isinstance(values, np.ndarray) else pa.array(values, pa.string())
     columns = np.ascontiguousarray(part.scenes.T)
     for thing in schema.things:

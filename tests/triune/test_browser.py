@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 from chrome_kit import Chrome, find_chromium
 from cli_kit import copy_task
+from controls_kit import swing
 
 from triune.deploy.web import CASES, EPISODE, PAGE, RUNTIME, RUNTIME_FILES, decode, server, write_site
 
@@ -216,6 +217,29 @@ def test_interventions_and_faults_come_out_alike(
         found = chrome.value("triune.result")
     assert found["steps"] == steps
     assert all(found[kind] >= 0.999 * steps for kind in ("action", "reason", "interventions", "faults")), found
+    assert chrome.errors == []
+
+
+def test_controls_are_shown_by_name_and_agree(page: tuple[Chrome, str], tmp_path: Path) -> None:
+    import triune
+
+    chrome, _ = page
+    write_site(triune.load(swing(tmp_path / "swing"), isolate=False), tmp_path / "site", seed=3, steps=60)
+    _, recorded = decode((tmp_path / "site" / "episode.bin.gz").read_bytes(), EPISODE)
+    assert recorded["action"].shape == (60, 1) and recorded["interventions"].any()
+    with served(tmp_path / "site") as url:
+        chrome.open(f"{url}?auto=1&check=logic")
+        chrome.wait("['done', 'failed'].includes(globalThis.triune?.state)", WAIT)
+        found = chrome.value("triune")
+        keys = chrome.value("document.getElementById('keys').textContent")
+        things = chrome.value("document.getElementById('things').textContent")
+        spoken = chrome.value("document.getElementById('scrub').getAttribute('aria-valuetext')")
+    assert found["state"] == "done", found["error"]
+    assert all(found["result"][kind] == 60 for kind in ("action", "reason", "interventions", "faults")), found
+    (check,) = found["result"]["checks"]
+    assert check["action"] == check["reason"] == check["fault"] == 60 and check["differ"] == 0
+    value = f"{recorded['action'][-1, 0]:+.2f}".replace("-", "−")
+    assert "lean 0.25 rad" in things and keys == f"torque{value}" and f": torque {value}, " in spoken
     assert chrome.errors == []
 
 

@@ -19,6 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "source", metavar="SOURCE", help="a recording folder (--record), or a data set (triune collect)"
     )
     parser.add_argument("--to", required=True, metavar="FORMAT", help="coco, minari or parquet; see docs/recording.md")
+    parser.add_argument("--task", metavar="FOLDER", help="the task's folder, where it is not in the zoo (for minari)")
     parser.add_argument("--out", required=True, metavar="FOLDER", help="a new folder")
 
 
@@ -33,7 +34,7 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     out = Path(args.out)
     if out.exists() and any(out.iterdir()):
         raise TriuneError(f"{out} is not empty; name a new folder")
-    source = Source(args.source)
+    source = Source(args.source, args.task)
     counts = _export(args.to, source, out)
     for problem in source.problems:
         console.log(f"left out   {problem}")

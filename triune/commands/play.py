@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from triune.commands import common
-from triune.console import Console
+from triune.console import Console, told_score
 from triune.errors import TriuneError
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     job = record_job(args, system)
     with Rollout(system, args.protocol, args.shift, args.eyes) as rollout:
         rollout.recorder = open_recorder(job, system)
-        console.log(f"{system.name}, {rollout.protocol.name}, seed {args.seed}, {args.eyes} eyes")
+        console.log(f"{system.name}, {rollout.protocol.name}, seed {args.seed}, detector {args.eyes}")
         episode = _play(rollout, args, console)
     record = episode_record(episode)
     speed = record["frames"] / max(record["seconds"], 1e-9)
@@ -135,7 +135,8 @@ def _keep(system: System, args: argparse.Namespace, episode: Episode) -> Run:
 
 def _show(record: dict[str, Any], speed: float, console: Console) -> None:
     ended = "" if record["finished"] else "   (stopped early)"
-    console.say(f"score      {record['score']}   {record['frames']} frames, {record['steps']} decisions{ended}")
+    score = told_score(record["score"])
+    console.say(f"score      {score}   {record['frames']} frames, {record['steps']} decisions{ended}")
     console.say(f"speed      {speed:.0f} frames a second")
     top = sorted(record["reasons"].items(), key=lambda item: -item[1])[:6]
     console.say("reasons    " + ", ".join(f"{reason} {n}" for reason, n in top))

@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from triune.commands import common
-from triune.console import Console
+from triune.console import Console, told_score
 from triune.errors import TriuneError, UsageError
 
 if TYPE_CHECKING:
     import numpy as np
 
+    from envs.actions import Action
     from envs.remote import Outcome
     from triune.play.recording import BundleRecorder
     from triune.runtime import Bundle
@@ -41,7 +42,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
-    """Payload: steps, milliseconds a step, reasons, interventions; the score with --source env."""
+    """Payload: steps, milliseconds a step, reasons, interventions; the score with --source env; of controls,
+    [least, mean, most] by name."""
     from triune.runtime import Bundle
 
     common.parse_seeds(str(args.seed))
@@ -56,10 +58,12 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
         if log:
             log.close()
         kept = book.close(pilot.sheet) if book else 0
-    console.say(
-        "".join(f"score      {payload['score']}\n" if "score" in payload else "") + f"steps      {payload['steps']}"
-    )
+    if "score" in payload:
+        console.say(f"score      {told_score(payload['score'])}")
+    console.say(f"steps      {payload['steps']}")
     console.say(f"time       {payload['ms_per_step']} ms a step (median)")
+    for name, (low, middle, high) in payload.get("controls", {}).items():
+        console.say(f"control    {name} {low:+.3g} .. {high:+.3g}, {middle:+.3g} on average")
     console.say("reasons    " + ", ".join(f"{k} {n}" for k, n in payload["reasons"].items()))
     if book:
         console.say(f"recorded   {kept} episode{'' if kept == 1 else 's'} in {args.record}")
@@ -92,8 +96,9 @@ class _Pilot:
         self.reasons: Counter[str] = Counter()
         self.rules: Counter[str] = Counter()
         self.faults = 0
+        self.controls: list[np.ndarray] = []
 
-    def decide(self, frame: np.ndarray, sent: int | None = None) -> int:
+    def decide(self, frame: np.ndarray, sent: Action | None = None) -> Action:
         """The action on a frame. `sent`: what is sent whatever is decided."""
         began = time.perf_counter()
         action, self.state, why = self.bot.step(frame, self.state)
@@ -106,19 +111,30 @@ class _Pilot:
 
             self.console.log(warning(self.watch.report(), self.bot.task, None))
         if self.log:
-            line = {"step": len(self.times) - 1, "action": why.action, "proposed": why.proposed, "reason": why.reason}
+            chosen = {"action": self._told(action, why.action), "proposed": self._told(why.wanted, why.proposed)}
+            line = {"step": len(self.times) - 1, **chosen, "reason": why.reason}
             line |= {"overruled_by": list(why.overruled_by), "fault": why.fault}
             print(json.dumps(line), file=self.log)
+        if not isinstance(action, int):
+            self.controls.append(action)
         if self.book:
             self.book.see(frame, action if sent is None else sent, why)
         return action if sent is None else sent
 
+    def _told(self, action: Action, words: str) -> Any:
+        """For the log: the action's name, or the value of every control by its name."""
+        return words if isinstance(action, int) else dict(zip(self.bot.actions, action.tolist(), strict=True))
+
     def summary(self) -> dict[str, Any]:
         middle = sorted(self.times)[len(self.times) // 2] if self.times else 0.0
+        ranges = {}
+        if self.controls:
+            columns = zip(self.bot.actions, zip(*(a.tolist() for a in self.controls), strict=True), strict=True)
+            ranges = {"controls": {n: [min(v), sum(v) / len(v), max(v)] for n, v in columns}}
         return {
             "steps": len(self.times), "ms_per_step": round(middle, 3), "reasons": dict(self.reasons.most_common()),
             "interventions": dict(self.rules.most_common()), "faults": self.faults,
-            "drift": self.watch.report() if self.watch else {},
+            "drift": self.watch.report() if self.watch else {}, **ranges,
         }  # fmt: skip
 
 
@@ -126,7 +142,7 @@ def _env(pilot: _Pilot, args: argparse.Namespace) -> dict[str, Any]:
     from envs.remote import PixelEnv
 
     bot = pilot.bot
-    fallback = int(bot.spec.env.fallback)
+    fallback = bot.fallback
     with PixelEnv(bot.spec.env, bot.protocol) as env:
         frame = env.reset(args.seed)
         while not env.done and (args.steps is None or len(pilot.times) < args.steps):
@@ -136,7 +152,7 @@ def _env(pilot: _Pilot, args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _frames(pilot: _Pilot, args: argparse.Namespace) -> dict[str, Any]:
-    """Nobody executes the actions here: a video or a camera is watched, decisions are counted and logged.
+    """Nobody carries the actions out here: a video or a camera is watched, decisions are counted and logged.
 
     A source that begins with frames of another size is refused; one such frame later on is left out alone.
     """
@@ -160,14 +176,14 @@ def _frames(pilot: _Pilot, args: argparse.Namespace) -> dict[str, Any]:
 
 
 def fitted(frame: np.ndarray, shape: tuple[int, ...], how: str | None, source: str) -> np.ndarray:
-    """The frame in the size that the eyes were trained on."""
+    """The frame in the size that the detector was trained on."""
     if frame.shape == shape:
         return frame
     (height, width, _), (high, wide, _) = shape, frame.shape
     if how is None:
         raise TriuneError(
-            f"{source} gives frames of {wide}x{high}, the eyes read {width}x{height}; add --fit letterbox (keeps the "
-            "proportions, black borders) or --fit stretch"
+            f"{source} gives frames of {wide}x{high}, the detector reads {width}x{height}; add --fit letterbox "
+            "(keeps the proportions, black borders) or --fit stretch"
         )
     import cv2
     import numpy as np

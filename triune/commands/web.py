@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from triune.commands import common
-from triune.console import Console
+from triune.console import Console, told_score
 from triune.errors import UsageError
 
 PORT = 8000
@@ -47,7 +47,7 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     console.say(
         f"page       {folder}, {len(files)} files, {_megabytes(folder):.1f} MB; any static web server can serve it"
     )
-    console.say(f"episode    {facts['steps']} steps of seed {facts['seed']}, score {facts['score']}")
+    console.say(f"episode    {facts['steps']} steps of seed {facts['seed']}, score {told_score(facts['score'])}")
     if facts["site"]["onnxruntime_web"] is None:
         console.say("lacking    onnxruntime-web: run `npm install` in web/, then this command again (or `make web`)")
     payload = {"task": system.name, "folder": str(folder), "files": files, **facts}

@@ -1,4 +1,6 @@
-"""A system as one ONNX graph from frame and memory to action and reason, checked against play."""
+"""A system as one ONNX graph from frame and memory to action (an index, or a vector of controls) and reason, checked
+against play.
+"""
 
 from __future__ import annotations
 
@@ -34,14 +36,14 @@ from triune.play.evaluation import versions
 from triune.system import System, sha256
 
 # ----------------------------------------------------------------------------------------------------
-# Eyes, tracker, policy and rules as one ONNX graph: (frame, memory) -> (action, ..., next memory, scene).
+# Detector, tracker, policy and rules as one ONNX graph: (frame, memory) -> (action, ..., next memory, scene).
 #
 # Needs the onnx package.
 
 
-EYES = "eyes/"  # before every name of the eyes' graph
+EYES = "eyes/"  # before every name of the detector's graph
 TRACKED = ("x", "y", "w", "h", "vx", "vy", "sure")
-SIGHT = "sight"  # the input of a graph without eyes: the raw scene
+SIGHT = "sight"  # the input of a graph without a detector: the raw scene
 
 
 @dataclass(frozen=True)
@@ -116,16 +118,16 @@ def _window(nodes: Nodes, window: int, frame: tuple[int, int, int], frames: str)
 
 
 def _add_eyes(nodes: Nodes, eyes: bytes, frame: str, size: int) -> str:
-    """The eyes' own nodes, every name prefixed; the raw scene's name."""
+    """The detector's own nodes, every name prefixed; the raw scene's name."""
     model = onnx.load_model_from_string(eyes)
     versions = {entry.domain: entry.version for entry in model.opset_import}
     if set(versions) - {"", "ai.onnx"} or model.functions:
-        raise TriuneError("these eyes need operators outside the ONNX standard; train them with `triune train`")
+        raise TriuneError("this detector needs operators outside the ONNX standard; train one with `triune train`")
     if versions.get("", OPSET) != OPSET:
         model = version_converter.convert_version(model, OPSET)
     graph = model.graph
     if len(graph.input) != 1 or len(graph.output) != 1:
-        raise TriuneError("these eyes do not map one frame to one scene; train them with `triune train`")
+        raise TriuneError("this detector does not map one frame to one scene; train one with `triune train`")
     _rename(graph, {graph.input[0].name: frame, "": ""})
     nodes.nodes += graph.node
     nodes.constants += graph.initializer
@@ -228,7 +230,7 @@ def export(system: System, path: str | Path, protocol: str | None = None) -> dic
     graph does not decide as the controller does."""
     _need_onnx()
     rules = system.protocol(protocol)
-    system.eyes()  # says what is wrong with them
+    system.eyes()  # says what is wrong with it
     logic, eyes = system.logic(rules.name), system.eyes_path.read_bytes()
     return _write(Path(path), system.spec, system.schema, logic, rules, eyes, system.ranges())
 
@@ -279,10 +281,13 @@ def _about(
         for name, f in fused.layout.fields.items()
     }
     seen = Eyes.parse(eyes)
+    space = logic.actions
+    fallback = spec.env.fallback.tolist() if isinstance(spec.env.fallback, np.ndarray) else space.tell(logic.fallback)
     deadline = Controller(logic, **{k: v for k, v in spec.safety.items() if k == "deadline_ms"}).deadline_ns / 1e6
     return {
         "task": spec.name, "title": spec.title,
-        "actions": list(logic.actions.names), "fallback": logic.actions.tell(spec.env.fallback),
+        "actions": list(space.names), **({"controls": space.to_config()} if isinstance(space, Box) else {}),
+        "fallback": fallback,
         "reasons": list(logic.policy.graph.reasons), "rules": list(logic.rules), "protocol": asdict(protocol),
         "frame": [spec.env.height, spec.env.width, 3], "deadline_ms": deadline,
         "scene": {
@@ -298,8 +303,10 @@ def _about(
 def _unit(schema: SceneSchema, name: str) -> str:
     if "," in name:  # a cell of a grid
         return UNITS["seen"]
-    gauges = {g.name: f"{g.low:g}..{g.high:g}" for g in schema.gauges}
-    return gauges.get(name) or UNITS[name.rpartition(".")[2]]
+    declared = {g.name: f"{g.low:g}..{g.high:g}" for g in schema.gauges}
+    for reading in schema.readings:
+        declared |= {f"{reading.name}.{f.name}": f.unit or f"{f.low:g}..{f.high:g}" for f in reading.fields}
+    return declared.get(name) or UNITS[name.rpartition(".")[2]]
 
 
 def _sparse(values: np.ndarray) -> list[list[Any]]:
@@ -318,10 +325,13 @@ MORE = 500  # a difference may be a tie that rounding decided: compare so many, 
 SEED = 0
 SCENE_TOLERANCE = 1e-3  # px or probability
 MEMORY_TOLERANCE = 1e-3  # of float values, relative above 1: float32 sums may be taken in another order
+# of a control's range: scalars are float64 in both, so what is left is the rounding to float32 (6e-8) and sums of
+# float32 arrays in another order (some 1e-6); the scene that is decided on is the same, see `Reference.step`
+CONTROL_TOLERANCE = 1e-5
 
 
 class Reference:
-    """What play does, step by step: eyes, tracker, controller."""
+    """What play does, step by step: detector, tracker, controller."""
 
     def __init__(self, logic: Logic, eyes: Eyes | None) -> None:
         self.logic, self.eyes, self.action = logic, eyes, logic.fallback
@@ -343,10 +353,14 @@ class Reference:
             for name, value in memory.snapshot().items()
         }
 
-    def step(self, sight: np.ndarray) -> tuple[np.ndarray, Decision]:
-        """A raw scene (or a frame, with eyes) -> the tracked scene and the decision."""
+    def step(self, sight: np.ndarray, scene: np.ndarray | None = None) -> tuple[np.ndarray, Decision]:
+        """A raw scene (or a frame, with a detector) -> the tracked scene and the decision.
+
+        `scene`: decide on this one. A control follows the scene, so that a rounding of the detector's sums (below
+        SCENE_TOLERANCE) moves it by the policy's gain; on one scene, controls can be compared closely.
+        """
         vector = self.tracker.update(self.eyes.see(sight) if self.eyes else sight)
-        decision = self.controller.decide(self.logic.schema.read(vector))
+        decision = self.controller.decide(self.logic.schema.read(vector if scene is None else scene))
         self.action = decision.action
         return vector, decision
 
@@ -371,7 +385,7 @@ def check(
         # every step starts from the very same memory, so that a rounding does not grow into a difference
         state[: layout.size] = layout.pack(reference.memory())
         found = dict(zip(names, session.run(names, {"frame": frame, "memory": state}), strict=True))
-        vector, decision = reference.step(frame)
+        vector, decision = reference.step(frame, found["scene"] if isinstance(logic.actions, Box) else None)
         said = differences(found, vector, decision, logic) or _memory(found["next_memory"], layout, reference.memory())
         wrong.extend([f"at step {counts.total()}: {said}"] if said else [])
         if len(wrong) > 1:
@@ -392,11 +406,10 @@ def differences(found: dict[str, np.ndarray], vector: np.ndarray, decision: Deci
     words = logic.policy.graph.reasons[reason] if reason >= 0 else "fault"
     flags = found["interventions"].tolist()
     overruled = tuple(rule for rule, flag in zip(logic.rules, flags, strict=True) if flag)
-    told = logic.actions.tell
-    action, proposed = (v if v.dtype == np.float32 else int(v[0]) for v in (found["action"], found["proposed"]))
     pairs = {
-        "action": (told(action), told(decision.action)), "reason": (words, decision.reason),
-        "proposed": (told(proposed), told(decision.proposed)), "overruled by": (overruled, decision.overruled_by),
+        "action": _actions(logic.actions, found["action"], decision.action), "reason": (words, decision.reason),
+        "proposed": _actions(logic.actions, found["proposed"], decision.proposed),
+        "overruled by": (overruled, decision.overruled_by),
         "fault": (bool(found["faults"].any()), bool(decision.fault)),
     }  # fmt: skip
     wrong = [f"{name} {a} instead of {b}" for name, (a, b) in pairs.items() if a != b]
@@ -404,6 +417,16 @@ def differences(found: dict[str, np.ndarray], vector: np.ndarray, decision: Deci
     if not gap <= SCENE_TOLERANCE:
         wrong.append(f"the scene by {gap:.4g}")
     return ", ".join(wrong)
+
+
+def _actions(space: ActionSpace, tensor: np.ndarray, wanted: Action) -> tuple[str, str]:
+    """What the graph and play chose, in words; the same words where controls differ by a rounding only."""
+    if not isinstance(space, Box):
+        return space.tell(int(tensor[0])), space.tell(wanted)
+    reach = np.maximum(np.subtract(space.high, space.low), np.abs(wanted))  # a proposal may lie beyond the bounds
+    if bool(np.all(np.abs(tensor - wanted) <= CONTROL_TOLERANCE * reach)):
+        return space.tell(wanted), space.tell(wanted)
+    return str(tensor.tolist()), str(np.asarray(wanted).tolist())
 
 
 def _memory(vector: np.ndarray, layout: MemoryLayout, wanted: dict[str, Any]) -> str:
@@ -429,6 +452,6 @@ def _frames(
             frame, n = env.reset(SEED), 0
             while n < steps() and not env.done:
                 yield "game", frame.copy()
-                frame, n = env.step(int(reference.action)), n + 1
+                frame, n = env.step(reference.action), n + 1
     except (EnvError, ImportError):
         pass  # the caller sees in the counts that no frame of the game was compared

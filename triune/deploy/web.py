@@ -18,6 +18,7 @@ import numpy as np
 
 from data_flywheel.storage.files import atomic_write
 from data_flywheel.storage.frames import Frames
+from envs.actions import Action
 from logic.language import compile_program
 from logic.language.layout import MemoryLayout
 from triune.deploy.export import export
@@ -193,14 +194,14 @@ def write_site(
         "manifest": manifest,
         "steps": len(episode),
         "seed": seed,
-        "score": int(episode.meta["score"]),
+        "score": episode.meta["score"],
     }
 
 
 def record(
     system: System, protocol: str | None, seed: int, steps: int
 ) -> tuple[Episode, Frames, list[tuple[str, ...]]]:
-    """Native play from pixels: what was decided, the frames that the eyes saw, the rules that stepped in."""
+    """Native play from pixels: what was decided, the frames that the detector saw, the rules that stepped in."""
     from triune.play.loop import Rollout
 
     seen: list[np.ndarray] = []
@@ -218,11 +219,15 @@ def record(
 def episode_file(
     system: System, episode: Episode, frames: Frames, overruled: Sequence[Sequence[str]], rules: Sequence[str]
 ) -> bytes:
-    """The recorded game as the page reads it. Deadlines are not rules: the page has none."""
+    """The recorded game as the page reads it. Deadlines are not rules: the page has none.
+
+    `action` and `proposed` are uint8[T] of named actions, float32[T, n] of controls.
+    """
     meta = {k: v for k, v in episode.meta.items() if k in ("seed", "eyes", "weights", "policy", "safety", "triune")}
     reasons = sorted({episode.reason(i) for i in range(len(episode))})
+    protocol = system.protocol(episode.meta["protocol"])
     header = {
-        "task": system.name, "title": system.spec.title, "protocol": asdict(system.protocol(episode.meta["protocol"])),
+        "task": system.name, "title": system.spec.title, "protocol": asdict(protocol), "hz": protocol.control_hz,
         "steps": len(episode), "actions": list(system.spec.env.actions.names), "reasons": reasons, "rules": list(rules),
         "recorded": meta,
     }  # fmt: skip
@@ -248,7 +253,7 @@ def write_check(
     from logic.language.backends.onnx import logic_model
 
     assert program.graph is not None
-    fallback = int(system.spec.env.fallback)
+    fallback = system.spec.env.fallback
     stem = "logic" if name == "policy" else f"logic-{name}"
     model = logic_model(program.graph, system.schema.size, fallback)
     atomic_write(folder / f"{stem}.onnx", model.SerializeToString())
@@ -257,12 +262,12 @@ def write_check(
     return {"name": name, "model": f"{stem}.onnx", "cases": f"{stem}.bin.gz", "scalar_memory": scalar}
 
 
-def check_file(name: str, program: CompiledProgram, schema: SceneSchema, scenes: np.ndarray, fallback: int) -> bytes:
+def check_file(name: str, program: CompiledProgram, schema: SceneSchema, scenes: np.ndarray, fallback: Action) -> bytes:
     """Scenes in the order of play, and generated Python's action, reason, fault, memory[t] -> memory[t + 1]."""
     assert program.graph is not None
     layout = MemoryLayout.of(program.graph.fields)
     count = min(len(scenes), CHECKED, max(1, CHECKED_BYTES // (8 * max(1, layout.size))))
-    memory, rows, answers = program.start(), [layout.start()], []
+    memory, rows, answers = program.start(), [layout.start()], list[tuple[Action, int, int]]()
     for vector in scenes[:count]:
         try:
             action, reason = program.act(schema.read(vector), memory)
@@ -270,8 +275,12 @@ def check_file(name: str, program: CompiledProgram, schema: SceneSchema, scenes:
         except Exception:  # a fault of the policy is one of the answers to compare
             answers.append((fallback, -1, 1))
         rows.append(layout.pack(memory.snapshot()))
-    actions, reasons, faults = np.array(answers, np.int16).reshape(-1, 3).T
-    arrays = {"scene": scenes[:count], "action": actions, "reason": reasons, "fault": faults, "memory": np.stack(rows)}
+    kind = np.float32 if isinstance(fallback, np.ndarray) else np.int16
+    arrays = {
+        "scene": scenes[:count], "action": np.array([action for action, *_ in answers], kind),
+        "reason": np.array([reason for _, reason, _ in answers], np.int16),
+        "fault": np.array([fault for *_, fault in answers], np.int16), "memory": np.stack(rows),
+    }  # fmt: skip
     fields = [[field, *place] for field, place in layout.slots.items()]
     header = {"name": name, "steps": count, "reasons": list(program.graph.reasons), "fields": fields}
     return encode(CASES, header, arrays, xor=("memory",))

@@ -19,6 +19,7 @@ from triune.play.loop import finish
 from triune.version import __version__
 
 if TYPE_CHECKING:
+    from envs.actions import Action
     from envs.remote import Outcome
     from triune.runtime import Bundle, Why
     from triune.system import System
@@ -91,11 +92,11 @@ class BundleRecorder:
         self._steps: EpisodeRecorder | None = None
         self._count, self._began = 0, time.perf_counter()
 
-    def see(self, frame: np.ndarray, action: int, why: Why) -> None:
+    def see(self, frame: np.ndarray, action: Action, why: Why) -> None:
         """A step: its frame uint8[H, W, 3], and the action that was sent."""
         if self._steps is None:
             self._steps = EpisodeRecorder(self._meta(), keep_frames=self.seed is None)
-        decision = Decision(action, why.reason, self.bot.actions.index(why.proposed), why.overruled_by, why.fault)
+        decision = Decision(action, why.reason, why.wanted, why.overruled_by, why.fault)
         self._steps.add(why.scene.vector, decision, 0, 0, frame)  # type: ignore[arg-type]
         self._count += 1
         if self.seed is None and self._count == self._piece:

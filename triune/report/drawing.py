@@ -1,4 +1,4 @@
-"""Drawing one frame for people: the game enlarged, what was detected on it, what was decided beside it.
+"""Drawing one frame for people: the picture enlarged, what was detected on it, what was decided beside it.
 
 RGB throughout.
 """
@@ -12,7 +12,9 @@ from typing import Any
 import cv2
 import numpy as np
 
+from envs.actions import Action, ActionSpace, Box, Discrete
 from perception.scene import Scene, SceneSchema
+from triune.console import told_score
 
 Colour = tuple[int, int, int]
 INK: Colour = (232, 234, 240)
@@ -23,20 +25,23 @@ ALERT: Colour = (255, 92, 92)
 ACCENT: Colour = (94, 200, 255)
 THINGS: tuple[Colour, ...] = ((255, 214, 64), (94, 200, 255), (255, 120, 200), (130, 240, 130), (255, 160, 90))
 PANEL = 232  # px, width of the words beside the picture
+TALL, WIDE = 500, 640  # px that a picture takes at most, where a whole scale allows it
+LEAST = 320  # px, height of the words beside it
+ROW = 24  # px, a control's words and gauge
 AHEAD = 3.0  # agent steps that a velocity arrow looks ahead
 
 
 @dataclass(frozen=True)
 class Caption:
-    """The words of one picture."""
+    """The words of one picture. `action` and `proposed`: an index into the names, or float32[n] of controls."""
 
     title: str
     step: int
     steps: int
-    score: int
+    score: float
     lives: int
-    action: int
-    proposed: int
+    action: Action
+    proposed: Action
     reason: str
     overruled_by: str = ""
     fault: str = ""
@@ -68,17 +73,37 @@ def wrap(words: str, width: int, lines: int) -> list[str]:
     return out if len(out) <= lines else [*out[: lines - 1], out[lines - 1][: width - 1] + "…"]
 
 
-class Painter:
-    """Draws steps of one task. `scale`: screen px per native px."""
+def scale_for(height: int, width: int) -> float:
+    """Screen px per native px: the largest whole number that fits, below 1 where the frame alone is too large."""
+    fits = min(TALL / height, WIDE / width)
+    return float(int(fits)) if fits >= 1 else fits
 
-    def __init__(self, schema: SceneSchema, actions: tuple[str, ...], scale: int = 2, panel: bool = True) -> None:
-        self.schema, self.actions, self.scale, self.panel = schema, actions, scale, panel
+
+class Painter:
+    """Draws steps of one task. `actions`: its space, or the names of named ones.
+
+    `scale`: screen px per native px; None: what `scale_for` says of the frames.
+    """
+
+    def __init__(
+        self,
+        schema: SceneSchema,
+        actions: ActionSpace | tuple[str, ...],
+        scale: float | None = None,
+        panel: bool = True,
+    ) -> None:
+        self.schema, self._scale, self.scale, self.panel = schema, scale, scale or 1.0, panel
+        self.actions = Discrete(actions) if isinstance(actions, tuple) else actions
         self.colours = {t.name: THINGS[i % len(THINGS)] for i, t in enumerate(schema.things)}
 
     def picture(self, frame: np.ndarray, scene: Scene) -> np.ndarray:
         """The frame uint8[H, W, 3] enlarged, detections drawn on."""
-        size = (frame.shape[1] * self.scale, frame.shape[0] * self.scale)
-        image = cv2.resize(np.ascontiguousarray(frame), size, interpolation=cv2.INTER_NEAREST)
+        high, wide, _ = frame.shape
+        scale = self.scale = self._scale or scale_for(high, wide)
+        # video is made of even numbers of rows and columns
+        size = [round(v * scale) if scale >= 1 else 2 * round(v * scale / 2) for v in (wide, high)]
+        how = cv2.INTER_NEAREST if scale >= 1 else cv2.INTER_AREA
+        image = cv2.resize(np.ascontiguousarray(frame), size, interpolation=how)
         for grid in self.schema.grids:
             self._cells(image, getattr(scene, grid.name), grid)
         for thing in self.schema.things:
@@ -92,6 +117,9 @@ class Painter:
         image = self.picture(frame, scene)
         if not self.panel:
             return image
+        lacking = LEAST - image.shape[0]
+        if lacking > 0:
+            image = cv2.copyMakeBorder(image, 0, lacking, 0, 0, cv2.BORDER_CONSTANT, value=BACK)
         return np.concatenate([image, self._panel(image.shape[0], scene, caption)], axis=1)
 
     def _cells(self, image: np.ndarray, present: np.ndarray, grid: Any) -> None:
@@ -120,11 +148,15 @@ class Painter:
     def _panel(self, height: int, scene: Scene, c: Caption) -> np.ndarray:
         image = np.full((height, PANEL, 3), BACK, np.uint8)
         text(image, c.title, 14, 26, 13, DIM)
-        text(image, str(c.score), 14, 70, 34, INK, bold=True)
+        text(image, told_score(c.score), 14, 70, 34, INK, bold=True)
         text(image, f"{c.lives} lives" if c.lives else "", PANEL - 70, 70, 14, DIM)
         text(image, f"step {c.step} of {c.steps}", 14, 92, 13, DIM)
-        self._keys(image, 108, c)
         y = 168
+        if isinstance(self.actions, Box):
+            y = max(y, self._controls(image, 108, c, self.actions) + 16)
+        else:
+            self._keys(image, 108, c, self.actions.names)
+        below = max(262, y + 94)
         for line in wrap(c.reason, 28, 2):
             text(image, line, 14, y, 15, ACCENT)
             y += 20
@@ -132,14 +164,32 @@ class Painter:
         for line in wrap(f"{alert} {c.fault}", 30, 3):
             text(image, line, 14, y + 4, 14, ALERT, bold=True)
             y += 19
-        self._table(image, scene, 262)
+        self._table(image, scene, below)
         return image
 
-    def _keys(self, image: np.ndarray, top: int, c: Caption) -> None:
+    def _controls(self, image: np.ndarray, top: int, c: Caption, box: Box) -> int:
+        """One gauge a control, filled up to the value sent, a red mark at what was overruled; where they end, px."""
+        columns = 1 if len(box.names) <= 3 else 2
+        width = (PANEL - 28) // columns
+        sent, wanted = (np.asarray(a, np.float32).tolist() for a in (c.action, c.proposed))
+        for i, (name, low, high) in enumerate(zip(box.names, box.low, box.high, strict=True)):
+            left, up = 14 + i % columns * width, top + i // columns * ROW
+            right = left + width - 8
+            shares = [(min(max(values[i], low), high) - low) / (high - low) for values in (sent, wanted)]
+            at = [left + round((right - left) * share) for share in shares]
+            words = f"{name} {sent[i]:+.2f}" if columns == 1 else f"{name[:8]} {sent[i]:+.2f}"
+            text(image, words, left, up + 11, 13 if columns == 1 else 12, INK)
+            cv2.rectangle(image, (left, up + 15), (right, up + 18), CARD, -1)
+            cv2.rectangle(image, (left, up + 15), (at[0], up + 18), ACCENT, -1)
+            if wanted[i] != sent[i]:
+                cv2.rectangle(image, (at[1] - 1, up + 13), (at[1] + 1, up + 20), ALERT, -1)
+        return top + -(-len(box.names) // columns) * ROW
+
+    def _keys(self, image: np.ndarray, top: int, c: Caption, names: tuple[str, ...]) -> None:
         """One key an action: filled the one sent, outlined in red the one that was overruled."""
-        width = (PANEL - 28) // max(4, len(self.actions))
-        for i, name in enumerate(self.actions):
-            row, col = divmod(i, max(4, len(self.actions)))
+        width = (PANEL - 28) // max(4, len(names))
+        for i, name in enumerate(names):
+            row, col = divmod(i, max(4, len(names)))
             left, up = 14 + col * width, top + row * 34
             sent, wanted = i == c.action, i == c.proposed
             cv2.rectangle(image, (left, up), (left + width - 5, up + 26), ACCENT if sent else CARD, -1)
@@ -168,3 +218,11 @@ class Painter:
                 text(image, grid.name, 14, y, 14, INK, bold=True)
                 text(image, f"{int(getattr(scene, grid.name).sum())} of {grid.rows * grid.cols}", 92, y, 13)
                 y += 24
+        for reading in self.schema.readings:
+            read = getattr(scene, reading.name)
+            text(image, reading.name, 14, y, 14, INK if read.seen else DIM, bold=True)
+            for f in reading.fields:
+                words = f"{f.name} {getattr(read, f.name):.2f} {f.unit}" if read.seen else f"{f.name} not seen"
+                text(image, words, 92, y, 13, INK if read.seen else DIM)
+                y += 18
+            y += 8

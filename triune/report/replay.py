@@ -20,14 +20,14 @@ if TYPE_CHECKING:
     from triune.system import System
 
 LONGEST = 600  # frames of an animated WebP, which are all in memory at once
-RATE = 60.0  # emulated frames a second
 
 
 def caption(episode: Episode, step: int, title: str) -> Caption:
     """The words of a step. The score shown is the one after it."""
     e = episode
+    action, proposed = (int(a[step]) if a.ndim == 1 else a[step] for a in (e.actions, e.proposed))
     return Caption(
-        title, step, len(e), int(e.scores[step]), int(e.lives[step]), int(e.actions[step]), int(e.proposed[step]),
+        title, step, len(e), e.scores[step].item(), int(e.lives[step]), action, proposed,
         e.reason(step), e.overruled_by(step), e.fault(step),
     )  # fmt: skip
 
@@ -72,7 +72,7 @@ def write_replay(
     steps = list(range(0, len(episode), stride)) if movie else choose_steps(episode, stride, most)
     if not steps:
         raise TriuneError("the episode has no steps to show")
-    painter = painter or Painter(system.schema, system.spec.env.actions.names)
+    painter = painter or Painter(system.schema, system.spec.env.actions)
     images = _counted(pictures(system, episode, steps, painter), len(steps), console)
     rate = control_hz / stride
     write_mp4(path, images, rate) if movie else write_webp(path, list(images), rate)
@@ -119,7 +119,7 @@ class Window:
 
     def __init__(self, rollout: Rollout) -> None:
         spec = rollout.system.spec
-        self.painter = Painter(rollout.schema, spec.env.actions.names)
+        self.painter = Painter(rollout.schema, spec.env.actions)
         self.title = f"triune: {spec.name}"
         self.name = f"{spec.name}  {rollout.protocol.name}"
         self.stride = stride_of(rollout.protocol.control_hz)
@@ -130,8 +130,8 @@ class Window:
         if step.index % self.stride:
             return
         d = step.decision
-        chosen, overruled = (int(d.action), int(d.proposed)), ", ".join(d.overruled_by)
-        words = Caption(self.name, step.index, step.index, 0, 0, *chosen, d.reason, overruled, d.fault)
+        overruled = ", ".join(d.overruled_by)
+        words = Caption(self.name, step.index, step.index, 0, 0, d.action, d.proposed, d.reason, overruled, d.fault)
         image = self.painter.paint(step.frame, step.scene, words)
         cv2.imshow(self.title, cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
         if cv2.waitKey(self.wait) in (27, ord("q")):
