@@ -66,8 +66,8 @@ class Frames:
 
     @staticmethod
     def from_arrays(arrays: Mapping[str, U8]) -> Frames:
-        """Inverse of `to_arrays`."""
-        pixels = arrays["delta"].copy()
+        """Inverse of `to_arrays`, in place: `delta` becomes the pixels."""
+        pixels = arrays["delta"]
         for before, frame in zip(pixels, pixels[1:], strict=False):  # `accumulate` is slow
             frame ^= before
         return Frames(pixels, arrays.get("palette"))

@@ -14,6 +14,7 @@ from envs.backends.atari import AtariCore
 from envs.backends.atari_protocols import get_protocol
 from envs.spec import load_spec, task_names
 
+CONSOLE = [name for name in task_names() if load_spec(name).env.backend == "atari"]
 RED = (200, 72, 72)
 
 
@@ -53,7 +54,7 @@ def thing(teacher: Teacher, vector: np.ndarray, name: str) -> list[float] | None
     return values[1:5] if values[0] else None
 
 
-@pytest.mark.parametrize("task", task_names())
+@pytest.mark.parametrize("task", CONSOLE)
 @pytest.mark.parametrize(("protocol", "poke_every"), [("sticky", 9), ("seed-sticky", 0)])
 def test_labels_account_for_every_pixel(task: str, protocol: str, poke_every: int) -> None:
     teacher = load_teacher(task)
@@ -64,7 +65,7 @@ def test_labels_account_for_every_pixel(task: str, protocol: str, poke_every: in
     assert wrong / total <= 0.002  # memory may run ahead of the picture for a frame: such frames are left out
 
 
-@pytest.mark.parametrize("task", task_names())
+@pytest.mark.parametrize("task", CONSOLE)
 def test_the_pixel_check_can_fail(task: str) -> None:
     teacher = load_teacher(task)
     caught = tried = 0
@@ -154,7 +155,7 @@ def test_pong_things_where_the_colour_is_unambiguous() -> None:
     assert min(seen[k] for k in ("ball seen", "ball absent", "player seen", "enemy seen", "clipped")) > 20, seen
 
 
-@pytest.mark.parametrize("task", task_names())
+@pytest.mark.parametrize("task", CONSOLE)
 def test_scripted_players_score(task: str) -> None:
     spec, teacher = load_spec(task), load_teacher(task)
     core = AtariCore(spec.env, get_protocol("sticky"), 1)

@@ -1,5 +1,8 @@
-"""Swing up and hold: what is seen corrects what the equations of the pendulum foresee; a table of costs to come, made by
-backward induction at compile time, is looked into one step ahead; near the top the exact linear law holds."""
+"""Swing up and hold: what is seen corrects what the equations of the pendulum foresee.
+
+A table of costs to come, made by backward induction at compile time, is looked into one step ahead; near the top the
+exact linear law holds.
+"""
 
 STEP = 0.05                                 # s between decisions
 FALL = 15.0                                 # 1/s^2: 3 g / (2 l)
