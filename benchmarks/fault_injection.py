@@ -18,6 +18,7 @@ from logic.runtime.controller import Controller
 from perception.scene import SLOT, SceneSchema
 from triune.errors import TriuneError
 from triune.play.attribution import Swap, signs_of
+from triune.play.loop import Pipeline, run_episode
 from triune.system import System, Texts, build_logic
 
 # ----------------------------------------------------------------------------------------------------
@@ -175,12 +176,16 @@ class Lying:
 
     def __init__(self, eyes: Any, schema: SceneSchema, lie: Lie | None, axis: int) -> None:
         self._look: Callable[[np.ndarray], np.ndarray] = eyes.see
-        self._reset: Callable[[], None] = eyes.reset
+        self._forget: Callable[[], None] = eyes.reset
         self._schema, self._lie, self._axis = schema, lie, axis
+
+    def reset(self) -> None:
+        """A new game."""
+        self.begin(0)
 
     def begin(self, step: int, warm: Sequence[np.ndarray] = ()) -> None:
         """The next frame is that of `step`."""
-        self._reset()
+        self._forget()
         self._past: list[np.ndarray] = []
         self._step = step - len(warm)
         for frame in warm:
@@ -270,28 +275,23 @@ class Rig:
         self, swap: Swap, sight: Lying, own: Controller, seed: int, limit: int
     ) -> tuple[Episode, np.ndarray, int]:  # fmt: skip
         """A game until a failure and BEYOND, or `limit` steps; its last frames and the step of the first of them."""
-        env, read, update, see = swap.env, self.system.schema.read, swap.tracker.update, sight.see
-        own.reset()
-        swap.tracker.reset()
-        sight.begin(0)
-        frame = env.reset(seed)
+        env, player = swap.env, Pipeline(self.system.schema, sight, own, tracker=swap.tracker)
         recorder = EpisodeRecorder({"task": self.system.name, "seed": seed, "shift": None})
         frames: deque[np.ndarray] = deque(maxlen=FRAMES)
-        step, last = 0, limit
-        while step < last and not env.done:
-            scene = read(update(see(frame)))
-            decision = own.decide(scene)
-            recorder.add(scene.vector, decision, 0, 0)  # type: ignore[arg-type]
-            frames.append(frame.copy())
-            frame = env.step(int(decision.action))
-            step += 1
-            if step % CHUNK == 0 and last == limit and not env.done:
+        played, last = 0, limit
+        for step in run_episode(env, player, seed):
+            if step.index and step.index % CHUNK == 0 and last == limit:
                 env.mark()
                 found = _failures(recorder, env)
-                frame = env.back()
-                last = max(found[0].step + BEYOND, step) if found else limit
+                env.back()
+                last = max(found[0].step + BEYOND, step.index) if found else limit
+            if step.index >= last:
+                break
+            recorder.add(step.scene.vector, step.decision, 0, 0)  # type: ignore[arg-type]
+            frames.append(step.frame.copy())
+            played += 1
         sheet = env.outcome()
-        return recorder.finish(sheet.scores, sheet.lives_left), np.stack(frames), step - len(frames)
+        return recorder.finish(sheet.scores, sheet.lives_left), np.stack(frames), played - len(frames)
 
     def swapped(self, played: Played) -> Verdict:
         """With a teacher."""

@@ -46,6 +46,10 @@ class Discrete:
             pass
         raise EnvError(f"action {action} is outside 0 .. {len(self.names) - 1} ({', '.join(self.names)})")
 
+    def sample(self, rng: np.random.Generator) -> Action:
+        """One at random."""
+        return int(rng.integers(len(self.names)))
+
     def same(self, a: Action, b: Action) -> bool:
         """Whether two actions are one."""
         return bool(a == b)
@@ -116,6 +120,10 @@ class Box:
     def clip(self, action: np.ndarray) -> np.ndarray:
         """The nearest legal action, float32[n]. NaN stays NaN."""
         return np.clip(action.astype(np.float32), np.array(self.low, np.float32), np.array(self.high, np.float32))
+
+    def sample(self, rng: np.random.Generator) -> Action:
+        """One at random, uniform between the bounds."""
+        return self.clip(rng.uniform(self.low, self.high))
 
     def same(self, a: Action, b: Action) -> bool:
         """Whether two actions are one, value by value."""

@@ -67,7 +67,11 @@ class Rules:
 
 
 class Simulator(Protocol):
-    """What a backend runs behind the wall. `score`, `truth` and `metrics` are privileged: they never reach a policy."""
+    """What a backend runs behind the wall. `score`, `truth` and `metrics` are privileged: they never reach a policy.
+
+    One that ends episodes by a time limit of its own has `truncated` too: whether the last one ended so, which learners
+    ask. By default those that reach the `frame_limit` of the rules did.
+    """
 
     done: bool
     score: Any  # int or float, or None when there is none

@@ -27,7 +27,10 @@ class Rewinding(Host):
     def __init__(self, job: dict[str, Any]) -> None:
         super().__init__(job)
         if not hasattr(self.core, "save"):
-            raise EnvError("this backend cannot take a game back; its simulator needs save() and load(state, luck)")
+            raise EnvError(
+                "this backend cannot take a game back: its simulator has no save() and load(state, luck); judge from "
+                "the record alone (triune blame --without-teacher)"
+            )
 
     def command(self, command: int) -> None:
         if command != MARK:

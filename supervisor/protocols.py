@@ -143,7 +143,7 @@ class Arena(Protocol):
     def behaviour(self, text: str) -> str:
         """sha256 hex over the decisions of the text on the scenes of all locks and of the watched episodes."""
 
-    def settled(self, texts: Sequence[str], episode: Episode) -> tuple[Any, int]:
+    def settled(self, texts: Sequence[str], episode: Episode) -> tuple[Any, Any]:
         """bool[T]: where every text decides what was done in the episode, also when all is seen a little elsewhere; and
         the fallback action."""
 

@@ -137,3 +137,44 @@ def test_the_check_can_fail() -> None:
 def test_zoo_policies_import_only_the_library() -> None:
     for path in (*ROOT.glob("zoo/*/policy.py"), *ROOT.glob("zoo/*/safety.py")):
         assert all(n.startswith("logic.lib.") for n in imported(path.read_text())), path
+
+
+# Modules that both step a world and ask what sees or decides: the loop, and what only looks like another one.
+LOOPS = {
+    "triune.play.loop": "the loop",
+    "triune.commands.run": "a bundle plays, which is detector, tracker and controller in one",
+    "triune.deploy.export": "a bundle and play side by side",
+    "triune.report.explain": "steps a tracer through one decision, no world",
+    "data_flywheel.labelers.ram.probe_child": "a planned data job: a teacher's player leads to states of memory",
+}
+WORLDS, MINDS = {"step", "advance"}, {"see", "look", "decide", "act", "scripted"}
+
+
+def loops_over_frames(source: str) -> bool:
+    """Whether a text carries an action out, and uses what makes one of a frame."""
+    nodes = list(ast.walk(ast.parse(source)))
+    calls = [n for n in nodes if isinstance(n, ast.Call) and isinstance(n.func, ast.Attribute)]
+    carried_out = any(call.func.attr in WORLDS and call.args for call in calls)  # type: ignore[attr-defined]
+    return carried_out and any(isinstance(n, ast.Attribute) and n.attr in MINDS for n in nodes)
+
+
+def test_one_module_turns_frames_into_actions() -> None:
+    """Everybody else follows `steps` of triune.play.loop; `envs` is what is stepped."""
+    found = {
+        name
+        for layer in sorted(LAYERS - {"envs"})
+        for name, path in modules_of(layer).items()
+        if loops_over_frames(path.read_text())
+    }
+    assert found == set(LOOPS)
+
+
+def test_another_loop_is_found() -> None:
+    by_hand = "while not env.done:\n    frame = env.step(controller.decide(read(see(frame))).action)\n"
+    assert loops_over_frames(by_hand)
+    assert loops_over_frames("see = eyes.see\nfor _ in range(9):\n    world.advance(hand(see(world.frame())))\n")
+    assert not loops_over_frames(
+        "for step in steps(env, player, frame):\n    step.action = 0\n    eyes.see(step.frame)\n"
+    )
+    assert not loops_over_frames("for action in actions:\n    frame = env.step(action)\n")
+    assert not loops_over_frames("optimiser.step()\nmodel.look(frame)\n")

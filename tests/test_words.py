@@ -20,9 +20,7 @@ ELSEWHERE = {
     "triune/commands/discover.py": (r"labelers\.ram|--rom|\brom\b|ROMs|_rom|ALE/", "the command of that labeler"),
     "triune/commands/doctor.py": (r"ale-py", "the name of a package"),
     "triune/play/evaluation.py": (r"ale-py", "the name of a package"),
-    "triune/play/loop.py": (r"ale-py or its ROM", "why a recording may not repeat"),
     "triune/system.py": (r"ALE/Pong-v5", "a task whose score of doing nothing is not 0"),
-    "triune/gym_env.py": (r"AtariCore", "steps a console in the same process"),
 }
 
 

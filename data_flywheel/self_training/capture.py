@@ -33,7 +33,7 @@ class Capture:
 
     frames: U8  # [N, H, W, 3]
     seen: Floats
-    actions: U8
+    actions: NDArray[Any]  # uint8[N] named, or float32[N, n] controls
     episodes: NDArray[np.int64]
     seeds: tuple[int, ...]
     meta: dict[str, Any] = field(default_factory=dict)
@@ -80,13 +80,13 @@ class Capture:
 
 
 def replayed(
-    env: EnvSpec, protocol: Rules, shift: str | None, seeds: tuple[int, ...], actions: U8,
+    env: EnvSpec, protocol: Rules, shift: str | None, seeds: tuple[int, ...], actions: NDArray[Any],
     episodes: NDArray[np.int64],
 ) -> U8:  # fmt: skip
     """The frames uint8[N, H, W, 3] before each action."""
     out = np.empty((len(actions), env.height, env.width, 3), np.uint8)
     with PixelEnv(env, protocol, shift) as game:
-        for i, (action, episode) in enumerate(zip(actions.tolist(), episodes.tolist(), strict=True)):
+        for i, (action, episode) in enumerate(zip(actions, episodes.tolist(), strict=True)):
             if i == 0 or episode != episodes[i - 1]:
                 frame = game.reset(seeds[episode])
             out[i] = frame

@@ -70,7 +70,7 @@ class GymnasiumSimulator:
         except (TypeError, ImportError) as error:
             raise EnvError(f"{env.id!r} cannot be made with {kwargs or 'no kwargs'}: {error}") from None
         self._check_actions(self.world.action_space)
-        self.done = False
+        self.done = self.truncated = False
         self.score: float = 0.0
         self.frames = 0
         self._picture: np.ndarray | None = None
@@ -125,7 +125,7 @@ class GymnasiumSimulator:
             self.frames += 1
             self._picture = None
             if terminated or truncated or self.frames >= self.protocol.frame_limit:
-                self.done = True
+                self.done, self.truncated = True, not terminated
                 return
 
     def step(self, action: Any) -> np.ndarray:

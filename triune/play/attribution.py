@@ -17,16 +17,27 @@ from data_flywheel.attribution import verdict as blame
 from data_flywheel.attribution.signs import Habits, corrected, habits, signs, watch
 from data_flywheel.attribution.verdict import BOTH, EYES, GROUP, REFLEXES, SAME, STUCK, Failure, Verdict, failures
 from data_flywheel.episodes.episode import Episode
+from envs.actions import Discrete
 from envs.env import Rules
 from envs.errors import EnvError
-from envs.remote import Observer, Outcome
+from envs.remote import Outcome
 from envs.rewind import RewindEnv
 from envs.spec import ZOO
 from logic.language.program import Memory
 from logic.runtime.controller import Controller
 from logic.runtime.tracker import Tracker
 from triune.errors import TriuneError
-from triune.play.loop import Rollout, eyes_of, frames_of
+from triune.play.loop import (
+    Detector,
+    Pipeline,
+    Rollout,
+    TeacherEyes,
+    eyes_of,
+    frames_of,
+    replay,
+    steps,
+    teacher_of,
+)
 from triune.system import System, load
 
 # ----------------------------------------------------------------------------------------------------
@@ -45,27 +56,23 @@ MEMORY = 1000  # decisions from which a policy's memory is built up again
 WARM = 8  # frames that eyes may look back
 
 
-class Sight(Protocol):
-    """Eyes that can be set to any step of a game."""
+class Sight(Detector, Protocol):
+    """A detector that can be set to any step of a game."""
 
     def begin(self, step: int, warm: Sequence[np.ndarray]) -> None:
         """The next frame is that of `step`; `warm` are the frames before it."""
 
-    def see(self, frame: np.ndarray) -> np.ndarray:
-        """uint8[H, W, 3] -> raw Scene vector float32[size]."""
-
 
 class PlainSight:
-    """A system's own eyes."""
+    """A system's own detector."""
 
-    def __init__(self, eyes: Any) -> None:
-        self._eyes = eyes
-        self.see = eyes.see
+    def __init__(self, eyes: Detector) -> None:
+        self.see, self.reset = eyes.see, eyes.reset
 
     def begin(self, step: int, warm: Sequence[np.ndarray]) -> None:
-        self._eyes.reset()
+        self.reset()
         for frame in warm:
-            self._eyes.see(frame)
+            self.see(frame)
 
 
 class Swap:
@@ -75,10 +82,8 @@ class Swap:
         self, system: System, protocol: Rules, shift: str | None, sight: Sight | None, own: Controller,
         reference: Controller,
     ) -> None:  # fmt: skip
-        system.check_teacher()
         self.schema, self.sight, self.own, self.reference = system.schema, sight, own, reference
-        observer = Observer("data_flywheel.labelers.teacher:teacher", str(system.folder.resolve()), self.schema.size)
-        self.env = RewindEnv(system.spec.env, protocol, shift, observer)
+        self.env = RewindEnv(system.spec.env, protocol, shift, teacher_of(system))
         self.tracker = Tracker(self.schema)
 
     def verdict(self, episode: Episode, failure: Failure) -> Verdict:
@@ -116,13 +121,11 @@ class Swap:
 
     def _go_to(self, episode: Episode, first: int) -> None:
         """Play the record's actions up to step `first` and mark it; keep what the teacher saw and the last frames."""
-        frame = self.env.reset(int(episode.meta["seed"]))
         truth: deque[np.ndarray] = deque(maxlen=MEMORY)
         warm: deque[np.ndarray] = deque(maxlen=WARM)
-        for action in episode.actions[:first].tolist():
+        for frame in replay(self.env, int(episode.meta["seed"]), episode.actions[:first]):
             truth.append(self.env.observed.copy())
             warm.append(frame.copy())
-            frame = self.env.step(action)
         self.env.mark()
         self._truth, self._warm = list(truth), list(warm)
 
@@ -162,16 +165,13 @@ class Swap:
         self, controller: Controller, sight: Sight | None, first: int, failure: Failure, luck: int
     ) -> bool:  # fmt: skip
         """Whether the game from `first` on goes well. Without a sight the scenes are the teacher's."""
-        read, update = self.schema.read, self.tracker.update
+        player = Pipeline(self.schema, sight or TeacherEyes(self.env), controller, tracker=self.tracker)
         frame = self.env.back(luck)
         if sight:
             sight.begin(first, self._warm)
         last = first + PROGRESS if failure.kind == STUCK else failure.step + self._after
-        for _ in range(first, last):
-            if self.env.done:
-                break
-            vector = sight.see(frame) if sight else self.env.observed.copy()
-            frame = self.env.step(int(controller.decide(read(update(vector))).action))
+        for _ in steps(self.env, player, frame, last - first):
+            pass
         return went_well(self.env.outcome(), first, failure.kind == STUCK)
 
     def close(self) -> None:
@@ -249,6 +249,11 @@ class Blamer:
 
     def estimate(self, episode: Episode, failure: Failure) -> Verdict:
         """From the record and its frames alone."""
+        if not isinstance(self.system.spec.env.actions, Discrete):
+            raise TriuneError(
+                f"{self.system.name} has controls, and an estimate compares named actions; only games that can be "
+                "played again with exact scenes tell whose failure it was: it needs a teacher.py that may run (--trust)"
+            )
         at, last = max(0, failure.step + 1 - BEFORE), min(len(episode) - 1, failure.step + BEYOND)
         shown = [f.copy() for i, f in enumerate(frames_of(self.system, episode, last)) if i >= at]
         with ExitStack() as stack:
@@ -299,10 +304,12 @@ def shipped(system: System) -> System:
     return found if same else system
 
 
-def decided(controller: Controller, scenes: NDArray[np.float32], system: System) -> NDArray[np.uint8]:
-    """uint8[T]: the actions of a policy that is shown scenes float32[T, size]."""
+def decided(controller: Controller, scenes: NDArray[np.float32], system: System) -> NDArray[Any]:
+    """The actions (uint8[T], or float32[T, n] of controls) of a policy that is shown scenes float32[T, size]."""
     controller.reset()
-    return np.array([controller.decide(system.schema.read(vector)).action for vector in scenes], np.uint8)
+    space = system.spec.env.actions
+    actions = [controller.decide(system.schema.read(vector)).action for vector in scenes]
+    return np.array(actions, space.dtype).reshape(-1, *space.shape)
 
 
 def signs_of(

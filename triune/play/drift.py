@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from envs.env import protocols_of
 from perception.drift import CHANGED, FAILING, OK, Gauge, save, scene_parts
-from triune.play.loop import Rollout
+from triune.play.loop import Rollout, Step, Wander
 from triune.system import sha256
 
 if TYPE_CHECKING:
@@ -21,45 +21,42 @@ PLAY = {"sticky": (0, 1, 2, 3, 4, 5), "seed-sticky": (6, 7)}
 RANDOM = {"sticky": (10, 11, 12, 13), "seed-sticky": (14, 15)}
 LONGEST = 6000  # steps of a game
 Progress = Callable[[int, int], None]
+Seeds = tuple[int, ...]
 
 
 def measure(system: System, steps: int = LONGEST, progress: Progress | None = None) -> Path:
     """Play training seeds with the present eyes, at most `steps` of each game, and write the ranges; the file."""
     gauge, done = Gauge(scene_parts(system.schema)), 0
-    jobs = [(play, protocol) for play in (PLAY, RANDOM) for protocol in play]
-    total = sum(len(play[protocol]) for play, protocol in jobs)
-    for play, protocol in jobs:
+    games = {kind: _games(system, seeds) for kind, seeds in (("policy", PLAY), ("random", RANDOM))}
+    jobs = [(kind, protocol, seeds) for kind, found in games.items() for protocol, seeds in found.items()]
+    total = sum(len(seeds) for _, _, seeds in jobs)
+    for kind, protocol, seeds in jobs:
         with Rollout(system, protocol) as rollout:
-            for seed in play[protocol]:
+            for seed in seeds:
                 gauge.start()
-                moments = _played(rollout, seed) if play is PLAY else _at_random(rollout, seed)
-                for frame, vector in islice(moments, steps):
-                    gauge.see(frame, vector)
+                for step in _game(rollout, seed, steps, at_random=kind == "random"):
+                    gauge.see(step.frame, step.scene.vector)
                 done += 1
                 if progress:
                     progress(done, total)
-    save(gauge.ranges(), system.ranges_path, sha256(system.eyes_path.read_bytes()), {"policy": PLAY, "random": RANDOM})
+    save(gauge.ranges(), system.ranges_path, sha256(system.eyes_path.read_bytes()), games)
     return system.ranges_path
 
 
-def _played(rollout: Rollout, seed: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    for step in rollout.episode(seed):
-        yield step.frame, step.scene.vector
+def _games(system: System, wanted: Mapping[str, Seeds]) -> dict[str, Seeds]:
+    """Protocol -> seeds, of the protocols that the task's backend has; all of them under its own where it has none."""
+    known = protocols_of(system.spec.env)
+    found = {protocol: seeds for protocol, seeds in wanted.items() if protocol in known}
+    return found or {system.protocol().name: tuple(seed for seeds in wanted.values() for seed in seeds)}
 
 
-def _at_random(rollout: Rollout, seed: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """An act lasts a few steps."""
-    rng, env = np.random.default_rng(seed), rollout.env
-    frame = env.reset(seed)
-    rollout.eyes.reset()
-    rollout.tracker.reset()
-    left = action = 0
-    while not env.done:
-        yield frame, rollout.tracker.update(rollout.eyes.see(frame))
-        if not left:
-            left, action = int(rng.integers(1, 7)), int(rng.integers(len(rollout.system.spec.env.actions.names)))
-        left -= 1
-        frame = env.step(action)
+def _game(rollout: Rollout, seed: int, limit: int, at_random: bool) -> Iterator[Step]:
+    """A game by the policy, or one at random, in which an act lasts a few steps."""
+    wander = Wander(rollout.system.spec.env.actions, np.random.default_rng(seed))
+    for step in rollout.episode(seed, limit=limit):
+        yield step
+        if at_random:
+            wander.steer(step)
 
 
 def together(reports: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -16,6 +16,7 @@ import numpy as np
 from data_flywheel.episodes.episode import Episode
 from data_flywheel.storage.files import atomic_write
 from data_flywheel.storage.log import append, read_lines
+from envs.actions import Action
 from envs.spec import SOFT
 from logic.errors import LogicError
 from logic.runtime.controller import Controller
@@ -179,14 +180,15 @@ class TaskArena:
         return bool(result.scores[0] >= lock.floor)
 
     def decisions(self, text: str, scenes: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """What the text decides, uint8[T], on each sequence float32[T, size], each from fresh memory."""
-        controller, read = self.controller(text), self.system.schema.read
+        """What the text decides (uint8[T], or float32[T, n] of controls) on each sequence float32[T, size], each from
+        fresh memory."""
+        controller, read, space = self.controller(text), self.system.schema.read, self.system.spec.env.actions
         try:
             made = []
             for sequence in scenes:
                 controller.reset()
                 actions = [controller.decide(read(vector)).action for vector in sequence]
-                made.append(np.array(actions, np.uint8))
+                made.append(np.array(actions, space.dtype).reshape(-1, *space.shape))
             return made
         finally:
             controller.close()
@@ -256,14 +258,15 @@ class TaskArena:
 
     # --- a lock that keeps what a revision has won
 
-    def settled(self, texts: Sequence[str], episode: Episode) -> tuple[np.ndarray, int]:
+    def settled(self, texts: Sequence[str], episode: Episode) -> tuple[np.ndarray, Action]:
         """bool[T]: where every text decides what was done, also with all places moved a little; the fallback action."""
         scenes = [episode.scenes, *(self._nudged(episode.scenes, k) for k in range(NUDGES))]
         agree = np.ones(len(episode), bool)
         for text in texts:
             for actions in self.decisions(text, scenes):
-                agree &= actions == episode.actions
-        return agree, int(self.system.spec.env.fallback)
+                same = actions == episode.actions
+                agree &= same if same.ndim == 1 else same.all(axis=1)
+        return agree, self.system.spec.env.fallback
 
     def _nudged(self, scenes: np.ndarray, k: int) -> np.ndarray:
         """Scenes float32[T, size] with the place of everything moved by NUDGE px or so at each step."""
@@ -275,9 +278,9 @@ class TaskArena:
 
     def lock_text(self, text: str, episode: Episode, steps: range, name: str, note: str) -> str:
         """The file of a lock on the decisions of `steps`; LogicError when there can be none."""
-        from logic.runtime.regression import Recording, make_scenes, text_of
+        from logic.runtime.regression import Recording, make_scenes, recorded, text_of
 
-        actions = [self.system.spec.env.actions.names[a] for a in episode.actions.tolist()]
+        actions = [recorded(self.system.spec.env.actions, action) for action in episode.actions]
         recording, about = Recording(episode.scenes, actions, []), self._about(episode, name, note)
         controller = self.controller(text)
         try:

@@ -1,24 +1,27 @@
-"""The loop: frame -> eyes -> tracker -> controller -> action, until the episode ends.
+"""The loop: frame -> detector -> tracker -> controller -> action, until the episode ends.
 
-The deciding side holds an object that gives frames only; the score sheet arrives after the end.
+`steps` is the only loop that turns frames into actions. Whoever plays follows it: it looks at each step, sets
+`step.action` to do something else, and stops when it has seen enough. The deciding side holds an object that gives
+frames only; the outcome with the score arrives after the end.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import numpy as np
 
 from data_flywheel.episodes.episode import Episode, EpisodeRecorder
+from envs.actions import Action, ActionSpace
 from envs.remote import Observer, Outcome, PixelEnv
-from logic.runtime.controller import DEADLINE, Decision
+from logic.runtime.controller import DEADLINE, Controller, Decision
 from logic.runtime.tracker import Tracker
 from perception.drift import Watch
-from perception.scene import Scene
+from perception.scene import Scene, SceneSchema
 from triune.errors import TriuneError, UsageError, nearest
 from triune.version import __version__
 
@@ -28,14 +31,146 @@ if TYPE_CHECKING:
     from triune.system import System
 
 
+# ----------------------------------------------------------------------------------------------------
+# The loop, and what it asks of both sides.
+
+
+class World(Protocol):
+    """What is played: a `PixelEnv`, or whatever else gives frames and takes actions."""
+
+    done: bool
+
+    def step(self, action: Action) -> np.ndarray:
+        """Carry an action out; the frame after it, uint8[H, W, 3]."""
+
+
+class Player(Protocol):
+    """What plays: a `Pipeline`, a bundle."""
+
+    def act(self, frame: np.ndarray) -> tuple[Scene, Decision]:
+        """What is believed and decided on one frame uint8[H, W, 3]. Called once a step."""
+
+
 @dataclass(slots=True)
 class Step:
-    """One agent step. `frame` uint8[H, W, 3] is a view that the next step overwrites."""
+    """One agent step, before its action is carried out.
+
+    frame   uint8[H, W, 3], a view that the next step overwrites
+    action  what will be carried out: the decision's, unless whoever follows the loop sets another
+    over    the episode has ended with this frame: nothing is carried out any more
+    """
 
     index: int
     scene: Scene
     decision: Decision
     frame: np.ndarray
+    action: Action
+    over: bool = False
+
+
+def steps(
+    world: World, player: Player, frame: np.ndarray, limit: int | None = None, tape: Tape | None = None,
+    to_the_end: bool = False,
+) -> Iterator[Step]:  # fmt: skip
+    """Play on from `frame`, the world's present one, until the episode ends or `limit` actions have been carried out.
+
+    `tape` sees every frame. `to_the_end`: the frame after the last action is a step too, with `over` set.
+    """
+    act, index = player.act, 0
+    while index != limit and (to_the_end or not world.done):
+        over = world.done
+        if tape:
+            tape.see(index, frame)  # before the detector, while the processor still has it at hand
+        scene, decision = act(frame)
+        step = Step(index, scene, decision, frame, decision.action, over)
+        yield step
+        if over:
+            return
+        frame = world.step(step.action)
+        index += 1
+
+
+def replay(env: PixelEnv, seed: int, actions: Iterable[Action]) -> Iterator[np.ndarray]:
+    """The frame before each of some recorded actions (a view: copy it to keep it), which are carried out."""
+    frame = env.reset(seed)
+    for action in actions:
+        yield frame
+        if env.done:
+            return
+        frame = env.step(action)
+
+
+class Wander:
+    """Random actions, each held for 1 to `most` steps; begun with probability `chance` on a step that has none."""
+
+    def __init__(self, space: ActionSpace, rng: np.random.Generator, most: int = 6, chance: float = 1.0) -> None:
+        self._space, self._rng, self._most, self._chance = space, rng, most, chance
+        self._left = 0
+        self._action: Action = 0
+
+    def reset(self) -> None:
+        """A new game: nothing is held."""
+        self._left = 0
+
+    def steer(self, step: Step) -> None:
+        """Have the step carry out the random action of the moment, when there is one."""
+        if not self._left and (self._chance >= 1 or self._rng.random() < self._chance):
+            self._left, self._action = int(self._rng.integers(1, self._most + 1)), self._space.sample(self._rng)
+        if self._left:
+            self._left -= 1
+            step.action = self._action
+
+
+# ----------------------------------------------------------------------------------------------------
+# What sees, and what decides.
+
+
+class Detector(Protocol):
+    """What sees: a frame in, a scene vector out."""
+
+    def reset(self) -> None:
+        """A new episode: forget past frames."""
+
+    def see(self, frame: np.ndarray) -> np.ndarray:
+        """uint8[H, W, 3] -> float32[size], before tracking."""
+
+
+class Pipeline:
+    """Detector, tracker and controller as one player. Without a controller it tracks, and stands by with an action
+    that others replace. `seen`: the last frame's vector before tracking, float32[size]."""
+
+    def __init__(
+        self, schema: SceneSchema, detector: Detector, controller: Controller | None, standby: Action = 0,
+        tracker: Tracker | None = None,
+    ) -> None:  # fmt: skip
+        self.detector, self.controller, self.tracker = detector, controller, tracker or Tracker(schema)
+        self.seen = schema.empty()
+        self._see, self._update, self._read = detector.see, self.tracker.update, schema.read
+        self._stand = Decision(standby, "", standby)
+        self._decide: Callable[[Scene], Decision] = controller.decide if controller else lambda scene: self._stand
+
+    def reset(self) -> None:
+        """A new episode. Call it before the world is started: an isolated policy's worker starts here, and must not
+        inherit a frame."""
+        if self.controller:
+            self.controller.reset()
+        self.detector.reset()
+        self.tracker.reset()
+
+    def act(self, frame: np.ndarray) -> tuple[Scene, Decision]:
+        """The tracked scene of a frame, and what is decided on it."""
+        self.seen = self._see(frame)
+        scene = self._read(self._update(self.seen))
+        return scene, self._decide(scene)
+
+
+def run_episode(
+    env: PixelEnv, player: Pipeline, seed: int, limit: int | None = None, tape: Tape | None = None,
+    to_the_end: bool = False,
+) -> Iterator[Step]:  # fmt: skip
+    """The episode of `seed` from its start, as `steps` plays it."""
+    player.reset()
+    yield from steps(env, player, env.reset(seed), limit, tape, to_the_end)
 
 
 EYES = ("cnn", "teacher", "colour")
@@ -47,14 +182,21 @@ def check_eyes(kind: str) -> None:
         raise UsageError(f"unknown eyes {kind!r}; {nearest(kind, EYES)}")
 
 
-def eyes_of(system: System, kind: str = "cnn") -> Any:
-    """Something with `reset()` and `see(frame) -> float32[size]`. The teacher's lives behind the wall: Rollout."""
+def eyes_of(system: System, kind: str = "cnn") -> Detector:
+    """The detector of that kind. The teacher's lives behind the wall: Rollout."""
     check_eyes(kind)
     if kind == "colour":
         from triune.play.colour_rules import ColourEyes
 
+        system.check_teacher()  # it labels the games that colours are learned from
         return ColourEyes.load(system.spec, system.schema)
     return system.eyes()
+
+
+def teacher_of(system: System) -> Observer:
+    """The task's teacher, to run behind the wall; TriuneError when its teacher.py is not trusted."""
+    system.check_teacher()
+    return Observer("data_flywheel.labelers.teacher:teacher", str(system.folder.resolve()), system.schema.size)
 
 
 class TeacherEyes:
@@ -79,42 +221,24 @@ class Rollout:
         canary: bool = False,
     ) -> None:  # fmt: skip
         check_eyes(eyes)
-        if eyes == "teacher":
-            system.check_teacher()
+        observer = teacher_of(system) if eyes == "teacher" else None
         self.system, self.shift, self.kind = system, shift, eyes
         self.protocol = system.protocol(protocol)
-        self.schema, self.tracker = system.schema, Tracker(system.schema)
+        self.schema = system.schema
         self.controller = system.controller(self.protocol.name)
-        seeing = None if eyes == "teacher" else eyes_of(system, eyes)
-        observer = None
-        if eyes == "teacher":
-            observer = Observer(
-                "data_flywheel.labelers.teacher:teacher", str(system.folder.resolve()), self.schema.size
-            )
+        seeing = None if observer else eyes_of(system, eyes)
         self.env = PixelEnv(system.spec.env, self.protocol, shift, observer, canary)
-        self.eyes: Any = seeing or TeacherEyes(self.env)
+        self.eyes: Detector = seeing or TeacherEyes(self.env)
+        self.player = Pipeline(self.schema, self.eyes, self.controller)
+        self.tracker = self.player.tracker
         self.recorder: Recorder | None = None
         ranges = system.ranges() if eyes == "cnn" else None
         self.watch = Watch(ranges) if ranges else None
         self._hashes = system.hashes()
 
-    def episode(self, seed: int, tape: Tape | None = None) -> Iterator[Step]:
+    def episode(self, seed: int, tape: Tape | None = None, limit: int | None = None) -> Iterator[Step]:
         """Play the episode of `seed`. Stop early by closing the iterator. `tape`: sees every frame."""
-        see, update, read = self.eyes.see, self.tracker.update, self.schema.read
-        decide, env = self.controller.decide, self.env
-        self.controller.reset()  # first: an isolated worker starts here and must not inherit a frame
-        frame = env.reset(seed)
-        self.eyes.reset()
-        self.tracker.reset()
-        index = 0
-        while not env.done:
-            if tape:
-                tape.see(index, frame)  # before the eyes, while the processor still has it at hand
-            scene = read(update(see(frame)))
-            decision = decide(scene)
-            yield Step(index, scene, decision, frame)
-            frame = env.step(decision.action)
-            index += 1
+        return run_episode(self.env, self.player, seed, limit, tape)
 
     def outcome(self) -> Outcome:
         """The referee's record; reading it ends the episode."""
@@ -131,9 +255,7 @@ class Rollout:
         recorder = EpisodeRecorder(self.meta(seed))
         tape = self.recorder.tape() if self.recorder else None
         began = time.perf_counter()
-        for step in self.episode(seed, tape):
-            if step.index == limit:
-                break
+        for step in self.episode(seed, tape, limit):
             recorder.add(step.scene.vector, step.decision, 0, 0)  # type: ignore[arg-type]
             if watch:
                 watch.see(step.frame, step.scene.vector)
@@ -170,22 +292,17 @@ class Rollout:
 
 def frames_of(system: System, episode: Episode, last: int | None = None) -> Iterator[np.ndarray]:
     """The frame of every step up to `last`: those stored, or regenerated (views: copy to keep)."""
-    steps = len(episode) if last is None else min(len(episode), last + 1)
+    count = len(episode) if last is None else min(len(episode), last + 1)
     if episode.frames is not None:
-        yield from (episode.frames.rgb(i) for i in range(steps))
+        yield from (episode.frames.rgb(i) for i in range(count))
         return
     meta = episode.meta
     with PixelEnv(system.spec.env, system.protocol(meta["protocol"]), meta["shift"]) as env:
-        frame = env.reset(meta["seed"])
-        for i in range(steps):
-            yield frame
-            if env.done:
-                break
-            frame = env.step(system.spec.env.actions.check(episode.actions[i]))
+        yield from replay(env, meta["seed"], episode.actions[:count])
         again = env.outcome().scores
-        if len(again) < steps or list(again[:steps]) != episode.scores[:steps].tolist():
+        if len(again) < count or list(again[:count]) != episode.scores[:count].tolist():
             raise TriuneError(
-                f"seed {meta['seed']} did not repeat: recorded by another version of Triune, ale-py or its ROM"
+                f"seed {meta['seed']} did not repeat: recorded by another version of Triune or of the simulator"
             )
 
 

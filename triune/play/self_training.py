@@ -6,6 +6,7 @@ import json
 import shutil
 import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,11 +24,11 @@ from data_flywheel.self_training.data import LEAST, Lesson, emptied, field_in, l
 from data_flywheel.self_training.judge import Sight, Verdict
 from data_flywheel.storage.files import atomic_write
 from envs.remote import PixelEnv
-from logic.runtime.tracker import Tracker
 from perception.detector import Eyes
 from perception.training.augment import Look
 from triune.errors import TriuneError
 from triune.play.evaluation import evaluate
+from triune.play.loop import Pipeline, Wander, run_episode
 from triune.system import sha256
 
 if TYPE_CHECKING:
@@ -49,58 +50,25 @@ def play(
     most: int | None = None,
 ) -> Capture:  # fmt: skip
     """`frames` frames from games of seeds `seed`, `seed` + 1, ...; at most `most` of one game."""
-    see, env_spec = Eyes.load(eyes, system.schema), system.spec.env
-    rng = np.random.default_rng([seed, int(random)])
-    out = np.empty((frames, env_spec.height, env_spec.width, 3), np.uint8)
-    seen, actions = np.empty((frames, system.schema.size), np.float32), np.empty(frames, np.uint8)
-    episodes, seeds = np.empty(frames, np.int64), list[int]()
-    hand, began = _Hand(system, protocol, rng, random), 0
-    with PixelEnv(env_spec, system.protocol(protocol), shift) as env:
-        try:
-            for i in range(frames):
-                if env.done or (most and i - began >= most):
-                    frame, began = env.reset(seed + len(seeds)), i
-                    seeds.append(seed + len(seeds))
-                    see.reset()
-                    hand.reset()
-                out[i], seen[i], episodes[i] = frame, see.see(frame), len(seeds) - 1
-                actions[i] = hand.act(seen[i])
-                frame = env.step(int(actions[i]))
-        finally:
-            hand.close()
+    spec, size = system.spec.env, system.schema.size
+    detector, rng = Eyes.load(eyes, system.schema), np.random.default_rng([seed, int(random)])
+    out, seen = np.empty((frames, *spec.shape), np.uint8), np.empty((frames, size), np.float32)
+    actions = np.empty((frames, *spec.actions.shape), spec.actions.dtype)
+    episodes, seeds, i = np.empty(frames, np.int64), list[int](), 0
+    wander = Wander(spec.actions, rng, HOLD) if random else Wander(spec.actions, rng, STRAY[1], STRAY[0])
+    with closing(system.controller(protocol)) as controller, PixelEnv(spec, system.protocol(protocol), shift) as env:
+        player = Pipeline(system.schema, detector, controller)
+        while i < frames:
+            wander.reset()
+            for step in run_episode(env, player, seed + len(seeds), min(most or frames, frames - i)):
+                wander.steer(step)
+                out[i], seen[i], episodes[i], actions[i] = step.frame, player.seen, len(seeds), step.action
+                i += 1
+            seeds.append(seed + len(seeds))
+            if not i:
+                raise TriuneError(f"{system.name}: the game of seed {seed} was over before it began")
     meta = {"random": random, "shift": shift, "protocol": protocol, "eyes": str(eyes.name)}
     return Capture(out, seen, actions, episodes, tuple(seeds), meta)
-
-
-class _Hand:
-    """Chooses actions from scenes: the policy's, with random stretches, or random ones alone."""
-
-    def __init__(self, system: System, protocol: str, rng: np.random.Generator, random: bool) -> None:
-        self.schema, self.rng, self.random = system.schema, rng, random
-        self.actions = len(system.spec.env.actions.names)
-        self.tracker, self.controller = Tracker(system.schema), system.controller(protocol)
-        self.left = self.action = 0
-
-    def reset(self) -> None:
-        """A new game."""
-        self.tracker.reset()
-        self.controller.reset()
-        self.left = 0
-
-    def act(self, seen: np.ndarray) -> int:
-        """The action for what the eyes say."""
-        decided = self.controller.decide(self.schema.read(self.tracker.update(seen))).action
-        if not self.left and (self.random or self.rng.random() < STRAY[0]):
-            self.left = int(self.rng.integers(1, (HOLD if self.random else STRAY[1]) + 1))
-            self.action = int(self.rng.integers(self.actions))
-        if not self.left:
-            return int(decided)
-        self.left -= 1
-        return self.action
-
-    def close(self) -> None:
-        """End the policy's worker, if it has one."""
-        self.controller.close()
 
 
 # ----------------------------------------------------------------------------------------------------
