@@ -21,14 +21,16 @@ def test_false_privileged_values_change_no_decision(task: str) -> None:
     """RAM that is noise, a score that jumps by a million a step and 77 lives: same actions, same scenes."""
     episodes = []
     for canary in (False, True):
-        with Rollout(load(task), "seed-sticky", canary=canary) as rollout:
+        system = load(task)
+        named = "seed-sticky" if system.spec.env.backend == "atari" else None
+        with Rollout(system, named, canary=canary) as rollout:
             episodes.append(rollout.record(5, limit=STEPS))
     honest, false = episodes
-    assert len(honest) == STEPS
+    assert 100 <= len(honest) <= STEPS
     assert np.array_equal(honest.actions, false.actions)
     assert np.array_equal(honest.scenes, false.scenes)
     assert not np.array_equal(honest.scores, false.scores), "the canary did not sing: the false channel is not in use"
-    assert not np.array_equal(honest.lives, false.lives)
+    assert not np.array_equal(honest.lives, false.lives) or not honest.lives.any()
 
 
 def test_the_teacher_would_notice_the_canary() -> None:
