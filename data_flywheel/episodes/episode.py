@@ -81,7 +81,7 @@ class Episode:
 
     def losses(self) -> list[int]:
         """Steps at which a life or a point was lost."""
-        worse = (np.diff(self.lives) < 0) | (np.diff(self.scores) < 0)
+        worse = (np.diff(self.lives) < 0) | (setbacks(rewards(self.scores))[1:] < 0)
         return [int(i) + 1 for i in np.flatnonzero(worse)]
 
     def interventions(self) -> dict[str, int]:
@@ -122,6 +122,26 @@ class DecisionLike(Protocol):
     action: Action
     reason: str
     proposed: Action
+
+
+DENSE_STEPS, DENSE = 32, 0.5  # from so many steps, and so large a share of them that change the score, on
+FAR_BELOW = 3.0  # standard deviations, estimated from the median absolute deviation
+
+
+def rewards(scores: NDArray[Any]) -> NDArray[Any]:
+    """int64[T] or float64[T]: what each step changed the score by; a game starts at 0."""
+    whole = np.issubdtype(scores.dtype, np.integer)
+    return np.diff(scores.astype(np.int64 if whole else np.float64), prepend=0)
+
+
+def setbacks(change: NDArray[Any]) -> NDArray[Any]:
+    """The same, below 0 where something was lost. Where nearly every step changes the score (a cost of moving, a point
+    for every step upright), a change alone is no event: then it is by how much a step is far worse than most."""
+    if len(change) < DENSE_STEPS or np.count_nonzero(change) <= DENSE * len(change):
+        return change
+    middle = float(np.median(change))
+    spread = 1.4826 * float(np.median(np.abs(change - middle)))
+    return np.minimum(change - middle + FAR_BELOW * max(spread, 0.05 * abs(middle)), 0.0)
 
 
 class EpisodeRecorder:

@@ -17,13 +17,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from data_flywheel.episodes.episode import Episode
+from data_flywheel.episodes.episode import Episode, rewards, setbacks
 from data_flywheel.episodes.frame_buffer import KeptFrames, Size
 from data_flywheel.errors import DataError
 from data_flywheel.storage.container import read_bytes
 from data_flywheel.storage.files import atomic_write, canonical_json
 from data_flywheel.storage.log import Log
-from perception.scene import SLOT, SceneSchema
+from perception.scene import SceneSchema
 
 # ----------------------------------------------------------------------------------------------------
 # Which frames of a game are kept: none, those around failures, every Nth, or all; and what counts as a failure.
@@ -73,9 +73,10 @@ class FramePolicy:
 def failures(episode: Episode, schema: SceneSchema) -> dict[str, Steps]:
     """Steps at which something went wrong, by kind: life lost, points lost, perception lost, overruled, fault.
 
-    Perception lost: a thing that was seen is not, and the tracker carries it on. Kinds without a step are there, empty.
+    Perception lost: a thing or reading that was seen is not, and something is still known of it. Kinds without a step
+    are there, empty.
     """
-    change = np.diff(episode.scores.astype(np.int64), prepend=0)
+    change = setbacks(rewards(episode.scores))
     lives = np.diff(episode.lives.astype(np.int64), prepend=episode.lives[:1])
     return {
         "life lost": np.flatnonzero(lives < 0),
@@ -87,12 +88,11 @@ def failures(episode: Episode, schema: SceneSchema) -> dict[str, Steps]:
 
 
 def _lost(scenes: NDArray[np.float32], schema: SceneSchema) -> Steps:
-    end = sum(thing.count for thing in schema.things) * SLOT
-    if not end or not len(scenes):
-        return np.zeros(0, np.int64)
-    slots = scenes[:, :end].reshape(len(scenes), -1, SLOT)
-    seen, carried = slots[:, :, 0] > 0.5, slots[:, :, -1] > 0
-    return np.flatnonzero((seen[:-1] & ~seen[1:] & carried[1:]).any(axis=1)) + 1
+    lost = np.zeros(max(0, len(scenes) - 1), bool)
+    for _, slot in schema.slots():
+        seen, carried = scenes[:, slot.start] > 0.5, scenes[:, slot.stop - 1] > 0
+        lost |= seen[:-1] & ~seen[1:] & carried[1:]
+    return np.flatnonzero(lost) + 1
 
 
 def _around(steps: Steps, length: int, window: int) -> Steps:

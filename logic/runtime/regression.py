@@ -54,8 +54,8 @@ class FloorLock:
     task: str
     protocol: str
     seed: int
-    floor: int
-    scored: int
+    floor: float
+    scored: float
     eyes: str = "cnn"
     shift: str | None = None
     note: str = ""
@@ -217,10 +217,10 @@ def _check_format(told: dict[str, Any], path: Path) -> None:
         raise ValueError(f"kind {kind!r} is neither scenes nor floor")
 
 
-def _of(told: dict[str, Any], key: str, kind: type[Any]) -> Any:
+def _of(told: dict[str, Any], key: str, kind: type[Any] | tuple[type[Any], ...]) -> Any:
     value = told[key]
     if not isinstance(value, kind) or isinstance(value, bool):
-        raise ValueError(f"{key} is {value!r}, a {kind.__name__} is needed")
+        raise ValueError(f"{key} is {value!r}, a {'number' if isinstance(kind, tuple) else kind.__name__} is needed")
     return value
 
 
@@ -237,7 +237,9 @@ def _common(told: dict[str, Any], name: str) -> dict[str, Any]:
 
 
 def _floor(told: dict[str, Any], name: str) -> FloorLock:
-    numbers = {key: _of(told, key, int) for key in ("seed", "floor", "scored")}
+    numbers = {key: _of(told, key, (int, float)) for key in ("floor", "scored")} | {"seed": _of(told, "seed", int)}
+    if not all(map(math.isfinite, numbers.values())):
+        raise ValueError("floor and scored are finite numbers")
     shift = None if told["shift"] is None else _of(told, "shift", str)
     return FloorLock(**_common(told, name), **numbers, eyes=_of(told, "eyes", str), shift=shift)
 

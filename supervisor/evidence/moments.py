@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from data_flywheel.episodes.episode import Episode
+from data_flywheel.episodes.episode import FAR_BELOW, Episode, setbacks
+from data_flywheel.episodes.episode import rewards as changes
 from perception.scene import SLOT, SceneSchema
 
 # ----------------------------------------------------------------------------------------------------
@@ -199,9 +200,6 @@ SEVERITY = {FAULT: 4, LIFE: 3, POINTS: 3, LOW: 3, TIMEOUT: 2, DROUGHT: 2, RULES:
 SUDDEN = (LIFE, POINTS)  # kinds that show some steps after their cause
 LASTING = (LOW, TIMEOUT, DROUGHT)  # kinds that have no single moment
 FEW_EPISODES = 4  # below it, nobody can tell which score is low
-FAR_BELOW = 3.0  # standard deviations, estimated from the median absolute deviation
-DENSE_STEPS = 32  # fewer steps do not tell what is usual
-DENSE = 0.5  # share of the steps that change the score, from which on a change alone is no event
 DRY = 5.0  # times the usual number of steps between rewards
 
 
@@ -229,8 +227,7 @@ class Usual:
 
 def rewards(episode: Episode) -> Array:
     """int64[T] or float64[T]: what each step changed the score by; a game starts at 0."""
-    whole = np.issubdtype(episode.scores.dtype, np.integer)
-    return np.diff(episode.scores.astype(np.int64 if whole else np.float64), prepend=0)
+    return changes(episode.scores)
 
 
 def lost_lives(episode: Episode) -> Array:
@@ -290,7 +287,7 @@ def _of(e: Episode, i: int, span: int, normal: Usual, most_frames: int) -> Itera
     change, lives = rewards(e), lost_lives(e)
     for step in np.flatnonzero(lives).tolist():
         yield Moment(i, step, LIFE, step, int(lives[step]))
-    change = _unusual(change)
+    change = setbacks(change)
     for first, last in _groups(np.flatnonzero(change < 0), 4):
         lost = change[first : last + 1]
         yield Moment(i, first, POINTS, first, max(1, round(float(-lost[lost < 0].sum()))))
@@ -303,15 +300,6 @@ def _of(e: Episode, i: int, span: int, normal: Usual, most_frames: int) -> Itera
     yield from _droughts(e, i, normal, most_frames)
     if normal.low is not None and e.scores[-1] < normal.low:
         yield Moment(i, len(e) - 1, LOW, 0, len(e))
-
-
-def _unusual(change: Array) -> Array:
-    """The changes of a score; where nearly every step has one, by how much they are worse than most others."""
-    if len(change) < DENSE_STEPS or np.count_nonzero(change) <= DENSE * len(change):
-        return change
-    middle = float(np.median(change))
-    spread = 1.4826 * float(np.median(np.abs(change - middle)))
-    return np.minimum(change - middle + FAR_BELOW * max(spread, 0.05 * abs(middle)), 0.0)
 
 
 def _groups(steps: Array, gap: int) -> Iterator[tuple[int, int]]:

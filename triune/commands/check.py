@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from triune.commands import common
-from triune.console import Console, table
+from triune.console import Console, table, told_score
 from triune.errors import TriuneError, UsageError, one_line
 
 if TYPE_CHECKING:
@@ -87,9 +87,10 @@ def _record(name: str, check: Callable[[], str]) -> dict[str, Any]:
 
 def _schema(system: System) -> str:
     s = system.schema
-    things = ", ".join(t.name if t.count == 1 else f"{t.name} x{t.count}" for t in s.things)
-    grids = "".join(f", {g.name} {g.rows}x{g.cols}" for g in s.grids)
-    return f"{things}{grids}: {s.size} values, fingerprint {s.fingerprint[:12]}"
+    things = [t.name if t.count == 1 else f"{t.name} x{t.count}" for t in s.things]
+    parts = [*things, *(f"{g.name} {g.rows}x{g.cols}" for g in s.grids), *(g.name for g in s.gauges)]
+    parts += [f"{r.name} ({', '.join(f.name for f in r.fields)})" for r in s.readings]
+    return f"{', '.join(parts)}: {s.size} values, fingerprint {s.fingerprint[:12]}"
 
 
 def _world(system: System) -> str:
@@ -215,7 +216,8 @@ def _check_floor(system: System, lock: FloorLock) -> dict[str, Any]:
     result = evaluate(system, lock.protocol, [lock.seed], lock.shift, lock.eyes)
     score = result.scores[0]
     good = score >= lock.floor
-    detail = f"scored {score}, the floor is {lock.floor}" + ("" if good else f" (it was {lock.scored})")
+    detail = f"scored {told_score(score)}, the floor is {told_score(lock.floor)}"
+    detail += "" if good else f" (it was {told_score(lock.scored)})"
     return {"ok": good, "detail": detail, "score": score}
 
 

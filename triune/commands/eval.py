@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from triune.commands import common
-from triune.console import Console
+from triune.console import Console, told_score
 from triune.errors import UsageError
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ def _evaluate(system: System, args: argparse.Namespace, seeds: list[int], folder
     console.log(f"{', '.join(what)}, {args.eyes} eyes: {len(seeds)} seeds")
 
     def progress(done: int, total: int, record: dict[str, Any] | None) -> None:
-        last = f", seed {record['seed']}: {record['score']}" if record else ""
+        last = f", seed {record['seed']}: {told_score(record['score'])}" if record else ""
         console.progress(done, total, f"{done}/{total} episodes{last}")
 
     try:
@@ -117,7 +117,9 @@ def show(result: Result, console: Console) -> None:
     low, high = result.ci95
     console.say(f"{result.task}  {result.protocol}{f'  {result.shift}' if result.shift else ''}  {result.eyes} eyes")
     console.say(f"mean       {result.mean:.2f}   95 % interval {low:.2f} to {high:.2f}   ({len(result.scores)} seeds)")
-    console.say(f"IQM        {result.iqm:.2f}   worst decile {result.worst_decile:.2f}   worst {min(result.scores)}")
+    console.say(
+        f"IQM        {result.iqm:.2f}   worst decile {result.worst_decile:.2f}   worst {told_score(min(result.scores))}"
+    )
     console.say(f"frames     {result.frames}   {result.frames_per_second or 0:.0f} a second, {result.workers} workers")
     rules = ", ".join(f"{name} {n}" for name, n in result.interventions.items()) or "none"
     console.say(f"overruled  {rules}   faults {result.faults}   deadline misses {result.deadline_misses}")

@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
+from perception.scene import SLOT_FIELDS
 from triune.commands import common
-from triune.console import Console, table
+from triune.console import Console, table, told_score
 from triune.errors import TriuneError, UsageError
 
 if TYPE_CHECKING:
@@ -61,17 +62,17 @@ def worst_step(episode: Episode) -> int:
 
 def explain(system: System, episode: Episode, step: int) -> dict[str, Any]:
     """Everything known about one step, as JSON values."""
-    names, reason = system.spec.env.actions.names, episode.reason(step)
+    told, reason = system.spec.env.actions.tell, episode.reason(step)
     scene = system.schema.read(episode.scenes[step]).as_dict()
     around = range(max(0, step - AROUND), min(len(episode), step + AROUND + 1))
     return {
         "task": system.name, "seed": episode.meta.get("seed"), "protocol": episode.meta.get("protocol"), "step": step,
         "steps": len(episode), "scene": scene,
         "decision": {
-            "action": names[int(episode.actions[step])], "proposed": names[int(episode.proposed[step])],
+            "action": told(episode.actions[step]), "proposed": told(episode.proposed[step]),
             "reason": reason, "overruled_by": episode.overruled_by(step) or None, "fault": episode.fault(step) or None,
         },
-        "score": int(episode.scores[step]), "lives": int(episode.lives[step]), "source": source_lines(system, reason),
+        "score": episode.scores[step].item(), "lives": int(episode.lives[step]), "source": source_lines(system, reason),
         "source_changed": episode.meta.get("policy") != system.hashes()["policy"],
         "neighbours": [_neighbour(system, episode, i) for i in around],
     }  # fmt: skip
@@ -83,10 +84,14 @@ def _neighbour(system: System, episode: Episode, i: int) -> dict[str, Any]:
     for thing in system.schema.things:
         slot = getattr(scene, thing.name) if thing.count == 1 else getattr(scene, thing.name)[0]
         things[thing.name] = [round(slot.x, 1), round(slot.y, 1)] if slot.seen else None
+    for reading in system.schema.readings:
+        slot = getattr(scene, reading.name)
+        values = [float(f"{getattr(slot, f.name):.4g}") for f in reading.fields]
+        things[reading.name] = values if slot.seen else None
     action = system.spec.env.actions.tell(episode.actions[i])
     return {
         "step": i, "action": action, "reason": episode.reason(i), "overruled_by": episode.overruled_by(i) or None,
-        "score": int(episode.scores[i]), "lives": int(episode.lives[i]), "things": things,
+        "score": episode.scores[i].item(), "lives": int(episode.lives[i]), "things": things,
     }  # fmt: skip
 
 
@@ -106,7 +111,7 @@ def _show(p: dict[str, Any], console: Console) -> None:
     d = p["decision"]
     console.say(
         f"{p['task']}  {p['protocol']}  seed {p['seed']}  step {p['step']} of {p['steps']}   "
-        f"score {p['score']}  lives {p['lives']}"
+        f"score {told_score(p['score'])}" + (f"  lives {p['lives']}" if p["lives"] else "")
     )
     console.say()
     rows: dict[str, dict[str, float]] = {}
@@ -114,10 +119,12 @@ def _show(p: dict[str, Any], console: Console) -> None:
         thing, _, field = name.rpartition(".")
         if thing:
             rows.setdefault(thing, {})[field] = value
-    fields = ("seen", "x", "y", "w", "h", "vx", "vy", "sure")
-    console.say(
-        table([[t, *(f"{v[f]:.2f}" for f in fields)] for t, v in rows.items()], ["thing", *fields], set(range(1, 9)))
-    )
+    boxes = {name: values for name, values in rows.items() if tuple(values) == SLOT_FIELDS}
+    if boxes:
+        cells = [[name, *(f"{v:.2f}" for v in values.values())] for name, values in boxes.items()]
+        console.say(table(cells, ["thing", *SLOT_FIELDS], set(range(1, 9))))
+    for name in rows.keys() - boxes.keys():
+        console.say(f"{name:<10} " + "  ".join(f"{field} {value:.4g}" for field, value in rows[name].items()))
     console.say()
     console.say(
         f"action     {d['action']}"
@@ -147,6 +154,13 @@ def _show_trace(p: dict[str, Any], console: Console) -> None:
 
 
 def _row(n: dict[str, Any], things: list[str], step: int) -> list[str]:
-    places = [f"{n['things'][t][0]:.1f}, {n['things'][t][1]:.1f}" if n["things"][t] else "-" for t in things]
+    places = [", ".join(f"{v:.4g}" for v in n["things"][t]) if n["things"][t] else "-" for t in things]
     rule = f"  [{n['overruled_by']}]" if n["overruled_by"] else ""
-    return [">" if n["step"] == step else "", str(n["step"]), n["action"], str(n["score"]), *places, n["reason"] + rule]
+    return [
+        ">" if n["step"] == step else "",
+        str(n["step"]),
+        n["action"],
+        told_score(n["score"]),
+        *places,
+        n["reason"] + rule,
+    ]

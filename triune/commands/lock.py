@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from triune.commands import common
-from triune.console import Console
+from triune.console import Console, told_score
 from triune.errors import TriuneError, UsageError
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--step", type=int, metavar="N", help=f"instead: N and the {AROUND} steps on either side")
     parser.add_argument("--warmup", type=int, metavar="N", help="steps run before, not compared (default: enough)")
     parser.add_argument("--reasons", action="store_true", help="the reasons must not change either")
-    parser.add_argument("--floor", type=int, metavar="SCORE", help="lock the score of this seed instead of decisions")
+    parser.add_argument("--floor", type=float, metavar="SCORE", help="lock the score of this seed instead of decisions")
     parser.add_argument("--floor-auto", action="store_true", help=f"the same, {MARGIN:.0%}% below the recorded score")
     parser.add_argument("--name", metavar="NAME", help="name of the lock's file (default: made from the moment)")
     parser.add_argument("--note", default="", metavar="TEXT", help="why it exists, in plain words")
@@ -67,7 +67,7 @@ def describe(lock: Lock) -> dict[str, Any]:
     record = {"name": lock.name, "kind": lock.kind, "protocol": lock.protocol, "note": lock.note}
     if lock.kind == "floor":
         f: FloorLock = lock  # type: ignore[assignment]
-        holds = f"seed {f.seed}, {f.protocol}: at least {f.floor} (was {f.scored})"
+        holds = f"seed {f.seed}, {f.protocol}: at least {told_score(f.floor)} (was {told_score(f.scored)})"
         return record | {"seed": f.seed, "floor": f.floor, "scored": f.scored, "eyes": f.eyes, "holds": holds}
     s: ScenesLock = lock  # type: ignore[assignment]
     steps = s.compared
@@ -112,7 +112,7 @@ def _source(episode: Episode, where: str) -> dict[str, Any]:
 
 
 def _scenes(system: System, episode: Episode, args: argparse.Namespace, about: dict[str, Any]) -> ScenesLock:
-    from logic.runtime.regression import Recording, make_scenes
+    from logic.runtime.regression import Recording, make_scenes, recorded
 
     last = len(episode) - 1
     start, stop = (args.start, args.to) if args.step is None else (args.step - AROUND, args.step + AROUND)
@@ -120,10 +120,8 @@ def _scenes(system: System, episode: Episode, args: argparse.Namespace, about: d
     if not (0 <= middle <= last and (args.step is not None or stop <= last)):
         raise UsageError(f"this episode has steps 0 to {last}")
     start, stop = max(0, start), min(last, stop)
-    names = system.spec.env.actions.names
-    recording = Recording(
-        episode.scenes, [names[a] for a in episode.actions.tolist()], [episode.reason(i) for i in range(len(episode))]
-    )
+    done = [recorded(system.spec.env.actions, action) for action in episode.actions]
+    recording = Recording(episode.scenes, done, [episode.reason(i) for i in range(len(episode))])
     name = args.name or f"{_slug(episode.reason(middle)) or 'steps'}-{episode.meta['seed']}-{start}"
     controller = system.controller(episode.meta["protocol"])
     return make_scenes(recording, start, stop + 1, args.warmup, controller, args.reasons, name=name, **about)
@@ -139,10 +137,11 @@ def _floor(system: System, episode: Episode, args: argparse.Namespace, about: di
         raise TriuneError(
             "policy.py has changed since this episode was recorded; play it again before locking its score"
         )
-    scored = int(meta["score"])
+    scored = meta["score"]
     floor = args.floor if args.floor is not None else scored - max(1, round(abs(scored) * MARGIN))
+    floor = int(floor) if isinstance(scored, int) and floor == int(floor) else floor
     if floor > scored:
-        raise TriuneError(f"the floor {floor} lies above what was scored, {scored}")
+        raise TriuneError(f"the floor {told_score(floor)} lies above what was scored, {told_score(scored)}")
     name = args.name or f"floor-{meta['protocol']}-{meta['seed']}"
     return FloorLock(
         name=name, seed=int(meta["seed"]), floor=floor, scored=scored, eyes=meta["eyes"], shift=meta["shift"], **about

@@ -289,13 +289,12 @@ class TaskArena:
             controller.close()
         return text_of(lock, self.system.schema)
 
-    def floor_text(self, episode: Episode, floor: int, name: str, note: str) -> str:
+    def floor_text(self, episode: Episode, floor: float, name: str, note: str) -> str:
         """The file of a lock on the score of the episode's seed."""
         from logic.runtime.regression import FloorLock, text_of
 
         meta = {k: episode.meta[k] for k in ("seed", "eyes", "shift")}
-        scored = int(episode.meta["score"])
-        lock = FloorLock(floor=floor, scored=scored, **meta, **self._about(episode, name, note))
+        lock = FloorLock(floor=floor, scored=episode.meta["score"], **meta, **self._about(episode, name, note))
         return text_of(lock, self.system.schema)
 
     def _about(self, episode: Episode, name: str, note: str) -> dict[str, Any]:
