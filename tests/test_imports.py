@@ -142,9 +142,6 @@ def test_zoo_policies_import_only_the_library() -> None:
 # Modules that both step a world and ask what sees or decides: the loop, and what only looks like another one.
 LOOPS = {
     "triune.play.loop": "the loop",
-    "triune.commands.run": "a bundle plays, which is detector, tracker and controller in one",
-    "triune.deploy.export": "a bundle and play side by side",
-    "triune.report.explain": "steps a tracer through one decision, no world",
     "data_flywheel.labelers.ram.probe_child": "a planned data job: a teacher's player leads to states of memory",
 }
 WORLDS, MINDS = {"step", "advance"}, {"see", "look", "decide", "act", "scripted"}
@@ -154,7 +151,8 @@ def loops_over_frames(source: str) -> bool:
     """Whether a text carries an action out, and uses what makes one of a frame."""
     nodes = list(ast.walk(ast.parse(source)))
     calls = [n for n in nodes if isinstance(n, ast.Call) and isinstance(n.func, ast.Attribute)]
-    carried_out = any(call.func.attr in WORLDS and call.args for call in calls)  # type: ignore[attr-defined]
+    # a world is told an action and nothing else: a bundle's `step(frame, state)` is none
+    carried_out = any(c.func.attr in WORLDS and len(c.args) == 1 for c in calls)  # type: ignore[attr-defined]
     return carried_out and any(isinstance(n, ast.Attribute) and n.attr in MINDS for n in nodes)
 
 

@@ -140,7 +140,7 @@ def test_a_camera_that_once_gives_another_size_is_watched_on(monkeypatch: pytest
     good, odd = np.zeros((210, 160, 3), np.uint8), np.zeros((480, 640, 3), np.uint8)
     args, ear, seen = argparse.Namespace(source="0", steps=None, fit=None), Ear(), list[Any]()
     pilot: Any = SimpleNamespace(
-        times=seen, bot=SimpleNamespace(frame_shape=good.shape), console=ear, decide=seen.append, summary=dict
+        times=seen, bot=SimpleNamespace(frame_shape=good.shape), console=ear, act=seen.append, summary=dict
     )
 
     def camera(*frames: np.ndarray) -> None:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 
 from envs.actions import Box
 from envs.env import Backend, Rules, backend, protocol_of, register
 from envs.errors import EnvError
-from envs.remote import Outcome, PixelEnv
+from envs.remote import Observer, Outcome, PixelEnv
+from envs.rewards import RewardEnv, Told
+from envs.rewind import RewindEnv
 from envs.spec import EnvSpec
 
 
@@ -66,3 +70,26 @@ def test_unknown_backends_and_options_offer_the_nearest() -> None:
         backend("atary")
     with pytest.raises(EnvError, match="did you mean 'speed'"):
         DOT.check_options({"sped": 1})
+
+
+def test_one_without_saved_states_is_not_taken_back_and_says_what_to_do() -> None:
+    register("dot", "tests.envs.test_backends:DOT")
+    observer = Observer("tests.envs.test_backends:nothing", "", 1)
+    with pytest.raises(EnvError, match=r"no save\(\) and load.*--without-teacher"):
+        RewindEnv(ENV, protocol_of(ENV), None, observer)
+
+
+def nothing(argument: str) -> Callable[[object, np.ndarray], np.ndarray]:
+    """An observer that labels nothing."""
+    return lambda truth, frame: np.zeros(1, np.float32)
+
+
+def test_learners_are_told_score_and_metrics_at_every_step() -> None:
+    register("dot", "tests.envs.test_backends:DOT")
+    with RewardEnv(ENV, protocol_of(ENV)) as env:
+        env.reset(3)
+        assert env.told == Told(0.0, {"x": 3.0}, False)
+        for i in range(10):
+            env.step([0.5])  # type: ignore[arg-type]
+            assert env.told.metrics == {"x": 3.5 + i / 2}
+        assert env.done and env.told.score == env.outcome().score and not env.told.truncated

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from envs.actions import Action
     from envs.remote import Outcome
+    from logic.runtime.controller import Decision
+    from perception.scene import Scene
     from triune.play.recording import BundleRecorder
     from triune.runtime import Bundle
 
@@ -86,10 +88,12 @@ def _book(bot: Bundle, args: argparse.Namespace, console: Console) -> BundleReco
 
 
 class _Pilot:
-    """Steps a bundle and keeps count. `sheet`: of the game that was played, once it has ended."""
+    """Plays a bundle and keeps count. `sent`: what is carried out whatever is decided; `sheet`: of the game that was
+    played, once it has ended."""
 
     def __init__(self, bot: Bundle, log: TextIO | None, console: Console, book: BundleRecorder | None) -> None:
         self.bot, self.log, self.state, self.console, self.book = bot, log, bot.start(), console, book
+        self.sent: Action | None = None
         self.sheet: Outcome | None = None
         self.watch = bot.watch()
         self.times: list[float] = []
@@ -98,8 +102,10 @@ class _Pilot:
         self.faults = 0
         self.controls: list[np.ndarray] = []
 
-    def decide(self, frame: np.ndarray, sent: Action | None = None) -> Action:
-        """The action on a frame. `sent`: what is sent whatever is decided."""
+    def act(self, frame: np.ndarray) -> tuple[Scene, Decision]:
+        """What the bundle believes and decides on a frame uint8[H, W, 3]."""
+        from logic.runtime.controller import Decision
+
         began = time.perf_counter()
         action, self.state, why = self.bot.step(frame, self.state)
         self.times.append(1000 * (time.perf_counter() - began))
@@ -117,9 +123,10 @@ class _Pilot:
             print(json.dumps(line), file=self.log)
         if not isinstance(action, int):
             self.controls.append(action)
+        carried_out = action if self.sent is None else self.sent
         if self.book:
-            self.book.see(frame, action if sent is None else sent, why)
-        return action if sent is None else sent
+            self.book.see(frame, carried_out, why)
+        return why.scene, Decision(carried_out, why.reason, why.wanted, why.overruled_by, why.fault)
 
     def _told(self, action: Action, words: str) -> Any:
         """For the log: the action's name, or the value of every control by its name."""
@@ -140,13 +147,13 @@ class _Pilot:
 
 def _env(pilot: _Pilot, args: argparse.Namespace) -> dict[str, Any]:
     from envs.remote import PixelEnv
+    from triune.play.loop import steps
 
     bot = pilot.bot
-    fallback = bot.fallback
+    pilot.sent = bot.fallback if args.shadow else None
     with PixelEnv(bot.spec.env, bot.protocol) as env:
-        frame = env.reset(args.seed)
-        while not env.done and (args.steps is None or len(pilot.times) < args.steps):
-            frame = env.step(pilot.decide(frame, fallback if args.shadow else None))
+        for _ in steps(env, pilot, env.reset(args.seed), args.steps):
+            pass
         sheet = pilot.sheet = env.outcome()
     return {"score": sheet.score, "finished": sheet.finished, "frames": sheet.frames, **pilot.summary()}
 
@@ -169,7 +176,7 @@ def _frames(pilot: _Pilot, args: argparse.Namespace) -> dict[str, Any]:
                 pilot.console.log(f"left out   frame {i}, and all others like it: {error}")
             left_out += 1
             continue
-        pilot.decide(picture)
+        pilot.act(picture)
     if not pilot.times:
         raise TriuneError(f"no frame could be read from {args.source}; is it a video that OpenCV decodes (mp4, avi)?")
     return {"left_out": left_out, **pilot.summary()}

@@ -5,7 +5,7 @@ against play.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from data_flywheel.storage.files import atomic_write
 from envs.actions import Action, ActionSpace, Box
 from envs.env import Rules
 from envs.errors import EnvError
+from envs.remote import PixelEnv
 from envs.spec import SystemSpec
 from logic.language.backends.onnx import Emitted, emit, pack_memory, unpack_memory
 from logic.language.backends.onnx_ops import OPSET, Nodes
@@ -29,10 +30,11 @@ from logic.runtime.logic import Logic
 from logic.runtime.tracker import Tracker
 from perception.detector import Eyes
 from perception.drift import Ranges
-from perception.scene import SceneSchema
+from perception.scene import Scene, SceneSchema
 from triune import runtime as bundle
 from triune.errors import TriuneError
 from triune.play.evaluation import versions
+from triune.play.loop import steps
 from triune.system import System, sha256
 
 # ----------------------------------------------------------------------------------------------------
@@ -365,38 +367,74 @@ class Reference:
         return vector, decision
 
 
+class Comparison:
+    """Plays as the reference does, with the graph of `model` beside it. `counts`: frames compared, by source; `wrong`:
+    where the graph said otherwise, in words."""
+
+    def __init__(self, model: bytes, layout: MemoryLayout, logic: Logic, eyes: Eyes) -> None:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        options.log_severity_level = 4
+        self._session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        self._names = [output.name for output in self._session.get_outputs()]
+        self._layout, self._logic, self._reference = layout, logic, Reference(logic, eyes)
+        self.counts, self.wrong = Counter[str](), list[str]()
+
+    def start(self, source: str) -> None:
+        """A new episode."""
+        self._source, self._state = source, np.zeros(self._session.get_inputs()[1].shape[0])
+        self._reference.reset()
+
+    def act(self, frame: np.ndarray) -> tuple[Scene, Decision]:
+        """The reference's scene and decision, once they have been compared."""
+        logic, layout, reference = self._logic, self._layout, self._reference
+        # every step starts from the very same memory, so that a rounding does not grow into a difference
+        self._state[: layout.size] = layout.pack(reference.memory())
+        outputs = self._session.run(self._names, {"frame": frame, "memory": self._state})
+        found = dict(zip(self._names, outputs, strict=True))
+        vector, decision = reference.step(frame, found["scene"] if isinstance(logic.actions, Box) else None)
+        said = differences(found, vector, decision, logic) or _memory(found["next_memory"], layout, reference.memory())
+        self.wrong.extend([f"at step {self.counts.total()}: {said}"] if said else [])
+        self._state = found["next_memory"].copy()
+        self.counts[self._source] += 1
+        return logic.schema.read(vector), decision
+
+    @property
+    def settled(self) -> bool:
+        """Whether it needs no further frame of the game."""
+        return len(self.wrong) > 1 or self.counts["game"] >= (MORE if self.wrong else GAME_STEPS)
+
+
 def check(
     model: bytes, layout: MemoryLayout, logic: Logic, eyes: bytes, spec: SystemSpec, protocol: Rules
 ) -> dict[str, int]:
     """How many frames of which source were compared, and how many of them fell otherwise (`ties`, at most one in MORE);
     TriuneError names the first difference."""
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.log_severity_level = 4
-    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-    names = [output.name for output in session.get_outputs()]
-    reference = Reference(logic, Eyes.parse(eyes))
-    state = np.zeros(session.get_inputs()[1].shape[0])
-    counts, wrong = Counter[str](), list[str]()
-    for source, frame in _frames(spec, protocol, reference, lambda: MORE if wrong else GAME_STEPS):
-        if source not in counts:
-            reference.reset()
-            state[:] = 0.0
-        # every step starts from the very same memory, so that a rounding does not grow into a difference
-        state[: layout.size] = layout.pack(reference.memory())
-        found = dict(zip(names, session.run(names, {"frame": frame, "memory": state}), strict=True))
-        vector, decision = reference.step(frame, found["scene"] if isinstance(logic.actions, Box) else None)
-        said = differences(found, vector, decision, logic) or _memory(found["next_memory"], layout, reference.memory())
-        wrong.extend([f"at step {counts.total()}: {said}"] if said else [])
-        if len(wrong) > 1:
-            break
-        state = found["next_memory"].copy()
-        counts[source] += 1
+    compared = Comparison(model, layout, logic, Eyes.parse(eyes))
+    compared.start("made up")
+    for frame in _made_up(spec.env.shape):
+        compared.act(frame)
+    compared.start("game")
+    try:
+        with PixelEnv(spec.env, protocol) as env:
+            for _ in steps(env, compared, env.reset(SEED)):
+                if compared.settled:
+                    break
+    except (EnvError, ImportError):
+        pass  # the caller sees in the counts that no frame of the game was compared
+    counts, wrong = compared.counts, compared.wrong
     if len(wrong) > 1 or wrong and counts.total() < MORE:
         raise TriuneError(
             f"the fused graph of {spec.name} differs from play {wrong[0]}; nothing was written, please report it"
         )
     return {**counts, "ties": len(wrong)}
+
+
+def _made_up(shape: tuple[int, int, int]) -> Iterator[np.ndarray]:
+    """Frames that nobody played: noise, then black."""
+    rng = np.random.default_rng(SEED)
+    for i in range(MADE_UP):
+        yield np.zeros(shape, np.uint8) if i > 5 else rng.integers(0, 256, shape, np.uint8)
 
 
 def differences(found: dict[str, np.ndarray], vector: np.ndarray, decision: Decision, logic: Logic) -> str:
@@ -435,23 +473,3 @@ def _memory(vector: np.ndarray, layout: MemoryLayout, wanted: dict[str, Any]) ->
         if not np.allclose(a, b, MEMORY_TOLERANCE, MEMORY_TOLERANCE, equal_nan=True):
             return f"memory {name}"
     return ""
-
-
-def _frames(
-    spec: SystemSpec, protocol: Rules, reference: Reference, steps: Callable[[], int]
-) -> Iterator[tuple[str, np.ndarray]]:
-    """(source, frame): made-up ones, then of the game as the controller plays it, where it runs here."""
-    from envs.remote import PixelEnv
-
-    rng = np.random.default_rng(SEED)
-    shape = (spec.env.height, spec.env.width, 3)
-    for i in range(MADE_UP):
-        yield "made up", np.zeros(shape, np.uint8) if i > 5 else rng.integers(0, 256, shape, np.uint8)
-    try:
-        with PixelEnv(spec.env, protocol) as env:
-            frame, n = env.reset(SEED), 0
-            while n < steps() and not env.done:
-                yield "game", frame.copy()
-                frame, n = env.step(reference.action), n + 1
-    except (EnvError, ImportError):
-        pass  # the caller sees in the counts that no frame of the game was compared
