@@ -123,7 +123,7 @@ def _show(p: dict[str, Any], console: Console) -> None:
     if boxes:
         cells = [[name, *(f"{v:.2f}" for v in values.values())] for name, values in boxes.items()]
         console.say(table(cells, ["thing", *SLOT_FIELDS], set(range(1, 9))))
-    for name in rows.keys() - boxes.keys():
+    for name in (name for name in rows if name not in boxes):
         console.say(f"{name:<10} " + "  ".join(f"{field} {value:.4g}" for field, value in rows[name].items()))
     console.say()
     console.say(
