@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from data_flywheel.storage.files import atomic_write
+from triune.console import told_score
 from triune.errors import UsageError
 from triune.version import __version__
 
@@ -88,4 +89,4 @@ def _pair(figures: dict[str, Any]) -> tuple[str, str]:
     if "mean" not in figures:
         return "not measured", ""
     low, high = figures["ci95"]
-    return f"**{figures['mean']:.1f}** [{low:.1f}, {high:.1f}]", str(figures["worst"])
+    return f"**{figures['mean']:.1f}** [{low:.1f}, {high:.1f}]", told_score(figures["worst"])
