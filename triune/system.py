@@ -26,7 +26,7 @@ from triune.errors import TriuneError, UsageError
 if TYPE_CHECKING:
     from logic.language import CompiledModule
     from logic.runtime.regression import Lock
-    from perception.detector import Eyes
+    from perception.detector import OnnxDetector
     from perception.drift import Ranges
 
 
@@ -231,7 +231,7 @@ class System:
         return LOWEST.get(self.spec.env.id, 0.0)
 
     @property
-    def eyes_path(self) -> Path:
+    def detector_path(self) -> Path:
         """Where the weights are."""
         return self.folder / "perception.onnx"
 
@@ -246,7 +246,7 @@ class System:
         from perception.errors import PerceptionError
 
         try:
-            return load(self.ranges_path, sha256(self.eyes_path.read_bytes()))
+            return load(self.ranges_path, sha256(self.detector_path.read_bytes()))
         except (PerceptionError, OSError):
             return None
 
@@ -284,14 +284,14 @@ class System:
                 "pass --trust (Python: trust=True) if you have read it"
             )
 
-    def eyes(self) -> Eyes:
+    def detector(self) -> OnnxDetector:
         """The network; TriuneError when the task has none."""
-        from perception.detector import Eyes
+        from perception.detector import OnnxDetector
 
-        if not self.eyes_path.is_file():
+        if not self.detector_path.is_file():
             fix = f"train them with `triune train {self.name}`"
             raise TriuneError(f"{self.folder} has no eyes (perception.onnx); {fix}, or compare with --eyes teacher")
-        return Eyes.load(self.eyes_path, self.schema)
+        return OnnxDetector.load(self.detector_path, self.schema)
 
     def hashes(self) -> dict[str, str | None]:
         """sha256 of what decides a score: system.toml, policy, safety, eyes; and the schema's fingerprint."""

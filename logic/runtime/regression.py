@@ -56,7 +56,7 @@ class FloorLock:
     seed: int
     floor: float
     scored: float
-    eyes: str = "cnn"
+    detector: str = "cnn"
     shift: str | None = None
     note: str = ""
     triune: str = ""
@@ -152,7 +152,8 @@ def text_of(lock: Lock, schema: SceneSchema) -> str:
 def _head(lock: Lock) -> dict[str, Any]:
     """Everything but name and steps, the kind first."""
     skipped = {"name", "kind", "scenes", "actions", "reasons", "first"}
-    return {"kind": lock.kind} | {k: v for k, v in vars(lock).items() if k not in skipped}
+    key = {"detector": "eyes"}  # the files' word
+    return {"kind": lock.kind} | {key.get(k, k): v for k, v in vars(lock).items() if k not in skipped}
 
 
 def _json(value: Any) -> str:
@@ -241,7 +242,7 @@ def _floor(told: dict[str, Any], name: str) -> FloorLock:
     if not all(map(math.isfinite, numbers.values())):
         raise ValueError("floor and scored are finite numbers")
     shift = None if told["shift"] is None else _of(told, "shift", str)
-    return FloorLock(**_common(told, name), **numbers, eyes=_of(told, "eyes", str), shift=shift)
+    return FloorLock(**_common(told, name), **numbers, detector=_of(told, "eyes", str), shift=shift)
 
 
 def _scenes(told: dict[str, Any], path: Path, schema: SceneSchema) -> ScenesLock:

@@ -36,7 +36,7 @@ def test_the_report_counts_what_was_planted_against_what_was_said() -> None:
     assert "with teacher: 0.750 right (bar 0.90" in text and "planted" in text
 
 
-class FakeRig:
+class FakeInjector:
     def __init__(self, system: Any) -> None:
         self.system = system
 
@@ -49,15 +49,15 @@ def played(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[tuple[str, i
     """What is played; every third fault shows nothing."""
     done: list[tuple[str, int, bool]] = []
 
-    def fault(rig: FakeRig, seed: int, swap: bool) -> dict[str, Any]:
-        done.append((rig.system.name, seed, swap))
-        found = row(seed, EYES, EYES, rig.system.name)
+    def fault(injector: FakeInjector, seed: int, swap: bool) -> dict[str, Any]:
+        done.append((injector.system.name, seed, swap))
+        found = row(seed, EYES, EYES, injector.system.name)
         if seed % 3 == 0:
             return {k: v for k, v in found.items() if k not in ("swap", "signs")} | {"truth": None}
         return found if swap else {k: v for k, v in found.items() if k != "swap"}
 
     monkeypatch.setattr(bench_blame, "HOME", tmp_path)
-    monkeypatch.setattr(bench_blame, "Rig", FakeRig)
+    monkeypatch.setattr(bench_blame, "Injector", FakeInjector)
     monkeypatch.setattr(bench_blame, "_fault", fault)
     return done
 

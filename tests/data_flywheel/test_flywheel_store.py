@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from dataset_kit import make_shard, some_frames
 
 from data_flywheel.datasets.samples import load_samples
 from data_flywheel.episodes.episode import Episode, EpisodeRecorder
@@ -23,34 +24,11 @@ from data_flywheel.storage.frames import Frames
 ROOT = Path(__file__).parents[2]
 
 
-def some_frames(n: int, colours: int, seed: int = 0) -> np.ndarray:
-    rng = np.random.default_rng(seed)
-    palette = rng.integers(0, 256, (colours, 3), dtype=np.uint8)
-    return palette[rng.integers(0, colours, (n, 21, 16))]
-
-
 def make_dataset(folder: Path, shards: int = 3) -> Dataset:
     dataset = Dataset.create(folder, Manifest("toy", {}, "fp", "teach", "0", shards))
     for number in range(shards):
         dataset.write(make_shard(number))
     return dataset
-
-
-def make_shard(number: int, seed: int | None = None) -> Shard:
-    rng = np.random.default_rng(number)
-    frames = Frames.from_rgb(some_frames(5, 9, number))
-    scenes, rams = rng.random((5, 8)).astype(np.float32), rng.integers(0, 256, (5, 128), dtype=np.uint8)
-    seed = (10, 850, 950)[number % 3] if seed is None else seed
-    return Shard(
-        number,
-        number,
-        seed,
-        frames,
-        scenes,
-        np.arange(5, dtype=np.uint8),
-        {"ram": rams, "x": scenes[:, 0]},
-        {"player": "toy"},
-    )
 
 
 def rewritten(path: Path, **changes: object) -> None:

@@ -77,7 +77,7 @@ class Blind:
 def test_evaluation_is_the_same_isolated_and_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, text in (("system.toml", SYSTEM), ("policy.py", POLICY), ("safety.py", SAFETY)):
         (tmp_path / name).write_text(text)
-    monkeypatch.setattr(System, "eyes", lambda self: Blind(self.schema.size))
+    monkeypatch.setattr(System, "detector", lambda self: Blind(self.schema.size))
     plain, apart = (evaluate(load(tmp_path, isolate=i), seeds=[1000, 1001], limit=25) for i in (False, True))
     assert plain.scores == apart.scores and plain.steps == 50
     assert all(score < 0 and score != round(score) for score in plain.scores) and plain.scores[0] != plain.scores[1]

@@ -10,8 +10,8 @@ import cv2
 import numpy as np
 import pytest
 from cli_kit import triune
+from dataset_kit import make_shard
 from recorder_kit import SCHEMA, SIZE, game, kept, pictures, recording
-from test_flywheel_store import make_shard
 
 import triune as library
 from data_flywheel.datasets.exports import Source, export_coco, export_minari, export_parquet
@@ -152,8 +152,8 @@ def task_games(folder: Path, frames: bool) -> dict[int, tuple[Episode, np.ndarra
         episode = Episode(**{**vars(game(seed, 9, cut=seed == 2)), "scenes": scenes})
         episode.meta["task"] = "pong"
         pixels = rng.integers(0, 256, (9, *size, 3), dtype=np.uint8)
-        tape = kept(pixels, size=size) if frames else None
-        place.add(episode, tape)
+        frame_buffer = kept(pixels, size=size) if frames else None
+        place.add(episode, frame_buffer)
         made[seed] = (episode, pixels)
     return made
 

@@ -68,7 +68,7 @@ class Middle:
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, str]]:
     """Registered ids of both tasks, by their names."""
-    monkeypatch.setattr(System, "eyes", lambda self: Middle(self.schema))
+    monkeypatch.setattr(System, "detector", lambda self: Middle(self.schema))
     ids = {}
     for name, text in TASKS.items():
         (tmp_path / name).mkdir()

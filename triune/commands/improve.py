@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("task", nargs="?", help="a name from `triune list`, or a folder (not needed with --resume)")
     parser.add_argument("--proposer", metavar="P", help="tuner (default), openai, agent or replay")
     parser.add_argument("--protocol", metavar="P", help="seed, seed-sticky, classic or sticky (default: the task's)")
-    parser.add_argument("--eyes", metavar="E", help="cnn (pixels, default), teacher (exact), colour")
+    parser.add_argument("--detector", "--eyes", metavar="E", help="cnn (pixels, default), teacher (exact), colour")
     parser.add_argument("--trials", type=common.positive, metavar="N", help="at most N (default: 10 without a budget)")
     parser.add_argument("--policy", metavar="FILE", help="start from this text (with --out)")
     parser.add_argument("--out", metavar="FOLDER", help="improve a copy of the task's folder")
