@@ -1,29 +1,19 @@
 """The one reader of files that a stranger wrote: what a file is, and how large, is known before a byte is read.
 
-`read_file` gives bytes, `read_text` text, `read_json` a value, `open_file` a handle, `arrays_of` the arrays of an npz.
-Each takes the kind of file, a key of KINDS, and the error class of the layer that asks.
+`read_file` gives bytes, `read_text` text, `read_json` a value, `open_file` a handle; `envs.arrays` reads an npz. Each
+takes the kind of file, a key of KINDS, and the error class of the layer that asks. Standard library only.
 """
 
 from __future__ import annotations
 
-import io
 import json
-import math
 import os
 import stat
-import zipfile
-import zlib
-from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, NoReturn
 
-import numpy as np
-
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
-MOST_INFLATED = 4 * GIB  # of all arrays of one file: an hour of frames in palette colours
-# What damaged bytes were seen to raise in numpy and zipfile (RuntimeError: a flipped "encrypted" flag).
-ARRAY_ERRORS = (zipfile.BadZipFile, zlib.error, ValueError, KeyError, EOFError, OSError, RuntimeError, MemoryError)
 
 
 class Unreadable(Exception):
@@ -43,7 +33,7 @@ KINDS = {
     "system.toml": Kind(256 * KIB, "a page of settings", "write one, see docs/system.md"),
     "policy": Kind(MIB, "50 times the longest that ships", "write `def act(scene, memory):` there (see zoo/pong)"),
     "safety text": Kind(MIB, "as a policy"),
-    "teacher": Kind(MIB, "as a policy", "no teacher to label with; write one or use `triune discover`"),
+    "teacher": Kind(MIB, "as a policy", "write one, see docs/new-task.md"),
     "lock": Kind(4_000_000, "thousands of scenes", "restore it, or make it again with `triune lock`"),
     "score card": Kind(MIB, "a few figures a protocol", "make it: triune eval TASK --card"),
     "drift ranges": Kind(4 * MIB, "some hundred numbers", "measure them: triune drift TASK --measure"),
@@ -60,11 +50,12 @@ KINDS = {
     "triune capture": Kind(2 * GIB, "as an episode"),
     "samples": Kind(2 * GIB, "as an episode"),
     "data set manifest": Kind(64 * MIB, "a schema and its figures", "make the data: triune collect TASK"),
-    "recording": Kind(64 * MIB, "a schema", "record some: triune eval TASK --record FOLDER"),
-    "label store": Kind(64 * MIB, "a schema", "make it: triune review TASK"),
+    "recording manifest": Kind(64 * MIB, "a schema", "record some: triune eval TASK --record FOLDER"),
+    "labels manifest": Kind(64 * MIB, "a schema", "make it: triune review TASK"),
     "triune review queue": Kind(GIB, "100 000 items and their boxes", "make it: triune review TASK"),
     "triune frozen set": Kind(GIB, "ten million pictures, 64 bytes each"),
     "triune curation": Kind(GIB, "reasons for a million frames", "make it: triune curate"),
+    "blob": Kind(256 * MIB, "one request, answer or picture", "restore it, or start a new run"),
     "log": Kind(GIB, "years of play; each line is checked for itself"),
     "video": Kind(256 * GIB, "days of film: it is read frame by frame", "give a video file, a camera number or env"),
 }
@@ -113,7 +104,8 @@ def open_file(
 
 
 def _too_large(path: Path, kind: str, raises: type[Exception], most: int) -> NoReturn:
-    raise raises(f"{path}: larger than the {most} bytes that a {kind} may have ({KINDS[kind].why}); is it another file?")
+    reason = f"{most} bytes that a {kind} may have ({KINDS[kind].why})"
+    raise raises(f"{path}: larger than the {reason}; is it another file?")
 
 
 # ----------------------------------------------------------------------------------------------------
@@ -153,39 +145,3 @@ def json_of(data: bytes, name: str, kind: str, raises: type[Exception] = Unreada
         reason = "nested too deeply" if isinstance(error, RecursionError) else str(error).removeprefix(f"{name}, ")
         remedy = fix or KINDS[kind].missing
         raise raises(f"{name}: damaged or half-written {kind} ({reason}); {remedy}") from None
-
-
-# ----------------------------------------------------------------------------------------------------
-# Arrays.
-
-
-def arrays_of(npz: bytes | IO[bytes], only: Collection[str] | None = None) -> dict[str, np.ndarray]:
-    """The arrays of an npz, or those named. One of ARRAY_ERRORS where it is damaged, or declares more than it may.
-
-    What the directory and every array's header say of sizes is compared before anything is inflated or allocated.
-    """
-    file = io.BytesIO(npz) if isinstance(npz, bytes) else npz
-    with zipfile.ZipFile(file) as archive:
-        members = archive.infolist()
-        total = sum(member.file_size for member in members)
-        if total > MOST_INFLATED:
-            raise ValueError(f"its arrays have {total} bytes, {MOST_INFLATED} are read at most")
-        found = {member.filename.removesuffix(".npy"): member for member in members}
-        return {name: _array(archive, found[name]) for name in (found if only is None else only)}
-
-
-def _array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarray:
-    if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        raise ValueError(f"{member.filename} is packed by another method than deflate")
-    with archive.open(member) as head:
-        version = np.lib.format.read_magic(head)
-        header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-        if version not in header:
-            raise ValueError(f"{member.filename} has array format {version}")
-        shape, _, dtype = header[version](head)
-        declared = math.prod(shape) * dtype.itemsize
-        if dtype.hasobject or min(shape, default=0) < 0 or head.tell() + declared != member.file_size:
-            raise ValueError(f"{member.filename} declares {dtype}{list(shape)}, which is not what it holds")
-    with archive.open(member) as whole:
-        array: np.ndarray = np.lib.format.read_array(whole, allow_pickle=False)
-    return array

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -15,6 +16,7 @@ import numpy as np
 from envs.actions import Action, ActionSpace, action_space
 from envs.env import Rules, backend, nearest
 from envs.errors import EnvError
+from envs.files import read_text
 
 SYSTEM_FORMAT = 1
 ZOO = Path(__file__).resolve().parent.parent / "zoo"
@@ -84,7 +86,7 @@ def task_names() -> list[str]:
 def find_folder(task: str | Path) -> Path:
     """The folder of a task given by name or path; EnvError with the nearest name when there is none."""
     for folder in (ZOO / str(task), Path(task)):
-        if (folder / "system.toml").is_file():
+        if os.path.lexists(folder / "system.toml"):  # whatever it is: `read_text` says what is wrong with it
             return folder
     names = task_names()
     close = difflib.get_close_matches(str(task), names, 1)
@@ -95,11 +97,7 @@ def find_folder(task: str | Path) -> Path:
 def load_spec(task: str | Path) -> SystemSpec:
     """Read and check the `system.toml` of a task; EnvError gives file, line and fix."""
     path = find_folder(task) / "system.toml"
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as e:
-        raise EnvError(f"cannot read {path}: {e}") from e
-    return parse_spec(text, path)
+    return parse_spec(read_text(path, "system.toml", EnvError, path.parent), path)
 
 
 def parse_spec(text: str, path: Path) -> SystemSpec:

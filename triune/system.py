@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from envs.actions import ActionSpace, Discrete
 from envs.env import Rules, protocol_of
+from envs.files import read_file, read_text
 from envs.spec import ZOO, SystemSpec, find_line, load_spec
 from logic.language.program import Library, shipped_library
 from logic.runtime.controller import Controller
@@ -57,15 +58,14 @@ def sha256(text: str | bytes) -> str:
 def read_texts(spec: SystemSpec, policy: Path | None = None) -> Texts:
     """Safety text of a folder, and its policy text or that of the file `policy`; TriuneError when there is none."""
     path = policy or spec.folder / "policy.py"
-    if not path.is_file():
+    if not os.path.lexists(path):
         if policy and policy != spec.folder / "policy.py":
             raise TriuneError(f"there is no file {policy}; name one with a policy text")
         raise TriuneError(f"{spec.folder} has no policy.py; write `def act(scene, memory):` there (see zoo/pong)")
     safety = spec.folder / "safety.py"
-    try:
-        return Texts(path.read_text("utf-8"), safety.read_text("utf-8") if safety.is_file() else "")
-    except UnicodeDecodeError as error:
-        raise TriuneError(f"{error.reason} in {path} or {safety}: policy and safety rules are UTF-8 text") from None
+    text = read_text(path, "policy", TriuneError, None if policy else spec.folder)
+    there = os.path.lexists(safety)
+    return Texts(text, read_text(safety, "safety text", TriuneError, spec.folder) if there else "")
 
 
 @cache
@@ -246,8 +246,8 @@ class System:
         from perception.errors import PerceptionError
 
         try:
-            return load(self.ranges_path, sha256(self.eyes_path.read_bytes()))
-        except (PerceptionError, OSError):
+            return load(self.ranges_path, sha256(self.weights()))
+        except PerceptionError:
             return None
 
     def protocol(self, name: str | None = None) -> Rules:
@@ -288,16 +288,29 @@ class System:
         """The network; TriuneError when the task has none."""
         from perception.detector import Eyes
 
-        if not self.eyes_path.is_file():
+        if not os.path.lexists(self.eyes_path):
             fix = f"train them with `triune train {self.name}`"
             raise TriuneError(f"{self.folder} has no eyes (perception.onnx); {fix}, or compare with --eyes teacher")
-        return Eyes.load(self.eyes_path, self.schema)
+        return Eyes.parse(self.weights(), self.schema, str(self.eyes_path))
+
+    def weights(self) -> bytes:
+        """The bytes of the network's file; PerceptionError says what is wrong with it."""
+        from perception.errors import PerceptionError
+
+        return read_file(self.eyes_path, "weights", PerceptionError, self.folder)
 
     def hashes(self) -> dict[str, str | None]:
         """sha256 of what decides a score: system.toml, policy, safety, eyes; and the schema's fingerprint."""
-        names = {"system": "system.toml", "safety": "safety.py", "eyes": "perception.onnx"}
-        found = {k: self.folder / n for k, n in names.items()} | {"policy": self.policy_path}
-        hashes: dict[str, str | None] = {k: sha256(p.read_bytes()) if p.is_file() else None for k, p in found.items()}
+        found = {
+            "system": ("system.toml", self.folder / "system.toml"),
+            "safety": ("safety text", self.folder / "safety.py"),
+            "eyes": ("weights", self.eyes_path),
+            "policy": ("policy", self.policy_path),
+        }
+        hashes = {
+            name: sha256(read_file(path, kind, TriuneError)) if os.path.lexists(path) else None
+            for name, (kind, path) in found.items()
+        }
         return {**hashes, "schema": self.schema.fingerprint}
 
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from data_flywheel.storage import log
 from data_flywheel.storage.files import atomic_write
+from envs.files import read_file
 from supervisor.budget import Amount
 from supervisor.errors import SupervisorError
 from supervisor.protocols import Proposer, ProposerError, Reply, Request, Usage
@@ -73,7 +74,7 @@ def exchanges(path: Path) -> list[Exchange]:
 def _texts(path: Path) -> Iterator[tuple[str, bytes]]:
     if path.is_dir():
         for file in sorted(path.glob("*.json")):
-            yield str(file), file.read_bytes()
+            yield str(file), read_file(file, "log", SupervisorError)
     else:
         lines, torn = log.read_lines(path)  # a torn line is no exchange: nobody has seen its answer
         if torn and not lines:

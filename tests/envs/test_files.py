@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from envs.files import ARRAY_ERRORS, KINDS, Unreadable, arrays_of, read_file, read_json, read_text
+from envs.arrays import ARRAY_ERRORS, arrays_of
+from envs.files import KINDS, Unreadable, read_file, read_json, read_text
 
 
 def test_what_is_no_small_regular_file_is_refused(tmp_path: Path) -> None:
@@ -43,7 +44,7 @@ def test_a_link_out_of_its_folder_is_refused(tmp_path: Path) -> None:
 
 def test_every_kind_has_a_limit_and_a_reason(tmp_path: Path) -> None:
     for name, kind in KINDS.items():
-        assert 0 < kind.most and kind.why and kind.missing
+        assert kind.most > 0 and kind.why and kind.missing
         path = tmp_path / name.replace(" ", "-")
         with open(path, "wb") as file:
             file.truncate(kind.most + 1)  # sparse: it takes no room
@@ -55,7 +56,11 @@ def test_text_comes_as_people_save_it(tmp_path: Path) -> None:
     path = tmp_path / "policy.py"
     path.write_bytes("\ufeffa = 1\r\nb = 'é'\rc".encode())
     assert read_text(path, "policy") == "a = 1\nb = 'é'\nc"
-    for data, said in [(b"a\n\xff", "line 2: not UTF-8"), (b"a\n\nb\0", "line 3: a NUL"), ("a".encode("utf-16"), "UTF-8")]:
+    for data, said in [
+        (b"a\n\xff", "line 2: not UTF-8"),
+        (b"a\n\nb\0", "line 3: a NUL"),
+        ("a".encode("utf-16"), "UTF-8"),
+    ]:
         path.write_bytes(data)
         with pytest.raises(Unreadable, match=said):
             read_text(path, "policy")
@@ -85,9 +90,7 @@ def npy(array: np.ndarray, shape: tuple[int, ...] | None = None) -> bytes:
     if shape is None:
         np.save(buffer, array)
     else:
-        np.lib.format.write_array_header_1_0(
-            buffer, {"descr": array.dtype.str, "fortran_order": False, "shape": shape}
-        )
+        np.lib.format.write_array_header_1_0(buffer, {"descr": array.dtype.str, "fortran_order": False, "shape": shape})
         buffer.write(array.tobytes())
     return buffer.getvalue()
 

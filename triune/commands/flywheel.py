@@ -34,6 +34,7 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     import torch  # noqa: F401 - say at once that the extra is missing
 
     from data_flywheel.storage.files import atomic_write
+    from envs.files import read_file
     from triune.play.drift import measure
     from triune.play.self_training import PROMOTED, Request, Wheel
     from triune.report.self_training import write_report
@@ -55,7 +56,7 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     console.say(table([_row(r) for r in told["rounds"]], ["round", "coverage", "frames", "sight", "after", "outcome"]))
     console.say(f"{told['outcome']}: {told['reason']}")
     if args.install and told["outcome"] == PROMOTED:
-        atomic_write(system.eyes_path, Path(told["eyes"]).read_bytes())
+        atomic_write(system.eyes_path, read_file(Path(told["eyes"]), "weights", TriuneError))
         measure(system)
         console.say(f"installed  {system.eyes_path}; the drift watch has measured them")
         console.say("           the score card is no longer true: `triune eval --card`")

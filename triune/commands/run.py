@@ -208,8 +208,10 @@ def _capture(source: str) -> Iterator[np.ndarray]:
     """RGB frames of a video file or a camera."""
     import cv2
 
-    if not source.isdigit() and not Path(source).is_file():
-        raise TriuneError(f"no such source {source!r}; give env, a video file, or a camera number such as 0")
+    from envs.files import open_file
+
+    if not source.isdigit():
+        open_file(Path(source), "video", TriuneError).close()  # OpenCV would wait for a pipe
     capture = cv2.VideoCapture(int(source) if source.isdigit() else source)
     if not capture.isOpened():
         what = f"camera {source}" if source.isdigit() else source

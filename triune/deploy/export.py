@@ -233,7 +233,7 @@ def export(system: System, path: str | Path, protocol: str | None = None) -> dic
     _need_onnx()
     rules = system.protocol(protocol)
     system.eyes()  # says what is wrong with it
-    logic, eyes = system.logic(rules.name), system.eyes_path.read_bytes()
+    logic, eyes = system.logic(rules.name), system.weights()
     return _write(Path(path), system.spec, system.schema, logic, rules, eyes, system.ranges())
 
 
