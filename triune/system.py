@@ -18,6 +18,7 @@ from envs.actions import ActionSpace, Discrete
 from envs.env import Rules, protocol_of
 from envs.files import read_file, read_text
 from envs.spec import ZOO, SystemSpec, find_line, load_spec
+from envs.trust import vouch
 from logic.language.program import Library, shipped_library
 from logic.runtime.controller import Controller
 from logic.runtime.logic import Logic, compile_logic
@@ -214,6 +215,8 @@ class System:
         self.policy_path = policy or spec.folder / "policy.py"
         self.spec, self.folder, self.name = spec, spec.folder, spec.name
         self.trust = trust or ZOO in spec.folder.resolve().parents
+        if self.trust:
+            vouch(spec.env.id)
         try:
             self.schema = SceneSchema.from_config(spec.scene)
         except SceneError as error:
@@ -318,7 +321,8 @@ def load(
     task: str | Path, trust: bool = False, isolate: bool | None = None, require_isolation: bool = False,
     policy: str | Path | None = None,
 ) -> System:  # fmt: skip
-    """The system of a zoo task or a folder. `trust`: its teacher.py, ordinary Python, may run when asked for.
+    """The system of a zoo task or a folder. `trust`: its teacher.py, ordinary Python, may run when asked for, and
+    so may the module that its environment's id names.
 
     `isolate`: run the policy in hardened workers (None: when it does not ship with Triune and the machine can);
     `require_isolation`: refuse to run it any other way. `policy`: a file with another policy text for the task.

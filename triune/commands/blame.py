@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--without-teacher", action="store_true", help="estimate from the record and its frames, as on a camera"
     )
     common.add_policy(parser)
-    parser.add_argument("--trust", action="store_true", help="a teacher.py of unknown origin may run")
+    common.add_trust(parser)
 
 
 def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:

@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("task", help="a name from `triune list`, a folder with a system.toml, or one policy: FILE.py")
     parser.add_argument("--task", dest="of", metavar="TASK", help="with FILE.py: the task whose scene it sees")
     parser.add_argument("--safety", action="store_true", help="with FILE.py: it holds safety rules, not a policy")
-    parser.add_argument("--trust", action="store_true", help="a floor may use a teacher.py of unknown origin")
+    common.add_trust(parser)
     common.add_isolation(parser)
     parser.add_argument("--floors", action="store_true", help="play the score floors too (a whole episode each)")
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Pool, how many, where to."""
+    common.add_trust(parser)
     parser.add_argument("pool", help="a data set, or a folder of recorded episodes")
     parser.add_argument("--frames", type=common.positive, required=True, metavar="K", help="how many to choose")
     parser.add_argument("--out", required=True, metavar="FOLDER", help="an empty folder for the choice and its reasons")

@@ -13,7 +13,7 @@ from triune.errors import TriuneError
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Task, look, length, folder."""
-    common.add_task(parser, trust=False)
+    common.add_task(parser)
     parser.add_argument("--shift", metavar="S", help="another look of the game (default: as it is)")
     parser.add_argument("--protocol", metavar="P", help="default: the task's")
     parser.add_argument("--rounds", type=common.positive, default=3, metavar="N", help="at most (default 3)")
