@@ -23,6 +23,7 @@ from logic.language.program import Library, shipped_library
 from logic.runtime.controller import Controller
 from logic.runtime.logic import Logic, compile_logic
 from perception.scene import SceneError, SceneSchema
+from triune.console import printable
 from triune.errors import TriuneError, UsageError
 
 if TYPE_CHECKING:
@@ -167,7 +168,7 @@ def silence() -> None:
 def _say(text: str) -> None:
     if not _said & {"", text}:
         _said.add(text)
-        print(f"triune: {text}", file=sys.stderr, flush=True)
+        print(f"triune: {printable(text)}", file=sys.stderr, flush=True)
 
 
 def build_confined(spec: SystemSpec, schema: SceneSchema, texts: Texts, protocol: Rules, required: bool) -> Controller:

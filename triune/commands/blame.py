@@ -97,7 +97,8 @@ def _show(told: list[dict[str, Any]], notes: list[str], console: Console) -> Non
     ]
     console.say(table(rows, ["seed", "step", "failure", "whose", "found by"], {0, 1}))
     for v in told:
-        console.say(f"\nseed {v['seed']}, step {v['failure']['step']}: {v['who']}")
+        console.say()
+        console.say(f"seed {v['seed']}, step {v['failure']['step']}: {v['who']}")
         for line in v["evidence"]:
             console.say(f"  {line}")
 

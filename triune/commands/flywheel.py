@@ -60,7 +60,8 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
         measure(system)
         console.say(f"installed  {system.eyes_path}; the drift watch has measured them")
         console.say("           the score card is no longer true: `triune eval --card`")
-    console.say(f"eyes       {told['eyes']}\nreport     {told['report']}")
+    console.say(f"eyes       {told['eyes']}")
+    console.say(f"report     {told['report']}")
     return {"task": system.name, **told}
 
 

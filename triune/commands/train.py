@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from triune.commands import collect, common
-from triune.console import Console
+from triune.console import Console, Lines
 from triune.errors import TriuneError
 
 STEPS = 3500
@@ -63,6 +63,6 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
         raise KeyboardInterrupt(f"continue with: triune train {system.name} --steps {steps}") from None
     from perception.training.metrics import table
 
-    console.say(table(metrics))
+    console.say(Lines(table(metrics)))
     console.say(f"eyes       {out}")
     return {"task": system.name, "file": str(out), "data": str(folder), "steps": steps, "metrics": metrics}
