@@ -65,7 +65,7 @@ def read_texts(spec: SystemSpec, policy: Path | None = None) -> Texts:
             raise TriuneError(f"there is no file {policy}; name one with a policy text")
         raise TriuneError(f"{spec.folder} has no policy.py; write `def act(scene, memory):` there (see zoo/pong)")
     safety = spec.folder / "safety.py"
-    text = read_text(path, "policy", TriuneError, None if policy else spec.folder)
+    text = read_text(path, "policy", TriuneError, spec.folder if path == spec.folder / "policy.py" else None)
     there = os.path.lexists(safety)
     return Texts(text, read_text(safety, "safety text", TriuneError, spec.folder) if there else "")
 

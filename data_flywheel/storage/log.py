@@ -40,12 +40,12 @@ Record = dict[str, Any]
 # Lines of any kind.
 
 
-def read_lines(path: Path) -> tuple[list[bytes], bytes]:
+def read_lines(path: Path, raises: type[Exception] = DataError) -> tuple[list[bytes], bytes]:
     """The whole lines of a file (none where there is no file), and what a kill left after the last of them.
 
-    DataError: a pipe, a device, a folder, far too large.
+    `raises`: a pipe, a device, a folder, far too large.
     """
-    *lines, torn = (read_file(path, "log", DataError) if path.exists() else b"").split(b"\n")
+    *lines, torn = (read_file(path, "log", raises) if path.exists() else b"").split(b"\n")
     return lines, torn
 
 
