@@ -23,6 +23,7 @@ from envs.env import Rules, protocol_of, protocols_of
 from envs.executor import Processes, WorkerError
 from envs.files import read_file, read_text
 from envs.spec import SystemSpec, load_spec
+from envs.trust import vouched
 from logic.errors import LogicError
 from logic.language import CompiledProgram, compile_program
 from perception.scene import SceneSchema
@@ -316,9 +317,10 @@ def collect(
     began, missing = time.monotonic(), dataset.missing()
     show = progress or _bar()
     done = frames - sum(plan.job(number).frames for number in missing)
+    job = {"data": str(dataset.folder), "system": str(spec.folder), "trusted": vouched(spec.env.id)}
     crew = Processes(_WORKER + "shards", workers, _WORKER + "explain")
     try:
-        for answer in crew.map({"data": str(dataset.folder), "system": str(spec.folder)}, missing):
+        for answer in crew.map(job, missing):
             report.count(answer)
             done += plan.job(answer["shard"]).frames
             show(done, frames, time.monotonic() - began)

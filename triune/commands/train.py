@@ -16,7 +16,7 @@ SECONDS_A_STEP = 0.12  # on one core of 2024; only turns --minutes into a number
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Task, data, length, output."""
-    common.add_task(parser, trust=False)
+    common.add_task(parser)
     parser.add_argument(
         "--data", metavar="FOLDER", help="a collected data set (default runs/data/TASK, made if missing)"
     )
