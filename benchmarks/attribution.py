@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import fault_injection as blame_plant
-from benchmarks.fault_injection import Rig, plant
+from benchmarks.fault_injection import Injector, make_fault
 from data_flywheel.attribution import signs as blame_odds
 from data_flywheel.attribution import signs as blame_signs
 from data_flywheel.attribution.verdict import PARTIES, Failure
@@ -52,36 +52,36 @@ def _gather(seeds: Sequence[int], trials: int, swap: bool, say: Say) -> tuple[li
     for task in TASKS:
         store, wanted = _Store(task), trials // len(TASKS)
         rows: list[Row] = []
-        rig = None
+        injector = None
         try:
             for seed in seeds:
                 if len(rows) == wanted:
                     break
                 row = store.rows.get(seed)
                 if row is None or (swap and row.get("truth") and "swap" not in row):
-                    rig = rig or Rig(load(task))
-                    row = store.add(_fault(rig, seed, swap))
+                    injector = injector or Injector(load(task))
+                    row = store.add(_fault(injector, seed, swap))
                 if "signs" in row:
                     rows.append(row)
                 else:
                     harmless += 1
                 say(len(kept) + len(rows), trials, f"{task}: {row['name']}")
         finally:
-            if rig:
-                rig.close()
+            if injector:
+                injector.close()
         kept += rows
     return kept, harmless
 
 
-def _fault(rig: Rig, seed: int, swap: bool) -> Row:
+def _fault(injector: Injector, seed: int, swap: bool) -> Row:
     """One seed's fault, played and looked at; one that showed nothing has no `signs`."""
-    planted = plant(rig.system.name, seed)
-    row: Row = {"task": rig.system.name, "seed": seed, "truth": planted.truth, "name": planted.name}
-    played = rig.play(planted)
+    planted = make_fault(injector.system.name, seed)
+    row: Row = {"task": injector.system.name, "seed": seed, "truth": planted.truth, "name": planted.name}
+    played = injector.play(planted)
     if isinstance(played, str):
         return row | {"truth": None, "why": played}
-    row |= {"failure": played.failure._asdict(), "signs": rig.signs(played)}
-    return row | ({"swap": rig.swapped(played).to_dict()} if swap else {})
+    row |= {"failure": played.failure._asdict(), "signs": injector.signs(played)}
+    return row | ({"swap": injector.swapped(played).to_dict()} if swap else {})
 
 
 class _Store:

@@ -28,7 +28,7 @@ from data_flywheel.storage.frames import Frames
 from envs.actions import Action, ActionSpace
 from envs.env import Rules, Simulator, protocol_of, simulator
 from envs.spec import SystemSpec
-from perception.detector import Eyes
+from perception.detector import OnnxDetector
 from perception.training.data import Samples
 from perception.training.metrics import evaluate
 from triune.commands import common
@@ -169,8 +169,8 @@ class Bench:
         schema, pool = self.system.schema, DatasetFrames(self.folder / "pool")
         if not frames:
             return build(schema, pool, lambda frame: schema.empty())
-        eyes = Eyes.load(self._path("curated", frames, seed).with_suffix(".onnx"), schema)
-        return build(schema, pool, eyes.look)
+        detector = OnnxDetector.load(self._path("curated", frames, seed).with_suffix(".onnx"), schema)
+        return build(schema, pool, detector.look)
 
     def _done(self, kind: str, frames: int, seed: int) -> Rung | None:
         """What the folder has of an earlier start."""
@@ -188,8 +188,8 @@ class Bench:
         out, schema = self._path(kind, len(rows), seed), self.system.schema
         weights = out.with_suffix(".onnx")
         made = train(self._repeated(rows), schema, weights, steps=STEPS, seed=seed, progress=False)
-        eyes = Eyes.load(weights, schema)
-        found = {name: evaluate(eyes.look, test, schema)["things"] for name, test in self.tests.items()}
+        detector = OnnxDetector.load(weights, schema)
+        found = {name: evaluate(detector.look, test, schema)["things"] for name, test in self.tests.items()}
         rung = {"kind": kind, "frames": len(rows), "seed": seed, "tests": found, "cpu_s": made["cpu_s"], **more}
         rung["rows"] = rows.tolist()
         atomic_write(out, json.dumps(rung).encode())

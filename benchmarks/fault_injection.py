@@ -113,7 +113,7 @@ def _things_end(schema: SceneSchema) -> int:
 
 
 @dataclass(frozen=True)
-class Plant:
+class Fault:
     """One planted fault: a `lie` of the eyes and/or a `rule`, a name of BROKEN; with neither, controls that stick."""
 
     task: str
@@ -144,7 +144,7 @@ class Plant:
         return text
 
 
-def plant(task: str, seed: int) -> Plant:
+def make_fault(task: str, seed: int) -> Fault:
     """The fault of a seed: of fourteen five are the eyes', five the reflexes', two both, two the world's."""
     rng = np.random.default_rng([seed, len(task)])
     turn = seed % 14
@@ -153,7 +153,7 @@ def plant(task: str, seed: int) -> Plant:
     if 5 <= turn < 12:
         rules = list(BROKEN[task])
         rule = rules[int(rng.integers(len(rules)))] if turn < 10 else SURE[task][turn - 10]
-    return Plant(task, seed, lie, rule)
+    return Fault(task, seed, lie, rule)
 
 
 def _lie(task: str, rng: np.random.Generator, both: bool) -> Lie:
@@ -174,9 +174,9 @@ def _lie(task: str, rng: np.random.Generator, both: bool) -> Lie:
 class Lying:
     """Sight through `eyes` with a lie; without one, as it is."""
 
-    def __init__(self, eyes: Any, schema: SceneSchema, lie: Lie | None, axis: int) -> None:
-        self._look: Callable[[np.ndarray], np.ndarray] = eyes.see
-        self._forget: Callable[[], None] = eyes.reset
+    def __init__(self, detector: Any, schema: SceneSchema, lie: Lie | None, axis: int) -> None:
+        self._look: Callable[[np.ndarray], np.ndarray] = detector.see
+        self._forget: Callable[[], None] = detector.reset
         self._schema, self._lie, self._axis = schema, lie, axis
 
     def reset(self) -> None:
@@ -220,18 +220,18 @@ SOUND_STEPS = 450
 class Played:
     """A planted fault that showed. `frames` uint8[N, H, W, 3] are those of steps `at` on."""
 
-    plant: Plant
+    make_fault: Fault
     episode: Episode
     failure: Failure
     frames: np.ndarray
     at: int
 
 
-class Rig:
+class Injector:
     """One task's faults."""
 
     def __init__(self, system: System) -> None:
-        self.system, self.eyes, self.protocol = system, system.eyes(), system.protocol()
+        self.system, self.detector, self.protocol = system, system.detector(), system.protocol()
         self._controllers: dict[str, Controller] = {}
         self.reference = self.controller(system.texts.policy)
         assert isinstance(self.protocol, Protocol)  # faults are made for Atari tasks
@@ -248,28 +248,28 @@ class Rig:
         return self._controllers[policy]
 
     def _habits(self) -> Habits:
-        sight = Lying(self.eyes, self.system.schema, None, 1)
+        sight = Lying(self.detector, self.system.schema, None, 1)
         games = [self._record(self._swaps[0], sight, self.reference, seed, SOUND_STEPS)[0] for seed in SOUND_SEEDS]
         env = self.system.spec.env
         return habits(games, self.system.schema, (env.height, env.width), len(env.actions.names))
 
-    def _swap(self, plant: Plant) -> tuple[Swap, Lying]:
-        swap = self._swaps[plant.truth == WORLD]
-        swap.own = self.controller(plant.policy(self.system.texts.policy))
-        swap.sight = sight = Lying(self.eyes, self.system.schema, plant.lie, AXIS[plant.task])
+    def _swap(self, make_fault: Fault) -> tuple[Swap, Lying]:
+        swap = self._swaps[make_fault.truth == WORLD]
+        swap.own = self.controller(make_fault.policy(self.system.texts.policy))
+        swap.sight = sight = Lying(self.detector, self.system.schema, make_fault.lie, AXIS[make_fault.task])
         return swap, sight
 
-    def play(self, plant: Plant) -> Played | str:
+    def play(self, make_fault: Fault) -> Played | str:
         """Until the first failure; in words why there is none that the plant explains."""
-        swap, sight = self._swap(plant)
-        episode, frames, at = self._record(swap, sight, swap.own, plant.seed, LIMIT)
+        swap, sight = self._swap(make_fault)
+        episode, frames, at = self._record(swap, sight, swap.own, make_fault.seed, LIMIT)
         found = failures(episode, DRY)
         if not found:
             return "nothing was lost"
-        failure, lie = found[0], plant.lie
+        failure, lie = found[0], make_fault.lie
         if lie and not lie.start < failure.step < lie.end + CHUNK:
             return "lost while the eyes were sound"
-        return Played(plant, _cut(episode, failure.step + 1), failure, frames, at)
+        return Played(make_fault, _cut(episode, failure.step + 1), failure, frames, at)
 
     def _record(
         self, swap: Swap, sight: Lying, own: Controller, seed: int, limit: int
@@ -295,11 +295,11 @@ class Rig:
 
     def swapped(self, played: Played) -> Verdict:
         """With a teacher."""
-        return self._swap(played.plant)[0].verdict(played.episode, played.failure)
+        return self._swap(played.make_fault)[0].verdict(played.episode, played.failure)
 
     def signs(self, played: Played) -> dict[str, float]:
         """What the record and its frames say by themselves."""
-        p, own = played, self._swap(played.plant)[0].own
+        p, own = played, self._swap(played.make_fault)[0].own
         return signs_of(p.episode, p.failure, p.frames, p.at, self.habits, self.system, own, self.reference)
 
     def close(self) -> None:

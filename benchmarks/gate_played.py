@@ -168,10 +168,10 @@ def _cards() -> dict[str, Any]:
     from triune.report.card import read_scores
 
     found = {}
-    for task, eyes in (("pong", ""), ("breakout", "teacher")):
+    for task, detector in (("pong", ""), ("breakout", "teacher")):
         card = read_scores(load(task).folder)[PROTOCOL]
-        card = card[eyes] if eyes else card
-        found[f"{task}, shipped policy{', perfect sight' if eyes else ''}"] = {
+        card = card[detector] if detector else card
+        found[f"{task}, shipped policy{', perfect sight' if detector else ''}"] = {
             "scores": card["scores"], "command": card["command"]
         }  # fmt: skip
     return found

@@ -26,10 +26,10 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     from triune.commands.collect import data_folder
 
     samples = load_samples(args.data or data_folder(system.name), "test")
-    eyes = system.eyes()
+    detector = system.detector()
     with one_core():
-        timing = time_per_frame(eyes.look, samples.rgb(0))
-    metrics = evaluate(eyes.look, samples, system.schema)
+        timing = time_per_frame(detector.look, samples.rgb(0))
+    metrics = evaluate(detector.look, samples, system.schema)
     console.say(Lines(metrics_table(metrics)))
     console.say(f"{timing['median']:.3f} ms a frame on one core (10th percentile {timing['p10']:.3f})")
     return {"task": system.name, "split": "test", "metrics": metrics, "ms_per_frame": timing}

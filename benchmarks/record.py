@@ -93,8 +93,8 @@ class _Games:
         recorder = None if side == PLAIN else open_recorder(job, rollout.system)
         for seed in itertools.count(FIRST_SEED):
             rows = EpisodeRecorder(rollout.meta(seed))
-            tape = recorder.tape() if recorder else None
-            for step in rollout.episode(seed, tape):
+            frame_buffer = recorder.frame_buffer() if recorder else None
+            for step in rollout.episode(seed, frame_buffer):
                 if step.index == STEPS:
                     break
                 if recorder:
@@ -103,7 +103,7 @@ class _Games:
             if recorder:
                 sheet, began = rollout.outcome(), time.process_time()
                 episode = finish(rows, sheet, 0.0)
-                recorder.keep(episode, tape)
+                recorder.keep(episode, frame_buffer)
                 recorder.settle()
                 self.after, self.written = self.after + time.process_time() - began, self.written + len(episode)
 

@@ -22,7 +22,7 @@ from triune.commands import common
 from triune.console import Console, table
 from triune.errors import UsageError, nearest
 from triune.play.evaluation import HOME, evaluate
-from triune.play.self_training import Request, Wheel, with_eyes
+from triune.play.self_training import Request, SelfTraining, with_detector
 from triune.system import load
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ class Bench:
         ask = Request(self.system.name, look, self.plan.protocol, self.plan.rounds, self.plan.frames)
         run = self.home / "wheels" / look
         began = time.monotonic()
-        told = Wheel(self.system, ask, run, self.say).run()
+        told = SelfTraining(self.system, ask, run, self.say).run()
         wall = time.monotonic() - began
         row: dict[str, Any] = {
             "look": look, "outcome": told["outcome"], "rounds": len(told["rounds"]), "wall_s": round(wall, 1),
@@ -90,7 +90,7 @@ class Bench:
             "before": self._share(self.system, look),
         }  # fmt: skip
         if told["outcome"] == "promoted":
-            adapted = with_eyes(self.system, Path(told["eyes"]), run / "task")
+            adapted = with_detector(self.system, Path(told["eyes"]), run / "task")
             row |= {"after": self._share(adapted, look), "old_look_after": self._share(adapted, None)}
         else:
             row |= {"after": row["before"], "old_look_after": 1.0}
@@ -99,16 +99,16 @@ class Bench:
         self.say(json.dumps(row))
         return row
 
-    def _share(self, system: System, shift: str | None, eyes: str = "cnn") -> float:
+    def _share(self, system: System, shift: str | None, detector: str = "cnn") -> float:
         """Of the unshifted score, over the score of doing nothing."""
-        score = self._score(system, shift, eyes, SHORT)
+        score = self._score(system, shift, detector, SHORT)
         if (score - self.system.lowest) > NOTHING * (self.plain - self.system.lowest):
-            score = self._score(system, shift, eyes)
+            score = self._score(system, shift, detector)
         return round((score - self.system.lowest) / (self.plain - self.system.lowest), 4)
 
-    def _score(self, system: System, shift: str | None, eyes: str = "cnn", most: int | None = None) -> float:
+    def _score(self, system: System, shift: str | None, detector: str = "cnn", most: int | None = None) -> float:
         limit = min(most or self.plan.limit, self.plan.limit)
-        found = evaluate(system, self.plan.protocol, self.plan.seeds, shift, eyes, limit=limit)
+        found = evaluate(system, self.plan.protocol, self.plan.seeds, shift, detector, limit=limit)
         return float(found.mean or 0.0)
 
 
@@ -198,10 +198,10 @@ def _shift(system: System, args: argparse.Namespace, console: Console) -> dict[s
     from envs.visual_shifts import SHIFTS
 
     shifts = args.shifts.split(",") if args.shifts != "all" else list(SHIFTS)
-    kinds, seeds = args.eyes.split(","), common.parse_seeds(args.seeds or "0:5")
+    kinds, seeds = args.detector.split(","), common.parse_seeds(args.seeds or "0:5")
     for shift in shifts:
         args.shift = shift
-        for args.eyes in kinds:
+        for args.detector in kinds:
             common.check_conditions(args)
     from triune.play.evaluation import evaluate
 

@@ -111,12 +111,12 @@ def _parts(stack: _Stack, bare: _Bare, n: int) -> dict[str, float]:
         return value
 
     frame = r.env.reset(1)
-    for part in (r.eyes, r.tracker, r.controller):
+    for part in (r.detector, r.tracker, r.controller):
         part.reset()
     for _ in range(n):
         if r.env.done:
             break
-        vector = timed("eyes", r.eyes.see, frame)
+        vector = timed("eyes", r.detector.see, frame)
         scene = timed("tracker", lambda v: r.schema.read(r.tracker.update(v)), vector)
         decision = timed("policy and safety", r.controller.decide, scene)
         frame = timed("step", r.env.step, decision.action)

@@ -102,7 +102,7 @@ class Rewindable(Simulator, Protocol):
     def save(self) -> Any:
         """The whole state."""
 
-    def load(self, state: Any, luck: int = 0) -> None:
+    def load(self, state: Any, noise_seed: int = 0) -> None:
         """Back to a saved state. `luck` 0: what follows is as it was; 1, 2 ...: other draws of chance."""
 
 

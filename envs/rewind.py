@@ -69,11 +69,11 @@ class RewindEnv(PixelEnv):
         self._read(1)
         self._marked = True
 
-    def back(self, luck: int = 0) -> np.ndarray:
+    def back(self, noise_seed: int = 0) -> np.ndarray:
         """The marked moment again; its frame. `luck` 0: what follows is as it was; 1, 2 ...: other sticky actions."""
         if not self._marked:
             raise EnvError("nothing is marked: call mark() in a running game")
-        self._send(bytes([RESET]) + SEED.pack(-1 - luck))
+        self._send(bytes([RESET]) + SEED.pack(-1 - noise_seed))
         self.done = self._read(1)[0] == DONE
         return self._frame
 

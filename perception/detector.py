@@ -16,7 +16,7 @@ from perception.scene import SceneSchema
 FORMAT = 1
 
 
-class Eyes:
+class OnnxDetector:
     """Loaded weights of one task. With a window in the schema `see` keeps the last frames; `reset` drops them."""
 
     def __init__(self, session: onnxruntime.InferenceSession, schema: SceneSchema, metadata: dict[str, str]) -> None:
@@ -28,12 +28,12 @@ class Eyes:
         self._past: list[np.ndarray] = []
 
     @classmethod
-    def load(cls, path: str | Path, schema: SceneSchema | None = None) -> Eyes:
+    def load(cls, path: str | Path, schema: SceneSchema | None = None) -> OnnxDetector:
         """Weights from a file; PerceptionError when they are missing, damaged or made for another schema."""
         return cls.parse(read_file(Path(path), "weights", PerceptionError), schema, str(path))
 
     @classmethod
-    def parse(cls, data: bytes, schema: SceneSchema | None = None, name: str = "the weights") -> Eyes:
+    def parse(cls, data: bytes, schema: SceneSchema | None = None, name: str = "the weights") -> OnnxDetector:
         """As `load`, from memory."""
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1

@@ -121,7 +121,7 @@ class Compiled:
     records: tuple[Mapping[str, Any], ...] = ()  # the diagnostics as `triune check --json` gives them
 
 
-class Arena(Protocol):
+class Evaluator(Protocol):
     """Plays and examines policy texts of one task under one protocol. Foreign text never runs in this process."""
 
     frames_per_episode: float  # a cautious guess, for reservations, until episodes have been seen

@@ -21,10 +21,10 @@ from envs.rewards import RewardEnv
 from perception.scene import SceneSchema
 from triune.errors import UsageError, nearest
 from triune.gym_register import register_all
-from triune.play.loop import Detector, Pipeline, Step, TeacherEyes, steps, teacher_of
+from triune.play.loop import Detector, Pipeline, Step, TeacherDetector, steps, teacher_of
 from triune.system import System, load
 
-EYES, OBSERVE = ("cnn", "teacher"), ("scene", "frame")
+DETECTORS, OBSERVE = ("cnn", "teacher"), ("scene", "frame")
 MARGIN = 64.0  # px beyond the field that a coasting position may reach
 SEEDS = 2**31
 
@@ -38,10 +38,10 @@ class SceneEnv(gymnasium.Env[Any, Any]):  # type: ignore[misc]
     metadata = {"render_modes": ["rgb_array"], "render_fps": 15}
 
     def __init__(
-        self, task: str | Path, protocol: str | None = None, eyes: str = "cnn", render_mode: str | None = None,
+        self, task: str | Path, protocol: str | None = None, detector: str = "cnn", render_mode: str | None = None,
         observe: str = "scene",
     ) -> None:  # fmt: skip
-        for what, value, choices in (("eyes", eyes, EYES), ("observe", observe, OBSERVE)):
+        for what, value, choices in (("eyes", detector, DETECTORS), ("observe", observe, OBSERVE)):
             if value not in choices:
                 raise UsageError(f"unknown {what} {value!r}; {nearest(value, choices)}")
         if render_mode not in (None, "rgb_array"):
@@ -50,10 +50,10 @@ class SceneEnv(gymnasium.Env[Any, Any]):  # type: ignore[misc]
         self.schema, self.render_mode, self._observe = system.schema, render_mode, observe
         self.protocol, spec = system.protocol(protocol), system.spec.env
         self.metadata = {**self.metadata, "render_fps": max(1, int(self.protocol.control_hz))}
-        exact = observe == "scene" and eyes == "teacher"
+        exact = observe == "scene" and detector == "teacher"
         seeing = None if exact else self._detector(system)
         self._env = RewardEnv(spec, self.protocol, observer=teacher_of(system) if exact else None)
-        self._player = Pipeline(self.schema, seeing or TeacherEyes(self._env), None, spec.fallback)
+        self._player = Pipeline(self.schema, seeing or TeacherDetector(self._env), None, spec.fallback)
         self.action_space = action_space(spec.actions)
         frames = spaces.Box(0, 255, spec.shape, np.uint8)
         self.observation_space = observation_space(self.schema) if observe == "scene" else frames
@@ -62,7 +62,7 @@ class SceneEnv(gymnasium.Env[Any, Any]):  # type: ignore[misc]
         self._score: float = 0
 
     def _detector(self, system: System) -> Detector:
-        return system.eyes() if self._observe == "scene" else _Blind(self.schema)
+        return system.detector() if self._observe == "scene" else _Blind(self.schema)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Start the episode of `seed`, or one drawn from the environment's generator."""

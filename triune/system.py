@@ -29,7 +29,7 @@ from triune.errors import TriuneError, UsageError
 if TYPE_CHECKING:
     from logic.language import CompiledModule
     from logic.runtime.regression import Lock
-    from perception.detector import Eyes
+    from perception.detector import OnnxDetector
     from perception.drift import Ranges
 
 
@@ -235,7 +235,7 @@ class System:
         return LOWEST.get(self.spec.env.id, 0.0)
 
     @property
-    def eyes_path(self) -> Path:
+    def detector_path(self) -> Path:
         """Where the weights are."""
         return self.folder / "perception.onnx"
 
@@ -288,27 +288,27 @@ class System:
                 "pass --trust (Python: trust=True) if you have read it"
             )
 
-    def eyes(self) -> Eyes:
+    def detector(self) -> OnnxDetector:
         """The network; TriuneError when the task has none."""
-        from perception.detector import Eyes
+        from perception.detector import OnnxDetector
 
-        if not os.path.lexists(self.eyes_path):
+        if not os.path.lexists(self.detector_path):
             fix = f"train them with `triune train {self.name}`"
             raise TriuneError(f"{self.folder} has no eyes (perception.onnx); {fix}, or compare with --eyes teacher")
-        return Eyes.parse(self.weights(), self.schema, str(self.eyes_path))
+        return OnnxDetector.parse(self.weights(), self.schema, str(self.detector_path))
 
     def weights(self) -> bytes:
         """The bytes of the network's file; PerceptionError says what is wrong with it."""
         from perception.errors import PerceptionError
 
-        return read_file(self.eyes_path, "weights", PerceptionError, self.folder)
+        return read_file(self.detector_path, "weights", PerceptionError, self.folder)
 
     def hashes(self) -> dict[str, str | None]:
         """sha256 of what decides a score: system.toml, policy, safety, eyes; and the schema's fingerprint."""
         found = {
             "system": ("system.toml", self.folder / "system.toml"),
             "safety": ("safety text", self.folder / "safety.py"),
-            "eyes": ("weights", self.eyes_path),
+            "eyes": ("weights", self.detector_path),
             "policy": ("policy", self.policy_path),
         }
         hashes = {

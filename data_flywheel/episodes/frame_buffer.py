@@ -27,7 +27,7 @@ Size = tuple[int, int]
 Change = tuple[NDArray[np.int64], NDArray[np.uint64]]  # numbers of words, and what they hold now
 
 
-class Tape:
+class FrameBuffer:
     """What a running game's frames changed: `see` every step, then `keep` some.
 
     wants: which steps are worth a look (None: all). most: bytes of changes that are held.

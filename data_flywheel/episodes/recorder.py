@@ -14,7 +14,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from data_flywheel.episodes.episode import Episode
-from data_flywheel.episodes.frame_buffer import Tape
+from data_flywheel.episodes.frame_buffer import FrameBuffer
 from data_flywheel.episodes.recording import FramePolicy, Recording
 from data_flywheel.errors import DataError
 
@@ -35,16 +35,16 @@ class Recorder:
         self._writer = ThreadPoolExecutor(1, "recorder")
         self._pending: tuple[Episode, Future[str | None]] | None = None
 
-    def tape(self) -> Tape | None:
+    def frame_buffer(self) -> FrameBuffer | None:
         """For the frames of the next game; None when none are kept."""
         if self.policy.kind == "none":
             return None
-        return Tape(self.recording.size, wants=self.policy.wants if self.policy.kind == "sampled" else None)
+        return FrameBuffer(self.recording.size, wants=self.policy.wants if self.policy.kind == "sampled" else None)
 
-    def keep(self, episode: Episode, tape: Tape | None = None) -> None:
+    def keep(self, episode: Episode, frame_buffer: FrameBuffer | None = None) -> None:
         """Write a finished game; it is on disk for good once `settle` has returned, which the next `keep` calls."""
         self.settle()
-        self._pending = episode, self._writer.submit(self._write, episode, tape)
+        self._pending = episode, self._writer.submit(self._write, episode, frame_buffer)
 
     def settle(self) -> str | None:
         """Wait for the game being written: its name; None when it was not kept, which is told, or there is none."""
@@ -67,9 +67,9 @@ class Recorder:
         self.settle()
         self._writer.shutdown()
 
-    def _write(self, episode: Episode, tape: Tape | None) -> str | None:
-        frames = tape.keep(self.policy.steps(episode, self.recording.schema)) if tape else None
+    def _write(self, episode: Episode, frame_buffer: FrameBuffer | None) -> str | None:
+        frames = frame_buffer.keep(self.policy.steps(episode, self.recording.schema)) if frame_buffer else None
         name = self.recording.add(episode, frames, self.disk)
-        if name and tape and tape.cut:
-            self.recording.note_cut(name, tape.last)
+        if name and frame_buffer and frame_buffer.cut:
+            self.recording.note_cut(name, frame_buffer.last)
         return name

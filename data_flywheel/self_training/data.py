@@ -33,7 +33,7 @@ LEAST = 0.15  # coverage below which motion says too little: nothing is learned
 
 
 @dataclass(frozen=True)
-class Lesson:
+class TrainingSet:
     """`new` and `rendered` frames with labels, and the labels of the whole capture. `held` bool[N]: judged on."""
 
     motion: Motion
@@ -78,10 +78,10 @@ def held_back(episodes: NDArray[np.int64]) -> NDArray[np.bool_]:
     return held
 
 
-def lesson(
+def training_set(
     play: Capture, memory: Samples, known: list[Prior], schema: SceneSchema, frozen: FrozenSet,
     seed: int = 0,
-) -> Lesson:  # fmt: skip
+) -> TrainingSet:  # fmt: skip
     """Labels of `play` and the frames to learn. `memory`: old labelled frames; what is `frozen` does not teach."""
     found = motion.label(play.frames, play.episodes, schema, known, old=field_in(memory))
     held = held_back(play.episodes)
@@ -96,7 +96,7 @@ def lesson(
         np.zeros(len(rows), np.uint8), "motion",
     )  # fmt: skip
     rendered = without(drawn(paint, found, memory, known, schema, RENDERED, seed), frozen)
-    return Lesson(found, cells, held, coverage(found, known), without(new, frozen), rendered)
+    return TrainingSet(found, cells, held, coverage(found, known), without(new, frozen), rendered)
 
 
 def emptied(samples: Samples, schema: SceneSchema, known: list[Prior]) -> Samples:

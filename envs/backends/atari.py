@@ -159,12 +159,12 @@ class AtariCore:
         """The whole state, for `load`."""
         return self.clone(), self.ale.cloneState(include_rng=False)
 
-    def load(self, state: Any, luck: int = 0) -> None:
+    def load(self, state: Any, noise_seed: int = 0) -> None:
         """Back to a saved state; `luck` 1, 2 ...: with other draws for sticky actions."""
         whole, unlucky = state
         self.restore(whole)
-        if luck:
-            for _ in range(LUCK * luck):
+        if noise_seed:
+            for _ in range(LUCK * noise_seed):
                 self.ale.act(self._noop)
                 if self.ale.game_over():
                     self.ale.reset_game()

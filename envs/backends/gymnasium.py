@@ -192,15 +192,15 @@ class GymnasiumSimulator:
             getattr(self.world, "_elapsed_steps", 0),
         )
 
-    def load(self, state: Any, luck: int = 0) -> None:
+    def load(self, state: Any, noise_seed: int = 0) -> None:
         """Back to a saved state; `luck` above 0 draws other chances from there on."""
         held, observed, self.score, self.frames, self.done, elapsed = state
         vars(self.world.unwrapped).update(copy.deepcopy(held))
         if hasattr(self.world, "_elapsed_steps"):
             self.world._elapsed_steps = elapsed
         self._observed, self._picture = copy.copy(observed), None
-        if luck:
-            self.world.unwrapped.np_random = np.random.default_rng(luck)
+        if noise_seed:
+            self.world.unwrapped.np_random = np.random.default_rng(noise_seed)
 
 
 _ENDING = ("steps_beyond_terminated",)  # by which an environment remembers that its episode is over

@@ -56,7 +56,7 @@ class FloorLock:
     seed: int
     floor: float
     scored: float
-    eyes: str = "cnn"
+    detector: str = "cnn"
     shift: str | None = None
     note: str = ""
     triune: str = ""
@@ -235,7 +235,7 @@ def _floor(told: dict[str, Any], name: str) -> FloorLock:
     if not all(map(math.isfinite, numbers.values())):
         raise ValueError("floor and scored are finite numbers")
     shift = None if told["shift"] is None else _of(told, "shift", str)
-    return FloorLock(**_common(told, name), **numbers, eyes=_of(told, "eyes", str), shift=shift)
+    return FloorLock(**_common(told, name), **numbers, detector=_of(told, "eyes", str), shift=shift)
 
 
 def _scenes(told: dict[str, Any], path: Path, schema: SceneSchema) -> ScenesLock:

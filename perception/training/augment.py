@@ -19,7 +19,7 @@ Recolour = Callable[[Colours], Colours]
 
 
 @dataclass(frozen=True)
-class Look:
+class Augmentation:
     """How often each change is applied; the share `clean` of the frames stays exactly as it was."""
 
     clean: float = 0.35
@@ -85,8 +85,8 @@ def _light(rng: np.random.Generator) -> Recolour:
 class Augmenter:
     """Turns (frames, labels) into what the network is trained on. `schema` tells where the boxes stand."""
 
-    def __init__(self, schema: SceneSchema, palette: np.ndarray | None, look: Look | None = None) -> None:
-        self.schema, self.palette, self.look = schema, palette, look or Look()
+    def __init__(self, schema: SceneSchema, palette: np.ndarray | None, look: Augmentation | None = None) -> None:
+        self.schema, self.palette, self.look = schema, palette, look or Augmentation()
         if schema.readings:  # no label says how a shaken picture changes what is read
             self.look = replace(self.look, shake=0.0)
         self._slots = [schema.slot(r.name) for r in schema.readings]

@@ -15,11 +15,11 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
-from perception.detector import FORMAT, Eyes
+from perception.detector import FORMAT, OnnxDetector
 from perception.errors import PerceptionError
 from perception.scene import ReadingSpec
 from perception.training.layout import CELL, Layout
-from perception.training.network import BINS, NEAR, NOT_A_PEAK, PATCH_EPS, REACH, SHARP, Detector, GreyConv, Reader
+from perception.training.network import BINS, NEAR, NOT_A_PEAK, PATCH_EPS, REACH, SHARP, DetectorNet, GreyConv, Reader
 
 # ----------------------------------------------------------------------------------------------------
 # The detector's graph in ONNX, decoding included, written node by node so that play pays for nothing it does not
@@ -86,7 +86,7 @@ class Builder:
         return str(self.op("Gemm", x, self.const(weight.detach().numpy().T), bias, **attributes))
 
 
-def build(net: Detector) -> onnx.ModelProto:
+def build(net: DetectorNet) -> onnx.ModelProto:
     """The whole graph for a trained detector in eval mode."""
     layout, b = net.layout, Builder()
     top, left, height, width = layout.view
@@ -111,7 +111,7 @@ def build(net: Detector) -> onnx.ModelProto:
     return model
 
 
-def _features(b: Builder, net: Detector | Reader, plane: str) -> str:
+def _features(b: Builder, net: DetectorNet | Reader, plane: str) -> str:
     """Stem, trunk and head of either, one after the other."""
     layers, x = [*net.stem, *net.trunk, net.head], plane
     for i, layer in enumerate(layers):
@@ -121,7 +121,7 @@ def _features(b: Builder, net: Detector | Reader, plane: str) -> str:
     return x
 
 
-def _coarse(b: Builder, net: Detector, plane: str) -> tuple[str, str]:
+def _coarse(b: Builder, net: DetectorNet, plane: str) -> tuple[str, str]:
     """(heat [things, cells], context [C, cells])."""
     x = _features(b, net, plane)
     kinds, depth = len(net.layout.things), net.width.context
@@ -132,7 +132,7 @@ def _coarse(b: Builder, net: Detector, plane: str) -> tuple[str, str]:
     return b.op("Add", heat, b.const(net.place)), context
 
 
-def _pooled(b: Builder, net: Detector, context: str) -> tuple[str, str]:
+def _pooled(b: Builder, net: DetectorNet, context: str) -> tuple[str, str]:
     """(pooled [1, 2C], minus the camera's shake [1, 2] as x, y)."""
     mixed = b.op("Reshape", b.op("MatMul", context, b.const(net.maps)), b.ints(1, -1))
     pooled = b.op("Relu", b.linear(mixed, net.pool.weight, b.const(net.pool.bias)))
@@ -157,7 +157,7 @@ def _choose(b: Builder, layout: Layout, heat: str) -> str:
     return parts[0] if len(parts) == 1 else b.op("Concat", *parts, axis=0)
 
 
-def _things(b: Builder, net: Detector, plane: str, heat: str, context: str, camera: str) -> str:
+def _things(b: Builder, net: DetectorNet, plane: str, heat: str, context: str, camera: str) -> str:
     """float[slots * 8] in the schema's order."""
     layout = net.layout
     cells = _choose(b, layout, heat)
@@ -181,7 +181,7 @@ def _things(b: Builder, net: Detector, plane: str, heat: str, context: str, came
     return str(b.op("Reshape", table, b.ints(-1)))
 
 
-def _refine(b: Builder, net: Detector, number: int, pixels: str, context: str, cells: str) -> tuple[str, str]:
+def _refine(b: Builder, net: DetectorNet, number: int, pixels: str, context: str, cells: str) -> tuple[str, str]:
     """One group: float[n, 3 + 2 BINS] (logit, w, h, places along x and y) and the patches' corners [n, 2] (x, y)."""
     layout, refiner = net.layout, net.refiners[number]
     group = layout.groups[number]
@@ -209,7 +209,7 @@ def _refine(b: Builder, net: Detector, number: int, pixels: str, context: str, c
     return b.linear(hidden, weight, b.const(bias)), b.op("Gather", b.const(corner), cells, axis=0)
 
 
-def _grid(b: Builder, net: Detector, number: int, pooled: str) -> str:
+def _grid(b: Builder, net: DetectorNet, number: int, pooled: str) -> str:
     """float[rows * cols] of one grid, 1 where a cell is present."""
     spec, head = net.layout.schema.grids[number], net.grids[number]
     top, left, height, width = net.layout.grid_window(spec.name)
@@ -222,7 +222,7 @@ def _grid(b: Builder, net: Detector, number: int, pooled: str) -> str:
     return str(b.op("Reshape", b.op("Cast", present, to=TensorProto.FLOAT), b.ints(-1)))
 
 
-def _gauge(b: Builder, net: Detector, number: int) -> str:
+def _gauge(b: Builder, net: DetectorNet, number: int) -> str:
     """float[1]: one gauge in its own units."""
     spec, reader = net.layout.schema.gauges[number], net.gauges[number]
     top, left, bottom, right = spec.box
@@ -232,7 +232,7 @@ def _gauge(b: Builder, net: Detector, number: int) -> str:
     return str(b.op("Reshape", x, b.ints(-1)))
 
 
-def _readings(b: Builder, net: Detector, plane: str) -> str:
+def _readings(b: Builder, net: DetectorNet, plane: str) -> str:
     """float[n]: the slots of all readings in the schema's order."""
     reader, layout = net.reader, net.layout
     assert reader is not None
@@ -299,7 +299,7 @@ assert CELL == 8  # the trunk's strides are 4 and 2
 TOLERANCE = 2e-2  # px or probability: float32 sums in another order, amplified by the patches' normalisation
 
 
-def export(net: Detector, path: str | Path, provenance: dict[str, Any], check: np.ndarray) -> float:
+def export(net: DetectorNet, path: str | Path, provenance: dict[str, Any], check: np.ndarray) -> float:
     """Write `net` to `path` and return its largest disagreement with torch on `check` uint8[N, H, W, 3].
 
     PerceptionError when they disagree beyond rounding, or the disk is full: nothing is written then.
@@ -318,7 +318,7 @@ def export(net: Detector, path: str | Path, provenance: dict[str, Any], check: n
     }
     onnx.helper.set_model_props(model, helper_metadata)
     data = model.SerializeToString()
-    gap = disagreement(net, Eyes.parse(data, schema), check)
+    gap = disagreement(net, OnnxDetector.parse(data, schema), check)
     if gap > TOLERANCE:
         raise PerceptionError(f"the exported eyes differ from the trained ones by {gap:.4f}; nothing was written")
     _write(Path(path), data)
@@ -340,10 +340,10 @@ def _write(path: Path, data: bytes) -> None:
         raise PerceptionError(f"{path}: {error.strerror or error}; {fix}") from error
 
 
-def disagreement(net: Detector, eyes: Eyes, frames: np.ndarray) -> float:
+def disagreement(net: DetectorNet, detector: OnnxDetector, frames: np.ndarray) -> float:
     """Largest difference between torch and ONNX Runtime over fields of the Scene, ties on a threshold left out."""
     wanted = net.scenes(torch.from_numpy(frames)).numpy()
-    found = np.stack([eyes.look(frame).copy() for frame in frames])
+    found = np.stack([detector.look(frame).copy() for frame in frames])
     schema, different = net.layout.schema, np.abs(wanted - found)
     slots = [schema.slot(t.name, i) for t in schema.things for i in range(t.count)]
     for slot in [*slots, *(schema.slot(r.name) for r in schema.readings)]:

@@ -18,25 +18,25 @@ from torch import nn
 from envs.files import read_file
 from perception.errors import PerceptionError, SampleError
 from perception.scene import SceneSchema
-from perception.training.augment import Augmenter, Look
+from perception.training.augment import Augmentation, Augmenter
 from perception.training.batches import Batch, draw_weights
 from perception.training.data import Samples
 from perception.training.export import export
 from perception.training.layout import Layout
 from perception.training.losses import total_loss
-from perception.training.network import REACH, Detector, GreyConv, Reader, Width
+from perception.training.network import REACH, DetectorNet, GreyConv, Reader, Width
 
 # ----------------------------------------------------------------------------------------------------
 # A trained file of eyes -> the network it came from, so that training can go on where it stood.
 
 
-def recall(path: str | Path, schema: SceneSchema, shape: tuple[int, int], width: Width | None = None) -> Detector:
+def recall(path: str | Path, schema: SceneSchema, shape: tuple[int, int], width: Width | None = None) -> DetectorNet:
     """The detector whose exported graph is `path`; PerceptionError when the file was made for something else."""
     try:
         model = onnx.load_model_from_string(read_file(Path(path), "weights", PerceptionError))
     except DecodeError as error:
         raise PerceptionError(f"{path} is damaged or no ONNX file ({error}); train from the start") from None
-    net = Detector(Layout(schema, shape), width)
+    net = DetectorNet(Layout(schema, shape), width)
     constants = (torch.from_numpy(np.array(numpy_helper.to_array(c))) for c in model.graph.initializer)
     try:
         with torch.no_grad():
@@ -46,7 +46,7 @@ def recall(path: str | Path, schema: SceneSchema, shape: tuple[int, int], width:
     return net.eval()
 
 
-def _fill(net: Detector, constants: Iterator[torch.Tensor]) -> None:
+def _fill(net: DetectorNet, constants: Iterator[torch.Tensor]) -> None:
     """Walk the constants in the order of `graph.build`."""
     if net.layout.finds:
         _finders(net, constants)
@@ -57,7 +57,7 @@ def _fill(net: Detector, constants: Iterator[torch.Tensor]) -> None:
             _linear(layer, constants)
 
 
-def _features(net: Detector | Reader, constants: Iterator[torch.Tensor]) -> None:
+def _features(net: DetectorNet | Reader, constants: Iterator[torch.Tensor]) -> None:
     layers = [*net.stem, *net.trunk, net.head]
     for i, layer in enumerate(layers):
         if isinstance(layer, nn.Conv2d):
@@ -65,7 +65,7 @@ def _features(net: Detector | Reader, constants: Iterator[torch.Tensor]) -> None
             _conv(layer, norm, constants)
 
 
-def _finders(net: Detector, constants: Iterator[torch.Tensor]) -> None:
+def _finders(net: DetectorNet, constants: Iterator[torch.Tensor]) -> None:
     _features(net, constants)
     layout = net.layout
     if layout.things:
@@ -117,7 +117,7 @@ def _linear(layer: nn.Linear, constants: Iterator[torch.Tensor]) -> None:
     layer.weight.copy_(next(constants).T)
 
 
-def _things(net: Detector, constants: Iterator[torch.Tensor]) -> None:
+def _things(net: DetectorNet, constants: Iterator[torch.Tensor]) -> None:
     """The refiners, in the order of their groups."""
     layout, singles = net.layout, len(net.layout.things) - net.layout.singles
     for _ in range(singles):
@@ -152,7 +152,9 @@ def _things(net: Detector, constants: Iterator[torch.Tensor]) -> None:
 # Same eyes, sets, steps and seed: same weights.
 
 
-GENTLE = Look(clean=0.6, recolour=0.0, light=0.3, noise=0.2, blur=0.0, lines=0.0, vignette=0.0, shake=0.5, cover=0.5)
+GENTLE = Augmentation(
+    clean=0.6, recolour=0.0, light=0.3, noise=0.2, blur=0.0, lines=0.0, vignette=0.0, shake=0.5, cover=0.5
+)
 
 
 @dataclass(frozen=True)
@@ -161,7 +163,7 @@ class Part:
 
     samples: Samples
     count: int
-    look: Look = field(default_factory=Look)
+    look: Augmentation = field(default_factory=Augmentation)
     rare: bool = False
 
 
@@ -203,7 +205,7 @@ class Mixture:
 
 
 def adapt(
-    eyes: Path, out: Path, schema: SceneSchema, parts: Sequence[Part], provenance: dict[str, Any],
+    weights: Path, out: Path, schema: SceneSchema, parts: Sequence[Part], provenance: dict[str, Any],
     schedule: Schedule | None = None, seed: int = 0,
 ) -> float:  # fmt: skip
     """Go on training `eyes` on `parts` and write the result to `out`; the last losses' mean.
@@ -213,7 +215,7 @@ def adapt(
     schedule, mixture = schedule or Schedule(), Mixture(parts, schema, seed)
     torch.set_num_threads(1)
     torch.manual_seed(seed)
-    net = recall(eyes, schema, mixture.parts[0].samples.shape)
+    net = recall(weights, schema, mixture.parts[0].samples.shape)
     loss = _fit(net, mixture, schedule, seed)
     check = mixture.batch(schedule.steps)[0][:32]
     told = {"steps": schedule.steps, "rate": schedule.rate, "seed": seed, **provenance}
@@ -238,7 +240,7 @@ def blend(
     export(net, new, {**provenance, "blend": share}, check)
 
 
-def _fit(net: Detector, mixture: Mixture, schedule: Schedule, seed: int) -> float:
+def _fit(net: DetectorNet, mixture: Mixture, schedule: Schedule, seed: int) -> float:
     """Norms stay as they are (`eval`): their statistics belong to all looks."""
     optimiser = torch.optim.AdamW(net.parameters(), lr=schedule.rate, weight_decay=schedule.decay)
     net.eval()

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from perception.training.layout import CELL, Layout
-from perception.training.network import BINS, Detector
+from perception.training.network import BINS, DetectorNet
 
 SPREAD = 3.5  # px, how far the coarse target reaches around a centre
 NEAR = 1.15 * CELL  # px on each axis between a cell's centre and a thing that its patch should report
@@ -31,7 +31,7 @@ class Targets:
         self.box[..., :2] += camera[:, None]
 
 
-def total_loss(net: Detector, frames: Tensor, scenes: Tensor, camera: Tensor, seed: int) -> dict[str, Tensor]:
+def total_loss(net: DetectorNet, frames: Tensor, scenes: Tensor, camera: Tensor, seed: int) -> dict[str, Tensor]:
     """Every part of the loss and their weighted sum under `total`."""
     out = net(frames)
     parts: dict[str, Tensor] = {}
@@ -99,7 +99,7 @@ def heat_loss(layout: Layout, heat: Tensor, targets: Targets) -> Tensor:
     return loss / len(layout.things)
 
 
-def fine_loss(net: Detector, out: dict[str, Tensor], targets: Targets, seed: int) -> tuple[Tensor, Tensor, Tensor]:
+def fine_loss(net: DetectorNet, out: dict[str, Tensor], targets: Targets, seed: int) -> tuple[Tensor, Tensor, Tensor]:
     """(presence, box, place): the refiners at the chosen cells and at random cells around every seen thing."""
     layout = net.layout
     chosen = net.choose(out["heat"].detach())

@@ -187,7 +187,7 @@ def read_slot(reading: ReadingSpec, raw: Tensor, sharpness: Tensor) -> Tensor:
     return torch.cat([seen, torch.stack(columns, 1) * seen, sure[:, None]], 1)
 
 
-class Detector(nn.Module):  # type: ignore[misc]
+class DetectorNet(nn.Module):  # type: ignore[misc]
     """Frames to coarse heat, context and the parts read off the whole picture."""
 
     def __init__(self, layout: Layout, width: Width | None = None) -> None:

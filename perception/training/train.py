@@ -13,17 +13,17 @@ from typing import Any
 import numpy as np
 import torch
 
-from perception.detector import Eyes
+from perception.detector import OnnxDetector
 from perception.errors import PerceptionError, SampleError
 from perception.scene import SceneSchema
-from perception.training.augment import Augmenter, Look
+from perception.training.augment import Augmentation, Augmenter
 from perception.training.batches import Batches
 from perception.training.data import Samples
 from perception.training.export import export
 from perception.training.layout import Layout
 from perception.training.losses import total_loss
 from perception.training.metrics import evaluate, table, time_per_frame
-from perception.training.network import Detector, Width
+from perception.training.network import DetectorNet, Width
 
 # ----------------------------------------------------------------------------------------------------
 # A training run's survival and its progress line.
@@ -40,7 +40,7 @@ class Checkpoint:
         self.path.unlink(missing_ok=True)
         return self
 
-    def save(self, net: Detector, optimiser: torch.optim.Optimizer, step: int) -> None:
+    def save(self, net: DetectorNet, optimiser: torch.optim.Optimizer, step: int) -> None:
         """Write the state after `step` steps; PerceptionError when the disk is full: the state before it stays."""
         part = self.path.with_name(self.path.name + ".part")
         state = {"origin": self.origin, "net": net.state_dict(), "optimiser": optimiser.state_dict(), "step": step}
@@ -52,7 +52,7 @@ class Checkpoint:
             fix = "free some space, then run the same command again: it goes on where it was last written"
             raise PerceptionError(f"{self.path}: training cannot be kept ({error}); {fix}") from error
 
-    def load(self, net: Detector, optimiser: torch.optim.Optimizer) -> int:
+    def load(self, net: DetectorNet, optimiser: torch.optim.Optimizer) -> int:
         """Steps already done (0 without a checkpoint); PerceptionError when it belongs to another run."""
         if not self.path.exists():
             return 0
@@ -116,7 +116,7 @@ class Recipe:
     decay: float = 1e-3
     clip: float = 5.0
     width: Width = field(default_factory=Width)
-    look: Look = field(default_factory=Look)
+    look: Augmentation = field(default_factory=Augmentation)
 
 
 def train(
@@ -137,7 +137,7 @@ def train(
     origin = _origin(samples, schema, recipe, steps, seed)
     checkpoint = Checkpoint(out_path.with_name(out_path.name + ".training"), origin)
     torch.manual_seed(seed)
-    net = Detector(Layout(schema, samples.shape), recipe.width)
+    net = DetectorNet(Layout(schema, samples.shape), recipe.width)
     _fit(net, samples, recipe, steps, seed, threads, checkpoint if resume else checkpoint.fresh(), progress)
     _calibrate(net, samples, recipe, seed)
     timing = {"wall_s": round(time.monotonic() - start, 1), "cpu_s": round(time.process_time() - busy, 1)}
@@ -174,7 +174,7 @@ def _check_labels(scenes: np.ndarray, schema: SceneSchema) -> None:
 
 
 def _fit(
-    net: Detector, samples: Samples, recipe: Recipe, steps: int, seed: int, threads: int, checkpoint: Checkpoint,
+    net: DetectorNet, samples: Samples, recipe: Recipe, steps: int, seed: int, threads: int, checkpoint: Checkpoint,
     progress: bool,
 ) -> None:  # fmt: skip
     """The training loop, from the checkpoint on; frames are never copied but for a batch: they may fill the memory."""
@@ -202,7 +202,7 @@ def _fit(
 
 
 @torch.no_grad()  # type: ignore[untyped-decorator]
-def _calibrate(net: Detector, samples: Samples, recipe: Recipe, seed: int) -> None:
+def _calibrate(net: DetectorNet, samples: Samples, recipe: Recipe, seed: int) -> None:
     """Fit the sharpness of presence on augmented validation frames, so that `sure` is a probability."""
     rows = samples.rows("val")
     if not len(rows):
@@ -227,7 +227,7 @@ def _calibrate(net: Detector, samples: Samples, recipe: Recipe, seed: int) -> No
 
 
 def _deliver(
-    net: Detector, samples: Samples, schema: SceneSchema, out_path: Path, origin: dict[str, Any]
+    net: DetectorNet, samples: Samples, schema: SceneSchema, out_path: Path, origin: dict[str, Any]
 ) -> dict[str, Any]:
     """Export twice: once to measure the very file that will be used, once with the metrics in it."""
     test = samples.of("test") if (samples.splits == 2).any() else samples.of("val")
@@ -235,10 +235,10 @@ def _deliver(
     check = np.stack([test.rgb(int(r)) for r in np.linspace(0, len(test) - 1, 32).astype(int)])
     draft = out_path.with_name(out_path.name + ".draft")
     gap = export(net, draft, origin, check)
-    eyes = Eyes.load(draft, schema)
-    metrics = evaluate(eyes.look, test, schema)
+    detector = OnnxDetector.load(draft, schema)
+    metrics = evaluate(detector.look, test, schema)
     metrics |= {
-        "parameters": sum(p.numel() for p in net.parameters()), "ms_per_frame": time_per_frame(eyes.look, check[0]),
+        "parameters": sum(p.numel() for p in net.parameters()), "ms_per_frame": time_per_frame(detector.look, check[0]),
         "torch_onnx_gap": round(gap, 6), "sharpness": round(float(net.sharpness), 3),
         "wall_s": origin["wall_s"], "cpu_s": origin["cpu_s"],
     }  # fmt: skip

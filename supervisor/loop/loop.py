@@ -201,7 +201,7 @@ class Loop:
 
     def _project(self) -> None:
         self.projection.write(self.state)
-        self.run_.arena.reload()
+        self.run_.evaluator.reload()
 
     # --- trials
 

@@ -12,7 +12,7 @@ from supervisor.gate.gate import Gate, GateConfig
 from supervisor.gate.seeds import SeedLedger
 from supervisor.loop.folder import Blobs
 from supervisor.loop.state import Meter, State
-from supervisor.protocols import Arena, Proposer, Request
+from supervisor.protocols import Evaluator, Proposer, Request
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class Parts:
     home: Path  # the run's folder
     folder: Path  # the task's folder
     proposer: Proposer
-    arena: Arena
+    evaluator: Evaluator
     evidence: Evidence
     hashes: Callable[[], Mapping[str, str | None]]
     clock: Callable[[], float]
@@ -92,9 +92,9 @@ class Run:
         return self.meter.state
 
     @property
-    def arena(self) -> Arena:
+    def evaluator(self) -> Evaluator:
         """Where policies are played."""
-        return self.parts.arena
+        return self.parts.evaluator
 
     def text(self, policy: str) -> str:
         """A policy's text."""

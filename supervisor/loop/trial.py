@@ -42,24 +42,24 @@ def episodes_of(run: Run, trial: Trial, policy: str, seeds: Sequence[int]) -> li
         if (policy, seed) in run.state.training:
             continue
         with run.meter.job(f"training episode {seed}", 20.0, steps=episode_steps(run)) as job:
-            episode = run.arena.record(run.text(policy), [seed])[0]
+            episode = run.evaluator.record(run.text(policy), [seed])[0]
             frames = int(episode.meta["frames"])
             told = {"trial": trial.number, "policy": policy, "seed": seed, "score": float(episode.meta["score"])}
             told |= {"frames": frames, "decisions": len(episode)}
             job.settle("evidence.episode", told, steps=frames)
-    return run.arena.record(run.text(policy), seeds)
+    return run.evaluator.record(run.text(policy), seeds)
 
 
 def episode_steps(run: Run) -> float:
     """Frames to set aside for one more episode: a little more than the longest one so far."""
     seen = [s.frames for s in run.state.scores.values()] + [s.frames for s in run.state.training.values()]
-    return 1.1 * max(seen) if seen else run.arena.frames_per_episode
+    return 1.1 * max(seen) if seen else run.evaluator.frames_per_episode
 
 
 def watch(run: Run, trial: Trial) -> list[Episode]:
     """The parent's training episodes, on which the arena judges behaviour from here on."""
     episodes = episodes_of(run, trial, trial.parent, training_seeds(run))
-    run.arena.watch(episodes)
+    run.evaluator.watch(episodes)
     return episodes
 
 
@@ -287,7 +287,7 @@ def _answer(run: Run, trial: Trial, step: Ask) -> None:
 
 def _compile(run: Run, trial: Trial, policy: str) -> None:
     with run.meter.job("compiling", 10.0) as job:
-        found = run.arena.compile(run.text(policy))
+        found = run.evaluator.compile(run.text(policy))
         data = {"trial": trial.number, "policy": policy, **_told(found)}
         job.settle("gate.compiled", data)
 
@@ -301,11 +301,11 @@ def _told(found: Compiled) -> dict[str, Any]:
 def _check_locks(run: Run, trial: Trial, policy: str) -> None:
     if (trial.parent, policy) in run.state.locks:
         return
-    arena = run.arena
-    with run.meter.job("locks", 10.0, steps=arena.floors * episode_steps(run)) as job:
-        held = dict(arena.locks(run.text(policy)))
+    evaluator = run.evaluator
+    with run.meter.job("locks", 10.0, steps=evaluator.floors * episode_steps(run)) as job:
+        held = dict(evaluator.locks(run.text(policy)))
         data = {"trial": trial.number, "policy": policy, "locks": held}
-        job.settle("gate.locks", data, steps=arena.floor_frames)
+        job.settle("gate.locks", data, steps=evaluator.floor_frames)
     broken = [name for name, kept in held.items() if not kept]
     if broken and policy == trial.parent:
         run.parts.say(f"the parent itself breaks {', '.join(broken)}: its children need not keep that")
@@ -314,7 +314,7 @@ def _check_locks(run: Run, trial: Trial, policy: str) -> None:
 def _behave(run: Run, trial: Trial, policy: str) -> None:
     if (trial.parent, policy) not in run.state.behaviours:
         with run.meter.job("behaviour", 10.0) as job:
-            made = run.arena.behaviour(run.text(policy))
+            made = run.evaluator.behaviour(run.text(policy))
             job.settle("gate.behaviour", {"trial": trial.number, "policy": policy, "hash": made})
 
 
@@ -351,7 +351,7 @@ def play(run: Run, trial: Trial, who: str, policy: str, seeds: Sequence[int]) ->
         before = len(jobs)
         try:
             began = run.meter.clock()
-            for score in run.arena.play(text, list(jobs)):
+            for score in run.evaluator.play(text, list(jobs)):
                 job = jobs.pop(score.seed)
                 job.began, began = began, run.meter.clock()
                 told = {"trial": trial.number, "who": who, "policy": policy, **score_data(score)}
@@ -368,17 +368,17 @@ def _try_variant(run: Run, trial: Trial) -> None:
     variant = _next_variant(run, trial)
     assert variant is not None
     policy = run.blobs.put(variant.text.encode())
-    with run.meter.job("a simpler variant", 20.0, steps=run.arena.floors * episode_steps(run)) as job:
+    with run.meter.job("a simpler variant", 20.0, steps=run.evaluator.floors * episode_steps(run)) as job:
         frames = 0
-        found = run.arena.compile(variant.text)
+        found = run.evaluator.compile(variant.text)
         sound = not found.defects and not over_limits(_limited(run, found), run.gate.config.limits)
         if sound:
             parent = run.state.locks[trial.parent, trial.parent]
-            held = run.arena.locks(variant.text)
-            frames = run.arena.floor_frames
+            held = run.evaluator.locks(variant.text)
+            frames = run.evaluator.floor_frames
             sound = all(kept or not parent.get(name, True) for name, kept in held.items())
         if sound:
-            sound = run.arena.behaviour(variant.text) not in _known(run, trial, policy)
+            sound = run.evaluator.behaviour(variant.text) not in _known(run, trial, policy)
         told = {"trial": trial.number, "name": variant.name, "policy": policy, "size": variant.size, "sound": sound}
         job.settle("gate.variant", told, steps=frames)
 
@@ -443,7 +443,7 @@ def _new_locks(run: Run, trial: Trial, policy: str) -> tuple[dict[str, str], lis
     episodes = episodes_of(run, trial, policy, training_seeds(run))
     floor = floor_under([float(e.meta["score"]) for e in episodes])
     why = f"r{run.state.revisions[policy]:02d} was accepted; half of its worst training score must be left here."
-    return made | {NAME: run.arena.floor_text(best_episode(episodes), floor, NAME, why)}, notes
+    return made | {NAME: run.evaluator.floor_text(best_episode(episodes), floor, NAME, why)}, notes
 
 
 def _asked_for(run: Run, trial: Trial, texts: list[str], label: str) -> tuple[dict[str, str], list[str]]:
@@ -456,8 +456,8 @@ def _asked_for(run: Run, trial: Trial, texts: list[str], label: str) -> tuple[di
         name = f"{label}-{seed}-{step}"
         text = None
         if seed in training_seeds(run):
-            episode = run.arena.record(texts[0], [seed])[0]
-            if step < len(episode) and run.arena.settled(texts, episode)[0][step]:
+            episode = run.evaluator.record(texts[0], [seed])[0]
+            if step < len(episode) and run.evaluator.settled(texts, episode)[0][step]:
                 text = _text(run, texts[1], episode, range(step, step + 1), name, str(wish["why"]))
         if text is None:
             notes.append(f"not locked: seed {seed}, step {step}: not shown, or the policies do not surely agree there")
@@ -472,6 +472,6 @@ def _text(run: Run, policy: str, episode: Episode, steps: range, name: str, why:
 
     note = f"{name.split('-')[1]}: {' '.join(why.split())}"
     try:
-        return run.arena.lock_text(policy, episode, steps, name, note)
+        return run.evaluator.lock_text(policy, episode, steps, name, note)
     except LogicError:
         return None

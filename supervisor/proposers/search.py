@@ -22,7 +22,7 @@ from supervisor.edits.tunables import Tunable, constants, with_constants
 from supervisor.errors import SupervisorError
 from supervisor.events import Event
 from supervisor.gate import statistics as stats
-from supervisor.protocols import Arena, Score
+from supervisor.protocols import Evaluator, Score
 
 # ----------------------------------------------------------------------------------------------------
 # The tunables of a policy as a box to search in.
@@ -289,10 +289,10 @@ class Games:
     """Scores by candidate and seed. `limit()`: frames that the search may spend in all, as far as is known by now."""
 
     def __init__(
-        self, arena: Arena, budgets: Budgets, events: Iterable[Event], trial: int, seeds: Sequence[int],
+        self, evaluator: Evaluator, budgets: Budgets, events: Iterable[Event], trial: int, seeds: Sequence[int],
         late: Callable[[], bool] = lambda: False,
     ) -> None:  # fmt: skip
-        self.arena, self.budgets, self.trial, self.seeds, self.late = arena, budgets, trial, tuple(seeds), late
+        self.evaluator, self.budgets, self.trial, self.seeds, self.late = evaluator, budgets, trial, tuple(seeds), late
         self.limit: Callable[[], float] = lambda: math.inf
         self.found: dict[tuple[str, int], tuple[float, int]] = {}  # score, frames
         self.dead: dict[str, str] = {}  # what cannot be played, and why
@@ -347,7 +347,7 @@ class Games:
         if self.late():
             raise Enough
         seen = [frames for (key, _), (_, frames) in self.found.items() if key == candidate.key]
-        each = CAUTION * sum(seen) / len(seen) if seen else self.arena.frames_per_episode
+        each = CAUTION * sum(seen) / len(seen) if seen else self.evaluator.frames_per_episode
         told: dict[str, Any] = {
             "trial": self.trial, "policy": candidate.key, "values": dict(candidate.values),
             "seeds": [], "scores": [], "lengths": [], "frames": 0,
@@ -368,9 +368,9 @@ class Games:
     def _scores(self, candidate: Candidate, todo: Sequence[int]) -> list[Score] | None:
         """The games by seed; None for a candidate that cannot be played, which is then dead."""
         try:
-            scores = sorted(self.arena.play(candidate.text, todo))
+            scores = sorted(self.evaluator.play(candidate.text, todo))
         except Exception:
-            defects = self.arena.compile(candidate.text).defects
+            defects = self.evaluator.compile(candidate.text).defects
             if not defects:  # not the candidate's fault
                 raise
             self.dead[candidate.key] = defects[0][:600]

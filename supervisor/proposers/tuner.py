@@ -17,7 +17,7 @@ from supervisor.events import Event
 from supervisor.gate import statistics as stats
 from supervisor.gate.seeds import TRAIN
 from supervisor.proposers.search import SHOWN, Enough, Games, Race, Space, search
-from supervisor.protocols import Arena, ProposerError, Reply, Request
+from supervisor.protocols import Evaluator, ProposerError, Reply, Request
 
 # ----------------------------------------------------------------------------------------------------
 # What a search came to, as an answer: measured numbers, the changed lines, a prediction that could turn out false.
@@ -105,10 +105,10 @@ class Tuner:
     name = "tuner"
 
     def __init__(
-        self, arena: Arena, events: Sequence[Event] = (), budgets: Budgets | None = None,
+        self, evaluator: Evaluator, events: Sequence[Event] = (), budgets: Budgets | None = None,
         settings: TunerSettings | None = None, clock: Callable[[], float] = time.monotonic,
     ) -> None:  # fmt: skip
-        self.arena, self.settings, self.clock = arena, settings or TunerSettings(), clock
+        self.evaluator, self.settings, self.clock = evaluator, settings or TunerSettings(), clock
         self.attach(events, budgets or Budgets())
 
     def attach(self, events: Sequence[Event], budgets: Budgets, gate_games: int | None = None) -> None:
@@ -129,7 +129,7 @@ class Tuner:
         space = _space(request.policy)
         events = list(self.events)
         seeds = training_seeds(request, events)
-        games = Games(self.arena, self.budgets, events, request.trial, seeds, self._late())
+        games = Games(self.evaluator, self.budgets, events, request.trial, seeds, self._late())
         race = _race(space, games, events)
         games.limit = self._limit(race)
         why = search(race, np.random.default_rng(int(request.key[:16], 16)))

@@ -22,7 +22,7 @@ def system():
 
 @pytest.fixture(scope="module")
 def made(system):
-    return play(system, system.eyes_path, LOOK, "sticky", 60, 3, random=True, most=40)
+    return play(system, system.detector_path, LOOK, "sticky", 60, 3, random=True, most=40)
 
 
 def test_games_and_frames_are_told_apart(made) -> None:
@@ -57,5 +57,5 @@ def test_joined_play_numbers_its_games(made) -> None:
 
 
 def test_random_play_and_the_policys_play_differ(system, made) -> None:
-    own = play(system, system.eyes_path, LOOK, "sticky", 60, 3, random=False)
+    own = play(system, system.detector_path, LOOK, "sticky", 60, 3, random=False)
     assert not np.array_equal(own.actions, made.actions)

@@ -20,7 +20,7 @@ from data_flywheel.labels.review_queue import ReviewQueue
 from data_flywheel.storage.container import array_digest
 from data_flywheel.storage.dataset import Dataset
 from envs.spec import load_spec
-from perception.detector import Eyes
+from perception.detector import OnnxDetector
 from perception.scene import SceneSchema
 
 STRETCHES = (Stretch(3, 60, 40), Stretch(4, 100, 40), Stretch(950, 60, 20))
@@ -90,9 +90,9 @@ def test_labels_are_not_looked_at(pool: Path, tmp_path: Path) -> None:
     other = Dataset.create(tmp_path / "other", Dataset(pool).manifest)
     for shard in Dataset(pool):
         other.write(type(shard)(**{**vars(shard), "scenes": shard.scenes[::-1].copy()}))
-    eyes = Eyes.load(load_spec("pong").folder / "perception.onnx")
+    detector = OnnxDetector.load(load_spec("pong").folder / "perception.onnx")
     versions = {
-        choose(build(eyes.schema, DatasetFrames(folder), eyes.look), 15, FrozenSet()).version
+        choose(build(detector.schema, DatasetFrames(folder), detector.look), 15, FrozenSet()).version
         for folder in (pool, tmp_path / "other")
     }
     assert len(versions) == 1

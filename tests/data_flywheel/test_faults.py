@@ -29,14 +29,14 @@ from data_flywheel.labels.store import LabelStore
 from data_flywheel.storage import dataset as store
 from data_flywheel.storage.dataset import Dataset
 from data_flywheel.storage.files import DiskFull
-from perception.detector import Eyes
+from perception.detector import OnnxDetector
 from triune import load
 from triune.cli import build_parser
 from triune.commands import review
 from triune.commands import run as running
 from triune.errors import TriuneError
 from triune.play import play
-from triune.play.self_training import Request, Wheel
+from triune.play.self_training import Request, SelfTraining
 
 HOW = ("cut", "empty", "flipped")
 
@@ -157,10 +157,10 @@ def test_a_camera_that_once_gives_another_size_is_watched_on(monkeypatch: pytest
 
 
 def test_eyes_refuse_a_frame_of_another_size_and_see_the_next() -> None:
-    eyes = Eyes.load(ROOT / "zoo/pong/perception.onnx")
+    detector = OnnxDetector.load(ROOT / "zoo/pong/perception.onnx")
     with pytest.raises(Exception, match=r"read uint8\[210, 160, 3\], got uint8\[480, 640, 3\]; give the native RGB"):
-        eyes.see(np.zeros((480, 640, 3), np.uint8))
-    assert eyes.see(np.zeros((210, 160, 3), np.uint8)).shape == (eyes.schema.size,)
+        detector.see(np.zeros((480, 640, 3), np.uint8))
+    assert detector.see(np.zeros((210, 160, 3), np.uint8)).shape == (detector.schema.size,)
 
 
 # --- a label outside the frame --------------------------------------------------------------------------------------
@@ -200,7 +200,7 @@ def test_a_memory_without_its_manifest_is_named_and_its_fix_works(tmp_path: Path
     spoil(memory / store.MANIFEST, "cut")
     system = load(tmp_path / "pong", trust=True, isolate=False)
     with pytest.raises(DataError, match=rf"{store.MANIFEST}: .*delete .* run the same `triune collect` again"):
-        Wheel(system, Request("pong", None, "sticky"), tmp_path / "run")
+        SelfTraining(system, Request("pong", None, "sticky"), tmp_path / "run")
     assert not (tmp_path / "run").exists()
     (memory / store.MANIFEST).unlink()  # the fix
     again = collect(tmp_path / "pong", memory, 30, 1)

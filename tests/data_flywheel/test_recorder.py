@@ -15,7 +15,7 @@ import pytest
 from cli_kit import ROOT
 from recorder_kit import SCHEMA, SIZE, game, kept, pictures, recording
 
-from data_flywheel.episodes.frame_buffer import KeptFrames, Tape
+from data_flywheel.episodes.frame_buffer import FrameBuffer, KeptFrames
 from data_flywheel.episodes.recorder import Recorder
 from data_flywheel.episodes.recording import (
     AFTER,
@@ -50,18 +50,22 @@ def test_frames_come_back_bit_for_bit(
 def test_a_frame_that_is_written_over_and_one_that_lies_askew_are_both_read_right() -> None:
     frames, shared = pictures(6), np.empty((*SIZE, 3), np.uint8)
     for one in (shared, np.asfortranarray(shared)):
-        tape = Tape(SIZE)
+        frame_buffer = FrameBuffer(SIZE)
         for step, frame in enumerate(frames):
             one[:] = frame
-            tape.see(step, one)
-        assert np.array_equal(tape.keep().rgb(range(6)), frames)
+            frame_buffer.see(step, one)
+        assert np.array_equal(frame_buffer.keep().rgb(range(6)), frames)
 
 
 def test_a_full_tape_says_so() -> None:
-    tape = Tape(SIZE, most=5000)
+    frame_buffer = FrameBuffer(SIZE, most=5000)
     for step, frame in enumerate(pictures(30, noisy=True)):
-        tape.see(step, frame)
-    assert tape.cut and tape.keep().steps.tolist() == list(range(tape.last + 1)) and tape.last == 2
+        frame_buffer.see(step, frame)
+    assert (
+        frame_buffer.cut
+        and frame_buffer.keep().steps.tolist() == list(range(frame_buffer.last + 1))
+        and frame_buffer.last == 2
+    )
 
 
 def test_policies_keep_what_they_say() -> None:
@@ -107,11 +111,11 @@ def test_what_is_no_size_is_refused(text: str) -> None:
 def test_a_recorder_writes_games_behind_the_play(tmp_path: Path) -> None:
     recorder, frames = Recorder(recording(tmp_path), "failures"), pictures(200)
     for seed in (1, 2):
-        tape = recorder.tape()
-        assert tape
+        frame_buffer = recorder.frame_buffer()
+        assert frame_buffer
         for step, frame in enumerate(frames):
-            tape.see(step, frame)
-        recorder.keep(game(seed, 200, (100,) if seed == 1 else ()), tape)
+            frame_buffer.see(step, frame)
+        recorder.keep(game(seed, 200, (100,) if seed == 1 else ()), frame_buffer)
     recorder.close()
     place = Recording(tmp_path)
     first, second = place.names()
@@ -119,7 +123,7 @@ def test_a_recorder_writes_games_behind_the_play(tmp_path: Path) -> None:
     assert recorder.kept == 2 and held and place.frames(second) is None
     assert all(np.array_equal(rgb, frames[step]) for step, rgb in held) and len(held) == BEFORE + AFTER + 1
     assert np.array_equal(place.episode(second).scenes, game(2, 200).scenes)
-    assert Recorder(place, "none").tape() is None
+    assert Recorder(place, "none").frame_buffer() is None
 
 
 def total(folder: Path) -> int:

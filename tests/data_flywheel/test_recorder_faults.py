@@ -13,7 +13,7 @@ from faults_kit import small_files, spoil
 from recorder_kit import SCHEMA, SIZE, game, kept, pictures, recording
 
 from data_flywheel.datasets.exports import Source
-from data_flywheel.episodes.frame_buffer import Tape
+from data_flywheel.episodes.frame_buffer import FrameBuffer
 from data_flywheel.episodes.recorder import Recorder
 from data_flywheel.episodes.recording import FRAMES, MANIFEST, Recording
 from data_flywheel.errors import DataError
@@ -117,12 +117,12 @@ def test_a_run_goes_on_when_a_game_cannot_be_written(tmp_path: Path) -> None:
     "frame", [np.zeros((480, 640, 3), np.uint8), np.zeros((*SIZE, 4), np.uint8), np.zeros((*SIZE, 3), np.float32)]
 )
 def test_a_camera_frame_of_the_wrong_size_is_left_out_alone(frame: np.ndarray, tmp_path: Path) -> None:
-    tape, frames = Tape(SIZE), pictures(4)
-    tape.see(0, frames[0])
+    frame_buffer, frames = FrameBuffer(SIZE), pictures(4)
+    frame_buffer.see(0, frames[0])
     with pytest.raises(DataError, match=r"frame of step 1 is .* holds 17x21 pixels.* scale the camera's picture"):
-        tape.see(1, frame)
-    tape.see(2, frames[2])
-    held = tape.keep()
+        frame_buffer.see(1, frame)
+    frame_buffer.see(2, frames[2])
+    held = frame_buffer.keep()
     assert held.steps.tolist() == [0, 2] and np.array_equal(held.rgb([2])[0], frames[2])
 
 

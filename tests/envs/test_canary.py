@@ -37,7 +37,7 @@ def test_the_teacher_would_notice_the_canary() -> None:
     """The same lie reaches eyes that do read RAM, so the test above can fail."""
     scenes = []
     for canary in (False, True):
-        with Rollout(load("breakout"), "sticky", eyes="teacher", canary=canary) as rollout:
+        with Rollout(load("breakout"), "sticky", detector="teacher", canary=canary) as rollout:
             scenes.append(rollout.record(5, limit=20).scenes)
     assert not np.array_equal(*scenes)
 

@@ -40,8 +40,8 @@ def test_the_same_luck_gives_the_same_game_and_another_luck_another(env: RewindE
     assert not env.done and np.array_equal(env.observed, here)
     assert go(env) == first
     others = []
-    for luck in (1, 2):
-        env.back(luck)
+    for noise_seed in (1, 2):
+        env.back(noise_seed)
         assert np.array_equal(env.observed, here)
         others.append(go(env))
         assert len(env.outcome().scores) == 150

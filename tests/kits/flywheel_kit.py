@@ -27,10 +27,10 @@ from data_flywheel.self_training import capture, judge
 from data_flywheel.self_training.capture import Capture
 from data_flywheel.self_training.judge import Sight, Verdict
 from data_flywheel.storage.container import array_digest, read_bytes, unpack
-from perception.detector import Eyes
+from perception.detector import OnnxDetector
 from perception.training.data import Samples
 from triune.play import self_training as flywheel
-from triune.play.self_training import Request, Wheel
+from triune.play.self_training import Request, SelfTraining
 from triune.system import System, load
 
 ROUNDS, FRAMES = 3, 20  # frames a round
@@ -49,19 +49,19 @@ def game(system: System, seed: int, frames: int) -> Any:
     return np.stack([memory.rgb(i) for i in np.random.default_rng(seed).integers(len(memory), size=frames)])
 
 
-class SmallWheel(Wheel):
+class SmallWheel(SelfTraining):
     """Two rounds promote, the third keeps; every candidate forgets something until it is blended."""
 
-    def _play(self, eyes: Path, frames: int, seed: int, random: bool) -> Capture:
+    def _play(self, detector: Path, frames: int, seed: int, random: bool) -> Capture:
         seen, episodes = np.zeros((frames, self.schema.size), np.float32), np.zeros(frames, np.int64)
         made = game(self.system, seed, frames)
-        return Capture(made, seen, np.zeros(frames, np.uint8), episodes, (seed,), {"eyes": eyes.name})
+        return Capture(made, seen, np.zeros(frames, np.uint8), episodes, (seed,), {"eyes": detector.name})
 
     def _sight(self, *_: Any) -> Sight:
         return Sight({"ball": 0.5}, 0.0, None, FRAMES)
 
     def _weighed(self, candidate: Path, *_: Any) -> Verdict:
-        return Verdict("blend" in Eyes.load(candidate).provenance, judge.FORGETS, {})
+        return Verdict("blend" in OnnxDetector.load(candidate).provenance, judge.FORGETS, {})
 
     def _led(self, candidate: Path, taught: Any, verdict: Verdict, number: int) -> Verdict:
         return Verdict(number < ROUNDS, "better", {})
@@ -163,7 +163,7 @@ def rounds(home: Path) -> dict[str, dict[str, Any]]:
     for path in home.glob("round-*/play.npz"):
         unpack(read_bytes(path, "play"), capture.KIND, capture.VERSION, str(path), "")
     for path in home.glob("round-*/candidate.onnx"):
-        assert Eyes.load(path).provenance["wheel"]["memory"]
+        assert OnnxDetector.load(path).provenance["wheel"]["memory"]
     for path in (home / "wheel.json", home / "result.json"):
         assert not path.exists() or json.loads(path.read_text("utf-8"))
     return {p.parent.name: lasting(json.loads(p.read_text("utf-8"))) for p in sorted(home.glob("round-*/round.json"))}

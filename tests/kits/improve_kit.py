@@ -191,15 +191,15 @@ def hashes(folder: Path) -> dict[str, str | None]:
     }  # fmt: skip
 
 
-def parts(home: Path, folder: Path, proposer: Any, arena: Any = None, rules: Collection[str] = ("rule",)) -> Parts:
+def parts(home: Path, folder: Path, proposer: Any, evaluator: Any = None, rules: Collection[str] = ("rule",)) -> Parts:
     return Parts(
-        home, folder, proposer, arena or FakeArena(), evidence, lambda: hashes(folder), lambda: 0.0,
+        home, folder, proposer, evaluator or FakeArena(), evidence, lambda: hashes(folder), lambda: 0.0,
         rules=frozenset(rules), about={"task": "fake", "protocol": "none", "eyes": "none", "versions": {}},
     )  # fmt: skip
 
 
 def improve(
-    home: Path, folder: Path, proposer: Any, arena: Any = None, *, trials: int | None = None,
+    home: Path, folder: Path, proposer: Any, evaluator: Any = None, *, trials: int | None = None,
     limits: Mapping[str, float | None] | None = None, gate: GateConfig = GATE, only_evidence: bool = False,
     rules: Collection[str] = ("rule",), **more: Any,
 ) -> Ended:  # fmt: skip
@@ -207,7 +207,7 @@ def improve(
     with EventLog.open(home / "events.jsonl", now=lambda: 0.0) as log:
         settings = Settings(trials=trials, shown=2, limits=limits or {}, gate=gate, **more)
         root = (folder / "policy.py").read_text()
-        return Loop(parts(home, folder, proposer, arena, rules), settings, log, root).run(only_evidence)
+        return Loop(parts(home, folder, proposer, evaluator, rules), settings, log, root).run(only_evidence)
 
 
 def ledger(home: Path, folder: Path) -> dict[str, Any]:

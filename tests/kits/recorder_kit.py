@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from data_flywheel.episodes.episode import Episode, EpisodeRecorder
-from data_flywheel.episodes.frame_buffer import KeptFrames, Tape
+from data_flywheel.episodes.frame_buffer import FrameBuffer, KeptFrames
 from data_flywheel.episodes.recording import Recording
 from perception.scene import GaugeSpec, GridSpec, SceneSchema, ThingSpec
 
@@ -71,10 +71,10 @@ def game(
 
 def kept(frames: np.ndarray, steps: list[int] | None = None, size: tuple[int, int] = SIZE) -> KeptFrames:
     """All of these frames, or those of some steps."""
-    tape = Tape(size)
+    frame_buffer = FrameBuffer(size)
     for step, frame in enumerate(frames):
-        tape.see(step, frame)
-    return tape.keep(steps)
+        frame_buffer.see(step, frame)
+    return frame_buffer.keep(steps)
 
 
 def main(folder: str, seed: str, count: str = "1000000", disk: str = "0", strike: str = "0", how: str = "") -> None:

@@ -33,7 +33,7 @@ from data_flywheel.storage.dataset import Dataset, Manifest
 from envs.backends.atari_protocols import get_protocol
 from envs.remote import PixelEnv
 from envs.spec import load_spec
-from perception.detector import Eyes
+from perception.detector import OnnxDetector
 from triune.review.server import ReviewServer
 from triune.review.session import ReviewSession
 
@@ -55,14 +55,14 @@ def collected(folder: Path, task: str = "pong", frames: int = 6, seeds: tuple[in
 def played(steps: int, keep_frames: bool, seed: int = 5) -> tuple[Episode, list[np.ndarray]]:
     """A game of Pong played at random, as the shipped eyes saw it, and its frames."""
     spec, seen, rng = load_spec("pong"), list[np.ndarray](), np.random.default_rng(seed)
-    eyes = Eyes.load(spec.folder / "perception.onnx")
+    detector = OnnxDetector.load(spec.folder / "perception.onnx")
     recorder = EpisodeRecorder({"task": "pong", "protocol": "sticky", "seed": seed, "shift": None}, keep_frames)
     with PixelEnv(spec.env, get_protocol("sticky")) as env:
         frame = env.reset(seed)
         for _ in range(steps):
             seen.append(frame.copy())
             action = int(rng.integers(4))
-            recorder.add(eyes.look(frame), SimpleNamespace(action=action, proposed=action, reason=""), 0, 0, frame)
+            recorder.add(detector.look(frame), SimpleNamespace(action=action, proposed=action, reason=""), 0, 0, frame)
             frame = env.step(action)
     return recorder.finish(), seen
 
@@ -70,11 +70,11 @@ def played(steps: int, keep_frames: bool, seed: int = 5) -> tuple[Episode, list[
 def queue_of(folder: Path, task: str = "pong", split: str = "train") -> ReviewQueue:
     """Every frame of one split, as suspicious as the shipped eyes make it; each is asked for, so that none lacks."""
     schema, frames = load_teacher(task).schema, DatasetFrames(folder)
-    eyes = Eyes.load(load_spec(task).folder / "perception.onnx", schema)
+    detector = OnnxDetector.load(load_spec(task).folder / "perception.onnx", schema)
     found: list[Suspicion] = []
     for ref in frames.refs():
         if ref.split == split:
-            belief = eyes.look(frames.rgb(ref))
+            belief = detector.look(frames.rgb(ref))
             found.append(Suspicion(ref, "request", 0.01, "asked for", tuple(map(float, belief))))
             found += suspicions(schema, ref, belief, frames.vector(ref))
     return ReviewQueue.build(task, schema, found, [str(folder)])

@@ -110,11 +110,11 @@ class Desk:
     """A log, budgets on it and a tuner, as the loop sets them up; opening it again resumes."""
 
     def __init__(
-        self, home: Path, arena: FakeArena, steps: float | None = 3e6, settings: TunerSettings | None = None
+        self, home: Path, evaluator: FakeArena, steps: float | None = 3e6, settings: TunerSettings | None = None
     ) -> None:  # fmt: skip
         self.log = EventLog.open(home / "events.jsonl", now=lambda: 0.0)
         self.budgets = Budgets(steps=steps, events=list(self.log.events), record=self.log.append)
-        self.tuner = Tuner(arena, self.log.events, self.budgets, settings, lambda: 0.0)  # type: ignore[arg-type]
+        self.tuner = Tuner(evaluator, self.log.events, self.budgets, settings, lambda: 0.0)  # type: ignore[arg-type]
 
     def __enter__(self) -> Desk:
         return self

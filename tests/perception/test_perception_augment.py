@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from perception.scene import SceneSchema
-from perception.training.augment import Augmenter, Look, blurred, hue_matrix, looked_up, noisy, shaken
+from perception.training.augment import Augmentation, Augmenter, blurred, hue_matrix, looked_up, noisy, shaken
 
 SCHEMA = SceneSchema.from_config({"crop": [0, 0, 40, 40], "things": {"ball": {"size": [4, 4]}}})
 NOTHING = {name: 0.0 for name in ("recolour", "light", "noise", "blur", "lines", "vignette", "shake", "cover")}
@@ -24,7 +24,7 @@ def batch(n: int = 64) -> tuple[np.ndarray, np.ndarray]:
     return frames, scenes
 
 
-def augment(look: Look, n: int = 64, palette: np.ndarray | None = PALETTE):
+def augment(look: Augmentation, n: int = 64, palette: np.ndarray | None = PALETTE):
     frames, scenes = batch(n)
     given = frames if palette is not None else PALETTE[frames]
     out, labels, camera = Augmenter(SCHEMA, palette, look)(given, scenes, np.random.default_rng(1))
@@ -32,19 +32,21 @@ def augment(look: Look, n: int = 64, palette: np.ndarray | None = PALETTE):
 
 
 def test_clean_frames_stay_exactly_as_they_were():
-    before, scenes, out, labels, camera = augment(Look(clean=1.0))
+    before, scenes, out, labels, camera = augment(Augmentation(clean=1.0))
     assert (out == before).all() and (labels == scenes).all() and not camera.any()
 
 
 def test_a_share_of_the_frames_is_clean():
-    before, _, out, _, _ = augment(Look(), 400)
+    before, _, out, _, _ = augment(Augmentation(), 400)
     clean = (out == before).all((1, 2, 3)).mean()
     assert 0.3 < clean < 0.55
 
 
 @pytest.mark.parametrize("palette", [PALETTE, None])
 def test_recolouring_keeps_shapes_and_labels(palette):
-    before, scenes, out, labels, _ = augment(Look(**{**NOTHING, "clean": 0.0, "recolour": 1.0}), palette=palette)
+    before, scenes, out, labels, _ = augment(
+        Augmentation(**{**NOTHING, "clean": 0.0, "recolour": 1.0}), palette=palette
+    )
     assert (labels == scenes).all()
     assert (out != before).any((1, 2, 3)).mean() > 0.9
     for was, now in zip(before, out, strict=True):
@@ -54,7 +56,7 @@ def test_recolouring_keeps_shapes_and_labels(palette):
 
 
 def test_shake_moves_the_picture_and_says_by_how_much():
-    before, scenes, out, labels, camera = augment(Look(**{**NOTHING, "clean": 0.0, "shake": 1.0}))
+    before, scenes, out, labels, camera = augment(Augmentation(**{**NOTHING, "clean": 0.0, "shake": 1.0}))
     assert (labels == scenes).all(), "labels keep meaning the unshaken world"
     assert np.abs(camera).max() == 2 and len(np.unique(camera, axis=0)) > 10
     for was, now, (dy, dx) in zip(before, out, camera.astype(int), strict=True):
@@ -63,7 +65,7 @@ def test_shake_moves_the_picture_and_says_by_how_much():
 
 
 def test_a_covered_thing_is_unseen_and_an_uncovered_one_untouched():
-    before, scenes, out, labels, _ = augment(Look(**{**NOTHING, "clean": 0.0, "cover": 1.0}), 300)
+    before, scenes, out, labels, _ = augment(Augmentation(**{**NOTHING, "clean": 0.0, "cover": 1.0}), 300)
     ball = (before == PALETTE[1]).all(-1)
     hidden = ((out != before).any(-1) & ball).sum((1, 2)) / 16
     gone = labels[:, 0] == 0

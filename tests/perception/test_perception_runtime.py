@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from perception.detector import Eyes
+from perception.detector import OnnxDetector
 from perception.errors import PerceptionError
 from perception.scene import SceneSchema
 
@@ -44,19 +44,19 @@ def weights(schema: SceneSchema = SCHEMA, size: int | None = None, **metadata: s
 
 
 @pytest.fixture
-def eyes(tmp_path):
+def detector(tmp_path):
     path = tmp_path / "perception.onnx"
     path.write_bytes(weights(**{"triune.provenance": '{"steps": 7}'}))
-    return Eyes.load(path, SCHEMA)
+    return OnnxDetector.load(path, SCHEMA)
 
 
-def test_a_frame_becomes_a_scene_vector(eyes):
+def test_a_frame_becomes_a_scene_vector(detector):
     frame = np.zeros((H, W, 3), np.uint8)
     frame[3, 4, 0] = 9
-    scene = eyes.see(frame)
+    scene = detector.see(frame)
     assert scene.dtype == np.float32 and scene.shape == (SCHEMA.size,)
     assert (scene == 9).all()
-    assert eyes.provenance == {"steps": 7}
+    assert detector.provenance == {"steps": 7}
 
 
 @pytest.mark.parametrize(
@@ -68,14 +68,14 @@ def test_a_frame_becomes_a_scene_vector(eyes):
         ([[0]], "numpy array"),
     ],
 )
-def test_a_wrong_frame_is_refused_with_the_fix(eyes, frame, words):
+def test_a_wrong_frame_is_refused_with_the_fix(detector, frame, words):
     with pytest.raises(PerceptionError, match=words):
-        eyes.see(frame)
+        detector.see(frame)
 
 
 def test_missing_weights_say_how_to_train(tmp_path):
     with pytest.raises(PerceptionError, match="triune train"):
-        Eyes.load(tmp_path / "nothing.onnx", SCHEMA)
+        OnnxDetector.load(tmp_path / "nothing.onnx", SCHEMA)
 
 
 @pytest.mark.parametrize("data", [b"", b"not a network", weights()[:100], weights()[:-40]])
@@ -83,34 +83,34 @@ def test_damaged_weights_are_named_as_such(tmp_path, data):
     path = tmp_path / "bad.onnx"
     path.write_bytes(data)
     with pytest.raises(PerceptionError, match="bad.onnx"):
-        Eyes.load(path, SCHEMA)
+        OnnxDetector.load(path, SCHEMA)
 
 
 def test_another_schema_is_refused_and_the_difference_named():
     other = SceneSchema.from_config({**CONFIG, "things": {"ball": {"size": [9, 9]}}})
     with pytest.raises(PerceptionError, match="things differs.*train again"):
-        Eyes.parse(weights(other), SCHEMA)
-    assert Eyes.parse(weights(other)).schema == other
+        OnnxDetector.parse(weights(other), SCHEMA)
+    assert OnnxDetector.parse(weights(other)).schema == other
 
 
 def test_foreign_and_inconsistent_files_are_refused():
     with pytest.raises(PerceptionError, match="without a scene schema"):
-        Eyes.parse(weights(**{"triune.schema": ""}))
+        OnnxDetector.parse(weights(**{"triune.schema": ""}))
     with pytest.raises(PerceptionError, match="format 99"):
-        Eyes.parse(weights(**{"triune.format": "99"}))
+        OnnxDetector.parse(weights(**{"triune.format": "99"}))
     with pytest.raises(PerceptionError, match="broken scene schema"):
-        Eyes.parse(weights(**{"triune.schema": '{"crop": 3}'}))
+        OnnxDetector.parse(weights(**{"triune.schema": '{"crop": 3}'}))
     with pytest.raises(PerceptionError, match="does not map"):
-        Eyes.parse(weights(size=SCHEMA.size + 1))
+        OnnxDetector.parse(weights(size=SCHEMA.size + 1))
 
 
 def test_a_window_takes_the_maximum_of_the_last_frames_and_reset_forgets():
-    eyes = Eyes.parse(weights(SceneSchema.from_config({**CONFIG, "window": 2})))
+    detector = OnnxDetector.parse(weights(SceneSchema.from_config({**CONFIG, "window": 2})))
     bright, dark = np.full((H, W, 3), 50, np.uint8), np.zeros((H, W, 3), np.uint8)
-    assert [eyes.see(f)[0] for f in (bright, dark, dark)] == [50, 50, 0]
-    eyes.see(bright)
-    eyes.reset()
-    assert eyes.see(dark)[0] == 0
+    assert [detector.see(f)[0] for f in (bright, dark, dark)] == [50, 50, 0]
+    detector.see(bright)
+    detector.reset()
+    assert detector.see(dark)[0] == 0
 
 
 def test_play_needs_neither_torch_nor_onnx():
@@ -121,7 +121,7 @@ def test_play_needs_neither_torch_nor_onnx():
 def test_the_order_of_things_survives_the_file():
     things = {"zebra": {}, "ant": {"size": [9, 9]}}
     schema = SceneSchema.from_config({**CONFIG, "things": things})
-    assert Eyes.parse(weights(schema), schema).schema.names == schema.names
+    assert OnnxDetector.parse(weights(schema), schema).schema.names == schema.names
     with pytest.raises(PerceptionError, match="another scene schema"):
         turned = SceneSchema.from_config({**CONFIG, "things": dict(reversed(things.items()))})
-        Eyes.parse(weights(schema), turned)
+        OnnxDetector.parse(weights(schema), turned)

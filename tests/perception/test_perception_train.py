@@ -14,7 +14,7 @@ pytest.importorskip("torch")
 pytest.importorskip("onnx")
 pytestmark = pytest.mark.train
 
-from perception.detector import Eyes  # noqa: E402
+from perception.detector import OnnxDetector  # noqa: E402
 from perception.errors import PerceptionError, SampleError  # noqa: E402
 from perception.scene import SceneSchema  # noqa: E402
 from perception.training.data import Samples  # noqa: E402
@@ -68,10 +68,10 @@ def test_it_learns_things_crowds_grids_and_gauges(tmp_path):
     assert metrics["grids"]["dots"]["accuracy"] > 0.99
     assert metrics["gauges"]["air"]["error_mean"] < 0.5
     assert metrics["torch_onnx_gap"] < 0.02
-    eyes = Eyes.load(tmp_path / "eyes.onnx", SCHEMA)
-    assert eyes.schema.names == SCHEMA.names, "the order of things survives the file"
-    assert eyes.provenance["metrics"]["things"] == metrics["things"]
-    assert eyes.provenance["samples"] == toy().fingerprint() and eyes.provenance["steps"] == 700
+    detector = OnnxDetector.load(tmp_path / "eyes.onnx", SCHEMA)
+    assert detector.schema.names == SCHEMA.names, "the order of things survives the file"
+    assert detector.provenance["metrics"]["things"] == metrics["things"]
+    assert detector.provenance["samples"] == toy().fingerprint() and detector.provenance["steps"] == 700
     assert [p.name for p in tmp_path.iterdir()] == ["eyes.onnx"], "no sidecar, no checkpoint left"
 
 
@@ -99,7 +99,7 @@ def test_a_killed_run_resumes_to_the_same_weights(tmp_path):
     assert (tmp_path / "a.onnx.training").exists()
     run(tmp_path / "a.onnx", 40)
     run(tmp_path / "b.onnx", 40, resume=False)
-    a, b = (Eyes.load(tmp_path / f"{name}.onnx", SCHEMA) for name in "ab")
+    a, b = (OnnxDetector.load(tmp_path / f"{name}.onnx", SCHEMA) for name in "ab")
     frames = toy(40)
     for i in range(40):
         assert np.array_equal(a.look(frames.rgb(i)), b.look(frames.rgb(i)))

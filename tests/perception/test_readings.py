@@ -12,10 +12,10 @@ pytest.importorskip("torch")
 pytest.importorskip("onnx")
 pytestmark = pytest.mark.train
 
-from perception.detector import Eyes  # noqa: E402
+from perception.detector import OnnxDetector  # noqa: E402
 from perception.errors import SampleError  # noqa: E402
 from perception.scene import SceneSchema  # noqa: E402
-from perception.training.augment import Augmenter, Look  # noqa: E402
+from perception.training.augment import Augmentation, Augmenter  # noqa: E402
 from perception.training.data import Samples  # noqa: E402
 
 TURN = {"low": -np.pi, "high": np.pi, "unit": "rad", "wrap": True}
@@ -57,7 +57,7 @@ def test_it_learns_numbers_and_knows_when_there_are_none(tmp_path: Path, schema:
     assert metrics["torch_onnx_gap"] < 0.02
     if schema.things:
         assert metrics["things"]["ball"]["recall"] > 0.9
-    detector, rng = Eyes.load(tmp_path / "net.onnx", schema), np.random.default_rng(5)
+    detector, rng = OnnxDetector.load(tmp_path / "net.onnx", schema), np.random.default_rng(5)
     blank = [np.full((80, 64, 3), grey, np.uint8) for grey in (0, 90, 180)]
     blank += [rng.integers(0, 256, (80, 64, 3), np.uint8) for _ in range(5)]
     for frame in blank:
@@ -71,16 +71,16 @@ def test_the_file_comes_back_as_a_network_that_says_the_same(tmp_path: Path) -> 
     from perception.training.export import disagreement, export
     from perception.training.finetune import recall
     from perception.training.layout import Layout
-    from perception.training.network import Detector
+    from perception.training.network import DetectorNet
 
     for schema in (SCHEMA, MIXED):
         torch.manual_seed(0)
-        net = Detector(Layout(schema, (80, 64)))
+        net = DetectorNet(Layout(schema, (80, 64)))
         net.sharpness.fill_(1.7)
         frames = toy(schema, 20).frames
         assert export(net, tmp_path / "net.onnx", {}, frames) < 0.02
         again = recall(tmp_path / "net.onnx", schema, (80, 64))
-        assert disagreement(again, Eyes.load(tmp_path / "net.onnx", schema), frames) < 1e-3
+        assert disagreement(again, OnnxDetector.load(tmp_path / "net.onnx", schema), frames) < 1e-3
 
 
 def test_the_angle_of_a_direction_is_right_all_around() -> None:
@@ -105,11 +105,11 @@ def test_the_angle_of_a_direction_is_right_all_around() -> None:
 
 
 def test_a_blank_picture_is_labelled_unseen_and_nothing_is_shaken() -> None:
-    samples, nothing = toy(n=40), dict.fromkeys(Look.__dataclass_fields__, 0.0)
-    blank = Augmenter(SCHEMA, None, Look(**{**nothing, "blank": 1.0, "shake": 1.0}))
+    samples, nothing = toy(n=40), dict.fromkeys(Augmentation.__dataclass_fields__, 0.0)
+    blank = Augmenter(SCHEMA, None, Augmentation(**{**nothing, "blank": 1.0, "shake": 1.0}))
     frames, scenes, camera = blank(samples.frames, samples.scenes, np.random.default_rng(0))
     assert not scenes.any() and not camera.any() and (frames != samples.frames).any((1, 2, 3)).all()
-    plain = Augmenter(SCHEMA, None, Look(**nothing))
+    plain = Augmenter(SCHEMA, None, Augmentation(**nothing))
     frames, scenes, _ = plain(samples.frames, samples.scenes, np.random.default_rng(0))
     top, left, bottom, right = SCHEMA.crop
     part = np.s_[:, top:bottom, left:right]

@@ -19,7 +19,7 @@ from proposer_kit import POLICY, Against, Hostile, hostile
 from supervisor.gate.types import STAGES
 from supervisor.loop.loop import Ended
 from supervisor.protocols import Score
-from triune.play.evaluator import TaskArena
+from triune.play.evaluator import TaskEvaluator
 from triune.system import load
 
 LATEST = {"schema": "schema", "compile": "compile", "judged": "confirm"}
@@ -32,7 +32,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "fsync", lambda descriptor: None)
 
 
-class MadeUpPlay(TaskArena):
+class MadeUpPlay(TaskEvaluator):
     """The parent's training episode is real and recorded once; gate episodes are made up."""
 
     kept: Any = None
@@ -49,16 +49,16 @@ class MadeUpPlay(TaskArena):
             yield Score(seed, 20 + gift + shared + own, 0.0, 2000, 500)
 
 
-def arena(path: Path, kind: type[TaskArena]) -> TaskArena:
+def evaluator(path: Path, kind: type[TaskEvaluator]) -> TaskEvaluator:
     return kind(load("breakout"), "sticky", "cnn", path / "work", floors=False)
 
 
-def judged(path: Path, attacks: list[Hostile], kind: type[TaskArena] = MadeUpPlay) -> tuple[Place, Ended]:
+def judged(path: Path, attacks: list[Hostile], kind: type[TaskEvaluator] = MadeUpPlay) -> tuple[Place, Ended]:
     """Every attack as one trial of one run on a folder with POLICY; asserts what must hold whatever they are."""
     place = Place(path)
     (place.folder / "policy.py").write_text(POLICY)
     ended = improve(
-        path / "run", place.folder, Scripted([a.text for a in attacks]), arena(path, kind), trials=len(attacks),
+        path / "run", place.folder, Scripted([a.text for a in attacks]), evaluator(path, kind), trials=len(attacks),
         rules=Against().rules,
     )  # fmt: skip
     assert ended.why == "trials" and len(ended.state.trials) == len(attacks)
@@ -90,5 +90,5 @@ def test_a_thousand_attacks_fail(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_attacks_that_compile_lose_really_played(tmp_path: Path) -> None:
     found = [a for a in hostile(400, seed=9) if a.stage == "judged"][:8]
-    _, ended = judged(tmp_path, found, TaskArena)
+    _, ended = judged(tmp_path, found, TaskEvaluator)
     assert {"screen", "full"} & {t.verdict["stage"] for t in ended.state.trials if t.verdict}

@@ -246,11 +246,11 @@ def test_secrets_reach_neither_events_nor_blobs(place: Place, monkeypatch: pytes
 
 
 def test_training_and_gate_seeds_never_meet(place: Place) -> None:
-    arena = FakeArena()
-    place.run(script(2, 10), arena=arena)
+    evaluator = FakeArena()
+    place.run(script(2, 10), evaluator=evaluator)
     shown = {e.data["seed"] for e in read(place.path / "run" / "events.jsonl") if e.kind == "evidence.episode"}
     assert shown and max(shown) < 1000
-    assert arena.played and all(1000 <= seed < 10_000 for _, seed in arena.played)
+    assert evaluator.played and all(1000 <= seed < 10_000 for _, seed in evaluator.played)
 
 
 def test_locks_that_the_answer_asks_for_are_made_where_policies_agree(place: Place) -> None:
@@ -284,7 +284,7 @@ class Interrupted(FakeArena):
 
 def test_ctrl_c_leaves_a_run_that_goes_on(place: Place, tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
-        place.run([BETTER], arena=Interrupted())
+        place.run([BETTER], evaluator=Interrupted())
     events = read(place.path / "run" / "events.jsonl")
     assert (events[-1].kind, events[-1].data["why"]) == ("run.stopped", "interrupted")
     assert sum(e.kind == "gate.episode" for e in events) == 2

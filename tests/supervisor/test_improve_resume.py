@@ -104,7 +104,7 @@ def test_tokens_stop_a_run_before_they_are_spent(tmp_path: Path) -> None:
 def test_no_episode_is_played_twice(tmp_path: Path) -> None:
     from improve_kit import FakeArena
 
-    home, folder, arena = tmp_path / "run", make_folder(tmp_path / "task"), FakeArena()
-    improve(home, folder, Scripted(script(5, TRIALS)), arena, trials=4)
-    improve(home, folder, Scripted(script(5, TRIALS)), arena, trials=TRIALS)
-    assert arena.played and len(arena.played) == len(set(arena.played))
+    home, folder, evaluator = tmp_path / "run", make_folder(tmp_path / "task"), FakeArena()
+    improve(home, folder, Scripted(script(5, TRIALS)), evaluator, trials=4)
+    improve(home, folder, Scripted(script(5, TRIALS)), evaluator, trials=TRIALS)
+    assert evaluator.played and len(evaluator.played) == len(set(evaluator.played))

@@ -43,8 +43,8 @@ def policy(*lines: str) -> str:
 
 @pytest.mark.parametrize("seed", [1, 4])
 def test_a_detuned_policy_comes_back(tmp_path: Path, seed: int) -> None:
-    made, arena = land(seed, 10, 3)
-    with Desk(tmp_path, arena) as desk:
+    made, evaluator = land(seed, 10, 3)
+    with Desk(tmp_path, evaluator) as desk:
         told = answered(desk, made.policy())
     child = apply(made.policy(), told.edit)
     assert made.truth(made.policy()) < TOP / 2
@@ -56,29 +56,29 @@ def test_a_detuned_policy_comes_back(tmp_path: Path, seed: int) -> None:
 
 @pytest.mark.parametrize("steps", [400_000, 1_500_000])
 def test_a_search_keeps_to_its_share_and_leaves_the_gate_its_games(tmp_path: Path, steps: float) -> None:
-    made, arena = land(3, 10, 3)
+    made, evaluator = land(3, 10, 3)
     settings = TunerSettings(share=0.5, gate_games=20)
-    with Desk(tmp_path, arena, steps, settings) as desk:
+    with Desk(tmp_path, evaluator, steps, settings) as desk:
         told = answered(desk, made.policy())
         left = desk.budgets.left("steps")
         known = desk.budgets.known["steps"]
     child = apply(made.policy(), told.edit) if told.edit else made.policy()
     longest = 600 + 95 * 1400
     games = [made.game(made.values(text), seed)[1] for text in (child, made.policy()) for seed in range(20)]
-    assert known == arena.frames == sum(t["frames"] for t in desk.tried)
+    assert known == evaluator.frames == sum(t["frames"] for t in desk.tried)
     assert known <= settings.share * steps + 2 * longest
     assert left is not None and left >= sum(games) - 4 * longest
 
 
 def test_the_same_request_gives_the_same_search(tmp_path: Path) -> None:
-    made, arena = land(1)
+    made, evaluator = land(1)
     replies, tried = [], []
     before = np.random.get_state()[1]  # type: ignore[index]
     for name in ("a", "b"):
-        with Desk(tmp_path / name, arena, settings=SHORT) as desk:
+        with Desk(tmp_path / name, evaluator, settings=SHORT) as desk:
             replies.append(desk.tuner.propose(ask(made.policy())).text)
             tried.append(desk.tried)
-    with Desk(tmp_path / "c", arena, settings=SHORT) as desk:
+    with Desk(tmp_path / "c", evaluator, settings=SHORT) as desk:
         desk.tuner.propose(ask(made.policy(), 2))
         other = desk.tried
     assert replies[0] == replies[1] and tried[0] == tried[1]
@@ -89,10 +89,10 @@ def test_the_same_request_gives_the_same_search(tmp_path: Path) -> None:
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, list[dict[str, Any]], int]:
     """A search that nobody interrupts: its reply, what it tried, how many games it played."""
-    made, arena = land(1)
-    with Desk(tmp_path_factory.mktemp("whole"), arena, settings=SHORT) as desk:
+    made, evaluator = land(1)
+    with Desk(tmp_path_factory.mktemp("whole"), evaluator, settings=SHORT) as desk:
         reply = desk.tuner.propose(ask(made.policy())).text
-        return reply, [{**t, "budget": 0} for t in desk.tried], len(arena.played)
+        return reply, [{**t, "budget": 0} for t in desk.tried], len(evaluator.played)
 
 
 @pytest.mark.parametrize("part", [0.03, 0.4, 0.41, 0.75, 0.99])
@@ -100,39 +100,39 @@ def test_a_killed_search_goes_on_and_plays_nothing_again(
     tmp_path: Path, part: float, whole: tuple[str, list[dict[str, Any]], int]
 ) -> None:
     reply, tried, games = whole
-    made, arena = land(1)
-    arena.stop_after = int(part * games)
-    with Desk(tmp_path, arena, settings=SHORT) as desk, pytest.raises(KeyboardInterrupt):
+    made, evaluator = land(1)
+    evaluator.stop_after = int(part * games)
+    with Desk(tmp_path, evaluator, settings=SHORT) as desk, pytest.raises(KeyboardInterrupt):
         desk.tuner.propose(ask(made.policy()))
     kept = {(t["policy"], seed) for t in desk.tried for seed in t["seeds"]}
-    arena.stop_after = None
-    played = len(arena.played)
-    with Desk(tmp_path, arena, settings=SHORT) as desk:
+    evaluator.stop_after = None
+    played = len(evaluator.played)
+    with Desk(tmp_path, evaluator, settings=SHORT) as desk:
         assert desk.tuner.propose(ask(made.policy())).text == reply
         assert [{**t, "budget": 0} for t in desk.tried] == tried
-    again = {(hashlib.sha256(text.encode()).hexdigest(), seed) for text, seed in arena.played[played:]}
+    again = {(hashlib.sha256(text.encode()).hexdigest(), seed) for text, seed in evaluator.played[played:]}
     assert again and not again & kept
 
 
 def test_only_training_seeds_are_played_and_shown_games_are_not_played_again(tmp_path: Path) -> None:
-    made, arena = land(1)
+    made, evaluator = land(1)
     sha = hashlib.sha256(made.policy().encode()).hexdigest()
-    with Desk(tmp_path, arena, settings=SHORT) as desk:
+    with Desk(tmp_path, evaluator, settings=SHORT) as desk:
         for seed in (7, 8, 9):
             score, frames = made.game(made.start, seed)
             desk.log.append("evidence.episode", {"trial": 1, "policy": sha, "seed": seed, "score": score,
                                                  "hard": 0.0, "frames": frames, "decisions": 1})  # fmt: skip
         desk.tuner.propose(ask(made.policy()))
         first = desk.tried[1]
-    assert {role_of(seed) for _, seed in arena.played} == {"train"}
-    assert not {(made.policy(), seed) for seed in (7, 8, 9)} & set(arena.played)
+    assert {role_of(seed) for _, seed in evaluator.played} == {"train"}
+    assert not {(made.policy(), seed) for seed in (7, 8, 9)} & set(evaluator.played)
     assert first["seeds"] == [7] and first["policy"] != sha
 
 
 def test_a_policy_at_its_best_is_left_alone(tmp_path: Path) -> None:
-    made, arena = land(2)
+    made, evaluator = land(2)
     text = made.policy(made.good)
-    with Desk(tmp_path, arena, settings=SHORT) as desk:
+    with Desk(tmp_path, evaluator, settings=SHORT) as desk:
         told = answered(desk, text)
     assert told.target == "stop" and not told.edit
     assert "None of them beat the incumbent" in told.diagnosis and "864 on every seed" in told.diagnosis
@@ -167,8 +167,8 @@ def test_without_tunables_the_error_names_the_fix(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("line", ["A = tunable(2, 0, 9)", "A = tunable(2.0, 0.0, 9.0)"])
 def test_one_constant_whole_or_not(tmp_path: Path, line: str) -> None:
-    arena = FakeArena(lambda text, seed: (100 - 10 * abs(constants(text)["A"].value - 7) + seed % 3, 100), 200)
-    with Desk(tmp_path, arena, 20_000, SHORT) as desk:
+    evaluator = FakeArena(lambda text, seed: (100 - 10 * abs(constants(text)["A"].value - 7) + seed % 3, 100), 200)
+    with Desk(tmp_path, evaluator, 20_000, SHORT) as desk:
         told = answered(desk, policy(line))
         values = [t["values"]["A"] for t in desk.tried if t["values"]]
     value = constants(apply(policy(line), told.edit))["A"].value
@@ -206,9 +206,9 @@ def test_a_failing_arena_is_no_candidates_fault(tmp_path: Path) -> None:
 
 
 def test_a_child_that_was_judged_is_not_proposed_again(tmp_path: Path) -> None:
-    made, arena = land(1)
+    made, evaluator = land(1)
     children = []
-    with Desk(tmp_path, arena, 3e6, SHORT) as desk:
+    with Desk(tmp_path, evaluator, 3e6, SHORT) as desk:
         for trial in (1, 2):
             told = answered(desk, made.policy(), trial)
             if told.edit:
@@ -220,19 +220,19 @@ def test_a_child_that_was_judged_is_not_proposed_again(tmp_path: Path) -> None:
 
 
 def test_without_frames_for_the_incumbent_the_budget_is_named(tmp_path: Path) -> None:
-    made, arena = land(1)
-    with Desk(tmp_path, arena, 30_000, SHORT) as desk, pytest.raises(BudgetSpent, match="larger budget"):
+    made, evaluator = land(1)
+    with Desk(tmp_path, evaluator, 30_000, SHORT) as desk, pytest.raises(BudgetSpent, match="larger budget"):
         desk.tuner.propose(ask(made.policy()))
-    assert not arena.played
+    assert not evaluator.played
 
 
 def test_wall_time_ends_a_search(tmp_path: Path) -> None:
-    made, arena = land(1)
+    made, evaluator = land(1)
     clock = iter(range(0, 10**6, 10))
     log = EventLog.open(tmp_path / "events.jsonl", now=lambda: 0.0)
     with log:
         budgets = Budgets(wall_s=300, record=log.append)
-        tuner = Tuner(arena, log.events, budgets, SHORT, lambda: float(next(clock)))  # type: ignore[arg-type]
+        tuner = Tuner(evaluator, log.events, budgets, SHORT, lambda: float(next(clock)))  # type: ignore[arg-type]
         tuner.propose(ask(made.policy()))
     assert 10 <= len([e for e in log.events if e.kind == "tuner.tried"]) <= 20
 
@@ -251,10 +251,10 @@ def test_points_read_back_as_the_values_they_are() -> None:
 def test_the_loop_accepts_what_the_tuner_finds(tmp_path: Path) -> None:
     made, _ = land(1)
     folder = improve_kit.make_folder(tmp_path / "task", made.policy())
-    arena = LoopArena(made)
-    tuner = Tuner(arena, settings=SHORT, clock=lambda: 0.0)  # type: ignore[arg-type]
+    evaluator = LoopArena(made)
+    tuner = Tuner(evaluator, settings=SHORT, clock=lambda: 0.0)  # type: ignore[arg-type]
     with EventLog.open(tmp_path / "run" / "events.jsonl", now=lambda: 0.0) as log:
-        parts = improve_kit.parts(tmp_path / "run", folder, tuner, arena)
+        parts = improve_kit.parts(tmp_path / "run", folder, tuner, evaluator)
         loop = Loop(
             parts, Settings(trials=1, shown=2, limits={"steps": 2e6}, gate=improve_kit.GATE), log, made.policy()
         )
@@ -265,7 +265,7 @@ def test_the_loop_accepts_what_the_tuner_finds(tmp_path: Path) -> None:
     assert made.truth(text) > 3 * made.truth(made.policy())
     spent: Any = ended.budgets["steps"]["spent"]
     assert spent <= 2e6 and ended.state.trials[0].spent["steps"] == spent
-    assert set(TRAIN) >= {seed for _, seed in arena.tried}
+    assert set(TRAIN) >= {seed for _, seed in evaluator.tried}
 
 
 def test_the_detuned_breakout_is_the_shipped_one_but_for_three_constants(tmp_path: Path) -> None:

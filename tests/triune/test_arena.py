@@ -17,7 +17,7 @@ from supervisor.protocols import Score
 from triune.errors import TriuneError
 from triune.play import workers as pool
 from triune.play.evaluation import evaluate
-from triune.play.evaluator import TaskArena
+from triune.play.evaluator import TaskEvaluator
 from triune.system import System, load, sha256
 
 LAZY = '''"""Serve, then hold still."""
@@ -33,27 +33,27 @@ REWRITTEN = LAZY.replace("if not scene.ball.seen:", "unseen = not scene.ball.see
 
 
 @pytest.fixture(scope="module")
-def arena(tmp_path_factory: pytest.TempPathFactory) -> TaskArena:
-    return TaskArena(load("breakout"), "sticky", "cnn", tmp_path_factory.mktemp("arena"), floors=False)
+def evaluator(tmp_path_factory: pytest.TempPathFactory) -> TaskEvaluator:
+    return TaskEvaluator(load("breakout"), "sticky", "cnn", tmp_path_factory.mktemp("arena"), floors=False)
 
 
 @pytest.fixture(scope="module")
-def episode(arena: TaskArena) -> Any:
-    return arena.record(LAZY, [0])[0]
+def episode(evaluator: TaskEvaluator) -> Any:
+    return evaluator.record(LAZY, [0])[0]
 
 
-def test_every_text_is_isolated_the_shipped_one_too(arena: TaskArena) -> None:
+def test_every_text_is_isolated_the_shipped_one_too(evaluator: TaskEvaluator) -> None:
     system = load("breakout")
     assert not system.isolated
-    assert arena._with(system.texts.policy).isolated and arena._with(LAZY).isolated
+    assert evaluator._with(system.texts.policy).isolated and evaluator._with(LAZY).isolated
 
 
-def test_compiling_tells_figures_or_lines(arena: TaskArena) -> None:
-    good, again = arena.compile(LAZY), arena.compile(LAZY)
+def test_compiling_tells_figures_or_lines(evaluator: TaskEvaluator) -> None:
+    good, again = evaluator.compile(LAZY), evaluator.compile(LAZY)
     assert good.defects == () and good.measured["ops"] > 0 and good.measured["characters"] == len(LAZY)
     stable = {k: v for k, v in good.measured.items() if k != "latency_ms"}
     assert stable == {k: again.measured[k] for k in stable}
-    bad = arena.compile(LAZY.replace("scene.ball.seen", "scene.bal.seen"))
+    bad = evaluator.compile(LAZY.replace("scene.ball.seen", "scene.bal.seen"))
     assert "line 5" in bad.defects[0] and bad.records[0]["line"] == 5 and "ball" in bad.records[0]["instead"]
 
 
@@ -68,18 +68,18 @@ def test_compiling_tells_figures_or_lines(arena: TaskArena) -> None:
         "é" * 9,
     ],
 )
-def test_what_does_not_compile_is_a_defect_not_a_crash(arena: TaskArena, text: str) -> None:
-    assert arena.compile(text).defects
+def test_what_does_not_compile_is_a_defect_not_a_crash(evaluator: TaskEvaluator, text: str) -> None:
+    assert evaluator.compile(text).defects
 
 
-def test_latency_is_measured_on_watched_episodes(arena: TaskArena, episode: Any) -> None:
-    arena.watch([episode])
-    assert 0.0 < arena.compile(LAZY).measured["latency_ms"] < 50.0
+def test_latency_is_measured_on_watched_episodes(evaluator: TaskEvaluator, episode: Any) -> None:
+    evaluator.watch([episode])
+    assert 0.0 < evaluator.compile(LAZY).measured["latency_ms"] < 50.0
 
 
-def test_scores_are_those_of_an_evaluation(arena: TaskArena) -> None:
-    played = {s.seed: s for s in arena.play(LAZY, [1, 2])}
-    plain = evaluate(load("breakout", isolate=False, policy=arena._with(LAZY).policy_path), "sticky", [1, 2])
+def test_scores_are_those_of_an_evaluation(evaluator: TaskEvaluator) -> None:
+    played = {s.seed: s for s in evaluator.play(LAZY, [1, 2])}
+    plain = evaluate(load("breakout", isolate=False, policy=evaluator._with(LAZY).policy_path), "sticky", [1, 2])
     assert [played[1].score, played[2].score] == plain.scores
     assert [played[1].frames, played[2].frames] == [e["frames"] for e in plain.episodes]
     assert all(
@@ -88,71 +88,73 @@ def test_scores_are_those_of_an_evaluation(arena: TaskArena) -> None:
 
 
 def test_recorded_episodes_are_not_played_again(
-    arena: TaskArena, episode: Any, monkeypatch: pytest.MonkeyPatch
+    evaluator: TaskEvaluator, episode: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pool, "play_one", lambda *a: pytest.fail("played"))
-    again = arena.record(LAZY, [0])[0]
+    again = evaluator.record(LAZY, [0])[0]
     assert np.array_equal(again.actions, episode.actions) and again.meta["policy"] == sha256(LAZY)
 
 
-def test_frames_are_those_of_the_episode(arena: TaskArena, episode: Any) -> None:
-    three, one = arena.frames(episode, [3, 1])
+def test_frames_are_those_of_the_episode(evaluator: TaskEvaluator, episode: Any) -> None:
+    three, one = evaluator.frames(episode, [3, 1])
     assert three.shape == (210, 160, 3) and not np.array_equal(three, one)
-    assert np.array_equal(arena.frames(episode, [1])[0], one) and arena.frames(episode, []) == []
+    assert np.array_equal(evaluator.frames(episode, [1])[0], one) and evaluator.frames(episode, []) == []
 
 
-def test_behaviour_is_what_is_decided(arena: TaskArena, episode: Any) -> None:
-    arena.watch([episode])
-    same = arena.behaviour(LAZY)
-    assert arena.behaviour(REWRITTEN) == same and arena.behaviour(LAZY.replace("hold", "stand")) == same
-    assert arena.behaviour(LEFTWARD) != same
+def test_behaviour_is_what_is_decided(evaluator: TaskEvaluator, episode: Any) -> None:
+    evaluator.watch([episode])
+    same = evaluator.behaviour(LAZY)
+    assert evaluator.behaviour(REWRITTEN) == same and evaluator.behaviour(LAZY.replace("hold", "stand")) == same
+    assert evaluator.behaviour(LEFTWARD) != same
 
 
 def test_locks_are_held_or_broken_and_floors_come_last(tmp_path: Path) -> None:
-    arena = TaskArena(load("breakout"), "sticky", "cnn", tmp_path)
-    held = arena.locks(LAZY)
-    assert arena.floors == 1 and held["floor"] and not all(held.values())
-    assert arena.floor_frames == 0, "a floor is not played once a lock is broken"
+    evaluator = TaskEvaluator(load("breakout"), "sticky", "cnn", tmp_path)
+    held = evaluator.locks(LAZY)
+    assert evaluator.floors == 1 and held["floor"] and not all(held.values())
+    assert evaluator.floor_frames == 0, "a floor is not played once a lock is broken"
 
 
-def test_a_floor_is_played_when_nothing_else_is_broken(arena: TaskArena, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_floor_is_played_when_nothing_else_is_broken(
+    evaluator: TaskEvaluator, monkeypatch: pytest.MonkeyPatch
+) -> None:
 
     lock = FloorLock("low", "breakout", "sticky", 0, 0, 1)
-    monkeypatch.setattr(arena, "_locks", [lock])
-    assert arena.locks(LAZY) == {"low": True} and arena.floor_frames > 0
-    monkeypatch.setattr(arena, "_locks", [replace(lock, floor=500)])
-    assert arena.locks(LAZY) == {"low": False}
+    monkeypatch.setattr(evaluator, "_locks", [lock])
+    assert evaluator.locks(LAZY) == {"low": True} and evaluator.floor_frames > 0
+    monkeypatch.setattr(evaluator, "_locks", [replace(lock, floor=500)])
+    assert evaluator.locks(LAZY) == {"low": False}
 
 
-def test_a_lock_is_made_of_an_episode(arena: TaskArena, episode: Any, tmp_path: Path) -> None:
+def test_a_lock_is_made_of_an_episode(evaluator: TaskEvaluator, episode: Any, tmp_path: Path) -> None:
     path = tmp_path / "made.json"
-    path.write_text(arena.lock_text(LAZY, episode, range(30, 34), "made", "a note"))
-    lock = read(path, arena.system.schema)
+    path.write_text(evaluator.lock_text(LAZY, episode, range(30, 34), "made", "a note"))
+    lock = read(path, evaluator.system.schema)
     assert isinstance(lock, ScenesLock) and lock.compared == range(30, 34) and lock.note == "a note"
     for text, broken in ((LAZY, False), (LEFTWARD, True)):
-        controller = arena.controller(text)
+        controller = evaluator.controller(text)
         assert bool(check_scenes(lock, controller)) == broken
         controller.close()
     with pytest.raises(LogicError):
-        arena.lock_text(LEFTWARD, episode, range(30, 34), "made", "")
+        evaluator.lock_text(LEFTWARD, episode, range(30, 34), "made", "")
 
 
-def test_a_floor_is_made_of_an_episode(arena: TaskArena, episode: Any, tmp_path: Path) -> None:
+def test_a_floor_is_made_of_an_episode(evaluator: TaskEvaluator, episode: Any, tmp_path: Path) -> None:
     path = tmp_path / "made.json"
-    path.write_text(arena.floor_text(episode, -3, "made", "a note"))
-    lock = read(path, arena.system.schema)
+    path.write_text(evaluator.floor_text(episode, -3, "made", "a note"))
+    lock = read(path, evaluator.system.schema)
     assert isinstance(lock, FloorLock) and (lock.seed, lock.floor, lock.note) == (episode.meta["seed"], -3, "a note")
     assert lock.scored == episode.meta["score"] and lock.protocol == "sticky"
 
 
-def test_settled_is_where_all_agree_wherever_things_are(arena: TaskArena, episode: Any) -> None:
-    alone, fallback = arena.settled([LAZY], episode)
+def test_settled_is_where_all_agree_wherever_things_are(evaluator: TaskEvaluator, episode: Any) -> None:
+    alone, fallback = evaluator.settled([LAZY], episode)
     assert fallback == 0 and alone.all() and len(alone) == len(episode)
-    both, _ = arena.settled([LAZY, LEFTWARD], episode)
+    both, _ = evaluator.settled([LAZY, LEFTWARD], episode)
     assert np.array_equal(both, episode.actions == 1), "they agree on serving"
     edge = LAZY.replace("    return NOOP", "    if scene.ball.x > 80.0:\n        return RIGHT, 'r'\n    return NOOP")
-    near = arena.record(edge, [0])[0]
-    unsure, _ = arena.settled([edge], near)
+    near = evaluator.record(edge, [0])[0]
+    unsure, _ = evaluator.settled([edge], near)
     assert 0 < unsure.sum() < len(near), "close to the edge it depends on a pixel"
 
 
@@ -169,15 +171,15 @@ def with_soft(soft: str) -> System:
     return System(parse_spec(text, folder / "system.toml"))
 
 
-def test_hard_interventions_leave_soft_rules_out(arena: TaskArena, tmp_path: Path) -> None:
+def test_hard_interventions_leave_soft_rules_out(evaluator: TaskEvaluator, tmp_path: Path) -> None:
     told = record(**{"perception lost": 5, "other": 3})
-    assert arena.hard(told) == pytest.approx(10.0), "when the eyes fail, that is not the policy's fault"
-    strict = TaskArena(with_soft("[]"), None, "cnn", tmp_path, floors=False)
+    assert evaluator.hard(told) == pytest.approx(10.0), "when the eyes fail, that is not the policy's fault"
+    strict = TaskEvaluator(with_soft("[]"), None, "cnn", tmp_path, floors=False)
     assert strict.hard(told) == pytest.approx(20.0)
 
 
 def test_a_soft_rule_that_is_none_is_refused(tmp_path: Path) -> None:
     with pytest.raises(TriuneError, match="did you mean 'perception lost'"):
-        TaskArena(with_soft('["perception lst"]'), None, "cnn", tmp_path)
+        TaskEvaluator(with_soft('["perception lst"]'), None, "cnn", tmp_path)
     with pytest.raises(EnvError, match="soft is a list"):
         with_soft("[1]")

@@ -55,8 +55,8 @@ def test_failures_are_lives_and_points_lost_and_a_game_that_hangs() -> None:
         (2, 2, 2, 2, WORLD), (1, 1, 1, 3, BOTH),
     ],
 )  # fmt: skip
-def test_the_swap_that_helps_names_the_party(same: int, eyes: int, reflexes: int, both: int, who: str) -> None:
-    went = {SAME: same, EYES: eyes, REFLEXES: reflexes, BOTH: both}
+def test_the_swap_that_helps_names_the_party(same: int, detector: int, reflexes: int, both: int, who: str) -> None:
+    went = {SAME: same, EYES: detector, REFLEXES: reflexes, BOTH: both}
     well = {what: [i < n for i in range(3)] for what, n in went.items()}
     said = judge(HERE, well, 60)
     assert said.who == who and f"with both {both}/3" in said.line and "60 steps before" in said.line
@@ -146,10 +146,10 @@ def test_a_fit_finds_what_the_truth_was_made_of() -> None:
     rng = np.random.default_rng(0)
     rows, truths = [], []
     for _ in range(300):
-        eyes, reflexes = rng.random() < 0.5, rng.random() < 0.5
-        apart = rng.uniform(0.6, 1) if eyes else rng.uniform(0, 0.5)
+        detector, reflexes = rng.random() < 0.5, rng.random() < 0.5
+        apart = rng.uniform(0.6, 1) if detector else rng.uniform(0, 0.5)
         rows.append(some(apart=apart, odd=0.3 * reflexes, jumps=rng.random()))
-        truths.append({(1, 0): EYES, (0, 1): REFLEXES, (1, 1): BOTH, (0, 0): WORLD}[int(eyes), int(reflexes)])
+        truths.append({(1, 0): EYES, (0, 1): REFLEXES, (1, 1): BOTH, (0, 0): WORLD}[int(detector), int(reflexes)])
     made = blame_odds.fit(rows, truths)
     assert made[EYES]["apart"] > 3.0 and abs(made[EYES]["jumps"]) < 1.0 and made[REFLEXES]["odd"] > 2.0
     assert [blame_odds.estimate(HERE, r, made).who for r in rows].count(WORLD) > 50
@@ -163,5 +163,5 @@ def test_reliability_tells_overconfidence() -> None:
 
 
 def test_odds_cover_every_party() -> None:
-    for eyes, odd in itertools.product((0.0, 1.0), repeat=2):
-        assert set(blame_odds.estimate(HERE, some(apart=eyes, odd=odd)).odds) == set(blame.PARTIES)
+    for detector, odd in itertools.product((0.0, 1.0), repeat=2):
+        assert set(blame_odds.estimate(HERE, some(apart=detector, odd=odd)).odds) == set(blame.PARTIES)

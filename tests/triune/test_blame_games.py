@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from cli_kit import triune as command
 
-from benchmarks.fault_injection import BROKEN, SOUND, Lie, Plant, Rig, plant
+from benchmarks.fault_injection import BROKEN, SOUND, Fault, Injector, Lie, make_fault
 from data_flywheel.attribution import signs as blame_odds
 from data_flywheel.attribution.signs import SIGNS
 from data_flywheel.attribution.verdict import BOTH, EYES, POINT, REFLEXES, WORLD, failures
@@ -19,7 +19,7 @@ from logic.runtime.controller import Controller
 from supervisor.loop.parts import Situation
 from triune.commands.improve_setup import tell_all
 from triune.play import attribution as blame_record
-from triune.play.evaluator import TaskArena
+from triune.play.evaluator import TaskEvaluator
 from triune.play.loop import Rollout
 from triune.system import System, load
 
@@ -68,9 +68,9 @@ def test_a_proposer_is_told_whose_failure_it_was_when_asked(
     still: tuple[System, Episode, Path], tmp_path: Path
 ) -> None:
     system, episode, _ = still
-    arena = TaskArena(load("pong"), None, "cnn", tmp_path)
+    evaluator = TaskEvaluator(load("pong"), None, "cnn", tmp_path)
     situation = Situation(1, STILL, [episode], {0: -1.0}, None, [], {})
-    requests = {asked: tell_all(arena.system, arena, asked)(situation) for asked in (False, True)}
+    requests = {asked: tell_all(evaluator.system, evaluator, asked)(situation) for asked in (False, True)}
     told = {asked: dict(request.sections)["Failures"] for asked, request in requests.items()}
     assert "blame" not in told[False] and 'blame: "reflexes (oracle swap)' in told[True]
 
@@ -99,8 +99,8 @@ def test_the_command_says_whose_it_was_with_and_without_a_teacher(still: tuple[S
 
 def test_plants_are_repeatable_and_cover_every_party_and_lie() -> None:
     for task in BROKEN:
-        plants = [plant(task, seed) for seed in range(400)]
-        assert plants == [plant(task, seed) for seed in range(400)]
+        plants = [make_fault(task, seed) for seed in range(400)]
+        assert plants == [make_fault(task, seed) for seed in range(400)]
         assert {p.truth for p in plants} == {EYES, REFLEXES, BOTH, WORLD}
         assert {p.lie.kind for p in plants if p.lie} == {"blind", "offset", "delay", "swap", "ghost"}
         assert {p.rule for p in plants if p.rule} == set(BROKEN[task])
@@ -111,7 +111,7 @@ def test_plants_are_repeatable_and_cover_every_party_and_lie() -> None:
 @pytest.mark.parametrize("task", BROKEN)
 def test_every_broken_rule_fits_the_shipped_policy(task: str) -> None:
     text = load(task).texts.policy
-    texts = {rule: Plant(task, 0, None, rule).policy(text) for rule in [None, *BROKEN[task]]}
+    texts = {rule: Fault(task, 0, None, rule).policy(text) for rule in [None, *BROKEN[task]]}
     assert len(set(texts.values())) == len(texts) and text not in texts.values()
     assert all(new in texts[None] for _, new in SOUND[task])
 
@@ -138,19 +138,19 @@ def test_lies_tell_what_they_say() -> None:
 
 
 @pytest.fixture(scope="module")
-def rig() -> Iterator[Rig]:
-    with Rig(load("pong")) as rig:
-        yield rig
+def injector() -> Iterator[Injector]:
+    with Injector(load("pong")) as injector:
+        yield injector
 
 
 @pytest.mark.slow
-def test_planted_faults_are_found_with_a_teacher(rig: Rig) -> None:
+def test_planted_faults_are_found_with_a_teacher(injector: Injector) -> None:
     """One in twenty verdicts is wrong (docs/blame.md), so one of eight may be."""
     right = []
     for seed in (0, 3, 7, 10, 12, 14, 16, 18):
-        played = rig.play(plant("pong", seed))
+        played = injector.play(make_fault("pong", seed))
         if not isinstance(played, str):
-            right.append(rig.swapped(played).who == played.plant.truth)
+            right.append(injector.swapped(played).who == played.make_fault.truth)
     assert len(right) >= 5 and right.count(False) <= 1
 
 
@@ -159,10 +159,10 @@ class Twin(Controller):
 
 
 @pytest.mark.slow
-def test_a_memory_put_back_plays_like_one_built_up_anew(rig: Rig) -> None:
-    played = rig.play(plant("pong", 3))
+def test_a_memory_put_back_plays_like_one_built_up_anew(injector: Injector) -> None:
+    played = injector.play(make_fault("pong", 3))
     assert not isinstance(played, str), played
-    swap, _ = rig._swap(played.plant)
+    swap, _ = injector._swap(played.make_fault)
     told = swap.verdict(played.episode, played.failure)
     for name in ("own", "reference"):
         setattr(swap, name, Twin(getattr(swap, name).logic, 1000.0))

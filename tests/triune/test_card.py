@@ -22,15 +22,15 @@ def system(tmp_path: Path) -> System:
     return load(tmp_path / "pong", trust=True)
 
 
-def result(eyes: str = "cnn", shift: str | None = None, protocol: str = "sticky") -> Result:
+def result(detector: str = "cnn", shift: str | None = None, protocol: str = "sticky") -> Result:
     scores = [20, 21, 19]
     figures = {"mean": 20.0, "iqm": 20.0, "ci95": [19.2, 20.8], "worst_decile": 19.0}
-    return Result("pong", protocol, shift, eyes, [1000, 1001, 1002], scores, **figures)  # type: ignore[arg-type]
+    return Result("pong", protocol, shift, detector, [1000, 1001, 1002], scores, **figures)  # type: ignore[arg-type]
 
 
 def test_card_keeps_both_sights_and_every_protocol(system: System) -> None:
-    for eyes, protocol in (("teacher", "sticky"), ("cnn", "sticky"), ("cnn", "classic")):
-        card = record(system, result(eyes, protocol=protocol), None)
+    for detector, protocol in (("teacher", "sticky"), ("cnn", "sticky"), ("cnn", "classic")):
+        card = record(system, result(detector, protocol=protocol), None)
     scores = read_scores(system.folder)
     assert set(scores) == {"sticky", "classic"} and scores["sticky"]["teacher"]["worst"] == 19
     text = card.read_text()
@@ -39,7 +39,7 @@ def test_card_keeps_both_sights_and_every_protocol(system: System) -> None:
 
 
 def test_what_is_no_score_is_refused(system: System) -> None:
-    for bad, limit in ((result(shift="dim"), None), (result(eyes="colour"), None), (result(), 50)):
+    for bad, limit in ((result(shift="dim"), None), (result(detector="colour"), None), (result(), 50)):
         with pytest.raises(UsageError, match="leave --card out"):
             record(system, bad, limit)
     assert read_scores(system.folder) == {}

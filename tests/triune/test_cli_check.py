@@ -239,8 +239,8 @@ def test_a_floor_is_played_only_when_asked(
     class Played:
         scores = [9]
 
-    def evaluate(self: System, protocol: str, seeds: list[int], shift: str | None, eyes: str) -> Played:
-        played.append((protocol, seeds, shift, eyes))
+    def evaluate(self: System, protocol: str, seeds: list[int], shift: str | None, detector: str) -> Played:
+        played.append((protocol, seeds, shift, detector))
         return Played()
 
     monkeypatch.setattr("triune.play.evaluation.evaluate", evaluate)

@@ -132,12 +132,12 @@ def test_python_interface(task: str) -> None:
     import triune as front
 
     system = front.load(task)
-    for step in play(system, seed=0, eyes="teacher"):
+    for step in play(system, seed=0, detector="teacher"):
         assert 0 <= step.decision.action < len(system.spec.env.actions.names) and step.decision.reason
         assert step.scene.vector.shape == (system.schema.size,)
         if step.index == 20:
             break
-    result = evaluate(system, protocol="classic", seeds=range(2), eyes="teacher", limit=25)
+    result = evaluate(system, protocol="classic", seeds=range(2), detector="teacher", limit=25)
     assert result.steps == 50 and len(result.scores) == 2 and result.ci95 is not None
 
 

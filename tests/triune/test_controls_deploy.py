@@ -74,7 +74,7 @@ def named_actions() -> dict[str, object]:
     """The manifest keys of a bundle with named actions, without writing one."""
     pong = triune.load("pong")
     logic, rules = pong.logic(), pong.protocol()
-    weights = pong.eyes_path.read_bytes()
+    weights = pong.detector_path.read_bytes()
     fused = deploy.fuse(logic, None, (210, 160, 3))
     return deploy._about(pong.spec, pong.schema, logic, rules, fused, weights)
 

@@ -152,8 +152,8 @@ def task_games(folder: Path, frames: bool) -> dict[int, tuple[Episode, np.ndarra
         episode = Episode(**{**vars(game(seed, 9, cut=seed == 2)), "scenes": scenes})
         episode.meta["task"] = "pong"
         pixels = rng.integers(0, 256, (9, *size, 3), dtype=np.uint8)
-        tape = kept(pixels, size=size) if frames else None
-        place.add(episode, tape)
+        frame_buffer = kept(pixels, size=size) if frames else None
+        place.add(episode, frame_buffer)
         made[seed] = (episode, pixels)
     return made
 

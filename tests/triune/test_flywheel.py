@@ -24,9 +24,9 @@ from data_flywheel.labelers import motion
 from data_flywheel.self_training import data as wheel_data
 from data_flywheel.self_training.capture import Capture
 from data_flywheel.self_training.data import held_back, pictures, without
-from perception.detector import Eyes
+from perception.detector import OnnxDetector
 from triune.errors import TriuneError
-from triune.play.self_training import Request, Wheel
+from triune.play.self_training import Request, SelfTraining
 from triune.system import sha256
 
 FROZEN = {task: load_samples(ROOT / "zoo" / task / "memory", "test") for task in ("breakout", "pong")}
@@ -53,7 +53,7 @@ def test_what_a_round_learns_is_not_what_it_is_judged_on(monkeypatch: pytest.Mon
     frozen = frozenset(pictures(FROZEN["pong"]))
     play = Capture(frames, memory.scenes[:90], np.zeros(90, np.uint8), episodes, (0, 1, 2), {})
     monkeypatch.setattr(wheel_data, "RENDERED", 200)
-    made = wheel_data.lesson(play, memory, known, system.schema, FrozenSet(frozen))
+    made = wheel_data.training_set(play, memory, known, system.schema, FrozenSet(frozen))
     assert made.held.sum() == 30 and not set(made.new.episodes.tolist()) & set(episodes[made.held].tolist())
     assert len(made.rendered) > 100 and not frozen & set(pictures(made.rendered))
     assert not frozen & set(pictures(made.new))
@@ -113,7 +113,7 @@ def test_eyes_that_saw_nothing_see_again(tmp_path: Path) -> None:
     first = told["rounds"][0]  # type: ignore[index]
     assert told["outcome"] == "promoted"
     assert first["figures"]["old"]["score"] < 0.5 and first["figures"]["new"]["score"] > 0.9
-    made = Eyes.load(str(told["eyes"])).provenance["wheel"]
+    made = OnnxDetector.load(str(told["eyes"])).provenance["wheel"]
     assert made["memory"] and made["plays"] and made["labels"]["sources"]["new"].startswith("motion")
     assert (tmp_path / "run" / "report.html").read_text("utf-8").count("data:image/webp") >= 4
     again = wheel(tmp_path / "run", "--shift", "camouflage", "--rounds", "1", "--frames", "1500", "--steps", "300",
@@ -173,34 +173,34 @@ def test_a_run_that_was_asked_something_else_is_not_continued(tmp_path: Path) ->
 @pytest.mark.parametrize("text", ["{", "[]"])
 def test_a_torn_record_of_a_run_says_what_to_delete(tmp_path: Path, text: str) -> None:
     system, ask = api.load("pong"), Request("pong", None, "sticky", 1)
-    Wheel(system, ask, tmp_path)
+    SelfTraining(system, ask, tmp_path)
     (tmp_path / "round-1").mkdir()
     (tmp_path / "round-1" / "round.json").write_text(text)
     with pytest.raises(TriuneError, match="delete it and run the command again"):
-        Wheel(system, ask, tmp_path).run()
+        SelfTraining(system, ask, tmp_path).run()
     (tmp_path / "wheel.json").write_text(text)
     with pytest.raises(TriuneError, match=f"delete {tmp_path}"):
-        Wheel(system, ask, tmp_path)
+        SelfTraining(system, ask, tmp_path)
 
 
 @pytest.mark.train
 def test_eyes_that_are_not_what_was_judged_are_not_taken(tmp_path: Path) -> None:
     system, ask = api.load("pong"), Request("pong", None, "sticky", 1)
-    Wheel(system, ask, tmp_path)
+    SelfTraining(system, ask, tmp_path)
     first = (tmp_path / "eyes.onnx").read_bytes()
     (tmp_path / "round-1").mkdir()
     (tmp_path / "round-1" / "candidate.onnx").write_bytes(first[:-9])
     told = {"outcome": "promoted", "reason": "", "before": sha256(first), "after": sha256(first + b"!")}
     (tmp_path / "round-1" / "round.json").write_text(json.dumps(told))
     with pytest.raises(TriuneError, match="not what was judged"):
-        Wheel(system, ask, tmp_path).run()
+        SelfTraining(system, ask, tmp_path).run()
     assert (tmp_path / "eyes.onnx").read_bytes() == first
 
 
 @pytest.mark.train
 @pytest.mark.parametrize(("score", "outcome"), [(0.49, "cannot recover"), (0.51, "promoted")])
 def test_eyes_that_got_better_and_still_do_not_see_are_not_kept(tmp_path: Path, score: float, outcome: str) -> None:
-    wheel = Wheel(api.load("pong"), Request("pong", None, "sticky", 1), tmp_path)
+    wheel = SelfTraining(api.load("pong"), Request("pong", None, "sticky", 1), tmp_path)
     first, learned = (tmp_path / "eyes.onnx").read_bytes(), b"learned"
     (tmp_path / "round-1").mkdir()
     (tmp_path / "round-1" / "candidate.onnx").write_bytes(learned)

@@ -38,7 +38,7 @@ class Calm:
     """A run that nobody disturbed: its verdicts, the eyes it had one after the other, seconds a round."""
 
     rounds: dict[str, Any]
-    eyes: list[str]
+    detector: list[str]
     round_s: float
 
     @staticmethod
@@ -48,9 +48,9 @@ class Calm:
         spent, told = time.monotonic() - began, rounds(home)
         assert [r["outcome"] for r in told.values()] == ["promoted", "promoted", "kept"]
         first = ROOT / "zoo" / "pong" / "perception.onnx"
-        eyes = [digest(p) for p in (first, home / "round-1/candidate.onnx", home / "round-2/candidate.onnx")]
-        assert len(set(eyes)) == 3 and digest(home / "eyes.onnx") == eyes[2]
-        return Calm(told, eyes, spent / ROUNDS)
+        detector = [digest(p) for p in (first, home / "round-1/candidate.onnx", home / "round-2/candidate.onnx")]
+        assert len(set(detector)) == 3 and digest(home / "eyes.onnx") == detector[2]
+        return Calm(told, detector, spent / ROUNDS)
 
     def check(self, home: Path, seen: int) -> int:
         """Whatever is in `home` is whole and as here; which eyes it has, never earlier ones than the `seen` before."""
@@ -58,7 +58,7 @@ class Calm:
         assert told == {name: self.rounds[name] for name in told}
         if not (home / "wheel.json").exists():
             return seen
-        at = self.eyes.index(digest(home / "eyes.onnx"))
+        at = self.detector.index(digest(home / "eyes.onnx"))
         promoted = sum(r["outcome"] == "promoted" for r in told.values())
         assert seen <= at <= promoted <= at + 1, "eyes change when, and only when, the verdict is on disk"
         return at

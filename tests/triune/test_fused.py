@@ -17,7 +17,7 @@ import triune as front
 from benchmarks.language import measure_bundle as measure
 from envs.backends.atari_protocols import PROTOCOLS
 from envs.remote import PixelEnv
-from perception.detector import Eyes
+from perception.detector import OnnxDetector
 from perception.scene import SceneSchema
 from triune.deploy.export import Reference, differences, export, fuse, memory_layout
 from triune.play import play
@@ -42,7 +42,7 @@ def agreement(task: str, bot: Bundle, protocol: str, seed: int, steps: int) -> t
     """(steps, equal actions, equal reasons and rules, largest gap of a scene) over an episode of play. After another
     action the bundle goes on from play's memory: it would have been another game."""
     system = front.load(task)
-    play, layout = Reference(system.logic(protocol), system.eyes()), memory_layout(system.logic(protocol))
+    play, layout = Reference(system.logic(protocol), system.detector()), memory_layout(system.logic(protocol))
     state, n, actions, reasons, gap = bot.start(), 0, 0, 0, 0.0
     with PixelEnv(system.spec.env, system.protocol(protocol)) as env:
         frame = env.reset(seed)
@@ -175,10 +175,10 @@ def test_past_frames_live_in_memory_where_the_schema_has_a_window() -> None:
     system = front.load("pong")
     schema = SceneSchema.from_config({**system.schema.to_config(), "window": 3})
     logic = build_logic(system.spec, schema, system.texts, system.protocol("classic"))
-    data = system.eyes_path.read_bytes()
-    eyes = Eyes.parse(data)
-    eyes.schema = schema
-    native, fused = Reference(logic, eyes), Runner(fuse(logic, data, FRAME))
+    data = system.detector_path.read_bytes()
+    detector = OnnxDetector.parse(data)
+    detector.schema = schema
+    native, fused = Reference(logic, detector), Runner(fuse(logic, data, FRAME))
     one = fused.memory
     assert one.size == fused.layout.size + 2 * 210 * 160 * 3
     shown = np.zeros(FRAME, np.uint8)  # as in play, one array that every step overwrites

@@ -10,7 +10,7 @@ from test_arena import LAZY, LEFTWARD
 from supervisor.protocols import Score
 from triune.errors import TriuneError
 from triune.play import workers as pool
-from triune.play.evaluator import GameStore, TaskArena
+from triune.play.evaluator import GameStore, TaskEvaluator
 from triune.system import load
 
 ONE = Score(1000, 12.0, 0.5, 800, 200)
@@ -43,14 +43,14 @@ def test_a_damaged_line_is_named(tmp_path: Path) -> None:
 
 
 def test_the_arena_plays_nothing_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def arena(protocol: str = "sticky") -> TaskArena:
-        made = TaskArena(load("breakout"), protocol, "cnn", tmp_path / "work", floors=False)
+    def evaluator(protocol: str = "sticky") -> TaskEvaluator:
+        made = TaskEvaluator(load("breakout"), protocol, "cnn", tmp_path / "work", floors=False)
         made.keep_games(tmp_path / "games.jsonl")
         return made
 
-    played = list(arena().play(LAZY, [7, 8]))
+    played = list(evaluator().play(LAZY, [7, 8]))
     monkeypatch.setattr(pool, "play_one", lambda *a: pytest.fail("played"))
-    assert sorted(arena().play(LAZY, [8, 7])) == sorted(played)
-    for other, text in ((arena("seed-sticky"), LAZY), (arena(), LEFTWARD)):
+    assert sorted(evaluator().play(LAZY, [8, 7])) == sorted(played)
+    for other, text in ((evaluator("seed-sticky"), LAZY), (evaluator(), LEFTWARD)):
         with pytest.raises(pytest.fail.Exception):
             list(other.play(text, [7]))

@@ -27,7 +27,7 @@ def test_the_zoo_is_registered() -> None:
 
 @pytest.mark.parametrize("env_id", IDS)
 def test_check_env_has_nothing_to_say(env_id: str) -> None:
-    env = gymnasium.make(env_id, eyes="teacher", render_mode="rgb_array")
+    env = gymnasium.make(env_id, detector="teacher", render_mode="rgb_array")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         warnings.filterwarnings("ignore", message=".*symmetric and normalized space.*")  # controls have their own units
@@ -38,7 +38,7 @@ def test_check_env_has_nothing_to_say(env_id: str) -> None:
 def test_reward_is_the_change_of_the_score_and_seeds_repeat() -> None:
     traces = []
     for _ in range(2):
-        env = gymnasium.make("triune/Breakout-v0", eyes="teacher", protocol="sticky")
+        env = gymnasium.make("triune/Breakout-v0", detector="teacher", protocol="sticky")
         first, info = env.reset(seed=11)
         assert info["score"] == 0 and first["paddle"][0] == 1 and first["bricks"].all()
         rewards, rng = [], np.random.default_rng(0)
@@ -64,7 +64,7 @@ def test_observations_stay_inside_their_space() -> None:
 
 def test_unknown_eyes_name_the_nearest() -> None:
     with pytest.raises(UsageError, match="did you mean 'teacher'"):
-        SceneEnv("pong", eyes="techer")
+        SceneEnv("pong", detector="techer")
 
 
 @pytest.mark.parametrize(

@@ -119,7 +119,7 @@ READERS: dict[str, tuple[str, Callable[[Path], object], type[Exception] | None]]
     "system.toml": ("system.toml", lambda p: load(p.parent), EnvError),
     "policy": ("policy.py", lambda p: load(task(p)).logic(), TriuneError),
     "safety text": ("safety.py", lambda p: load(task(p)).logic(), TriuneError),
-    "weights": ("perception.onnx", lambda p: load(task(p)).eyes(), PerceptionError),
+    "weights": ("perception.onnx", lambda p: load(task(p)).detector(), PerceptionError),
     "hashes": ("perception.onnx", lambda p: load(task(p)).hashes(), TriuneError),
     "teacher": ("teacher.py", lambda p: load_teacher(task(p)), DataError),
     "lock": ("x.json", lambda p: regression.read(p, SCHEMA), LogicError),

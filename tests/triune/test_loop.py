@@ -86,7 +86,7 @@ def test_nothing_is_carried_out_once_nobody_follows() -> None:
 def test_a_tape_sees_every_frame_before_the_player() -> None:
     told = list[tuple[str, int]]()
 
-    class Tape:
+    class FrameBuffer:
         def see(self, step: int, frame: np.ndarray) -> None:
             told.append(("tape", step))
 
@@ -96,7 +96,7 @@ def test_a_tape_sees_every_frame_before_the_player() -> None:
             return super().act(frame)
 
     world = Counting(2)
-    list(steps(world, Told(), world.reset(0), tape=Tape()))  # type: ignore[arg-type]
+    list(steps(world, Told(), world.reset(0), frame_buffer=FrameBuffer()))  # type: ignore[arg-type]
     assert told == [("tape", 0), ("player", 0), ("tape", 1), ("player", 1)]
 
 

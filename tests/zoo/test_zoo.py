@@ -81,16 +81,16 @@ def test_policy_survives_absurd_scenes(task: str) -> None:
 
 def test_eyes_fit_the_schema_and_carry_their_provenance(task: str) -> None:
     system = load(task)
-    eyes = system.eyes()
-    assert eyes.schema.fingerprint == system.schema.fingerprint
-    assert json.loads(json.dumps(eyes.provenance))
+    detector = system.detector()
+    assert detector.schema.fingerprint == system.schema.fingerprint
+    assert json.loads(json.dumps(detector.provenance))
 
 
 def test_eyes_agree_with_the_teacher_in_play(task: str) -> None:
     """300 steps of an unseen train seed: what is there is seen, where it is, to 1.5 px at the 99th percentile; what is
     read, to 3 % of its range."""
     system = load(task)
-    eyes, teacher = system.eyes(), load_teacher(system.folder)
+    detector, teacher = system.detector(), load_teacher(system.folder)
     core = simulator(system.spec.env, system.protocol())
     core.reset(950)
     c, tracker = system.controller(), Tracker(system.schema)
@@ -100,7 +100,7 @@ def test_eyes_agree_with_the_teacher_in_play(task: str) -> None:
     while steps < 300 and not core.done:
         steps += 1
         frame = core.frame()
-        true, seen = teacher.label(core.truth(), frame), eyes.see(frame)
+        true, seen = teacher.label(core.truth(), frame), detector.see(frame)
         for thing in system.schema.things:
             for i in range(thing.count):
                 a, b = true[system.schema.slot(thing.name, i)], seen[system.schema.slot(thing.name, i)]

@@ -104,16 +104,16 @@ def _world(system: System) -> str:
         return f"{env.id}: starts"
 
 
-def _eyes(system: System) -> str:
+def _detector(system: System) -> str:
     import numpy as np
 
-    eyes = system.eyes()
+    detector = system.detector()
     env = system.spec.env
-    vector = eyes.see(np.zeros((env.height, env.width, 3), np.uint8))
-    return f"{system.eyes_path.stat().st_size // 1024} kB, {len(vector)} values a frame"
+    vector = detector.see(np.zeros((env.height, env.width, 3), np.uint8))
+    return f"{system.detector_path.stat().st_size // 1024} kB, {len(vector)} values a frame"
 
 
-PARTS: dict[str, Callable[[Any], str]] = {"schema": _schema, "world": _world, "eyes": _eyes}
+PARTS: dict[str, Callable[[Any], str]] = {"schema": _schema, "world": _world, "eyes": _detector}
 
 
 def _texts(system: System, checks: list[dict[str, Any]]) -> list[Checked]:
@@ -211,7 +211,7 @@ def _check_scenes(system: System, lock: ScenesLock) -> dict[str, Any]:
 def _check_floor(system: System, lock: FloorLock) -> dict[str, Any]:
     from triune.play.evaluation import evaluate
 
-    result = evaluate(system, lock.protocol, [lock.seed], lock.shift, lock.eyes)
+    result = evaluate(system, lock.protocol, [lock.seed], lock.shift, lock.detector)
     score = result.scores[0]
     good = score >= lock.floor
     detail = f"scored {told_score(score)}, the floor is {told_score(lock.floor)}"

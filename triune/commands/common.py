@@ -83,14 +83,14 @@ def check_conditions(args: argparse.Namespace) -> None:
     """Refuse unknown protocols, shifts and eyes before anything is started."""
     from envs.spec import load_spec
     from envs.visual_shifts import MOVING, SHIFTS, STATIC, is_look
-    from triune.play.loop import check_eyes
+    from triune.play.loop import check_detector
 
     if args.protocol:
         check_protocol(load_spec(args.task).env, args.protocol)
     for part in args.shift.split("+") if args.shift else ():
         if part not in SHIFTS and not is_look(part):
             raise UsageError(f"unknown shift {part!r}; {nearest(part, [*SHIFTS, *STATIC, *MOVING])}")
-    check_eyes(args.eyes)
+    check_detector(args.detector)
 
 
 def parse_seeds(text: str) -> list[int]:

@@ -40,7 +40,7 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     frames = open_frames(args.pool, system.spec)
     requests = read_requests(Path(args.requests)) if args.requests else []
     console.log(f"looking at {args.pool}")
-    pool = build(system.schema, frames, system.eyes().look)
+    pool = build(system.schema, frames, system.detector().look)
     frozen = frozen_set(system.name, args.frozen)
     selection = choose(pool, args.frames, frozen, requests=requests)
     about = {"pool": str(args.pool), "frames": args.frames, "eyes": system.hashes()["eyes"]}

@@ -77,13 +77,13 @@ def _what(system: System, args: argparse.Namespace) -> tuple[list[int], Path]:
     if args.resume is not None:
         old = Run.read(args.resume or latest(system.name, unfinished=True))
         request = old.info["request"]
-        args.protocol, args.shift, args.eyes = request["protocol"], request["shift"], request["eyes"]
+        args.protocol, args.shift, args.detector = request["protocol"], request["shift"], request["eyes"]
         args.steps = request["limit"]
         if request.get("policy") and not args.policy:
             system.policy_path = Path(request["policy"])
         return request["seeds"], old.path
     protocol = system.protocol(args.protocol).name
-    return seeds, Path(args.out) if args.out else new_folder(system.name, protocol, args.shift, args.eyes)
+    return seeds, Path(args.out) if args.out else new_folder(system.name, protocol, args.shift, args.detector)
 
 
 def _evaluate(system: System, args: argparse.Namespace, seeds: list[int], folder: Path, console: Console) -> Result:
@@ -95,7 +95,7 @@ def _evaluate(system: System, args: argparse.Namespace, seeds: list[int], folder
 
     job = record_job(args, system)
     what = [system.name, system.protocol(args.protocol).name, *([args.shift] if args.shift else [])]
-    console.log(f"{', '.join(what)}, {args.eyes} eyes: {len(seeds)} seeds")
+    console.log(f"{', '.join(what)}, {args.detector} eyes: {len(seeds)} seeds")
 
     def progress(done: int, total: int, record: dict[str, Any] | None) -> None:
         last = f", seed {record['seed']}: {told_score(record['score'])}" if record else ""
@@ -103,7 +103,7 @@ def _evaluate(system: System, args: argparse.Namespace, seeds: list[int], folder
 
     try:
         return evaluate(
-            system, args.protocol, seeds, args.shift, args.eyes, workers, run=folder, limit=args.steps,
+            system, args.protocol, seeds, args.shift, args.detector, workers, run=folder, limit=args.steps,
             progress=progress, record=job,
         )  # fmt: skip
     except KeyboardInterrupt:
@@ -115,7 +115,9 @@ def show(result: Result, console: Console) -> None:
     if result.mean is None or result.ci95 is None:
         return
     low, high = result.ci95
-    console.say(f"{result.task}  {result.protocol}{f'  {result.shift}' if result.shift else ''}  {result.eyes} eyes")
+    console.say(
+        f"{result.task}  {result.protocol}{f'  {result.shift}' if result.shift else ''}  {result.detector} eyes"
+    )
     console.say(f"mean       {result.mean:.2f}   95 % interval {low:.2f} to {high:.2f}   ({len(result.scores)} seeds)")
     console.say(
         f"IQM        {result.iqm:.2f}   worst decile {result.worst_decile:.2f}   worst {told_score(min(result.scores))}"

@@ -36,10 +36,10 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     from data_flywheel.storage.files import atomic_write
     from envs.files import read_file
     from triune.play.drift import measure
-    from triune.play.self_training import PROMOTED, Request, Wheel
+    from triune.play.self_training import PROMOTED, Request, SelfTraining
     from triune.report.self_training import write_report
 
-    args.eyes = "cnn"
+    args.detector = "cnn"
     system = common.load_system(args)
     common.check_conditions(args)
     if args.frames < 400:
@@ -49,16 +49,16 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     games = args.games if args.games is not None else 0 if args.shift else 2
     ask = Request(system.name, args.shift, protocol, args.rounds, args.frames, args.steps, games=games)
     try:
-        told = Wheel(system, ask, home, console.log).run()
+        told = SelfTraining(system, ask, home, console.log).run()
     except KeyboardInterrupt:
         raise KeyboardInterrupt("the same command goes on where it was") from None
     told["report"] = str(write_report(system, home))
     console.say(table([_row(r) for r in told["rounds"]], ["round", "coverage", "frames", "sight", "after", "outcome"]))
     console.say(f"{told['outcome']}: {told['reason']}")
     if args.install and told["outcome"] == PROMOTED:
-        atomic_write(system.eyes_path, read_file(Path(told["eyes"]), "weights", TriuneError))
+        atomic_write(system.detector_path, read_file(Path(told["eyes"]), "weights", TriuneError))
         measure(system)
-        console.say(f"installed  {system.eyes_path}; the drift watch has measured them")
+        console.say(f"installed  {system.detector_path}; the drift watch has measured them")
         console.say("           the score card is no longer true: `triune eval --card`")
     console.say(f"eyes       {told['eyes']}")
     console.say(f"report     {told['report']}")

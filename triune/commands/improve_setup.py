@@ -19,7 +19,7 @@ from supervisor.loop.state import Meter
 from supervisor.protocols import Proposer, Request
 from triune.errors import TriuneError, UsageError, nearest
 from triune.play.evaluation import HOME, versions
-from triune.play.evaluator import TaskArena
+from triune.play.evaluator import TaskEvaluator
 from triune.system import System, constants_of, load
 
 # ----------------------------------------------------------------------------------------------------
@@ -39,10 +39,10 @@ def secrets_of(args: argparse.Namespace) -> list[str]:
 
 
 def proposer_of(
-    args: argparse.Namespace, home: Path, folder: Path, rules: frozenset[str], arena: TaskArena
+    args: argparse.Namespace, home: Path, folder: Path, rules: frozenset[str], evaluator: TaskEvaluator
 ) -> Proposer:  # fmt: skip
     """The proposer by its name; UsageError for what does not go together."""
-    made = _proposer(args, home, folder, rules, arena)
+    made = _proposer(args, home, folder, rules, evaluator)
     if not args.record:
         return made
     from supervisor.proposers.replay import recording
@@ -61,7 +61,7 @@ def attach(proposer: Proposer, meter: Meter, gate: GateConfig) -> None:
 
 
 def _proposer(
-    args: argparse.Namespace, home: Path, folder: Path, rules: frozenset[str], arena: TaskArena
+    args: argparse.Namespace, home: Path, folder: Path, rules: frozenset[str], evaluator: TaskEvaluator
 ) -> Proposer:  # fmt: skip
     if args.proposer == "openai":
         from supervisor.proposers.openai_client import OpenAIProposer
@@ -82,7 +82,7 @@ def _proposer(
         return ReplayProposer(Path(args.recording))
     from supervisor.proposers.tuner import Tuner
 
-    return Tuner(arena)
+    return Tuner(evaluator)
 
 
 def openai_settings(args: argparse.Namespace) -> Any:
@@ -202,18 +202,20 @@ def parts_of(
 ) -> Parts:  # fmt: skip
     """Everything a run works with, but its log."""
     protocol = varied(system, args.protocol)
-    arena = TaskArena(system, protocol, args.eyes or "cnn", home / "work", workers, floors=args.floors != "off")
+    evaluator = TaskEvaluator(
+        system, protocol, args.detector or "cnn", home / "work", workers, floors=args.floors != "off"
+    )
     if args.games:
-        arena.keep_games(Path(args.games))
+        evaluator.keep_games(Path(args.games))
     rules = rule_names(system)
     about = {
-        "task": system.name, "protocol": protocol, "eyes": arena.eyes, "versions": versions(),
+        "task": system.name, "protocol": protocol, "eyes": evaluator.detector, "versions": versions(),
         "options": options_of(args) | {"workspace": args.workspace and str(Path(args.workspace).resolve())},
     }  # fmt: skip
     folder = system.folder.resolve()
-    evidence = tell_policy(system.name) if args.proposer == "tuner" else tell_all(system, arena, bool(args.blame))
-    proposer = proposer_of(args, home, folder, rules, arena)
-    return Parts(home, folder, proposer, arena, evidence, system.hashes, time.monotonic, say, rules, about)
+    evidence = tell_policy(system.name) if args.proposer == "tuner" else tell_all(system, evaluator, bool(args.blame))
+    proposer = proposer_of(args, home, folder, rules, evaluator)
+    return Parts(home, folder, proposer, evaluator, evidence, system.hashes, time.monotonic, say, rules, about)
 
 
 def varied(system: System, name: str | None) -> str:
@@ -248,13 +250,13 @@ def tell_policy(task: str) -> Evidence:
     return lambda situation: Request(task, situation.trial, situation.policy)
 
 
-def tell_all(system: System, arena: TaskArena, blame: bool = False) -> Evidence:
+def tell_all(system: System, evaluator: TaskEvaluator, blame: bool = False) -> Evidence:
     """Everything that the evidence can hold, pictures included; `blame`: whose each failure was, too."""
     from supervisor.evidence import Context, GateSummary, LockNote, Scoreboard, build
     from triune.play.attribution import teller
 
     def tell(situation: Situation) -> Request:
-        protocol = arena.protocol
+        protocol = evaluator.protocol
         known = constants_of(system.spec, protocol)
         gated = situation.gated and GateSummary.of(situation.gated.scores, situation.gated.hard)
         board = Scoreboard(situation.training, gated)
@@ -262,9 +264,9 @@ def tell_all(system: System, arena: TaskArena, blame: bool = False) -> Evidence:
         return build(
             Context(
                 system.name, situation.trial, situation.policy, system.texts.safety, system.schema,
-                system.spec.env.actions, protocol, known, situation.episodes, arena.frames, notes,
+                system.spec.env.actions, protocol, known, situation.episodes, evaluator.frames, notes,
                 [{**line} for line in situation.lines], board, situation.budgets,
-                teller(arena.player(situation.policy)) if blame else None,
+                teller(evaluator.player(situation.policy)) if blame else None,
             )
         )  # fmt: skip
 
@@ -277,7 +279,7 @@ def load_task(args: argparse.Namespace) -> System:
 
     system = common.load_system(args)
     common.check_conditions(
-        argparse.Namespace(task=args.task, protocol=args.protocol, shift=None, eyes=args.eyes or "cnn")
+        argparse.Namespace(task=args.task, protocol=args.protocol, shift=None, detector=args.detector or "cnn")
     )
     if not args.out:
         if args.policy and root_text(system, args.policy) != root_text(system, None):

@@ -68,7 +68,7 @@ def describe(lock: Lock) -> dict[str, Any]:
     if lock.kind == "floor":
         f: FloorLock = lock  # type: ignore[assignment]
         holds = f"seed {f.seed}, {f.protocol}: at least {told_score(f.floor)} (was {told_score(f.scored)})"
-        return record | {"seed": f.seed, "floor": f.floor, "scored": f.scored, "eyes": f.eyes, "holds": holds}
+        return record | {"seed": f.seed, "floor": f.floor, "scored": f.scored, "eyes": f.detector, "holds": holds}
     s: ScenesLock = lock  # type: ignore[assignment]
     steps = s.compared
     what = "decisions and reasons" if s.reasons is not None else "decisions"
@@ -145,7 +145,13 @@ def _floor(system: System, episode: Episode, args: argparse.Namespace, about: di
         raise TriuneError(f"the floor {told_score(floor)} lies above what was scored, {told_score(scored)}")
     name = args.name or f"floor-{meta['protocol']}-{meta['seed']}"
     return FloorLock(
-        name=name, seed=int(meta["seed"]), floor=floor, scored=scored, eyes=meta["eyes"], shift=meta["shift"], **about
+        name=name,
+        seed=int(meta["seed"]),
+        floor=floor,
+        scored=scored,
+        detector=meta["eyes"],
+        shift=meta["shift"],
+        **about,
     )
 
 

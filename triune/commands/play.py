@@ -48,9 +48,9 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     from triune.play.recording import open_recorder, record_job
 
     job = record_job(args, system)
-    with Rollout(system, args.protocol, args.shift, args.eyes) as rollout:
+    with Rollout(system, args.protocol, args.shift, args.detector) as rollout:
         rollout.recorder = open_recorder(job, system)
-        console.log(f"{system.name}, {rollout.protocol.name}, seed {args.seed}, detector {args.eyes}")
+        console.log(f"{system.name}, {rollout.protocol.name}, seed {args.seed}, detector {args.detector}")
         episode = _play(rollout, args, console)
     record = episode_record(episode)
     speed = record["frames"] / max(record["seconds"], 1e-9)
@@ -67,7 +67,7 @@ def _outputs(
         "task": system.name,
         "protocol": episode.meta["protocol"],
         "shift": args.shift,
-        "eyes": args.eyes,
+        "eyes": args.detector,
         **record,
     }
     payload |= {"episode": str(kept.episodes / f"{args.seed}.npz")}
@@ -125,7 +125,7 @@ def _keep(system: System, args: argparse.Namespace, episode: Episode) -> Run:
 
     folder = HOME / "play" / f"{system.name}-{episode.meta['protocol']}-{args.seed}"
     _fresh(folder)
-    request = make_request(system, args.protocol, [args.seed], args.shift, args.eyes, args.steps)
+    request = make_request(system, args.protocol, [args.seed], args.shift, args.detector, args.steps)
     run = Run.open(folder, request, system)
     episode.save(run.episodes / f"{args.seed}.npz")
     record = episode_record(episode)

@@ -92,7 +92,7 @@ def make_queue(system: System, source: Any, folder: str, most: int, console: Con
     console.log(f"looking for suspicious frames in {folder}")
     if isinstance(source, DatasetFrames):
         problems: list[str] = []
-        found = of_dataset(system.schema, source, system.eyes().look, problems)
+        found = of_dataset(system.schema, source, system.detector().look, problems)
     else:
         problems = source.problems
         found = of_episodes(system.schema, source, problems)

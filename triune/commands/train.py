@@ -43,7 +43,7 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     from data_flywheel.datasets.samples import load_samples
 
     system = common.load_system(args)
-    out = common.out_file(args.out or str(system.eyes_path), ".onnx")
+    out = common.out_file(args.out or str(system.detector_path), ".onnx")
     if args.minutes is not None and args.minutes <= 0:
         raise TriuneError("--minutes is a positive number")
     steps = args.steps or (round(args.minutes * 60 / SECONDS_A_STEP) if args.minutes else STEPS)

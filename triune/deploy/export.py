@@ -28,7 +28,7 @@ from logic.language.layout import MemoryLayout
 from logic.runtime.controller import Controller, Decision
 from logic.runtime.logic import Logic
 from logic.runtime.tracker import Tracker
-from perception.detector import Eyes
+from perception.detector import OnnxDetector
 from perception.drift import Ranges
 from perception.scene import Scene, SceneSchema
 from triune import runtime as bundle
@@ -79,17 +79,17 @@ def memory_layout(logic: Logic) -> MemoryLayout:
     return MemoryLayout.of(fields)
 
 
-def fuse(logic: Logic, eyes: bytes | None, frame: tuple[int, int, int]) -> Fused:
+def fuse(logic: Logic, weights: bytes | None, frame: tuple[int, int, int]) -> Fused:
     """The whole system as one checked model. `eyes` None: the input is the raw scene `sight` float32[size]."""
     nodes, layout, schema = Nodes(), memory_layout(logic), logic.schema
-    past = (schema.window - 1) * int(np.prod(frame)) if eyes is not None else 0
+    past = (schema.window - 1) * int(np.prod(frame)) if weights is not None else 0
     memory, frames = "memory", ""
     if past:
         memory, frames = nodes.split("memory", [layout.size, past])
     sight, seen = SIGHT, ("", frames)
-    if eyes is not None:
+    if weights is not None:
         seen = _window(nodes, schema.window, frame, frames) if past else ("frame", "")
-        sight = _add_eyes(nodes, eyes, seen[0], schema.size)
+        sight = _add_detector(nodes, weights, seen[0], schema.size)
     outputs = _add_logic(nodes, logic, unpack_memory(nodes, layout, memory), sight)
     packed = pack_memory(nodes, layout, {k: v for k, v in outputs.items() if "." in k})
     outputs["next_memory"] = nodes.concat([packed, seen[1]]) if past else packed
@@ -102,7 +102,7 @@ def fuse(logic: Logic, eyes: bytes | None, frame: tuple[int, int, int]) -> Fused
     }  # fmt: skip
     for name in signatures:
         nodes.name(outputs[name], name)
-    first = ("frame", np.uint8, frame) if eyes is not None else (SIGHT, np.float32, (schema.size,))
+    first = ("frame", np.uint8, frame) if weights is not None else (SIGHT, np.float32, (schema.size,))
     inputs = [first, ("memory", np.float64, (size,))]
     model = nodes.model("triune", inputs, [(name, *signatures[name]) for name in signatures])
     return Fused(model, layout, size)
@@ -119,9 +119,9 @@ def _window(nodes: Nodes, window: int, frame: tuple[int, int, int], frames: str)
     return picture, nodes.op("Reshape", later, nodes.ints(-1))
 
 
-def _add_eyes(nodes: Nodes, eyes: bytes, frame: str, size: int) -> str:
+def _add_detector(nodes: Nodes, weights: bytes, frame: str, size: int) -> str:
     """The detector's own nodes, every name prefixed; the raw scene's name."""
-    model = onnx.load_model_from_string(eyes)
+    model = onnx.load_model_from_string(weights)
     versions = {entry.domain: entry.version for entry in model.opset_import}
     if set(versions) - {"", "ai.onnx"} or model.functions:
         raise TriuneError("this detector needs operators outside the ONNX standard; train one with `triune train`")
@@ -232,9 +232,9 @@ def export(system: System, path: str | Path, protocol: str | None = None) -> dic
     graph does not decide as the controller does."""
     _need_onnx()
     rules = system.protocol(protocol)
-    system.eyes()  # says what is wrong with it
-    logic, eyes = system.logic(rules.name), system.weights()
-    return _write(Path(path), system.spec, system.schema, logic, rules, eyes, system.ranges())
+    system.weights()  # says what is wrong with it
+    logic, weights = system.logic(rules.name), system.weights()
+    return _write(Path(path), system.spec, system.schema, logic, rules, weights, system.ranges())
 
 
 def _need_onnx() -> None:
@@ -245,17 +245,17 @@ def _need_onnx() -> None:
 
 
 def _write(
-    path: Path, spec: SystemSpec, schema: SceneSchema, logic: Logic, protocol: Rules, eyes: bytes,
+    path: Path, spec: SystemSpec, schema: SceneSchema, logic: Logic, protocol: Rules, weights: bytes,
     ranges: Ranges | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     from triune.runtime import Bundle
 
-    fused = fuse(logic, eyes, (spec.env.height, spec.env.width, 3))
+    fused = fuse(logic, weights, (spec.env.height, spec.env.width, 3))
     model = fused.model.SerializeToString(deterministic=True)
-    about = _about(spec, schema, logic, protocol, fused, eyes)
+    about = _about(spec, schema, logic, protocol, fused, weights)
     if ranges is not None:
         about["drift"] = ranges
-    about["checked"] = check(model, fused.layout, logic, eyes, spec, protocol)
+    about["checked"] = check(model, fused.layout, logic, weights, spec, protocol)
     data = bundle.pack(model, _parts(spec, logic), about)
     bundle.read(data, str(path))
     atomic_write(path, data)
@@ -271,18 +271,18 @@ def _parts(spec: SystemSpec, logic: Logic) -> bundle.Parts:
 
 
 def _about(
-    spec: SystemSpec, schema: SceneSchema, logic: Logic, protocol: Rules, fused: Fused, eyes: bytes
+    spec: SystemSpec, schema: SceneSchema, logic: Logic, protocol: Rules, fused: Fused, weights: bytes
 ) -> dict[str, Any]:
     """The manifest's own keys; docs/bundle.md explains each."""
     from logic.runtime.controller import Controller
-    from perception.detector import Eyes
+    from perception.detector import OnnxDetector
 
     assert logic.policy.graph is not None
     fields = {
         name: {"at": [*fused.layout.slots[name]], "type": f.type.kind, "shape": list(f.type.shape or ())}
         for name, f in fused.layout.fields.items()
     }
-    seen = Eyes.parse(eyes)
+    seen = OnnxDetector.parse(weights)
     space = logic.actions
     fallback = spec.env.fallback.tolist() if isinstance(spec.env.fallback, np.ndarray) else space.tell(logic.fallback)
     deadline = Controller(logic, **{k: v for k, v in spec.safety.items() if k == "deadline_ms"}).deadline_ns / 1e6
@@ -298,7 +298,7 @@ def _about(
         },
         "memory": {"size": fused.size, "start": _sparse(fused.start), "fields": fields},
         "versions": {**versions(), "language": LANGUAGE, "ir": IR_FORMAT, "bundle": bundle.FORMAT},
-        "eyes": {"sha256": sha256(eyes), "provenance": seen.provenance},
+        "eyes": {"sha256": sha256(weights), "provenance": seen.provenance},
     }  # fmt: skip
 
 
@@ -335,16 +335,16 @@ CONTROL_TOLERANCE = 1e-5
 class Reference:
     """What play does, step by step: detector, tracker, controller."""
 
-    def __init__(self, logic: Logic, eyes: Eyes | None) -> None:
-        self.logic, self.eyes, self.action = logic, eyes, logic.fallback
+    def __init__(self, logic: Logic, weights: OnnxDetector | None) -> None:
+        self.logic, self.weights, self.action = logic, weights, logic.fallback
         self.tracker, self.controller = Tracker(logic.schema), Controller(logic, deadline_ms=1e9)
 
     def reset(self) -> None:
         """A new episode."""
         self.tracker.reset()
         self.controller.reset()
-        if self.eyes:
-            self.eyes.reset()
+        if self.weights:
+            self.weights.reset()
 
     def memory(self) -> dict[str, Any]:
         """All memory by PART.FIELD, as `triune.deploy.export` names it."""
@@ -361,7 +361,7 @@ class Reference:
         `scene`: decide on this one. A control follows the scene, so that a rounding of the detector's sums (below
         SCENE_TOLERANCE) moves it by the policy's gain; on one scene, controls can be compared closely.
         """
-        vector = self.tracker.update(self.eyes.see(sight) if self.eyes else sight)
+        vector = self.tracker.update(self.weights.see(sight) if self.weights else sight)
         decision = self.controller.decide(self.logic.schema.read(vector if scene is None else scene))
         self.action = decision.action
         return vector, decision
@@ -371,13 +371,13 @@ class Comparison:
     """Plays as the reference does, with the graph of `model` beside it. `counts`: frames compared, by source; `wrong`:
     where the graph said otherwise, in words."""
 
-    def __init__(self, model: bytes, layout: MemoryLayout, logic: Logic, eyes: Eyes) -> None:
+    def __init__(self, model: bytes, layout: MemoryLayout, logic: Logic, weights: OnnxDetector) -> None:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         options.log_severity_level = 4
         self._session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         self._names = [output.name for output in self._session.get_outputs()]
-        self._layout, self._logic, self._reference = layout, logic, Reference(logic, eyes)
+        self._layout, self._logic, self._reference = layout, logic, Reference(logic, weights)
         self.counts, self.wrong = Counter[str](), list[str]()
 
     def start(self, source: str) -> None:
@@ -406,11 +406,11 @@ class Comparison:
 
 
 def check(
-    model: bytes, layout: MemoryLayout, logic: Logic, eyes: bytes, spec: SystemSpec, protocol: Rules
+    model: bytes, layout: MemoryLayout, logic: Logic, weights: bytes, spec: SystemSpec, protocol: Rules
 ) -> dict[str, int]:
     """How many frames of which source were compared, and how many of them fell otherwise (`ties`, at most one in MORE);
     TriuneError names the first difference."""
-    compared = Comparison(model, layout, logic, Eyes.parse(eyes))
+    compared = Comparison(model, layout, logic, OnnxDetector.parse(weights))
     compared.start("made up")
     for frame in _made_up(spec.env.shape):
         compared.act(frame)

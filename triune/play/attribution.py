@@ -31,8 +31,8 @@ from triune.play.loop import (
     Detector,
     Pipeline,
     Rollout,
-    TeacherEyes,
-    eyes_of,
+    TeacherDetector,
+    detector_of,
     frames_of,
     replay,
     steps,
@@ -66,8 +66,8 @@ class Sight(Detector, Protocol):
 class PlainSight:
     """A system's own detector."""
 
-    def __init__(self, eyes: Detector) -> None:
-        self.see, self.reset = eyes.see, eyes.reset
+    def __init__(self, detector: Detector) -> None:
+        self.see, self.reset = detector.see, detector.reset
 
     def begin(self, step: int, warm: Sequence[np.ndarray]) -> None:
         self.reset()
@@ -133,11 +133,11 @@ class Swap:
         self, controller: Controller, sight: Sight | None, past: Sequence[np.ndarray], first: int, failure: Failure
     ) -> Iterator[bool]:
         ready, well = self._ready(controller, past), 0
-        for luck in range(MORE):
-            if luck >= LUCKS and (well in (0, luck) or 4 * min(well, luck - well) <= luck - 1):
+        for noise_seed in range(MORE):
+            if noise_seed >= LUCKS and (well in (0, noise_seed) or 4 * min(well, noise_seed - well) <= noise_seed - 1):
                 return
             ready()
-            good = self._play_on(controller, sight, first, failure, luck)
+            good = self._play_on(controller, sight, first, failure, noise_seed)
             well += good
             yield good
 
@@ -162,11 +162,11 @@ class Swap:
         return restore
 
     def _play_on(
-        self, controller: Controller, sight: Sight | None, first: int, failure: Failure, luck: int
+        self, controller: Controller, sight: Sight | None, first: int, failure: Failure, noise_seed: int
     ) -> bool:  # fmt: skip
         """Whether the game from `first` on goes well. Without a sight the scenes are the teacher's."""
-        player = Pipeline(self.schema, sight or TeacherEyes(self.env), controller, tracker=self.tracker)
-        frame = self.env.back(luck)
+        player = Pipeline(self.schema, sight or TeacherDetector(self.env), controller, tracker=self.tracker)
+        frame = self.env.back(noise_seed)
         if sight:
             sight.begin(first, self._warm)
         last = first + PROGRESS if failure.kind == STUCK else failure.step + self._after
@@ -229,7 +229,7 @@ class Blamer:
         with ExitStack() as stack:
             own, reference = (self._controller(s, episode, stack) for s in (self.system, self.reference))
             kind = episode.meta["eyes"]
-            sight = None if kind == "teacher" else PlainSight(eyes_of(self.system, kind))
+            sight = None if kind == "teacher" else PlainSight(detector_of(self.system, kind))
             rules = self.system.protocol(episode.meta["protocol"])
             swap = stack.enter_context(Swap(self.system, rules, episode.meta["shift"], sight, own, reference))
             return swap.verdict(episode, failure)

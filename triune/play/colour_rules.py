@@ -30,14 +30,14 @@ class Look:
     region: tuple[int, int, int, int]
 
 
-class ColourEyes:
+class ColourDetector:
     """`see(frame) -> float32[size]` by colour rules."""
 
     def __init__(self, schema: SceneSchema, looks: dict[str, Look], rows: dict[str, list[Look]]) -> None:
         self.schema, self._looks, self._rows = schema, looks, rows
 
     @classmethod
-    def load(cls, spec: SystemSpec, schema: SceneSchema) -> ColourEyes:
+    def load(cls, spec: SystemSpec, schema: SceneSchema) -> ColourDetector:
         """Learn from a few labelled games; DataError when the task has no teacher."""
         frames, scenes = _games(spec)
         looks = {t.name: _learn_thing(frames, scenes, schema, t) for t in schema.things}

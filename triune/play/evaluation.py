@@ -80,7 +80,7 @@ class Result:
     task: str
     protocol: str
     shift: str | None
-    eyes: str
+    detector: str
     seeds: list[int]
     scores: list[int]
     mean: float | None = None
@@ -121,7 +121,7 @@ def summarise(request: dict[str, Any], records: Sequence[Record], seconds: float
         return dict(counts.most_common())
 
     return Result(
-        task=request["task"], protocol=request["protocol"], shift=request["shift"], eyes=request["eyes"],
+        task=request["task"], protocol=request["protocol"], shift=request["shift"], detector=request["eyes"],
         seeds=[r["seed"] for r in records], scores=scores, **summary(scores), frames=frames,
         steps=sum(r["steps"] for r in records), frames_per_second=frames / seconds if seconds else None,
         seconds=round(seconds, 3), workers=workers, interventions=total("interventions"), reasons=total("reasons"),
@@ -133,12 +133,12 @@ def summarise(request: dict[str, Any], records: Sequence[Record], seconds: float
 
 
 def make_request(
-    system: System, protocol: str | None, seeds: Sequence[int], shift: str | None, eyes: str, limit: int | None
+    system: System, protocol: str | None, seeds: Sequence[int], shift: str | None, detector: str, limit: int | None
 ) -> dict[str, Any]:
     """What is asked of an evaluation, as JSON values."""
     return {
         "task": system.name, "folder": str(system.folder.resolve()), "protocol": system.protocol(protocol).name,
-        "shift": shift, "eyes": eyes, "seeds": [int(s) for s in seeds], "limit": limit, "trust": system.trust,
+        "shift": shift, "eyes": detector, "seeds": [int(s) for s in seeds], "limit": limit, "trust": system.trust,
         "isolate": system.isolated, "require_isolation": system.require_isolation,
         "policy": str(system.policy_path.resolve()) if system.policy_path != system.folder / "policy.py" else None,
     }  # fmt: skip
@@ -146,7 +146,7 @@ def make_request(
 
 def evaluate(
     system: System, protocol: str | None = None, seeds: Iterable[int] = range(100, 110), shift: str | None = None,
-    eyes: str = "cnn", workers: int = 1, run: str | Path | None = None, limit: int | None = None,
+    detector: str = "cnn", workers: int = 1, run: str | Path | None = None, limit: int | None = None,
     progress: Progress | None = None, record: dict[str, Any] | None = None,
 ) -> Result:  # fmt: skip
     """Play every seed and summarise. With a `run` folder every finished episode is kept; an existing one is continued.
@@ -157,7 +157,7 @@ def evaluate(
     seeds = list(seeds)
     if not seeds:
         raise UsageError("no seeds to play; give some, such as --seeds 100:110")
-    request = make_request(system, protocol, seeds, shift, eyes, limit)
+    request = make_request(system, protocol, seeds, shift, detector, limit)
     folder = Run.open(run, request, system) if run else None
     records = folder.records() if folder else []
     done = {r["seed"] for r in records}
@@ -257,9 +257,9 @@ class Run:
             return None
 
 
-def new_folder(task: str, protocol: str, shift: str | None, eyes: str) -> Path:
+def new_folder(task: str, protocol: str, shift: str | None, detector: str) -> Path:
     """A name for a new run under runs/eval."""
-    parts = [task, protocol, *([shift] if shift else []), *([eyes] if eyes != "cnn" else [])]
+    parts = [task, protocol, *([shift] if shift else []), *([detector] if detector != "cnn" else [])]
     stem = "-".join(parts) + time.strftime("-%Y%m%d-%H%M%S")
     path, n = HOME / "eval" / stem, 1
     while path.exists():

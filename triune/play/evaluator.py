@@ -76,7 +76,7 @@ NUDGES, NUDGE = 2, 1.5  # copies of an episode with everything moved, by about s
 TIMED = 300  # decisions that the latency is measured on
 
 
-class TaskArena:
+class TaskEvaluator:
     """`work`: a folder for texts and recorded episodes, which may be deleted when the run is over.
 
     `floors`: play the score floors of the task too when locks are asked for.
@@ -85,9 +85,9 @@ class TaskArena:
     frames_per_episode = 20_000.0  # until episodes have been seen
 
     def __init__(
-        self, system: System, protocol: str | None, eyes: str, work: Path, workers: int = 1, floors: bool = True
+        self, system: System, protocol: str | None, detector: str, work: Path, workers: int = 1, floors: bool = True
     ) -> None:
-        self.system, self.protocol, self.eyes = system, system.protocol(protocol), eyes
+        self.system, self.protocol, self.detector = system, system.protocol(protocol), detector
         self.work, self.workers = work, workers
         self._with_floors, self.floor_frames = floors, 0
         self.reload()
@@ -175,7 +175,7 @@ class TaskArena:
         return found
 
     def _keeps_floor(self, text: str, lock: Any) -> bool:
-        result = evaluate(self._with(text), lock.protocol, [lock.seed], lock.shift, lock.eyes)
+        result = evaluate(self._with(text), lock.protocol, [lock.seed], lock.shift, lock.detector)
         self.floor_frames += result.frames
         return bool(result.scores[0] >= lock.floor)
 
@@ -222,7 +222,7 @@ class TaskArena:
     def keep_games(self, path: Path) -> None:
         """Look for games in this file before playing them, and add new ones to it."""
         hashes = {k: v for k, v in self.system.hashes().items() if k != "policy"}
-        under = {"protocol": self.protocol.name, "eyes": self.eyes, "soft": sorted(self._soft), **hashes}
+        under = {"protocol": self.protocol.name, "eyes": self.detector, "soft": sorted(self._soft), **hashes}
         self.store = GameStore(path, under)
 
     def hard(self, record: Record) -> float:
@@ -243,7 +243,7 @@ class TaskArena:
         from triune.play.workers import play_seeds
 
         system = self._with(text)
-        request = make_request(system, self.protocol.name, seeds, None, self.eyes, None)
+        request = make_request(system, self.protocol.name, seeds, None, self.detector, None)
         return play_seeds(system, request, list(seeds), self.workers, keep)
 
     def frames(self, episode: Episode, steps: Sequence[int]) -> list[Any]:

@@ -26,7 +26,7 @@ from triune.errors import TriuneError, UsageError, nearest
 from triune.version import __version__
 
 if TYPE_CHECKING:
-    from data_flywheel.episodes.frame_buffer import Tape
+    from data_flywheel.episodes.frame_buffer import FrameBuffer
     from data_flywheel.episodes.recorder import Recorder
     from triune.system import System
 
@@ -69,7 +69,7 @@ class Step:
 
 
 def steps(
-    world: World, player: Player, frame: np.ndarray, limit: int | None = None, tape: Tape | None = None,
+    world: World, player: Player, frame: np.ndarray, limit: int | None = None, frame_buffer: FrameBuffer | None = None,
     to_the_end: bool = False,
 ) -> Iterator[Step]:  # fmt: skip
     """Play on from `frame`, the world's present one, until the episode ends or `limit` actions have been carried out.
@@ -79,8 +79,8 @@ def steps(
     act, index = player.act, 0
     while index != limit and (to_the_end or not world.done):
         over = world.done
-        if tape:
-            tape.see(index, frame)  # before the detector, while the processor still has it at hand
+        if frame_buffer:
+            frame_buffer.see(index, frame)  # before the detector, while the processor still has it at hand
         scene, decision = act(frame)
         step = Step(index, scene, decision, frame, decision.action, over)
         yield step
@@ -165,32 +165,32 @@ class Pipeline:
 
 
 def run_episode(
-    env: PixelEnv, player: Pipeline, seed: int, limit: int | None = None, tape: Tape | None = None,
+    env: PixelEnv, player: Pipeline, seed: int, limit: int | None = None, frame_buffer: FrameBuffer | None = None,
     to_the_end: bool = False,
 ) -> Iterator[Step]:  # fmt: skip
     """The episode of `seed` from its start, as `steps` plays it."""
     player.reset()
-    yield from steps(env, player, env.reset(seed), limit, tape, to_the_end)
+    yield from steps(env, player, env.reset(seed), limit, frame_buffer, to_the_end)
 
 
-EYES = ("cnn", "teacher", "colour")
+DETECTORS = ("cnn", "teacher", "colour")
 
 
-def check_eyes(kind: str) -> None:
+def check_detector(kind: str) -> None:
     """UsageError with the nearest choice."""
-    if kind not in EYES:
-        raise UsageError(f"unknown eyes {kind!r}; {nearest(kind, EYES)}")
+    if kind not in DETECTORS:
+        raise UsageError(f"unknown eyes {kind!r}; {nearest(kind, DETECTORS)}")
 
 
-def eyes_of(system: System, kind: str = "cnn") -> Detector:
+def detector_of(system: System, kind: str = "cnn") -> Detector:
     """The detector of that kind. The teacher's lives behind the wall: Rollout."""
-    check_eyes(kind)
+    check_detector(kind)
     if kind == "colour":
-        from triune.play.colour_rules import ColourEyes
+        from triune.play.colour_rules import ColourDetector
 
         system.check_teacher()  # it labels the games that colours are learned from
-        return ColourEyes.load(system.spec, system.schema)
-    return system.eyes()
+        return ColourDetector.load(system.spec, system.schema)
+    return system.detector()
 
 
 def teacher_of(system: System) -> Observer:
@@ -199,7 +199,7 @@ def teacher_of(system: System) -> Observer:
     return Observer("data_flywheel.labelers.teacher:teacher", str(system.folder.resolve()), system.schema.size)
 
 
-class TeacherEyes:
+class TeacherDetector:
     """Exact scenes from behind the wall: the privileged comparison, never play."""
 
     def __init__(self, env: PixelEnv) -> None:
@@ -217,28 +217,28 @@ class Rollout:
     """One emulator and one system, for any number of episodes. Close it, or use it as a context."""
 
     def __init__(
-        self, system: System, protocol: str | None = None, shift: str | None = None, eyes: str = "cnn",
+        self, system: System, protocol: str | None = None, shift: str | None = None, detector: str = "cnn",
         canary: bool = False,
     ) -> None:  # fmt: skip
-        check_eyes(eyes)
-        observer = teacher_of(system) if eyes == "teacher" else None
-        self.system, self.shift, self.kind = system, shift, eyes
+        check_detector(detector)
+        observer = teacher_of(system) if detector == "teacher" else None
+        self.system, self.shift, self.kind = system, shift, detector
         self.protocol = system.protocol(protocol)
         self.schema = system.schema
         self.controller = system.controller(self.protocol.name)
-        seeing = None if observer else eyes_of(system, eyes)
+        seeing = None if observer else detector_of(system, detector)
         self.env = PixelEnv(system.spec.env, self.protocol, shift, observer, canary)
-        self.eyes: Detector = seeing or TeacherEyes(self.env)
-        self.player = Pipeline(self.schema, self.eyes, self.controller)
+        self.detector: Detector = seeing or TeacherDetector(self.env)
+        self.player = Pipeline(self.schema, self.detector, self.controller)
         self.tracker = self.player.tracker
         self.recorder: Recorder | None = None
-        ranges = system.ranges() if eyes == "cnn" else None
+        ranges = system.ranges() if detector == "cnn" else None
         self.watch = Watch(ranges) if ranges else None
         self._hashes = system.hashes()
 
-    def episode(self, seed: int, tape: Tape | None = None, limit: int | None = None) -> Iterator[Step]:
+    def episode(self, seed: int, frame_buffer: FrameBuffer | None = None, limit: int | None = None) -> Iterator[Step]:
         """Play the episode of `seed`. Stop early by closing the iterator. `tape`: sees every frame."""
-        return run_episode(self.env, self.player, seed, limit, tape)
+        return run_episode(self.env, self.player, seed, limit, frame_buffer)
 
     def outcome(self) -> Outcome:
         """The referee's record; reading it ends the episode."""
@@ -253,9 +253,9 @@ class Rollout:
         if watch:
             watch.start()
         recorder = EpisodeRecorder(self.meta(seed))
-        tape = self.recorder.tape() if self.recorder else None
+        frame_buffer = self.recorder.frame_buffer() if self.recorder else None
         began = time.perf_counter()
-        for step in self.episode(seed, tape, limit):
+        for step in self.episode(seed, frame_buffer, limit):
             recorder.add(step.scene.vector, step.decision, 0, 0)  # type: ignore[arg-type]
             if watch:
                 watch.see(step.frame, step.scene.vector)
@@ -264,7 +264,7 @@ class Rollout:
         wall = time.perf_counter() - began
         episode = finish(recorder, self.outcome(), wall, **({"drift": watch.report()} if watch else {}))
         if self.recorder:
-            self.recorder.keep(episode, tape)
+            self.recorder.keep(episode, frame_buffer)
         return episode
 
     def meta(self, seed: int) -> dict[str, Any]:
@@ -307,10 +307,10 @@ def frames_of(system: System, episode: Episode, last: int | None = None) -> Iter
 
 
 def play(
-    system: System, seed: int = 0, protocol: str | None = None, shift: str | None = None, eyes: str = "cnn"
+    system: System, seed: int = 0, protocol: str | None = None, shift: str | None = None, detector: str = "cnn"
 ) -> Iterator[Step]:
     """One episode, step by step: `step.index`, `step.scene`, `step.decision`, `step.frame` (copy it to keep it)."""
-    with Rollout(system, protocol, shift, eyes) as rollout:
+    with Rollout(system, protocol, shift, detector) as rollout:
         yield from rollout.episode(seed)
 
 

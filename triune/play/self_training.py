@@ -20,13 +20,13 @@ from data_flywheel.labelers import motion
 from data_flywheel.labelers.cells import cells_of
 from data_flywheel.self_training import judge as judging
 from data_flywheel.self_training.capture import Capture
-from data_flywheel.self_training.data import LEAST, Lesson, emptied, field_in, lesson, pictures, without
+from data_flywheel.self_training.data import LEAST, TrainingSet, emptied, field_in, pictures, training_set, without
 from data_flywheel.self_training.judge import Sight, Verdict
 from data_flywheel.storage.files import atomic_write
 from envs.files import read_file, read_json
 from envs.remote import PixelEnv
-from perception.detector import Eyes
-from perception.training.augment import Look
+from perception.detector import OnnxDetector
+from perception.training.augment import Augmentation
 from triune.errors import TriuneError
 from triune.play.evaluation import evaluate
 from triune.play.loop import Pipeline, Wander, run_episode
@@ -47,12 +47,12 @@ STRAY = (0.03, 12)  # chance that the policy is left for so many random steps at
 
 
 def play(
-    system: System, eyes: Path, shift: str | None, protocol: str, frames: int, seed: int, random: bool,
+    system: System, weights: Path, shift: str | None, protocol: str, frames: int, seed: int, random: bool,
     most: int | None = None,
 ) -> Capture:  # fmt: skip
     """`frames` frames from games of seeds `seed`, `seed` + 1, ...; at most `most` of one game."""
     spec, size = system.spec.env, system.schema.size
-    detector, rng = Eyes.load(eyes, system.schema), np.random.default_rng([seed, int(random)])
+    detector, rng = OnnxDetector.load(weights, system.schema), np.random.default_rng([seed, int(random)])
     out, seen = np.empty((frames, *spec.shape), np.uint8), np.empty((frames, size), np.float32)
     actions = np.empty((frames, *spec.actions.shape), spec.actions.dtype)
     episodes, seeds, i = np.empty(frames, np.int64), list[int](), 0
@@ -68,7 +68,7 @@ def play(
             seeds.append(seed + len(seeds))
             if not i:
                 raise TriuneError(f"{system.name}: the game of seed {seed} was over before it began")
-    meta = {"random": random, "shift": shift, "protocol": protocol, "eyes": str(eyes.name)}
+    meta = {"random": random, "shift": shift, "protocol": protocol, "eyes": str(weights.name)}
     return Capture(out, seen, actions, episodes, tuple(seeds), meta)
 
 
@@ -91,7 +91,7 @@ RECALL = {"new": 4, "memory": 18, "emptied": 6, "rendered": 20}  # ... for eyes 
 RATES = (2e-3, 2e-3, 1e-3)  # of one stretch of training after the other ...
 ENOUGH = 0.98  # ... until eyes that forget nothing see so well; those that begin so well get one stretch
 BLEND = 0.6  # share of the way from the old weights that eyes keep which still forget
-PLAIN = Look(clean=0.8, recolour=0.5)  # of the memory: the old look as it is, and a few others
+PLAIN = Augmentation(clean=0.8, recolour=0.5)  # of the memory: the old look as it is, and a few others
 LIMIT = 3000  # decisions of a game whose score is compared
 DONE, KEPT, LOST, PROMOTED = "nothing to learn", "kept", "cannot recover", "promoted"
 
@@ -110,12 +110,12 @@ class Request:
     games: int = 0  # whose score may not fall; 0: no score is looked at
 
 
-class Wheel:
+class SelfTraining:
     """One run in `home`. `run()` goes through the rounds that are left; killed at any instant, a new one goes on."""
 
     def __init__(self, system: System, request: Request, home: Path, say: Callable[[str], object] = print) -> None:
         self.system, self.request, self.home, self.say = system, request, home, say
-        self.schema, self.eyes, self._plays = system.schema, home / "eyes.onnx", list[Capture]()
+        self.schema, self.weights, self._plays = system.schema, home / "eyes.onnx", list[Capture]()
         memory = system.folder / "memory"
         if not (memory / "manifest.json").is_file():
             fix = f"make one with `triune collect {system.name} --frames 5000 --out {memory}`"
@@ -144,7 +144,7 @@ class Wheel:
                 raise TriuneError(f"{self.home} holds a run with another {', '.join(changed)}; name another folder")
             return
         self.home.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(self.system.eyes_path, self.eyes)
+        shutil.copyfile(self.system.detector_path, self.weights)
         _write(path, told)
 
     def run(self) -> dict[str, Any]:
@@ -163,9 +163,9 @@ class Wheel:
                 break
         outcome, reason = PROMOTED if promoted else rounds[-1]["outcome"], rounds[-1]["reason"]
         if promoted and (score := _last_sight(rounds[-1])) < judging.SEES:
-            atomic_write(self.eyes, self.system.weights())
+            atomic_write(self.weights, self.system.weights())
             outcome, reason = LOST, f"better, but still far from seeing: {score:.3f}, {judging.SEES} is needed"
-        told = {"outcome": outcome, "reason": reason, "rounds": rounds, "eyes": str(self.eyes)}
+        told = {"outcome": outcome, "reason": reason, "rounds": rounds, "eyes": str(self.weights)}
         told["request"] = asdict(self.request)
         _write(self.home / "result.json", told)
         return told
@@ -187,18 +187,18 @@ class Wheel:
 
     def _settle(self, told: dict[str, Any], folder: Path) -> None:
         """What the verdict says becomes so; said twice, it is the same."""
-        if told["outcome"] == PROMOTED and sha256(_weights(self.eyes)) == told["before"]:
+        if told["outcome"] == PROMOTED and sha256(_weights(self.weights)) == told["before"]:
             made = _weights(folder / "candidate.onnx")
             if sha256(made) != told["after"]:
                 raise TriuneError(f"{folder}/candidate.onnx is not what was judged; delete {folder} and run again")
-            atomic_write(self.eyes, made)
+            atomic_write(self.weights, made)
 
     def _made(self, number: int, folder: Path) -> dict[str, Any]:
-        before = sha256(_weights(self.eyes))
+        before = sha256(_weights(self.weights))
         played = self._played(number)
-        taught = lesson(played, self.memory, self.known, self.schema, self._pictures, number)
+        taught = training_set(played, self.memory, self.known, self.schema, self._pictures, number)
         told: dict[str, Any] = {"round": number, "before": before, "lesson": taught.record()}
-        old = self._sight(self.eyes, played, taught)
+        old = self._sight(self.weights, played, taught)
         told["sight"] = old.record()
         if taught.coverage < LEAST or not len(taught.rendered):
             reason = f"motion is sure of the things on {taught.coverage:.0%} of the frames, {LEAST:.0%} are needed"
@@ -216,10 +216,10 @@ class Wheel:
             "after": sha256(_weights(candidate)),
         }  # fmt: skip
 
-    def _learned(self, candidate: Path, taught: Lesson, old: Sight, played: Capture, number: int) -> Verdict:
+    def _learned(self, candidate: Path, taught: TrainingSet, old: Sight, played: Capture, number: int) -> Verdict:
         """Train in stretches, each from where the last one ended; more of the old look when it is forgotten."""
         verdict: Verdict | None = None
-        wrong = self._wrong(self.eyes)
+        wrong = self._wrong(self.weights)
         for nth, rate in enumerate(RATES[:1] if old.score >= ENOUGH else RATES):
             shares = RECALL if verdict and verdict.forgets else SHARES
             self._stretch(candidate, taught, shares, rate, nth, number)
@@ -247,35 +247,35 @@ class Wheel:
         n = int(self.request.frames * (1 - CHECK))
         lucky = n // 2 if number == 1 else n // 4
         seed = (self.request.seed + 40 * (number - 1)) % 700
-        parts = [self._play(self.eyes, lucky, seed, True), self._play(self.eyes, n - lucky, seed + 20, False)]
+        parts = [self._play(self.weights, lucky, seed, True), self._play(self.weights, n - lucky, seed + 20, False)]
         made = Capture.join(parts)
         made.save(path)
         return made
 
-    def _play(self, eyes: Path, frames: int, seed: int, random: bool) -> Capture:
+    def _play(self, weights: Path, frames: int, seed: int, random: bool) -> Capture:
         ask = self.request
-        return play(self.system, eyes, ask.shift, ask.protocol, frames, seed, random, most=None if random else 900)
+        return play(self.system, weights, ask.shift, ask.protocol, frames, seed, random, most=None if random else 900)
 
-    def _sight(self, eyes: Path, played: Capture, taught: Lesson) -> Sight:
+    def _sight(self, weights: Path, played: Capture, taught: TrainingSet) -> Sight:
         """How these eyes see what was held back."""
         rows = np.flatnonzero(taught.held)
         part = taught.motion.take(rows)
-        seen = looked(eyes, played.frames[rows], self.system)
+        seen = looked(weights, played.frames[rows], self.system)
         return judging.sight(seen, played.episodes[rows], part, self.known, self.schema, taught.cells[rows])
 
-    def _provenance(self, taught: Lesson) -> dict[str, Any]:
+    def _provenance(self, taught: TrainingSet) -> dict[str, Any]:
         """What the candidate can be traced to."""
         plays = sorted(self.home.glob("round-*/play.npz"))
         return {
             "wheel": {
                 "plays": {str(p.relative_to(self.home)): _digest(p) for p in plays},
                 "memory": self.memory.fingerprint(),
-                "from": sha256(_weights(self.eyes)), "labels": taught.record(), "shift": self.request.shift,
+                "from": sha256(_weights(self.weights)), "labels": taught.record(), "shift": self.request.shift,
             }
         }  # fmt: skip
 
     def _stretch(
-        self, candidate: Path, taught: Lesson, shares: dict[str, int], rate: float, nth: int, number: int
+        self, candidate: Path, taught: TrainingSet, shares: dict[str, int], rate: float, nth: int, number: int
     ) -> None:
         from perception.training.finetune import GENTLE, Part, Schedule, adapt
 
@@ -285,34 +285,34 @@ class Wheel:
             Part(self.empty, shares["emptied"], PLAIN),
             Part(taught.rendered, shares["rendered"], GENTLE),
         ]
-        start, schedule = candidate if nth else self.eyes, Schedule(self.request.steps, rate)
+        start, schedule = candidate if nth else self.weights, Schedule(self.request.steps, rate)
         told = self._provenance(taught) | {"stretch": nth + 1}
         adapt(start, candidate, self.schema, parts, told, schedule, seed=10 * number + nth)
 
-    def _blend(self, candidate: Path, taught: Lesson) -> None:
+    def _blend(self, candidate: Path, taught: TrainingSet) -> None:
         from perception.training.finetune import blend
 
         check = np.stack([self.memory.rgb(i) for i in range(0, 320, 10)])
-        blend(self.eyes, candidate, BLEND, self.schema, check, self._provenance(taught))
+        blend(self.weights, candidate, BLEND, self.schema, check, self._provenance(taught))
 
     def _weighed(
-        self, candidate: Path, played: Capture, taught: Lesson, old: Sight, wrong: NDArray[np.bool_]
+        self, candidate: Path, played: Capture, taught: TrainingSet, old: Sight, wrong: NDArray[np.bool_]
     ) -> Verdict:
         """On frames that were held back, and on the frozen set."""
         new = self._sight(candidate, played, taught)
         return judging.judge(old, new, wrong, self._wrong(candidate))
 
-    def _wrong(self, eyes: Path) -> NDArray[np.bool_]:
+    def _wrong(self, weights: Path) -> NDArray[np.bool_]:
         """Which frames of the frozen set, as they are and without what flies, these eyes see wrongly."""
         seen = [
-            looked(eyes, np.stack([samples.rgb(i) for i in range(len(samples))]), self.system)
+            looked(weights, np.stack([samples.rgb(i) for i in range(len(samples))]), self.system)
             for samples in (self.frozen, self.frozen_empty)
             if len(samples)
         ]
         truth = np.concatenate([self.frozen.scenes, self.frozen_empty.scenes])
         return judging.wrong(np.concatenate(seen), truth, self.schema)
 
-    def _led(self, candidate: Path, taught: Lesson, verdict: Verdict, number: int) -> Verdict:
+    def _led(self, candidate: Path, taught: TrainingSet, verdict: Verdict, number: int) -> Verdict:
         """On frames to which the candidate's own play leads, and by scores when they may be looked at."""
         own = self._play(candidate, int(self.request.frames * CHECK), 700 + 10 * number, False)
         field = taught.motion.field
@@ -320,7 +320,7 @@ class Wheel:
         cells, _, _ = cells_of(own.frames, own.episodes, self.schema, field)
         old, new = (
             judging.sight(seen, own.episodes, told, self.known, self.schema, cells)
-            for seen in (looked(self.eyes, own.frames, self.system), own.seen)
+            for seen in (looked(self.weights, own.frames, self.system), own.seen)
         )
         verdict = judging.led(verdict, old, new)
         return judging.with_scores(verdict, *self._scores(candidate)) if verdict.promote else verdict
@@ -328,8 +328,8 @@ class Wheel:
     def _scores(self, candidate: Path) -> tuple[list[int], list[int]]:
         """Of the old and the new eyes on the same training seeds, when scores may be looked at; else none."""
         ask, found = self.request, list[list[int]]()
-        for eyes in (self.eyes, candidate):
-            system = with_eyes(self.system, eyes, candidate.parent / "task")
+        for weights in (self.weights, candidate):
+            system = with_detector(self.system, weights, candidate.parent / "task")
             seeds = range(ask.seed + 260, ask.seed + 260 + ask.games)
             made = evaluate(system, ask.protocol, seeds, ask.shift, limit=LIMIT).scores if ask.games else []
             found.append(made)
@@ -342,20 +342,20 @@ def _last_sight(told: dict[str, Any]) -> float:
     return float(sight["score"])
 
 
-def with_eyes(system: System, eyes: Path, folder: Path) -> System:
+def with_detector(system: System, weights: Path, folder: Path) -> System:
     """The same system with other eyes, in a folder of its own."""
     from triune.system import load
 
     folder.mkdir(parents=True, exist_ok=True)
     for name in ("system.toml", "policy.py", "safety.py"):
         shutil.copyfile(system.folder / name, folder / name)
-    shutil.copyfile(eyes, folder / "perception.onnx")
+    shutil.copyfile(weights, folder / "perception.onnx")
     return load(folder)
 
 
-def looked(eyes: Path, frames: np.ndarray, system: System) -> np.ndarray:
+def looked(weights: Path, frames: np.ndarray, system: System) -> np.ndarray:
     """What these eyes say of each frame, float32[N, size]."""
-    see = Eyes.load(eyes, system.schema)
+    see = OnnxDetector.load(weights, system.schema)
     return np.stack([see.look(np.ascontiguousarray(f)).copy() for f in frames])
 
 

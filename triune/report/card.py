@@ -45,12 +45,12 @@ def read_scores(folder: Path) -> dict[str, Any]:
 
 def record(system: System, result: Result, steps_limit: int | None) -> Path:
     """Enter an evaluation into the card; the card's path. UsageError for one that is no score."""
-    if result.shift or result.eyes not in ("cnn", "teacher") or steps_limit or result.unfinished:
+    if result.shift or result.detector not in ("cnn", "teacher") or steps_limit or result.unfinished:
         raise UsageError("a card takes whole, unshifted evaluations with cnn or teacher eyes; leave --card out")
     card = read_scores(system.folder)
     entry = card.setdefault(result.protocol, {})
     figures = _figures(system, result)
-    if result.eyes == "teacher":
+    if result.detector == "teacher":
         entry["teacher"] = figures
     else:
         card[result.protocol] = {**figures, **({"teacher": entry["teacher"]} if "teacher" in entry else {})}
@@ -62,8 +62,8 @@ def record(system: System, result: Result, steps_limit: int | None) -> Path:
 
 def _figures(system: System, result: Result) -> dict[str, Any]:
     seeds = f"{result.seeds[0]}:{result.seeds[-1] + 1}"
-    eyes = " --eyes teacher" if result.eyes == "teacher" else ""
-    command = f"triune eval {result.task} --protocol {result.protocol} --seeds {seeds}{eyes}"
+    detector = " --eyes teacher" if result.detector == "teacher" else ""
+    command = f"triune eval {result.task} --protocol {result.protocol} --seeds {seeds}{detector}"
     return {
         "mean": result.mean, "ci95": result.ci95, "iqm": result.iqm, "worst_decile": result.worst_decile,
         "worst": min(result.scores), "n": len(result.scores), "scores": result.scores, "frames": result.frames,

@@ -70,7 +70,7 @@ def _subtitle(run: Run, r: Result) -> str:
     shift = f", visual shift {r.shift}" if r.shift else ""
     when = time.strftime("%Y-%m-%d %H:%M", time.localtime(run.info.get("started")))
     cut = " · episodes cut short: not a score" if r.unfinished else ""
-    return f"protocol {r.protocol}{shift} · played {SCENES[r.eyes]} · {len(r.seeds)} seeds · {when}{cut}"
+    return f"protocol {r.protocol}{shift} · played {SCENES[r.detector]} · {len(r.seeds)} seeds · {when}{cut}"
 
 
 def _replays(run: Run, system: System, ordered: list[Record], console: Console | None) -> list[tuple[object, ...]]:
@@ -121,7 +121,17 @@ def counts(found: Mapping[str, int], total: int, kind: str = "") -> list[tuple[s
 
 
 def _command(request: Mapping[str, Any], r: Result) -> str:
-    words = ["triune", "eval", r.task, "--protocol", r.protocol, "--seeds", _seeds(request["seeds"]), "--eyes", r.eyes]
+    words = [
+        "triune",
+        "eval",
+        r.task,
+        "--protocol",
+        r.protocol,
+        "--seeds",
+        _seeds(request["seeds"]),
+        "--eyes",
+        r.detector,
+    ]
     words += ["--shift", r.shift] if r.shift else []
     words += ["--policy", str(request["policy"])] if request.get("policy") else []
     return shlex.join(words + (["--steps", str(request["limit"])] if request.get("limit") else []))
