@@ -19,7 +19,7 @@ from data_flywheel.labelers import motion as offset
 from data_flywheel.labelers import motion as paths
 from data_flywheel.storage.files import atomic_write
 from triune.commands import common
-from triune.console import Console, table
+from triune.console import Console, Lines, table
 from triune.system import load, sha256
 
 HOME = Path("runs") / "bench" / "blame"
@@ -165,5 +165,5 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
         refit(FITTED, console.progress)
     found = measure(args.trials or TRIALS, console.progress)
     console.clear()
-    console.say("\n".join(lines(found)))
+    console.say(Lines("\n".join(lines(found))))
     return found

@@ -7,7 +7,7 @@ from typing import Any
 
 from benchmarks.speed import one_core
 from triune.commands import common
-from triune.console import Console
+from triune.console import Console, Lines
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,6 +30,6 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     with one_core():
         timing = time_per_frame(detector.look, samples.rgb(0))
     metrics = evaluate(detector.look, samples, system.schema)
-    console.say(metrics_table(metrics))
+    console.say(Lines(metrics_table(metrics)))
     console.say(f"{timing['median']:.3f} ms a frame on one core (10th percentile {timing['p10']:.3f})")
     return {"task": system.name, "split": "test", "metrics": metrics, "ms_per_frame": timing}

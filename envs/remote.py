@@ -23,6 +23,7 @@ from envs.errors import EnvError
 from envs.process import start
 from envs.remote_process import CLOSE, DONE, FAILED, LENGTH, OUTCOME, RESET, SEED, STEP
 from envs.spec import EnvSpec
+from envs.trust import vouched
 from envs.visual_shifts import check_shift
 
 
@@ -82,6 +83,7 @@ class PixelEnv:
                 "protocol": asdict(protocol),
                 "shift": shift,
                 "canary": canary,
+                "trusted": vouched(env.id),
             }
             job |= {"shared": shared.name, "observer_size": extra}
             if observer:

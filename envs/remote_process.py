@@ -59,8 +59,11 @@ class Host:
     def __init__(self, job: dict[str, Any]) -> None:
         from envs.env import find
         from envs.spec import EnvSpec
+        from envs.trust import vouch
 
         env, declared = EnvSpec.from_config(job["env"]), find(job["backend"])
+        if job.get("trusted"):
+            vouch(env.id)
         self.core = find(declared.simulator)(env, declared.kind(**job["protocol"]))
         if job.get("canary"):
             self.core = Lying(self.core)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+import math
+import os
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -15,8 +17,13 @@ import numpy as np
 from envs.actions import Action, ActionSpace, action_space
 from envs.env import Rules, backend, nearest
 from envs.errors import EnvError
+from envs.files import read_text
 
 SYSTEM_FORMAT = 1
+MOST_PIXELS = 4096  # of a frame's height and width
+MOST_SCORE = 10**12
+MOST_LETTERS = 200  # of a name or title
+BUDGETS = ("policy_ms", "perception_ms")
 ZOO = Path(__file__).resolve().parent.parent / "zoo"
 
 
@@ -58,7 +65,7 @@ class EnvSpec:
 
 @dataclass(frozen=True)
 class SystemSpec:
-    """One `system.toml`. `scene` and `colours` are raw tables for the layers that understand them."""
+    """One `system.toml`. `scene` is a raw table for the layer that understands it."""
 
     name: str
     title: str
@@ -67,7 +74,6 @@ class SystemSpec:
     scene: dict[str, Any]
     safety: dict[str, Any] = field(default_factory=dict)
     budget: dict[str, float] = field(default_factory=dict)
-    colours: dict[str, Any] = field(default_factory=dict)
     text: str = ""
     require_isolation: bool = False
 
@@ -84,7 +90,7 @@ def task_names() -> list[str]:
 def find_folder(task: str | Path) -> Path:
     """The folder of a task given by name or path; EnvError with the nearest name when there is none."""
     for folder in (ZOO / str(task), Path(task)):
-        if (folder / "system.toml").is_file():
+        if os.path.lexists(folder / "system.toml"):  # whatever it is: `read_text` says what is wrong with it
             return folder
     names = task_names()
     close = difflib.get_close_matches(str(task), names, 1)
@@ -95,37 +101,61 @@ def find_folder(task: str | Path) -> Path:
 def load_spec(task: str | Path) -> SystemSpec:
     """Read and check the `system.toml` of a task; EnvError gives file, line and fix."""
     path = find_folder(task) / "system.toml"
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as e:
-        raise EnvError(f"cannot read {path}: {e}") from e
-    return parse_spec(text, path)
+    return parse_spec(read_text(path, "system.toml", EnvError, path.parent), path)
 
 
 def parse_spec(text: str, path: Path) -> SystemSpec:
     """A SystemSpec from the text of `system.toml`; `path` names it in errors."""
     try:
         config = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as e:
+    except RecursionError:
+        raise EnvError(f"{path}: nested too deeply for a page of settings; see docs/system.md") from None
+    except ValueError as e:  # TOMLDecodeError, and numbers of thousands of digits
         found = re.search(r"line (\d+)", str(e))
         line = found.group(1) if found else str(text.count("\n") + 1)
         raise EnvError(f"{path}, line {line}: not valid TOML: {e}") from e
     reader = _Reader(config, text, path)
-    reader.only((), "format", "name", "title", "env", "safety", "scene", "budget", "colours")
+    reader.only((), "format", "name", "title", "env", "safety", "scene", "budget")
     if reader.get((), "format", int) != SYSTEM_FORMAT:
         reader.fail(("format",), f"format {config['format']} is not {SYSTEM_FORMAT}, the one this Triune reads")
     return SystemSpec(
-        name=reader.get((), "name", str),
-        title=config.get("title", config["name"]),
+        name=_name(reader),
+        title=_words(reader, (), "title", config["name"]),
         folder=path.parent,
         env=_env(reader),
         scene=reader.get((), "scene", dict),
         safety=_safety(reader),
         require_isolation=_require_isolation(reader),
-        budget=config.get("budget", {}),
-        colours=config.get("colours", {}),
+        budget=_budget(reader),
         text=text,
     )
+
+
+def _words(reader: _Reader, path: Sequence[str], key: str, default: str | None = None) -> str:
+    """A line of text: it goes to terminals, pages and file names as it is."""
+    text: str = reader.get(path, key, str, default)
+    if not text.strip() or not text.isprintable() or len(text) > MOST_LETTERS:
+        reader.fail((*path, key), f"{key} is one line of 1 to {MOST_LETTERS} printable characters, got {text[:60]!r}")
+    return text
+
+
+def _name(reader: _Reader) -> str:
+    """Folders of runs and data are called after it."""
+    name = _words(reader, (), "name")
+    if name.startswith(".") or set(name) & set("/\\:"):
+        reader.fail(("name",), f"name names folders: it has no / \\ : in it and no dot in front, got {name!r}")
+    return name
+
+
+def _budget(reader: _Reader) -> dict[str, float]:
+    """Milliseconds a frame, by who takes them."""
+    table = reader.get((), "budget", dict, {})
+    for key in table:
+        if key not in BUDGETS:
+            reader.fail(("budget", key), f"unknown key {key!r}{nearest(key, BUDGETS)}")
+        if not 0 < reader.get(("budget",), key, (int, float)) < math.inf:
+            reader.fail(("budget", key), f"{key} is a number of milliseconds above 0, got {table[key]!r}")
+    return {key: float(value) for key, value in table.items()}
 
 
 def _env(reader: _Reader) -> EnvSpec:
@@ -147,10 +177,18 @@ def _env(reader: _Reader) -> EnvSpec:
     protocol = reader.get(("env",), "protocol", str, found.default or next(iter(found.protocols)))
     if protocol not in found.protocols:
         reader.fail(("env", "protocol"), f"unknown protocol {protocol!r}{nearest(protocol, found.protocols)}")
-    height, width = (reader.get(("env",), k, int) for k in ("height", "width"))
-    most = reader.get(("env",), "max_score", int) if "max_score" in table else None
-    env_id = reader.get(("env",), "id", str)
+    height, width = (_within(reader, k, MOST_PIXELS) for k in ("height", "width"))
+    most = _within(reader, "max_score", MOST_SCORE) if "max_score" in table else None
+    env_id = _words(reader, ("env",), "id")
     return EnvSpec(env_id, height, width, actions, fallback, protocol, most, name, options)
+
+
+def _within(reader: _Reader, key: str, most: int) -> int:
+    """A whole number of [env] from 1."""
+    value: int = reader.get(("env",), key, int)
+    if not 1 <= value <= most:
+        reader.fail(("env", key), f"{key} is a whole number from 1 to {most}, got {value}")
+    return value
 
 
 def _actions(reader: _Reader) -> tuple[ActionSpace, Action]:
@@ -175,7 +213,7 @@ def _safety(reader: _Reader) -> dict[str, Any]:
     reader.only(("safety",), "lost_after", "deadline_ms", "require_isolation", "soft")
     lost_after = reader.get(("safety",), "lost_after", int, 8)
     deadline_ms = reader.get(("safety",), "deadline_ms", (int, float), 100)
-    if lost_after < 1 or deadline_ms <= 0:
+    if lost_after < 1 or not 0 < deadline_ms < math.inf:
         reader.fail(("safety",), "lost_after and deadline_ms are positive")
     soft = reader.get(("safety",), "soft", list, SOFT)
     if not all(isinstance(title, str) for title in soft):

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import onnxruntime
 
+from envs.files import read_file
 from perception.errors import PerceptionError
 from perception.scene import SceneSchema
 
@@ -29,11 +30,7 @@ class OnnxDetector:
     @classmethod
     def load(cls, path: str | Path, schema: SceneSchema | None = None) -> OnnxDetector:
         """Weights from a file; PerceptionError when they are missing, damaged or made for another schema."""
-        try:
-            data = Path(path).read_bytes()
-        except OSError as error:
-            raise PerceptionError(f"no eyes at {path} ({error.strerror}); train them: triune train TASK") from None
-        return cls.parse(data, schema, str(path))
+        return cls.parse(read_file(Path(path), "weights", PerceptionError), schema, str(path))
 
     @classmethod
     def parse(cls, data: bytes, schema: SceneSchema | None = None, name: str = "the weights") -> OnnxDetector:

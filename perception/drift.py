@@ -352,13 +352,11 @@ def save(ranges: Ranges, path: str | Path, weights: str, play: dict[str, Any]) -
 
 def load(path: str | Path, weights: str) -> Ranges:
     """Read ranges; PerceptionError when they are damaged, of another format, or of other weights."""
-    from perception.errors import PerceptionError  # here, so that a watch needs numpy and this file alone
+    from envs.files import read_json  # here, so that a watch needs numpy and this file alone
+    from perception.errors import PerceptionError
 
     remedy = "measure them again: triune drift TASK --measure"
-    try:
-        record: Ranges = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise PerceptionError(f"{path}: no ranges to watch drift with ({error}); {remedy}") from None
+    record: Ranges = read_json(Path(path), "drift ranges", PerceptionError, remedy)
     if not isinstance(record, dict) or record.get("format") != FORMAT:
         raise PerceptionError(f"{path}: not a file of ranges of format {FORMAT}; {remedy}")
     if record.get("weights") != weights:

@@ -17,6 +17,7 @@ from typing import Any, NoReturn
 
 from data_flywheel.storage.files import sync_folder, try_lock
 from data_flywheel.storage.log import append_at, set_aside
+from envs.files import Unreadable, read_file
 from supervisor.errors import SupervisorError
 
 # ----------------------------------------------------------------------------------------------------
@@ -306,10 +307,7 @@ def read(path: Path) -> list[Event]:
 
 
 def _bytes(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise SupervisorError(f"{path}: cannot read this log: {error.strerror or error}; is it a run's?") from error
+    return read_file(path, "log", SupervisorError)
 
 
 def _verified(
@@ -339,7 +337,7 @@ def _head_path(path: Path) -> Path:
 def _read_head(path: Path) -> Head | None:
     """None when there is none, or nothing of use in it."""
     try:
-        head = Head(**json.loads(_head_path(path).read_bytes()[: 2 * _HEAD_BYTES]))
-    except (OSError, ValueError, TypeError, RecursionError):
+        head = Head(**json.loads(read_file(_head_path(path), "log")[: 2 * _HEAD_BYTES]))
+    except (Unreadable, ValueError, TypeError, RecursionError):
         return None
     return head if [type(head.n), type(head.hash), type(head.written)] == [int, str, bool] else None

@@ -10,6 +10,10 @@ import time
 from typing import Any
 
 
+class Lines(str):
+    """Text whose line breaks are ours: anywhere else they came with a stranger's text and would fake a line."""
+
+
 def told_score(score: float | None) -> str:
     """A score for people: as it is where games count in whole numbers, else with two digits."""
     return f"{score:.2f}" if isinstance(score, float) else str(score)
@@ -40,13 +44,13 @@ class Console:
             self._stdout = -1
 
     def say(self, text: str = "") -> None:
-        """A line of the result, for people; silent in JSON mode."""
+        """A line of the result (several: `Lines`), for people; silent in JSON mode."""
         self.clear()
         if not self.as_json:
             print(clean(text), flush=True)
 
     def log(self, text: str) -> None:
-        """A line about the work, always on stderr."""
+        """A line about the work (several: `Lines`), always on stderr."""
         self.clear()
         print(clean(text), file=sys.stderr, flush=True)
 
@@ -58,7 +62,7 @@ class Console:
         self._last = now
         share = min(1.0, done / total) if total else 1.0
         bar = "█" * int(share * 24) + "·" * (24 - int(share * 24))
-        line = f"{bar} {share:4.0%} {clean(text)}"
+        line = f"{bar} {share:4.0%} {printable(text)}"
         if not terminal:
             print(line, file=sys.stderr, flush=True)
             return
@@ -76,16 +80,17 @@ class Console:
     def emit(self, payload: dict[str, Any]) -> None:
         """The one JSON object. Call after leaving the console."""
         if self.as_json:
-            print(json.dumps(jsonable(payload), ensure_ascii=False, allow_nan=False), flush=True)
+            text = json.dumps(jsonable(payload), ensure_ascii=False, allow_nan=False)
+            print("".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in text), flush=True)
 
 
 def clean(text: str) -> str:
-    """Without what could move a terminal's cursor, colour it or turn its text around; lines stay lines."""
-    return "\n".join(printable(line) for line in text.split("\n"))
+    """Without what could move a terminal's cursor, colour it or turn its text around; one line, or `Lines`."""
+    return "\n".join(map(printable, text.split("\n"))) if isinstance(text, Lines) else printable(text)
 
 
 def printable(text: str) -> str:
-    """The same on one line: what quotes a stranger's text within a line uses this, so that no line can be faked."""
+    """The same, always on one line: what quotes a stranger's text within `Lines` uses this."""
     return "".join(c if c.isprintable() else " " if c.isspace() else "?" for c in text)
 
 
@@ -104,11 +109,11 @@ def jsonable(value: Any) -> Any:
     return str(value)
 
 
-def table(rows: list[list[str]], header: list[str] | None = None, right: set[int] | None = None) -> str:
+def table(rows: list[list[str]], header: list[str] | None = None, right: set[int] | None = None) -> Lines:
     """Columns aligned with spaces; `right` are the columns aligned to the right."""
-    body = ([header] if header else []) + rows
+    body = [[printable(cell) for cell in row] for row in ([header] if header else []) + rows]
     if not body:
-        return ""
+        return Lines()
     widths = [max(len(row[i]) for row in body) for i in range(len(body[0]))]
     right = right or set()
 
@@ -119,4 +124,4 @@ def table(rows: list[list[str]], header: list[str] | None = None, right: set[int
     lines = [line(row) for row in body]
     if header:
         lines.insert(1, "  ".join("─" * w for w in widths))
-    return "\n".join(lines)
+    return Lines("\n".join(lines))

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ import onnxruntime
 from envs.actions import Action, Box, action_space
 from envs.env import backend
 from envs.errors import EnvError
+from envs.files import read_file
 from envs.spec import parse_spec
 from perception.drift import Watch, scene_parts
 from perception.scene import Scene, SceneSchema
@@ -380,12 +380,7 @@ class Bundle:
         """A bundle from a file; TriuneError when it is damaged, changed since export, too large, of another format, or
         asks for more than standard operators. `deadline_ms`: real time a step may take (default: the manifest's)."""
         name = str(path)
-        try:
-            if os.path.getsize(path) > MAX_BYTES:
-                raise TriuneError(f"{name} is larger than a bundle may be ({MAX_BYTES // 2**20} MiB)")
-            data = Path(path).read_bytes()
-        except OSError as error:
-            raise TriuneError(f"no bundle at {name} ({error.strerror}); make one: triune export TASK {name}") from None
+        data = read_file(Path(path), "bundle", TriuneError)
         contents = read(data, name)
         session = _session(data, name)
         try:

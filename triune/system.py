@@ -16,11 +16,14 @@ from typing import TYPE_CHECKING
 
 from envs.actions import ActionSpace, Discrete
 from envs.env import Rules, protocol_of
+from envs.files import read_file, read_text
 from envs.spec import ZOO, SystemSpec, find_line, load_spec
+from envs.trust import vouch
 from logic.language.program import Library, shipped_library
 from logic.runtime.controller import Controller
 from logic.runtime.logic import Logic, compile_logic
 from perception.scene import SceneError, SceneSchema
+from triune.console import printable
 from triune.errors import TriuneError, UsageError
 
 if TYPE_CHECKING:
@@ -57,15 +60,14 @@ def sha256(text: str | bytes) -> str:
 def read_texts(spec: SystemSpec, policy: Path | None = None) -> Texts:
     """Safety text of a folder, and its policy text or that of the file `policy`; TriuneError when there is none."""
     path = policy or spec.folder / "policy.py"
-    if not path.is_file():
+    if not os.path.lexists(path):
         if policy and policy != spec.folder / "policy.py":
             raise TriuneError(f"there is no file {policy}; name one with a policy text")
         raise TriuneError(f"{spec.folder} has no policy.py; write `def act(scene, memory):` there (see zoo/pong)")
     safety = spec.folder / "safety.py"
-    try:
-        return Texts(path.read_text("utf-8"), safety.read_text("utf-8") if safety.is_file() else "")
-    except UnicodeDecodeError as error:
-        raise TriuneError(f"{error.reason} in {path} or {safety}: policy and safety rules are UTF-8 text") from None
+    text = read_text(path, "policy", TriuneError, spec.folder if path == spec.folder / "policy.py" else None)
+    there = os.path.lexists(safety)
+    return Texts(text, read_text(safety, "safety text", TriuneError, spec.folder) if there else "")
 
 
 @cache
@@ -166,7 +168,7 @@ def silence() -> None:
 def _say(text: str) -> None:
     if not _said & {"", text}:
         _said.add(text)
-        print(f"triune: {text}", file=sys.stderr, flush=True)
+        print(f"triune: {printable(text)}", file=sys.stderr, flush=True)
 
 
 def build_confined(spec: SystemSpec, schema: SceneSchema, texts: Texts, protocol: Rules, required: bool) -> Controller:
@@ -214,6 +216,8 @@ class System:
         self.policy_path = policy or spec.folder / "policy.py"
         self.spec, self.folder, self.name = spec, spec.folder, spec.name
         self.trust = trust or ZOO in spec.folder.resolve().parents
+        if self.trust:
+            vouch(spec.env.id)
         try:
             self.schema = SceneSchema.from_config(spec.scene)
         except SceneError as error:
@@ -246,8 +250,8 @@ class System:
         from perception.errors import PerceptionError
 
         try:
-            return load(self.ranges_path, sha256(self.detector_path.read_bytes()))
-        except (PerceptionError, OSError):
+            return load(self.ranges_path, sha256(self.weights()))
+        except PerceptionError:
             return None
 
     def protocol(self, name: str | None = None) -> Rules:
@@ -288,16 +292,29 @@ class System:
         """The network; TriuneError when the task has none."""
         from perception.detector import OnnxDetector
 
-        if not self.detector_path.is_file():
-            fix = f"train them with `triune train {self.name}`"
-            raise TriuneError(f"{self.folder} has no eyes (perception.onnx); {fix}, or compare with --eyes teacher")
-        return OnnxDetector.load(self.detector_path, self.schema)
+        if not os.path.lexists(self.detector_path):
+            fix = f"train one with `triune train {self.name}`"
+            raise TriuneError(f"{self.folder} has no detector (perception.onnx); {fix}, or compare with --eyes teacher")
+        return OnnxDetector.parse(self.weights(), self.schema, str(self.detector_path))
+
+    def weights(self) -> bytes:
+        """The bytes of the network's file; PerceptionError says what is wrong with it."""
+        from perception.errors import PerceptionError
+
+        return read_file(self.detector_path, "weights", PerceptionError, self.folder)
 
     def hashes(self) -> dict[str, str | None]:
         """sha256 of what decides a score: system.toml, policy, safety, eyes; and the schema's fingerprint."""
-        names = {"system": "system.toml", "safety": "safety.py", "eyes": "perception.onnx"}
-        found = {k: self.folder / n for k, n in names.items()} | {"policy": self.policy_path}
-        hashes: dict[str, str | None] = {k: sha256(p.read_bytes()) if p.is_file() else None for k, p in found.items()}
+        found = {
+            "system": ("system.toml", self.folder / "system.toml"),
+            "safety": ("safety text", self.folder / "safety.py"),
+            "eyes": ("weights", self.detector_path),
+            "policy": ("policy", self.policy_path),
+        }
+        hashes = {
+            name: sha256(read_file(path, kind, TriuneError)) if os.path.lexists(path) else None
+            for name, (kind, path) in found.items()
+        }
         return {**hashes, "schema": self.schema.fingerprint}
 
 
@@ -305,7 +322,8 @@ def load(
     task: str | Path, trust: bool = False, isolate: bool | None = None, require_isolation: bool = False,
     policy: str | Path | None = None,
 ) -> System:  # fmt: skip
-    """The system of a zoo task or a folder. `trust`: its teacher.py, ordinary Python, may run when asked for.
+    """The system of a zoo task or a folder. `trust`: its teacher.py, ordinary Python, may run when asked for, and
+    so may the module that its environment's id names.
 
     `isolate`: run the policy in hardened workers (None: when it does not ship with Triune and the machine can);
     `require_isolation`: refuse to run it any other way. `policy`: a file with another policy text for the task.

@@ -21,7 +21,9 @@ from data_flywheel.storage.dataset import MANIFEST, Dataset, Manifest
 from envs.actions import Action, ActionSpace, Discrete
 from envs.env import Rules, protocol_of, protocols_of
 from envs.executor import Processes, WorkerError
+from envs.files import read_file, read_text
 from envs.spec import SystemSpec, load_spec
+from envs.trust import vouched
 from logic.errors import LogicError
 from logic.language import CompiledProgram, compile_program
 from perception.scene import SceneSchema
@@ -157,10 +159,7 @@ def _any(actions: ActionSpace, rng: np.random.Generator) -> Action:
 
 def _compile(spec: SystemSpec, schema: SceneSchema, protocol: Rules) -> CompiledProgram:
     path = spec.folder / "policy.py"
-    try:
-        source = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise LogicError(f"cannot read {path}: {error}") from error
+    source = read_text(path, "policy", LogicError)
     known, actions = spec.constants(protocol), spec.env.actions
     if isinstance(actions, Discrete):
         known |= {name: i for i, name in enumerate(actions.names)}
@@ -318,9 +317,10 @@ def collect(
     began, missing = time.monotonic(), dataset.missing()
     show = progress or _bar()
     done = frames - sum(plan.job(number).frames for number in missing)
+    job = {"data": str(dataset.folder), "system": str(spec.folder), "trusted": vouched(spec.env.id)}
     crew = Processes(_WORKER + "shards", workers, _WORKER + "explain")
     try:
-        for answer in crew.map({"data": str(dataset.folder), "system": str(spec.folder)}, missing):
+        for answer in crew.map(job, missing):
             report.count(answer)
             done += plan.job(answer["shard"]).frames
             show(done, frames, time.monotonic() - began)
@@ -337,7 +337,7 @@ def _open(spec: SystemSpec, teacher: Teacher, folder: Path, frames: int, resume:
     """The data set to fill: a new one, or the one there if it follows the same plan."""
     plan = Plan(frames, available(spec, teacher), tuple(protocols_of(spec.env)))
     policy = spec.folder / "policy.py"
-    digest = hashlib.sha256(policy.read_bytes()).hexdigest() if policy.is_file() else ""
+    digest = hashlib.sha256(read_file(policy, "policy", DataError)).hexdigest() if policy.is_file() else ""
     wanted = Manifest(
         spec.name, teacher.schema.to_config(), teacher.schema.fingerprint, teacher.digest, _version(), plan.shards,
         {"plan": plan.record(), "policy": digest},

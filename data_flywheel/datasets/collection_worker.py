@@ -23,6 +23,7 @@ from envs.actions import Action
 from envs.env import Simulator, protocol_of, simulator
 from envs.errors import EnvError
 from envs.spec import EnvSpec, SystemSpec, load_spec
+from envs.trust import vouch
 
 U8 = NDArray[np.uint8]
 SALT = 0x7A6F6F
@@ -145,10 +146,12 @@ def _write(world: Simulator, values: Mapping[str, Any]) -> None:
 
 
 @contextmanager
-def shards(job: dict[str, str]) -> Iterator[Callable[[int], dict[str, Any]]]:
+def shards(job: dict[str, Any]) -> Iterator[Callable[[int], dict[str, Any]]]:
     """The work of a child (`envs.executor`): a shard's number to its figures, once the shard is safely on disk."""
     dataset = Dataset(job["data"])
     spec, teacher, plan = load_spec(job["system"]), load_teacher(job["system"]), Plan.of(dataset)
+    if job["trusted"]:
+        vouch(spec.env.id)
     simulators: Simulators = {}
 
     def make(number: int) -> dict[str, Any]:

@@ -23,10 +23,10 @@ from data_flywheel.errors import DataError
 from data_flywheel.labels.frames import DatasetFrames, EpisodeFrames
 from data_flywheel.labels.label import FrameRef
 from data_flywheel.labels.review_queue import ReviewQueue, Suspicion
-from data_flywheel.storage.container import read_bytes
 from data_flywheel.storage.dataset import Dataset, Manifest, Shard
 from data_flywheel.storage.files import atomic_write, canonical_json
 from data_flywheel.storage.frames import Frames
+from envs.files import read_json
 from perception.scene import SLOT, SceneSchema
 
 # ----------------------------------------------------------------------------------------------------
@@ -460,10 +460,7 @@ def write(
 def read(folder: str | Path) -> dict[str, Any]:
     """The reasons behind a folder, verified. DataError: missing, half-written, changed."""
     path = Path(folder) / FILE
-    try:
-        record = json.loads(read_bytes(path, KIND))
-    except ValueError as error:
-        raise DataError(f"{path}: damaged or half-written ({error}); curate again into a new folder") from error
+    record = read_json(path, KIND, DataError, "curate again into a new folder")
     if not isinstance(record, dict) or (record.get("kind"), record.get("format")) != (KIND, VERSION):
         raise DataError(f"{path}: not a {KIND} of version {VERSION}; curate again")
     wanted = record.pop("sha256", None)

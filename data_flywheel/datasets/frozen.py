@@ -13,8 +13,8 @@ from pathlib import Path
 
 from data_flywheel.errors import DataError
 from data_flywheel.labels.label import FrameRef
-from data_flywheel.storage.container import read_bytes
 from data_flywheel.storage.files import atomic_write, canonical_json
+from envs.files import read_json
 
 KIND, VERSION = "triune frozen set", 1
 FROZEN, NOBODYS = "frozen test set", "seed that must not teach"
@@ -59,10 +59,7 @@ class FrozenSet:
     def load(path: str | Path) -> FrozenSet:
         """Read and verify. DataError: missing, damaged, changed, another kind or version."""
         remedy = "freeze the set again: a test set that changed can judge nothing"
-        try:
-            record = json.loads(read_bytes(Path(path), KIND))
-        except ValueError as error:
-            raise DataError(f"{path}: damaged {KIND} ({error}); {remedy}") from error
+        record = read_json(Path(path), KIND, DataError, remedy)
         if not isinstance(record, dict) or (record.get("kind"), record.get("version")) != (KIND, VERSION):
             raise DataError(f"{path}: not a {KIND} of version {VERSION}; {remedy}")
         wanted = record.pop("sha256", None)

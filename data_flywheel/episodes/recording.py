@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from hashlib import sha256
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +19,10 @@ from numpy.typing import NDArray
 from data_flywheel.episodes.episode import Episode, rewards, setbacks
 from data_flywheel.episodes.frame_buffer import KeptFrames, Size
 from data_flywheel.errors import DataError
-from data_flywheel.storage.container import read_bytes
 from data_flywheel.storage.files import atomic_write, canonical_json
 from data_flywheel.storage.log import Log
+from envs.arrays import arrays_of
+from envs.files import read_json
 from perception.scene import SceneSchema
 
 # ----------------------------------------------------------------------------------------------------
@@ -133,8 +133,7 @@ def write_manifest(path: Path, task: str, schema: SceneSchema, size: Size) -> No
 
 def name_of(episode: Episode, payload: bytes) -> str:
     """Task, protocol, seed, and a hash of the header, which holds that of every array: as `EpisodeFrames` names it."""
-    with np.load(BytesIO(payload), allow_pickle=False) as archive:
-        digest = sha256(bytes(archive["header"])).hexdigest()[:12]
+    digest = sha256(bytes(arrays_of(payload, {"header"})["header"])).hexdigest()[:12]
     meta = episode.meta
     return f"{meta['task']}-{meta.get('protocol')}-seed{meta.get('seed')}-{digest}"
 
@@ -156,8 +155,8 @@ def _digest(record: dict[str, Any]) -> str:
 def read_manifest(path: Path) -> dict[str, Any]:
     """Parse and verify; DataError says what is wrong and how to go on."""
     fix = f"delete {path} and record into the folder again: the episodes in it stay"
+    record = read_json(path, "recording manifest", DataError, fix)
     try:
-        record = json.loads(read_bytes(path, "recording"))
         wanted = record.pop("sha256", None) if isinstance(record, dict) else None
         if not isinstance(record, dict) or record.get("kind") != KIND:
             raise DataError(f"{path}: not the manifest of a {KIND}")

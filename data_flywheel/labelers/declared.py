@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from data_flywheel.errors import DataError
 from data_flywheel.storage.frames import pack_rgb
+from envs.files import read_text
 
 U8 = NDArray[np.uint8]
 FILE = Path(__file__).with_suffix(".toml")
@@ -70,9 +71,9 @@ class ColourTeacher:
 def colour_teachers(path: Path = FILE) -> dict[str, dict[str, ColourTeacher]]:
     """Environment id -> thing -> teacher. DataError: the file cannot be read."""
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        table = tomllib.loads(read_text(path, "colour teachers", ValueError))
         return {game: {name: _teacher(row) for name, row in rows.items()} for game, rows in table.items()}
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise DataError(f"{path}: no colour teachers can be read from it ({type(error).__name__}: {error})") from error
 
 

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from data_flywheel.errors import DataError
 from envs.actions import Action
+from envs.files import read_file
 from envs.spec import load_spec
 from perception.scene import SceneSchema
 
@@ -52,10 +53,7 @@ def load_teacher(folder: str | Path) -> Teacher:
     """The teacher of a system (folder or name). DataError: none there, it does not load, it labels nothing."""
     spec = load_spec(folder)
     path, schema = spec.folder / "teacher.py", SceneSchema.from_config(spec.scene)
-    try:
-        source = path.read_bytes()
-    except OSError as error:
-        raise DataError(f"{path}: no teacher to label with ({error}); write one, see docs/new-task.md") from error
+    source = read_file(path, "teacher", DataError)
     module = _load(path)
     found = {name: getattr(module, name, None) for name in ("label", "unexplained", "scripted", "poke", "spread")}
     wrong = [name for name, value in found.items() if value is not None and not callable(value)]

@@ -21,7 +21,9 @@ from data_flywheel.errors import DataError
 from data_flywheel.labels.label import FrameRef, Label, values_of
 from data_flywheel.storage.dataset import MANIFEST, Dataset, Shard
 from data_flywheel.storage.frames import Frames
+from envs.arrays import arrays_of
 from envs.env import protocol_of
+from envs.files import open_file
 from envs.remote import PixelEnv
 from envs.spec import SystemSpec
 from perception.scene import SceneSchema
@@ -129,8 +131,8 @@ class EpisodeFrames:
         found: dict[str, Path] = {}
         for path in [self.folder] if self.folder.is_file() else sorted(self.folder.rglob("*.npz")):
             try:
-                with np.load(path, allow_pickle=False) as archive:
-                    text = bytes(archive["header"])
+                with open_file(path, EPISODE_KIND, DataError) as file:
+                    text = bytes(arrays_of(file, {"header"})["header"])
                 header = json.loads(text)
                 meta = header["fields"]["meta"] if header["kind"] == EPISODE_KIND else {"task": ""}
             except Exception as error:  # whatever numpy and zipfile raise on damaged bytes

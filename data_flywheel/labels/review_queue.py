@@ -19,8 +19,8 @@ from data_flywheel.labels.frames import DatasetFrames, EpisodeFrames
 from data_flywheel.labels.label import FrameRef
 from data_flywheel.labels.resolve import ACCEPTED, EDITED, OPEN, REJECTED, resolve
 from data_flywheel.labels.store import LabelStore
-from data_flywheel.storage.container import read_bytes
 from data_flywheel.storage.files import atomic_write, canonical_json
+from envs.files import read_json
 from perception.scene import SceneSchema
 
 # ----------------------------------------------------------------------------------------------------
@@ -97,10 +97,7 @@ class ReviewQueue:
     @staticmethod
     def load(path: str | Path) -> ReviewQueue:
         """Read and verify. DataError: missing, half-written, changed, another kind or version."""
-        try:
-            record = json.loads(read_bytes(Path(path), KIND))
-        except ValueError as error:
-            raise DataError(f"{path}: damaged or half-written review queue ({error}); make it again") from error
+        record = read_json(Path(path), KIND, DataError, "make it again")
         if not isinstance(record, dict) or record.get("kind") != KIND or record.get("version") != VERSION:
             raise DataError(f"{path}: not a {KIND} of version {VERSION}; make it again")
         wanted = record.pop("sha256", None)

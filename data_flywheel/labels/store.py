@@ -17,9 +17,9 @@ from typing import Any
 from data_flywheel.episodes.recording import Recording
 from data_flywheel.errors import DataError
 from data_flywheel.labels.label import FrameRef, Label, Retraction, check_label
-from data_flywheel.storage.container import read_bytes
 from data_flywheel.storage.files import atomic_write, canonical_json
 from data_flywheel.storage.log import VERSION, Log, Record
+from envs.files import read_json
 from perception.scene import SceneError, SceneSchema
 
 KIND = "triune labels"
@@ -227,10 +227,7 @@ def _digest(record: dict[str, Any]) -> str:
 def _read_manifest(path: Path) -> dict[str, Any]:
     """Parse and verify; DataError says what is wrong and how to go on."""
     fix = f"delete {path} and open the folder again as before: the labels stay"
-    try:
-        record = json.loads(read_bytes(path, "label store"))
-    except ValueError as error:
-        raise DataError(f"{path}: damaged or half-written manifest ({error}); {fix}") from error
+    record = read_json(path, "labels manifest", DataError, fix)
     if not isinstance(record, dict) or record.get("kind") != KIND:
         raise DataError(f"{path}: not the manifest of {KIND}")
     if record.get("version") != VERSION:

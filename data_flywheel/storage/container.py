@@ -10,7 +10,6 @@ import hashlib
 import io
 import json
 import zipfile
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,12 +19,10 @@ from numpy.typing import NDArray
 
 from data_flywheel.errors import DataError
 from data_flywheel.storage.files import canonical_json
-from envs.files import Unreadable, read_file
+from envs.arrays import ARRAY_ERRORS, arrays_of
+from envs.files import read_file
 
 Arrays = dict[str, NDArray[Any]]
-MOST_BYTES = 2 << 30  # of one file: the longest recorded episodes are far below
-# Everything numpy and zipfile were seen to raise on damaged bytes (RuntimeError: a flipped "encrypted" flag).
-_READ_ERRORS = (zipfile.BadZipFile, zlib.error, ValueError, KeyError, EOFError, OSError, RuntimeError, MemoryError)
 
 
 def array_digest(array: NDArray[Any]) -> str:
@@ -60,18 +57,17 @@ def unpack(
     `name` and `remedy` (what the reader should do) go into every DataError.
     """
     try:
-        with np.load(io.BytesIO(payload), allow_pickle=False) as archive:
-            header = json.loads(bytes(archive["header"]))
-            _check_header(header, kind, version, name, remedy)
-            arrays = {key: archive[key] for key in archive.files if key != "header"}
-    except _READ_ERRORS as error:
+        header = json.loads(bytes(arrays_of(payload, {"header"})["header"]))
+        _check_header(header, kind, version, name, remedy)
+        arrays = {key: array for key, array in arrays_of(payload).items() if key != "header"}
+        wanted, fields = dict(header["sha256"]), dict(header["fields"])
+    except (*ARRAY_ERRORS, TypeError) as error:
         reason = f"{type(error).__name__}: {error}"
         raise DataError(f"{name}: damaged or truncated {kind} ({reason}); {remedy}") from error
-    wanted = header["sha256"]
     bad = [key for key in sorted(wanted) if key not in arrays or array_digest(arrays[key]) != wanted[key]]
     if bad:
         raise DataError(f"{name}: checksum mismatch in {', '.join(bad)}; {remedy}")
-    return header["fields"], arrays
+    return fields, arrays
 
 
 def _check_header(header: Any, kind: str, version: int | tuple[int, ...], name: str, remedy: str) -> None:
@@ -87,9 +83,6 @@ def _check_header(header: Any, kind: str, version: int | tuple[int, ...], name: 
         )
 
 
-def read_bytes(path: Path, kind: str, most: int = MOST_BYTES) -> bytes:
+def read_bytes(path: Path, kind: str) -> bytes:
     """The bytes of a regular file, or a DataError that names it."""
-    try:
-        return read_file(path, kind, most)
-    except Unreadable as error:
-        raise DataError(str(error)) from None
+    return read_file(path, kind, DataError)

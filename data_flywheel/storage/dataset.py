@@ -21,6 +21,7 @@ from data_flywheel.splits import SPLITS, split_of
 from data_flywheel.storage.container import Arrays, array_digest, pack, read_bytes, unpack
 from data_flywheel.storage.files import atomic_write, canonical_json
 from data_flywheel.storage.frames import Frames
+from envs.files import read_json
 
 KIND, SHARD_KIND, VERSION = "triune dataset", "triune shard", 2
 MANIFEST = "manifest.json"
@@ -186,10 +187,7 @@ def _shared(episodes: Mapping[str, set[int]]) -> list[str]:
 def _read_manifest(path: Path) -> Manifest:
     """Parse and verify the manifest; DataError says what is wrong with it and how to go on."""
     fix = f"delete {path} and run the same `triune collect` again: whole shards stay (or curate into a new folder)"
-    try:
-        record = json.loads(read_bytes(path, "data set manifest"))
-    except ValueError as error:
-        raise DataError(f"{path}: damaged or half-written manifest ({error}); {fix}") from error
+    record = read_json(path, "data set manifest", DataError, fix)
     if not isinstance(record, dict) or record.get("kind") != KIND:
         raise DataError(f"{path}: not the manifest of a {KIND}")
     if record.get("version") not in (1, VERSION):

@@ -20,6 +20,7 @@ from typing import Any
 
 from data_flywheel.errors import DataError
 from data_flywheel.storage.files import atomic_write, canonical_json, sync_folder, write_all
+from envs.files import open_file, read_file
 
 try:
     import fcntl
@@ -39,9 +40,12 @@ Record = dict[str, Any]
 # Lines of any kind.
 
 
-def read_lines(path: Path) -> tuple[list[bytes], bytes]:
-    """The whole lines of a file (none where there is no file), and what a kill left after the last of them."""
-    *lines, torn = (path.read_bytes() if path.exists() else b"").split(b"\n")
+def read_lines(path: Path, raises: type[Exception] = DataError) -> tuple[list[bytes], bytes]:
+    """The whole lines of a file (none where there is no file), and what a kill left after the last of them.
+
+    `raises`: a pipe, a device, a folder, far too large.
+    """
+    *lines, torn = (read_file(path, "log", raises) if path.exists() else b"").split(b"\n")
     return lines, torn
 
 
@@ -186,7 +190,7 @@ class Log:
     def _read(self, file: _File) -> list[bytes]:
         """The whole lines that were added."""
         try:
-            with open(file.path, "rb") as handle:
+            with open_file(file.path, "log", OSError) as handle:
                 size = os.fstat(handle.fileno()).st_size
                 if size < file.at:
                     file.refused = f"was cut from {file.at} to {size} bytes while it was in use; {_REMEDY}"

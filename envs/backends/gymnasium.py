@@ -1,4 +1,5 @@
-"""Any registered Gymnasium environment that renders `rgb_array`, by its id: `id = "CartPole-v1"`.
+"""Any registered Gymnasium environment that renders `rgb_array`, by its id: `id = "CartPole-v1"`, or with the module
+that registers it, `id = "module:Name-v0"`, where somebody vouches for that module (--trust).
 
 What decides sees the rendered picture. The observation and attributes of the environment (`state`, and those that
 `[env] truth` names) are truth (labels, comparison); the sum of rewards is the score. gymnasium is imported behind the
@@ -19,6 +20,7 @@ from envs.actions import Discrete
 from envs.env import Backend, Rules, nearest
 from envs.errors import EnvError
 from envs.spec import EnvSpec
+from envs.trust import vouched
 
 
 @dataclass(frozen=True)
@@ -59,8 +61,11 @@ class GymnasiumSimulator:
 
         if not isinstance(protocol, Protocol):
             raise EnvError(f"{protocol.name} is no protocol of the gymnasium backend; choose default")
-        if ":" in env.id:
-            raise EnvError(f"{env.id!r} would import a module of that name; use the id of a registered environment")
+        if ":" in env.id and not vouched(env.id):
+            raise EnvError(
+                f"{env.id!r} would import and run the module {env.id.partition(':')[0]!r}; pass --trust (Python: "
+                "trust=True) if you have read it, or use the id of a registered environment"
+            )
         self.env, self.protocol = env, protocol
         kwargs = dict(env.options.get("kwargs", {}))
         try:

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from envs.actions import Action, ActionSpace, Discrete
+from envs.files import decoded, read_file
 from logic.errors import LogicError
 from logic.runtime.controller import Controller
 from perception.scene import SceneSchema
@@ -30,7 +31,6 @@ from perception.scene import SceneSchema
 FORMAT = 1
 FOLDER = "locks"
 MOST_BYTES = 100_000  # written: what is larger is no moment any more
-_MOST_READ = 4_000_000
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,59}\Z")
 _AGAIN = "restore the file, or make it again with `triune lock`"
 _ODD = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}  # JSON has no words for them
@@ -186,14 +186,8 @@ def _number(value: np.float32) -> float | str:
 
 def read(path: Path, schema: SceneSchema) -> Lock:
     """A lock file; LogicError says what is wrong with it: damaged, of a newer format, for another schema."""
+    payload = decoded(read_file(path, "lock", LogicError, path.parent), str(path), "lock", LogicError)
     try:
-        with open(path, "rb") as handle:
-            payload = handle.read(_MOST_READ + 1)
-    except OSError as error:
-        raise LogicError(f"{path}: cannot read this lock: {error.strerror or error}") from error
-    try:
-        if len(payload) > _MOST_READ:
-            raise ValueError("far too large")
         told = json.loads(payload, parse_constant=_no_constant)
         if not isinstance(told, dict):
             raise ValueError("not an object")

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
+from envs.arrays import ARRAY_ERRORS, arrays_of
+from envs.files import read_file
 from perception.errors import SampleError
 from perception.scene import SceneSchema
 
@@ -118,7 +120,10 @@ class Samples:
     @staticmethod
     def load(path: str | Path) -> Samples:
         """Read what `save` wrote."""
-        with np.load(path, allow_pickle=False) as z:
-            palette = z.get("palette")
+        try:
+            z = arrays_of(read_file(Path(path), "samples", SampleError))
             source = str(z["source"]) if "source" in z else Path(path).name
-            return Samples(z["frames"], palette, z["scenes"], z["episodes"].astype(np.int64), z["splits"], source)
+            columns = z["frames"], z.get("palette"), z["scenes"], z["episodes"].astype(np.int64), z["splits"]
+        except ARRAY_ERRORS as error:
+            raise SampleError(f"{path}: damaged or no samples ({error}); save them again") from None
+        return Samples(*columns, source)

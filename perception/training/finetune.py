@@ -11,9 +11,11 @@ from typing import Any
 import numpy as np
 import onnx
 import torch
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx import numpy_helper
 from torch import nn
 
+from envs.files import read_file
 from perception.errors import PerceptionError, SampleError
 from perception.scene import SceneSchema
 from perception.training.augment import Augmentation, Augmenter
@@ -30,7 +32,10 @@ from perception.training.network import REACH, DetectorNet, GreyConv, Reader, Wi
 
 def recall(path: str | Path, schema: SceneSchema, shape: tuple[int, int], width: Width | None = None) -> DetectorNet:
     """The detector whose exported graph is `path`; PerceptionError when the file was made for something else."""
-    model = onnx.load(str(path))
+    try:
+        model = onnx.load_model_from_string(read_file(Path(path), "weights", PerceptionError))
+    except DecodeError as error:
+        raise PerceptionError(f"{path} is damaged or no ONNX file ({error}); train from the start") from None
     net = DetectorNet(Layout(schema, shape), width)
     constants = (torch.from_numpy(np.array(numpy_helper.to_array(c))) for c in model.graph.initializer)
     try:

@@ -82,7 +82,7 @@ class SeedLedger:
     def open(cls, path: str | Path) -> SeedLedger:
         """Read a ledger, or begin one at the first use."""
         ledger = cls(Path(path))
-        lines, torn = read_lines(Path(path))
+        lines, torn = read_lines(Path(path), SupervisorError)
         ledger.torn = torn.decode("utf-8", "replace")
         for number, line in enumerate(lines, 1):
             ledger.uses.append(_parse(line, f"{path}, line {number}"))
@@ -163,7 +163,7 @@ def _parse(line: bytes, where: str) -> Use:
         firsts = AUDIT[::AUDIT_BLOCK] if use.role == "audit" else GATE[::BLOCK]
         names = all(isinstance(v, str) for v in (use.child, use.parent, use.at))
         good = use.role in ("select", "confirm", "audit") and type(use.first) is int and use.first in firsts and names
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         good = False
     if not good:
         raise SupervisorError(f"{where}: not an entry of a seed ledger; restore the file, it is never edited")

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from data_flywheel.storage.files import atomic_write
+from envs.files import read_file, read_text
 from supervisor.errors import SupervisorError
 from supervisor.loop.state import State, Trial
 from supervisor.protocols import Image, Request, Section
@@ -40,12 +41,7 @@ class Blobs:
         """The content called `name`; SupervisorError when it is missing or not what it was."""
         if not _SHA.match(name):
             raise SupervisorError(f"{name[:80]!r} is not the sha256 of a blob")
-        try:
-            data = (self.folder / name).read_bytes()
-        except OSError as error:
-            raise SupervisorError(
-                f"{self.folder / name}: {error.strerror or error}; restore it, or start a new run"
-            ) from error
+        data = read_file(self.folder / name, "blob", SupervisorError)
         if hashlib.sha256(data).hexdigest() != name:
             raise SupervisorError(f"{self.folder / name} was changed after it was written; restore it from a copy")
         return data
@@ -103,7 +99,7 @@ def read_lines(folder: Path) -> list[dict[str, Any]]:
             told = json.loads(line)
             if not isinstance(told, dict) or not isinstance(told["run"], str):
                 raise ValueError
-        except (ValueError, KeyError):
+        except (ValueError, KeyError, RecursionError):
             raise SupervisorError(
                 f"{folder / LINES}, line {number}: not a trial; restore the file from a copy"
             ) from None
@@ -113,7 +109,7 @@ def read_lines(folder: Path) -> list[dict[str, Any]]:
 
 def _raw(folder: Path) -> list[str]:
     path = folder / LINES
-    return path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    return read_text(path, "log", SupervisorError).splitlines() if path.exists() else []
 
 
 def lineage(folder: Path) -> dict[str, int]:
@@ -122,7 +118,7 @@ def lineage(folder: Path) -> dict[str, int]:
     for path in sorted((folder / LINEAGE).glob("r*.py")):
         match = _REVISION.match(path.name)
         if match:
-            found[hashlib.sha256(path.read_bytes()).hexdigest()] = int(match.group(1))
+            found[hashlib.sha256(read_file(path, "policy", SupervisorError)).hexdigest()] = int(match.group(1))
     return found
 
 
@@ -153,7 +149,7 @@ class Projection:
         self._put(self.folder / LINES, "".join(f"{line}\n" for line in self._among_others(lines)).encode())
 
     def _put(self, path: Path, data: bytes) -> None:
-        if path.is_file() and path.read_bytes() == data or not data and not path.exists():
+        if path.exists() and read_file(path, "blob", SupervisorError) == data or not data and not path.exists():
             return
         path.parent.mkdir(parents=True, exist_ok=True)
         atomic_write(path, data)

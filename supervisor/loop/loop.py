@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from data_flywheel.storage.files import try_lock
+from envs.files import read_text
 from supervisor.budget import KINDS, AmountUnknown, BudgetSpent
 from supervisor.errors import SupervisorError
 from supervisor.events import EventLog
@@ -181,7 +182,7 @@ class Loop:
 
     def _folder_policy(self) -> str:
         path = self.parts.folder / POLICY
-        return path.read_text(encoding="utf-8") if path.is_file() else self.root
+        return read_text(path, "policy", SupervisorError) if path.exists() else self.root
 
     def _check_folder(self, started: Mapping[str, Any]) -> None:
         """Nothing that decides a score may have changed; policy.py may be one step behind, after a kill."""

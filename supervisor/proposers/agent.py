@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from data_flywheel.storage.files import atomic_write
+from envs.files import read_json
 from envs.process import start_file
 from supervisor.budget import UNKNOWN, Amount
 from supervisor.edits.definitions import Text, Unit, Unreadable
@@ -163,8 +164,8 @@ def prepare(folder: Path, request: Request, task: Path) -> None:
 def is_of(folder: Path, request: Request) -> bool:
     """Whether the folder holds this very question."""
     try:
-        return bool(json.loads((folder / REQUEST).read_text(encoding="utf-8"))["key"] == request.key)
-    except (OSError, ValueError, KeyError, TypeError):
+        return bool(read_json(folder / REQUEST, "settings", Unusable, within=folder)["key"] == request.key)
+    except (Unusable, KeyError, TypeError):
         return False
 
 

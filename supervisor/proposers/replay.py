@@ -15,6 +15,7 @@ from typing import Any
 
 from data_flywheel.storage import log
 from data_flywheel.storage.files import atomic_write
+from envs.files import read_file
 from supervisor.budget import Amount
 from supervisor.errors import SupervisorError
 from supervisor.protocols import Proposer, ProposerError, Reply, Request, Usage
@@ -73,9 +74,9 @@ def exchanges(path: Path) -> list[Exchange]:
 def _texts(path: Path) -> Iterator[tuple[str, bytes]]:
     if path.is_dir():
         for file in sorted(path.glob("*.json")):
-            yield str(file), file.read_bytes()
+            yield str(file), read_file(file, "log", SupervisorError)
     else:
-        lines, torn = log.read_lines(path)  # a torn line is no exchange: nobody has seen its answer
+        lines, torn = log.read_lines(path, SupervisorError)  # a torn line is no exchange: nobody has seen its answer
         if torn and not lines:
             lines = [torn]  # but a file of nothing else is damaged, or of another kind
         for number, line in enumerate(lines, 1):
@@ -104,13 +105,17 @@ def migrate(old: Path, new: Path) -> int:
     exchanges. SupervisorError names one that was changed after it was recorded."""
     lines = []
     for where, text in _texts(old):
-        made = json.loads(text)
-        if made.get("format") == 1:
-            if _key(made["request"]) != made["key"]:
-                raise SupervisorError(f"{where}: the request was changed after it was recorded; restore the recording")
-            images = [[name, media, caption] for name, media, caption, _ in made["request"]["images"]]
-            made["request"]["images"] = images
-            made |= {"format": FORMAT, "key": _key(made["request"])}
+        try:
+            made = json.loads(text)
+            if made.get("format") == 1:
+                if _key(made["request"]) != made["key"]:
+                    fix = "restore the recording"
+                    raise SupervisorError(f"{where}: the request was changed after it was recorded; {fix}")
+                images = [[name, media, caption] for name, media, caption, _ in made["request"]["images"]]
+                made["request"]["images"] = images
+                made |= {"format": FORMAT, "key": _key(made["request"])}
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+            raise SupervisorError(f"{where}: not an exchange ({error!r}); restore the recording") from None
         _checked(json.dumps(made).encode(), where)
         lines.append(json.dumps(made, sort_keys=True, ensure_ascii=True) + "\n")
     atomic_write(new, "".join(lines).encode())

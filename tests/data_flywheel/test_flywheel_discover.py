@@ -159,7 +159,7 @@ def test_catalogue_errors(breakout: Catalogue, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="not a triune catalogue"):
         Catalogue.load(path)
     path.write_text("{")
-    with pytest.raises(DataError, match="damaged triune catalogue"):
+    with pytest.raises(DataError, match="damaged or half-written triune catalogue"):
         Catalogue.load(path)
 
 

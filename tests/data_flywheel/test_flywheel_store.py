@@ -166,7 +166,9 @@ def test_manifest_errors(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="checksum mismatch"):
         Dataset(tmp_path)
     path.write_text(text[:50])
-    with pytest.raises(DataError, match="half-written manifest .*delete .* run the same `triune collect` again"):
+    with pytest.raises(
+        DataError, match="half-written data set manifest .*delete .* run the same `triune collect` again"
+    ):
         Dataset(tmp_path)
     path.unlink()
     with pytest.raises(DataError, match="no such data set manifest"):

@@ -174,7 +174,7 @@ def test_missing_and_broken_teachers_are_named(tmp_path: object) -> None:
 
     folder = Path(str(tmp_path))
     (folder / "system.toml").write_text((load_spec("pong").folder / "system.toml").read_text())
-    with pytest.raises(DataError, match=r"teacher\.py: no teacher to label with"):
+    with pytest.raises(DataError, match=r"teacher\.py: no such teacher; write one"):
         load_teacher(folder)
     (folder / "teacher.py").write_text("def scripted(truth, rng): return 0\n")
     with pytest.raises(DataError, match="missing label"):

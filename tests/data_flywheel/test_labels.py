@@ -160,7 +160,7 @@ def test_another_task_or_schema_is_refused(tmp_path: Path) -> None:
     for task, schema, size in (("pong", SCHEMA, SIZE), ("toy", other, SIZE), ("toy", SCHEMA, (84, 84))):
         with pytest.raises(DataError, match="holds labels .*; name another folder"):
             LabelStore.create(tmp_path, task, schema, size)
-    with pytest.raises(DataError, match="no such label store"):
+    with pytest.raises(DataError, match="no such labels manifest"):
         LabelStore(tmp_path / "gone")
 
 
@@ -248,7 +248,7 @@ def test_a_bad_manifest_is_a_clear_error(files: list[Path], how: str) -> None:
     changed, kind = text.replace("toy", "joy"), text.replace("triune labels", "else")
     path.write_text({"half": half, "changed": changed, "version": version, "kind": kind}[how])
     words = {
-        "half": "half-written manifest .*delete",
+        "half": "half-written labels manifest .*delete",
         "changed": "changed by hand",
         "version": "version 7",
         "kind": "not the manifest",

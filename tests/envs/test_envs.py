@@ -173,10 +173,27 @@ def test_unknown_names_offer_the_nearest() -> None:
         ("lost_after = 8", "lost_afterr = 8", "lost_afterr", "did you mean 'lost_after'"),
         ("format = 1", "format = 9", "format", "format 9 is not 1"),
         ("height = 210", "height = = 210", "height", "not valid TOML"),
+        ("height = 210", "height = -1", "height", "from 1 to 4096, got -1"),
+        ("width = 160", "width = 4097", "width", "from 1 to 4096"),
+        ("max_score = 864", "max_score = 0", "max_score", "max_score is a whole number from 1"),
+        ("width = 160", "width = " + "9" * 5000, "", "not valid TOML"),
+        ("policy_ms = 1.0", "polcy_ms = 1.0", "polcy_ms", "did you mean 'policy_ms'"),
+        ("policy_ms = 1.0", "policy_ms = nan", "policy_ms", "milliseconds above 0"),
+        ("policy_ms = 1.0", "policy_ms = true", "policy_ms", "a number, got True"),
+        ("deadline_ms = 1000", "deadline_ms = nan", "[safety]", "are positive"),
+        ("[budget]", "[colours]\nball = 1\n[budget]", "[colours]", "unknown key 'colours'"),
+        ("[budget]", "[bugdet]", "[bugdet]", "did you mean 'budget'"),
+        ('title = "Breakout"', "title = 3", "title", "title is a string"),
+        ('title = "Breakout"', 'title = "a\\u001b[2J"', "title", "printable"),
+        ('title = "Breakout"', 'title = "a\\nb"', "title", "one line"),
+        ('title = "Breakout"', 'title = "a\\u202eb"', "title", "printable"),
+        ('name = "breakout"', 'name = "../../pong"', "name", "names folders"),
+        ('name = "breakout"', 'name = ""', "name", "one line of 1 to"),
     ],
 )
 def test_broken_system_toml_names_line_and_fix(old: str, new: str, line_of: str, message: str) -> None:
     text = SPEC.text.replace(old, new, 1)
-    line = next(i for i, row in enumerate(text.splitlines(), 1) if row.startswith(line_of))
+    assert text != SPEC.text
+    line = next(i for i, row in enumerate(text.splitlines(), 1) if row.startswith(line_of)) if line_of else r"\d+"
     with pytest.raises(EnvError, match=f"line {line}: .*{message}"):
         parse_spec(text, Path("system.toml"))

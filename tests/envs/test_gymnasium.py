@@ -10,11 +10,13 @@ import numpy as np
 import pytest
 
 from data_flywheel.episodes.episode import Episode, EpisodeRecorder
+from envs import trust
 from envs.env import protocol_of, simulator
 from envs.errors import EnvError
 from envs.remote import PixelEnv
 from envs.spec import EnvSpec, parse_spec
 from logic.runtime.controller import Decision
+from triune.system import load
 
 pytest.importorskip("pygame")
 CARTPOLE = """format = 1
@@ -93,7 +95,7 @@ def test_false_truth_changes_no_picture() -> None:
 @pytest.mark.parametrize(
     "old, new, words",
     [
-        ("CartPole-v1", "CartPoll-v1", "CartPoll"), ("CartPole-v1", "evil:Thing-v0", "would import a module"),
+        ("CartPole-v1", "CartPoll-v1", "CartPoll"), ("CartPole-v1", "evil:Thing-v0", "the module 'evil'; pass --trust"),
         ('["LEFT", "RIGHT"]', '["LEFT", "STAY", "RIGHT"]', "has 2 named actions, system.toml names 3"),
         ("height = 400", "height = 401", "renders"),
     ],
@@ -102,6 +104,53 @@ def test_what_does_not_fit_is_said(old: str, new: str, words: str) -> None:
     spec = env_of(CARTPOLE.replace(old, new))
     with pytest.raises(EnvError, match=words):
         PixelEnv(spec, protocol_of(spec))
+
+
+STRANGE = """import pathlib
+import gymnasium
+import numpy as np
+pathlib.Path({mark!r}).touch()
+class Dark(gymnasium.Env):
+    metadata = {{"render_modes": ["rgb_array"]}}
+    action_space, observation_space = gymnasium.spaces.Discrete(2), gymnasium.spaces.Box(0, 1, (1,))
+    render_mode = "rgb_array"
+    def __init__(self, render_mode=None):
+        pass
+    def reset(self, seed=None, options=None):
+        super().reset(seed=seed)
+        return np.zeros(1, np.float32), {{}}
+    def step(self, action):
+        return np.zeros(1, np.float32), 1.0, False, False, {{}}
+    def render(self):
+        return np.zeros((8, 9, 3), np.uint8)
+gymnasium.register("Dark-v0", Dark, max_episode_steps=5)
+"""
+
+
+def test_a_module_is_imported_only_when_somebody_vouches_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mark = tmp_path / "mark"
+    (tmp_path / "packages").mkdir()
+    (tmp_path / "packages" / "strange_worlds.py").write_text(STRANGE.format(mark=str(mark)))
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "packages"))
+    monkeypatch.setattr(trust, "_vouched", set())
+    text = CARTPOLE.replace("CartPole-v1", "strange_worlds:Dark-v0").replace("= 400", "= 8").replace("= 600", "= 9")
+    folder = tmp_path / "task"
+    folder.mkdir()
+    (folder / "system.toml").write_text(text.replace("400, 600", "8, 9"))
+    system = load(folder)
+    with pytest.raises(EnvError, match="module 'strange_worlds'; pass --trust"):
+        PixelEnv(system.spec.env, system.protocol())
+    assert not mark.exists()
+    with PixelEnv(load(folder, trust=True).spec.env, system.protocol()) as env:
+        _, told = played(env, 1, [0] * 9)
+    assert mark.exists() and told.finished and told.score == 5
+    other = env_of(text.replace("Dark", "Bright"))  # vouching for one task vouches for no other
+    with pytest.raises(EnvError, match="pass --trust"):
+        PixelEnv(other, protocol_of(other))
+    with pytest.raises(EnvError, match="unknown key 'trust'"):
+        env_of(text.replace("[scene]", "trust = true\n[scene]", 1))
 
 
 def test_options_and_bounds_are_checked() -> None:

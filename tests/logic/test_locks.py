@@ -212,7 +212,7 @@ def test_another_schema_and_a_missing_file_are_said(tmp_path: Path) -> None:
     toy = compile_logic(other, 'def act(scene, memory):\n    return NOOP, "x"\n', "", CONSTANTS, SPACE, 0)
     with pytest.raises(LogicError, match="another scene schema"):
         check_scenes(lock, Controller(toy))
-    with pytest.raises(LogicError, match="gone.json: cannot read"):
+    with pytest.raises(LogicError, match="gone.json: no such lock"):
         locks.read(tmp_path / "gone.json", SCHEMA)
 
 

@@ -70,7 +70,7 @@ def test_what_cannot_be_recorded_is_said_before_anything_is_played(tmp_path: Pat
     (tmp_path / "r").mkdir()
     (tmp_path / "r" / "recording.json").write_text("{")
     done = triune("play", "pong", "--eyes", "teacher", "--record", "r", cwd=tmp_path)
-    assert done.returncode == 1 and "half-written manifest" in done.stderr
+    assert done.returncode == 1 and "half-written recording manifest" in done.stderr
 
 
 def test_the_cost_of_recording_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -192,7 +192,7 @@ def test_tampered_truncated_and_strange_bundles_are_refused(exported: Path, tmp_
     (tmp_path / "text.onnx").write_text("hello")
     for name, words in (
         ("bad", "policy.py does not match"), ("cut", "damaged"), ("eyes", "no bundle"), ("text", "damaged"),
-        ("gone", "no bundle at"),
+        ("gone", "no such bundle"),
     ):  # fmt: skip
         result = triune("run", f"{name}.onnx", "--steps", "3", "--json", cwd=tmp_path)
         assert result.returncode == 1 and words in json.loads(result.stdout)["error"]
@@ -320,7 +320,7 @@ def test_how_frames_are_fitted() -> None:
 @needs_eyes
 @pytest.mark.parametrize(
     ("source", "words"),
-    [("gone.mp4", "no such source"), ("97", "camera 97 cannot be opened"), ("text.mp4", "cannot be opened")],
+    [("gone.mp4", "no such video"), ("97", "camera 97 cannot be opened"), ("text.mp4", "cannot be opened")],
 )
 def test_sources_that_give_no_frames(exported: Path, tmp_path: Path, source: str, words: str) -> None:
     (tmp_path / "text.mp4").write_text("no video")

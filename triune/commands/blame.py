@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--without-teacher", action="store_true", help="estimate from the record and its frames, as on a camera"
     )
     common.add_policy(parser)
-    parser.add_argument("--trust", action="store_true", help="a teacher.py of unknown origin may run")
+    common.add_trust(parser)
 
 
 def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
@@ -97,7 +97,8 @@ def _show(told: list[dict[str, Any]], notes: list[str], console: Console) -> Non
     ]
     console.say(table(rows, ["seed", "step", "failure", "whose", "found by"], {0, 1}))
     for v in told:
-        console.say(f"\nseed {v['seed']}, step {v['failure']['step']}: {v['who']}")
+        console.say()
+        console.say(f"seed {v['seed']}, step {v['failure']['step']}: {v['who']}")
         for line in v["evidence"]:
             console.say(f"  {line}")
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from envs.files import read_text
 from triune.commands import common
 from triune.console import Console, table, told_score
 from triune.errors import TriuneError, UsageError, one_line
@@ -24,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("task", help="a name from `triune list`, a folder with a system.toml, or one policy: FILE.py")
     parser.add_argument("--task", dest="of", metavar="TASK", help="with FILE.py: the task whose scene it sees")
     parser.add_argument("--safety", action="store_true", help="with FILE.py: it holds safety rules, not a policy")
-    parser.add_argument("--trust", action="store_true", help="a floor may use a teacher.py of unknown origin")
+    common.add_trust(parser)
     common.add_isolation(parser)
     parser.add_argument("--floors", action="store_true", help="play the score floors too (a whole episode each)")
 
@@ -121,7 +123,7 @@ def _texts(system: System, checks: list[dict[str, Any]]) -> list[Checked]:
     made = []
     for name, rules in (("policy", False), ("safety", True)):
         path = system.folder / f"{name}.py"
-        if rules and not path.is_file():
+        if rules and not os.path.lexists(path):
             continue  # a task may do with what is built in
         try:
             text = _read(path)
@@ -134,13 +136,9 @@ def _texts(system: System, checks: list[dict[str, Any]]) -> list[Checked]:
 
 
 def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        what = (
-            "write `def act(scene, memory):` there (see zoo/pong)" if path.name == "policy.py" else "is the path right?"
-        )
-        raise TriuneError(f"there is no {path}; {what}") from None
+    """A text as the compiler is to see it: UTF-8 without a byte order mark, lines that end in a newline."""
+    kind = "policy" if path.name == "policy.py" else "safety text"
+    return read_text(path, kind, TriuneError).encode()
 
 
 def _text_check(name: str, checked: Checked) -> dict[str, Any]:

@@ -17,7 +17,7 @@ FRAMES = 20_000
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Task, frames, where to."""
-    common.add_task(parser, trust=False)
+    common.add_task(parser)
     parser.add_argument("--frames", type=common.positive, default=FRAMES, metavar="N", help=f"default {FRAMES}")
     parser.add_argument("--out", metavar="FOLDER", help="default runs/data/TASK; a folder with data is continued")
     parser.add_argument("--workers", type=common.positive, metavar="N", help="processes (default: one per core)")

@@ -20,7 +20,15 @@ def add_task(parser: argparse.ArgumentParser, trust: bool = True) -> None:
     """The task, by name or folder."""
     parser.add_argument("task", help="a name from `triune list`, or a folder with a system.toml")
     if trust:
-        parser.add_argument("--trust", action="store_true", help="a teacher.py of unknown origin may run")
+        add_trust(parser)
+
+
+def add_trust(parser: argparse.ArgumentParser, default: bool | None = False) -> None:
+    """For every command that starts an environment: somebody vouches for the Python that comes with a task."""
+    parser.add_argument(
+        "--trust", action="store_true", default=default,
+        help="Python of unknown origin may run: teacher.py, the module of an environment's id MODULE:NAME",
+    )  # fmt: skip
 
 
 def add_isolation(parser: argparse.ArgumentParser) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +16,7 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Pool, how many, where to."""
+    common.add_trust(parser)
     parser.add_argument("pool", help="a data set, or a folder of recorded episodes")
     parser.add_argument("--frames", type=common.positive, required=True, metavar="K", help="how many to choose")
     parser.add_argument("--out", required=True, metavar="FOLDER", help="an empty folder for the choice and its reasons")
@@ -88,10 +88,9 @@ def read_requests(path: Path) -> list[dict[str, Any]]:
 
         asked = [e.data["data_requests"] for e in read(path / "events.jsonl") if e.kind == "proposal.read"]
         return [request for requests in asked for request in requests]
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UsageError(f"{path}: no list of requests ({error})") from None
+    from envs.files import read_json
+
+    found = read_json(path, "requests", UsageError, "write a list of requests")
     if not isinstance(found, list) or not all(isinstance(r, dict) and isinstance(r.get("what"), str) for r in found):
         raise UsageError(f'{path}: requests are a JSON list of {{"what": TEXT, "why": TEXT, "count": N}}')
     return found

@@ -52,12 +52,12 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
                 _finding(check.__name__[1:], "problem", f"{type(error).__name__}: {error}", "reinstall Triune")
             )
     for f in findings:
-        console.say(
-            f"{MARKS[f['state']]}  {f['name']:<14} {f['detail']}"
-            + (f"\n      {'':<14} -> {f['fix']}" if f["fix"] else "")
-        )
+        console.say(f"{MARKS[f['state']]}  {f['name']:<14} {f['detail']}")
+        if f["fix"]:
+            console.say(f"      {'':<14} -> {f['fix']}")
     problems = sum(f["state"] == "problem" for f in findings)
-    console.say(f"\n{problems} problem{'s' if problems != 1 else ''} to fix" if problems else "\nready to play")
+    console.say()
+    console.say(f"{problems} problem{'s' if problems != 1 else ''} to fix" if problems else "ready to play")
     return {"ok": not problems, "findings": findings, "exit_code": 1 if problems else 0}
 
 

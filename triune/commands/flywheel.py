@@ -13,7 +13,7 @@ from triune.errors import TriuneError
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Task, look, length, folder."""
-    common.add_task(parser, trust=False)
+    common.add_task(parser)
     parser.add_argument("--shift", metavar="S", help="another look of the game (default: as it is)")
     parser.add_argument("--protocol", metavar="P", help="default: the task's")
     parser.add_argument("--rounds", type=common.positive, default=3, metavar="N", help="at most (default 3)")
@@ -34,6 +34,7 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     import torch  # noqa: F401 - say at once that the extra is missing
 
     from data_flywheel.storage.files import atomic_write
+    from envs.files import read_file
     from triune.play.drift import measure
     from triune.play.self_training import PROMOTED, Request, SelfTraining
     from triune.report.self_training import write_report
@@ -55,11 +56,12 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     console.say(table([_row(r) for r in told["rounds"]], ["round", "coverage", "frames", "sight", "after", "outcome"]))
     console.say(f"{told['outcome']}: {told['reason']}")
     if args.install and told["outcome"] == PROMOTED:
-        atomic_write(system.detector_path, Path(told["eyes"]).read_bytes())
+        atomic_write(system.detector_path, read_file(Path(told["eyes"]), "weights", TriuneError))
         measure(system)
         console.say(f"installed  {system.detector_path}; the drift watch has measured them")
         console.say("           the score card is no longer true: `triune eval --card`")
-    console.say(f"eyes       {told['eyes']}\nreport     {told['report']}")
+    console.say(f"eyes       {told['eyes']}")
+    console.say(f"report     {told['report']}")
     return {"task": system.name, **told}
 
 

@@ -65,7 +65,7 @@ def _add_gate(parser: argparse.ArgumentParser) -> None:
         "--blame", action="store_true", default=None,
         help="tell whose each shown failure was; plays it again, some seconds each (for replay: as it was recorded)",
     )  # fmt: skip
-    parser.add_argument("--trust", action="store_true", default=None, help="a teacher.py of unknown origin may run")
+    common.add_trust(parser, default=None)
     parser.add_argument(
         "--require-isolation", action="store_true", default=None,
         help="refuse to run where a layer of isolation is missing",

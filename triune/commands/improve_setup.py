@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from envs.files import read_json, read_text
 from supervisor.errors import SupervisorError
 from supervisor.gate.types import GateConfig
 from supervisor.loop.parts import Evidence, Parts, Settings, Situation
@@ -160,12 +161,7 @@ def copy_folder(system: System, out: Path, history: bool) -> Path:
 def root_text(system: System, policy: str | None) -> str:
     """The text to start from; TriuneError for a file that holds none."""
     path = Path(policy) if policy else system.folder / "policy.py"
-    try:
-        return path.read_bytes().decode()
-    except OSError as error:
-        raise TriuneError(f"{path}: {error.strerror or error}; name a policy text with --policy FILE") from None
-    except UnicodeDecodeError:
-        raise TriuneError(f"{path} is not UTF-8 text") from None
+    return read_text(path, "policy", TriuneError, None if policy else system.folder)
 
 
 def settings_of(args: argparse.Namespace, system: System) -> Settings:
@@ -191,10 +187,7 @@ def _gate(path: str | None) -> dict[str, Any]:
     """Settings of the gate from a JSON file; UsageError names the nearest one."""
     if path is None:
         return {}
-    try:
-        told = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UsageError(f"{path}: no JSON file with settings of the gate ({error})") from None
+    told = read_json(Path(path), "settings", UsageError, "write an object with settings of the gate")
     known = [name for name in GateConfig.__dataclass_fields__ if name != "limits"]
     if not isinstance(told, dict):
         raise UsageError(f"{path}: an object with any of {', '.join(known)} is needed")

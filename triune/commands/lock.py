@@ -105,10 +105,11 @@ def _check_episode(system: System, episode: Episode, where: str) -> None:
 
 def _source(episode: Episode, where: str) -> dict[str, Any]:
     """Where a lock came from."""
+    from envs.files import read_file
     from triune.system import sha256
 
     known = {key: episode.meta.get(key) for key in ("seed", "eyes", "shift", "policy")}
-    return {"episode": sha256(Path(where).read_bytes()), **known, "steps": len(episode)}
+    return {"episode": sha256(read_file(Path(where), "triune episode", TriuneError)), **known, "steps": len(episode)}
 
 
 def _scenes(system: System, episode: Episode, args: argparse.Namespace, about: dict[str, Any]) -> ScenesLock:

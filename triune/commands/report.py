@@ -15,9 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", help="a run's folder (of eval or improve), or a task: its newest evaluation")
     parser.add_argument("--out", metavar="HTML", help="default: report.html in the run's folder")
     parser.add_argument("--no-replays", action="store_true", help="improve runs: play nothing for the page")
-    parser.add_argument(
-        "--trust", action="store_true", help="improve runs: a teacher.py of unknown origin may be played"
-    )
+    common.add_trust(parser)
 
 
 def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:

@@ -23,7 +23,7 @@ MOST = 200
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Task, frames, labels, server."""
-    common.add_task(parser, trust=False)
+    common.add_task(parser)
     parser.add_argument("--queue", metavar="FILE", help="the frames to look at, in order (default: made from --data)")
     parser.add_argument(
         "--data", metavar="FOLDER",

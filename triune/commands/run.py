@@ -41,15 +41,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--log", metavar="FILE", help="write every decision as a line of JSON")
     parser.add_argument("--record", metavar="FOLDER", help="add what was seen to this recording (docs/recording.md)")
     parser.add_argument("--disk", default="500MB", metavar="SIZE", help="bytes the recording may take")
+    common.add_trust(parser)
 
 
 def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     """Payload: steps, milliseconds a step, reasons, interventions; the score with --source env; of controls,
     [least, mean, most] by name."""
+    from envs.trust import vouch
     from triune.runtime import Bundle
 
     common.parse_seeds(str(args.seed))
     bot = Bundle.load(args.bundle, args.deadline)
+    if args.trust:
+        vouch(bot.spec.env.id)
     console.log(f"{bot.task}, made for {bot.protocol.name}, on {args.source}{' (shadow)' if args.shadow else ''}")
     book = _book(bot, args, console) if args.record else None
     log = open(common.out_file(args.log), "w", encoding="utf-8") if args.log else None  # noqa: SIM115 - closed below
@@ -208,8 +212,10 @@ def _capture(source: str) -> Iterator[np.ndarray]:
     """RGB frames of a video file or a camera."""
     import cv2
 
-    if not source.isdigit() and not Path(source).is_file():
-        raise TriuneError(f"no such source {source!r}; give env, a video file, or a camera number such as 0")
+    from envs.files import open_file
+
+    if not source.isdigit():
+        open_file(Path(source), "video", TriuneError).close()  # OpenCV would wait for a pipe
     capture = cv2.VideoCapture(int(source) if source.isdigit() else source)
     if not capture.isOpened():
         what = f"camera {source}" if source.isdigit() else source

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from triune.commands import collect, common
-from triune.console import Console
+from triune.console import Console, Lines
 from triune.errors import TriuneError
 
 STEPS = 3500
@@ -16,7 +16,7 @@ SECONDS_A_STEP = 0.12  # on one core of 2024; only turns --minutes into a number
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Task, data, length, output."""
-    common.add_task(parser, trust=False)
+    common.add_task(parser)
     parser.add_argument(
         "--data", metavar="FOLDER", help="a collected data set (default runs/data/TASK, made if missing)"
     )
@@ -63,6 +63,6 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
         raise KeyboardInterrupt(f"continue with: triune train {system.name} --steps {steps}") from None
     from perception.training.metrics import table
 
-    console.say(table(metrics))
+    console.say(Lines(table(metrics)))
     console.say(f"eyes       {out}")
     return {"task": system.name, "file": str(out), "data": str(folder), "steps": steps, "metrics": metrics}

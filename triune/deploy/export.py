@@ -233,7 +233,7 @@ def export(system: System, path: str | Path, protocol: str | None = None) -> dic
     _need_onnx()
     rules = system.protocol(protocol)
     system.detector()  # says what is wrong with it
-    logic, weights = system.logic(rules.name), system.detector_path.read_bytes()
+    logic, weights = system.logic(rules.name), system.weights()
     return _write(Path(path), system.spec, system.schema, logic, rules, weights, system.ranges())
 
 

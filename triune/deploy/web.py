@@ -19,6 +19,7 @@ import numpy as np
 from data_flywheel.storage.files import atomic_write
 from data_flywheel.storage.frames import Frames
 from envs.actions import Action
+from envs.files import read_text
 from logic.language import compile_program
 from logic.language.layout import MemoryLayout
 from triune.deploy.export import export
@@ -178,7 +179,7 @@ def write_site(
     atomic_write(folder / "episode.bin.gz", episode_file(system, episode, frames, overruled, rules))
     programs = {"policy": system.logic(protocol).policy}
     for path in policies:
-        text = path.read_text("utf-8")
+        text = read_text(path, "policy", TriuneError)
         known = constants_of(system.spec, system.protocol(protocol))
         programs[_free_name(path.stem, programs)] = compile_program(text, system.schema, known, name=path.name)
     checks = [write_check(system, folder, name, program, episode.scenes) for name, program in programs.items()]

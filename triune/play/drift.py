@@ -39,7 +39,7 @@ def measure(system: System, steps: int = LONGEST, progress: Progress | None = No
                 done += 1
                 if progress:
                     progress(done, total)
-    save(gauge.ranges(), system.ranges_path, sha256(system.detector_path.read_bytes()), games)
+    save(gauge.ranges(), system.ranges_path, sha256(system.weights()), games)
     return system.ranges_path
 
 

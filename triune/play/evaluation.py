@@ -15,6 +15,7 @@ import numpy as np
 
 from data_flywheel.episodes.episode import Episode
 from data_flywheel.storage.files import atomic_write
+from envs.files import Unreadable, read_json
 from triune.console import jsonable
 from triune.errors import TriuneError, UsageError
 from triune.play.drift import together
@@ -226,9 +227,9 @@ class Run:
         """An existing run; TriuneError when the folder holds none."""
         path = Path(path)
         try:
-            info = json.loads((path / "run.json").read_text())
+            info = read_json(path / "run.json", "run record")
             return cls(path, {**info, "request": dict(info["request"])})
-        except (OSError, ValueError, KeyError, TypeError):
+        except (Unreadable, ValueError, KeyError, TypeError):
             raise TriuneError(
                 f"{path} holds no evaluation run (run.json is missing or damaged); see `triune eval`"
             ) from None
@@ -256,8 +257,8 @@ class Run:
     def result(self) -> Result | None:
         """The result, or None while episodes are missing."""
         try:
-            return Result.from_dict(json.loads((self.path / "result.json").read_text()))
-        except (OSError, ValueError, TypeError):
+            return Result.from_dict(read_json(self.path / "result.json", "run record"))
+        except (Unreadable, TypeError):
             return None
 
 

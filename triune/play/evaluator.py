@@ -38,7 +38,7 @@ class GameStore:
     def __init__(self, path: Path, conditions: Mapping[str, Any]) -> None:
         self.path, self.under = path, sha256(json.dumps(conditions, sort_keys=True))[:16]
         self.known: dict[tuple[str, int], Score] = {}
-        for number, line in enumerate(read_lines(path)[0], 1):
+        for number, line in enumerate(read_lines(path, TriuneError)[0], 1):
             self._take(line, number)
 
     def _take(self, line: bytes, number: int) -> None:
@@ -46,7 +46,7 @@ class GameStore:
             told = json.loads(line)
             under, policy = told.pop("under"), told.pop("policy")
             score = Score(**told)
-        except (ValueError, TypeError, KeyError, AttributeError):
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
             raise TriuneError(f"{self.path}, line {number}: not a game; restore the file, or name another") from None
         if under == self.under:
             self.known[policy, score.seed] = score

@@ -23,6 +23,7 @@ from data_flywheel.self_training.capture import Capture
 from data_flywheel.self_training.data import LEAST, TrainingSet, emptied, field_in, pictures, training_set, without
 from data_flywheel.self_training.judge import Sight, Verdict
 from data_flywheel.storage.files import atomic_write
+from envs.files import read_file, read_json
 from envs.remote import PixelEnv
 from perception.detector import OnnxDetector
 from perception.training.augment import Augmentation
@@ -162,7 +163,7 @@ class SelfTraining:
                 break
         outcome, reason = PROMOTED if promoted else rounds[-1]["outcome"], rounds[-1]["reason"]
         if promoted and (score := _last_sight(rounds[-1])) < judging.SEES:
-            atomic_write(self.weights, self.system.detector_path.read_bytes())
+            atomic_write(self.weights, self.system.weights())
             outcome, reason = LOST, f"better, but still far from seeing: {score:.3f}, {judging.SEES} is needed"
         told = {"outcome": outcome, "reason": reason, "rounds": rounds, "eyes": str(self.weights)}
         told["request"] = asdict(self.request)
@@ -186,14 +187,14 @@ class SelfTraining:
 
     def _settle(self, told: dict[str, Any], folder: Path) -> None:
         """What the verdict says becomes so; said twice, it is the same."""
-        if told["outcome"] == PROMOTED and sha256(self.weights.read_bytes()) == told["before"]:
-            made = (folder / "candidate.onnx").read_bytes()
+        if told["outcome"] == PROMOTED and sha256(_weights(self.weights)) == told["before"]:
+            made = _weights(folder / "candidate.onnx")
             if sha256(made) != told["after"]:
                 raise TriuneError(f"{folder}/candidate.onnx is not what was judged; delete {folder} and run again")
             atomic_write(self.weights, made)
 
     def _made(self, number: int, folder: Path) -> dict[str, Any]:
-        before = sha256(self.weights.read_bytes())
+        before = sha256(_weights(self.weights))
         played = self._played(number)
         taught = training_set(played, self.memory, self.known, self.schema, self._pictures, number)
         told: dict[str, Any] = {"round": number, "before": before, "lesson": taught.record()}
@@ -212,7 +213,7 @@ class SelfTraining:
             verdict = self._led(candidate, taught, verdict, number)
         return told | {
             "outcome": PROMOTED if verdict.promote else KEPT, "reason": verdict.reason, "figures": verdict.figures,
-            "after": sha256(candidate.read_bytes()),
+            "after": sha256(_weights(candidate)),
         }  # fmt: skip
 
     def _learned(self, candidate: Path, taught: TrainingSet, old: Sight, played: Capture, number: int) -> Verdict:
@@ -267,9 +268,9 @@ class SelfTraining:
         plays = sorted(self.home.glob("round-*/play.npz"))
         return {
             "wheel": {
-                "plays": {str(p.relative_to(self.home)): sha256(p.read_bytes()) for p in plays},
+                "plays": {str(p.relative_to(self.home)): _digest(p) for p in plays},
                 "memory": self.memory.fingerprint(),
-                "from": sha256(self.weights.read_bytes()), "labels": taught.record(), "shift": self.request.shift,
+                "from": sha256(_weights(self.weights)), "labels": taught.record(), "shift": self.request.shift,
             }
         }  # fmt: skip
 
@@ -358,16 +359,21 @@ def looked(weights: Path, frames: np.ndarray, system: System) -> np.ndarray:
     return np.stack([see.look(np.ascontiguousarray(f)).copy() for f in frames])
 
 
+def _digest(path: Path) -> str:
+    return sha256(read_file(path, "triune capture", TriuneError))
+
+
+def _weights(path: Path) -> bytes:
+    return read_file(path, "weights", TriuneError)
+
+
 def _write(path: Path, value: Any) -> None:
     atomic_write(path, json.dumps(value, indent=1).encode())
 
 
 def _read(path: Path, fix: str) -> dict[str, Any]:
     """A JSON object that this module wrote."""
-    try:
-        found = json.loads(path.read_text("utf-8"))
-    except (ValueError, OSError) as e:
-        raise TriuneError(f"{path} cannot be read ({e}); {fix}") from e
+    found = read_json(path, "run record", TriuneError, fix)
     if not isinstance(found, dict):
         raise TriuneError(f"{path} holds no object; {fix}")
     return found

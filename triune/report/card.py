@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from data_flywheel.storage.files import atomic_write
+from envs.files import Unreadable, read_json
 from triune.console import told_score
 from triune.errors import UsageError
 from triune.version import __version__
@@ -35,10 +36,10 @@ seeing.
 def read_scores(folder: Path) -> dict[str, Any]:
     """Protocol -> figures; empty when there is no card or it is damaged."""
     try:
-        card: dict[str, Any] = json.loads((folder / SCORES).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        card = read_json(folder / SCORES, "score card", within=folder)
+    except Unreadable:
         return {}
-    protocols = card.get("protocols") if card.get("format") == FORMAT else None
+    protocols = card.get("protocols") if isinstance(card, dict) and card.get("format") == FORMAT else None
     return protocols if isinstance(protocols, dict) else {}
 
 

@@ -5,7 +5,6 @@ White boxes are what the detector said, green ones what motion said and was trus
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +15,8 @@ from data_flywheel.datasets.samples import load_samples
 from data_flywheel.labelers import motion
 from data_flywheel.labelers.motion import slots
 from data_flywheel.self_training.capture import Capture
+from envs.files import read_json
+from triune.errors import TriuneError
 from triune.report.html import hash_names, render, webp, write_page
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ def write_report(system: System, home: Path) -> Path:
 
 
 def _json(path: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(path.read_text("utf-8"))
+    found: dict[str, Any] = read_json(path, "run record", TriuneError)
     return found
 
 

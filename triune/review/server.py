@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 
 from data_flywheel.errors import DataError
 from data_flywheel.labels.store import StaleLabels
+from triune.console import printable
 from triune.errors import TriuneError
 from triune.review.session import ReviewSession
 
@@ -84,7 +85,7 @@ class ReviewServer(ThreadingHTTPServer):
         """A browser that went away is no error; anything else is told in a line."""
         error = sys.exc_info()[1]
         if not isinstance(error, (ConnectionError, TimeoutError, socket.timeout)):
-            print(f"triune: a request failed: {type(error).__name__}: {error}", file=sys.stderr)
+            print(printable(f"triune: a request failed: {type(error).__name__}: {error}"), file=sys.stderr)
 
 
 class Handler(BaseHTTPRequestHandler):

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from data_flywheel.errors import DataError
 from data_flywheel.labelers.declared import Box
-from data_flywheel.storage.container import read_bytes
 from data_flywheel.storage.files import atomic_write
 from envs.backends.atari import AtariCore
+from envs.files import read_json
 
 # ----------------------------------------------------------------------------------------------------
 # What a byte of memory draws: clone the state, change the byte, step, and look at the pixels that differ.
@@ -267,11 +267,7 @@ class Catalogue:
     @staticmethod
     def load(path: str | Path) -> Catalogue:
         """DataError: missing, damaged, another kind or version."""
-        try:
-            record = json.loads(read_bytes(Path(path), KIND))
-        except ValueError as error:
-            raise DataError(f"{path}: damaged {KIND} ({error}); run `triune discover` again") from error
-        return Catalogue.from_record(record, path)
+        return Catalogue.from_record(read_json(Path(path), KIND, DataError, "run `triune discover` again"), path)
 
     @staticmethod
     def from_record(record: Any, path: str | Path = "the record") -> Catalogue:

@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
+from envs.files import read_file
 from supervisor.budget import KINDS as BUDGETS
 from supervisor.budget import UNKNOWN
 from supervisor.edits.edits import diff
+from supervisor.errors import SupervisorError
 from supervisor.gate.seeds import role_of
 from supervisor.gate.types import STAGES
 from triune.report import html as words
@@ -528,6 +530,6 @@ def integrity(run: ImproveRun) -> dict[str, str]:
 def _end(run: ImproveRun) -> str:
     """What the head file and the bytes after the last line say."""
     path = run.folder / "events.jsonl"
-    tail = len(path.read_bytes().rsplit(b"\n", 1)[-1]) if path.is_file() else 0
+    tail = len(read_file(path, "log", SupervisorError).rsplit(b"\n", 1)[-1]) if path.is_file() else 0
     head = "confirmed by events.head" if path.with_suffix(".head").is_file() else "events.head is missing: not checked"
     return f"{head}; an unfinished line of {tail} bytes after it" if tail else head

@@ -1,0 +1,50 @@
+"""The arrays of an npz that a stranger wrote: what it declares of sizes is checked before anything is allocated."""
+
+from __future__ import annotations
+
+import io
+import math
+import zipfile
+import zlib
+from collections.abc import Collection
+from typing import IO
+
+import numpy as np
+
+from envs.files import GIB
+
+MOST_INFLATED = 4 * GIB  # of all arrays of one file: an hour of frames in palette colours
+# What damaged bytes were seen to raise in numpy and zipfile (RuntimeError: a flipped "encrypted" flag).
+ARRAY_ERRORS = (zipfile.BadZipFile, zlib.error, ValueError, KeyError, EOFError, OSError, RuntimeError, MemoryError)
+
+
+def arrays_of(npz: bytes | IO[bytes], only: Collection[str] | None = None) -> dict[str, np.ndarray]:
+    """The arrays of an npz, or those named. One of ARRAY_ERRORS where it is damaged, or declares more than it may.
+
+    What the directory and every array's header say of sizes is compared before anything is inflated or allocated.
+    """
+    file = io.BytesIO(npz) if isinstance(npz, bytes) else npz
+    with zipfile.ZipFile(file) as archive:
+        members = archive.infolist()
+        total = sum(member.file_size for member in members)
+        if total > MOST_INFLATED:
+            raise ValueError(f"its arrays have {total} bytes, {MOST_INFLATED} are read at most")
+        found = {member.filename.removesuffix(".npy"): member for member in members}
+        return {name: _array(archive, found[name]) for name in (found if only is None else only)}
+
+
+def _array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarray:
+    if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise ValueError(f"{member.filename} is packed by another method than deflate")
+    with archive.open(member) as head:
+        version = np.lib.format.read_magic(head)
+        header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+        if version not in header:
+            raise ValueError(f"{member.filename} has array format {version}")
+        shape, _, dtype = header[version](head)
+        declared = math.prod(shape) * dtype.itemsize
+        if dtype.hasobject or min(shape, default=0) < 0 or head.tell() + declared != member.file_size:
+            raise ValueError(f"{member.filename} declares {dtype}{list(shape)}, which is not what it holds")
+    with archive.open(member) as whole:
+        array: np.ndarray = np.lib.format.read_array(whole, allow_pickle=False)
+    return array

@@ -1,0 +1,231 @@
+"""Each kind of foreign file in each hostile form: the loader answers with the error of its layer, and never waits."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import shutil
+import socket
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from cli_kit import triune
+
+from data_flywheel.datasets import curation
+from data_flywheel.datasets.frozen import FrozenSet
+from data_flywheel.episodes.episode import Episode
+from data_flywheel.episodes.frame_buffer import KeptFrames
+from data_flywheel.episodes.recording import Recording
+from data_flywheel.errors import DataError
+from data_flywheel.labelers.declared import colour_teachers
+from data_flywheel.labelers.ram.causal import Catalogue
+from data_flywheel.labelers.teacher import load_teacher
+from data_flywheel.labels.review_queue import ReviewQueue
+from data_flywheel.labels.store import LabelStore
+from data_flywheel.storage.dataset import Dataset
+from envs.errors import EnvError
+from envs.files import KINDS
+from envs.spec import ZOO, load_spec
+from logic.errors import LogicError
+from logic.runtime import regression
+from perception.drift import load as load_ranges
+from perception.errors import PerceptionError
+from perception.scene import SceneSchema
+from perception.training.data import Samples
+from supervisor import events
+from supervisor.errors import SupervisorError
+from supervisor.gate.seeds import SeedLedger
+from supervisor.loop.folder import Blobs, read_lines
+from supervisor.proposers import replay
+from triune.errors import TriuneError
+from triune.play.evaluation import Run
+from triune.play.evaluator import GameStore
+from triune.report.card import read_scores
+from triune.runtime import Bundle
+from triune.system import load
+
+SCHEMA = SceneSchema.from_config(load_spec("pong").scene)
+SHA = "0" * 64
+
+
+def nested() -> bytes:
+    return b"[" * 200_000 + b"\n"
+
+
+def bomb() -> bytes:
+    """An npz whose directory promises 8 GiB."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        head = io.BytesIO()
+        np.lib.format.write_array_header_1_0(head, {"descr": "|u1", "fortran_order": False, "shape": (8 << 30,)})
+        archive.writestr("header.npy", head.getvalue())
+        archive.writestr("frames.npy", head.getvalue())
+    return buffer.getvalue()
+
+
+def fifo(path: Path) -> None:
+    os.mkfifo(path)
+
+
+def device(path: Path) -> None:
+    path.symlink_to("/dev/zero")
+
+
+def unreadable(path: Path) -> None:
+    path.write_bytes(b"{}")
+    path.chmod(0)
+
+
+def sock(path: Path) -> None:
+    there = os.getcwd()
+    os.chdir(path.parent)  # the address of a socket is short
+    try:
+        socket.socket(socket.AF_UNIX).bind(path.name)
+    finally:
+        os.chdir(there)
+
+
+def data(made: bytes) -> Callable[[Path], object]:
+    return lambda path: path.write_bytes(made)
+
+
+FORMS: dict[str, Callable[[Path], object]] = {
+    "pipe": fifo, "device": device, "folder": Path.mkdir, "socket": sock, "circle": lambda p: p.symlink_to(p.name),
+    "dangling": lambda p: p.symlink_to("nowhere"), "empty": data(b""), "binary": data(bytes(range(256)) * 9),
+    "bad utf-8": data(b'{"a": "\xff\xfe"}'), "nul": data(b'{"a": 1}\0'), "utf-16": data('{"a": 1}\n'.encode("utf-16")),
+    "nested": data(nested()), "digits": data(b"9" * 100_000), "null": data(b"null\n"), "list": data(b"[]\n"),
+    "object": data(b"{}\n"), "bom crlf": data(b"\xef\xbb\xbf{}\r\n\r\n"), "bomb": data(bomb()),
+    "zip": data(b"PK\3\4" * 9),
+    "huge": lambda p: (p.touch(), os.truncate(p, 300 << 30)),
+}  # fmt: skip
+if os.geteuid():
+    FORMS["unreadable"] = unreadable  # root reads it all the same
+
+
+def task(path: Path) -> Path:
+    """A task's folder around the file, the rest of it sound."""
+    for name in ("system.toml", "policy.py", "safety.py", "perception.onnx"):
+        if name != path.name:
+            shutil.copyfile(ZOO / "pong" / name, path.parent / name)
+    return path.parent
+
+
+# kind -> the file's name, who reads it, the error of that layer; None: nothing there is an answer too
+READERS: dict[str, tuple[str, Callable[[Path], object], type[Exception] | None]] = {
+    "system.toml": ("system.toml", lambda p: load(p.parent), EnvError),
+    "policy": ("policy.py", lambda p: load(task(p)).logic(), TriuneError),
+    "safety text": ("safety.py", lambda p: load(task(p)).logic(), TriuneError),
+    "weights": ("perception.onnx", lambda p: load(task(p)).detector(), PerceptionError),
+    "hashes": ("perception.onnx", lambda p: load(task(p)).hashes(), TriuneError),
+    "teacher": ("teacher.py", lambda p: load_teacher(task(p)), DataError),
+    "lock": ("x.json", lambda p: regression.read(p, SCHEMA), LogicError),
+    "score card": ("scores.json", lambda p: read_scores(p.parent), None),
+    "drift ranges": ("ranges.json", lambda p: load_ranges(p, SHA), PerceptionError),
+    "bundle": ("x.onnx", Bundle.load, TriuneError),
+    "triune catalogue": ("catalogue.json", Catalogue.load, DataError),
+    "colour teachers": ("x.toml", colour_teachers, DataError),
+    "triune episode": ("x.npz", Episode.load, DataError),
+    "triune frames": ("x.npz", lambda p: KeptFrames.load(p, "x"), DataError),
+    "samples": ("x.npz", Samples.load, PerceptionError),
+    "data set manifest": ("manifest.json", lambda p: Dataset(p.parent), DataError),
+    "recording manifest": ("recording.json", lambda p: Recording(p.parent), DataError),
+    "labels manifest": ("labels.json", lambda p: LabelStore(p.parent), DataError),
+    "triune review queue": ("x.json", ReviewQueue.load, DataError),
+    "triune frozen set": ("x.json", FrozenSet.load, DataError),
+    "triune curation": ("curation.json", lambda p: curation.read(p.parent), DataError),
+    "run record": ("run.json", lambda p: Run.read(p.parent), TriuneError),
+    "games": ("games.jsonl", lambda p: GameStore(p, {}), TriuneError),
+    "exchanges": ("x.jsonl", replay.exchanges, SupervisorError),
+    "seeds": ("seeds.jsonl", SeedLedger.open, SupervisorError),
+    "trials": ("trials.jsonl", lambda p: read_lines(p.parent), SupervisorError),
+    "events": ("events.jsonl", events.read, SupervisorError),
+    "blob": (SHA, lambda p: Blobs(p.parent).get(p.name), SupervisorError),
+}
+# What is no damage: no file of lines, an empty one, and what a kill left after the last whole line.
+TORN = {"empty", "dangling", "circle", "bad utf-8", "nul", "digits", "zip", "bomb"}
+REGULAR = FORMS.keys() - {"pipe", "device", "folder", "socket", "circle", "dangling", "huge", "unreadable"}
+SOUND = {
+    "score card": FORMS.keys(), "hashes": REGULAR, "games": TORN, "seeds": TORN, "events": TORN,
+    "trials": {"empty", "dangling", "circle"}, "exchanges": {"empty", "folder"}, "safety text": {"empty"},
+    "colour teachers": {"empty"},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("kind", READERS)
+def test_a_hostile_file_is_an_error_of_its_layer(tmp_path: Path, kind: str, form: str) -> None:
+    name, read, error = READERS[kind]
+    path = tmp_path / name
+    FORMS[form](path)
+    expected = (error or TriuneError, LogicError) if error is TriuneError else (error or TriuneError,)
+    try:  # LogicError: what is text but no policy does not compile
+        read(path)
+    except expected as said:
+        assert error and str(said)
+    else:
+        assert form in SOUND.get(kind, ())
+
+
+COMMANDS = {
+    "system.toml": ("check", "."), "policy.py": ("check", "."), "safety.py": ("check", "."),
+    "perception.onnx": ("check", "."), "x.py": ("check", "x.py", "--task", "pong"),
+    "x.onnx": ("run", "x.onnx"), "gate.json": ("improve", ".", "--gate", "gate.json", "--proposer", "tuner"),
+    "requests.json": ("curate", "pool", "--frames", "1", "--out", "out", "--requests", "requests.json"),
+    "x.npz": ("explain", ".", "--episode", "x.npz"), "queue.json": ("review", ".", "--queue", "queue.json"),
+    "x.jsonl": ("migrate", "x.jsonl", "new.jsonl"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("form", ["pipe", "nested"])
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_command_says_so_in_a_line(tmp_path: Path, name: str, form: str) -> None:
+    FORMS[form](tmp_path / name)
+    task(tmp_path / name)
+    done = triune(*COMMANDS[name], "--json", cwd=tmp_path)
+    assert done.returncode in (1, 2) and "Traceback" not in done.stderr
+    told = json.loads(done.stdout)
+    assert told.get("error") or not told["ok"]
+
+
+def test_a_video_may_not_be_a_pipe(tmp_path: Path) -> None:
+    from triune.commands.run import _capture
+
+    for form in ("pipe", "folder", "dangling", "circle", "empty", "binary"):
+        path = tmp_path / form.replace(" ", "")
+        FORMS[form](path)
+        with pytest.raises(TriuneError, match=path.name):
+            list(_capture(str(path)))
+
+
+def test_text_as_windows_saves_it_is_accepted(tmp_path: Path) -> None:
+    for name in ("system.toml", "policy.py", "safety.py"):
+        text = (ZOO / "pong" / name).read_text()
+        (tmp_path / name).write_bytes(b"\xef\xbb\xbf" + text.replace("\n", "\r\n").encode())
+    shutil.copyfile(ZOO / "pong" / "perception.onnx", tmp_path / "perception.onnx")
+    theirs, ours = load(tmp_path), load("pong")
+    assert theirs.texts == ours.texts and theirs.schema.fingerprint == ours.schema.fingerprint
+    done = triune("check", ".", "--json", cwd=tmp_path)
+    assert json.loads(done.stdout)["ok"]
+
+
+def test_a_link_out_of_a_task_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "task").mkdir()
+    (tmp_path / "secret").write_text("password\n")
+    for name, (_, read, error) in {n: READERS[n] for n in ("system.toml", "policy", "safety text", "weights")}.items():
+        path = tmp_path / "task" / READERS[name][0]
+        path.unlink(missing_ok=True)
+        path.symlink_to("../secret")
+        assert error
+        with pytest.raises(error, match="link out of") as said:
+            read(path)
+        assert "password" not in str(said.value)
+        path.unlink()
+
+
+def test_every_kind_is_read_by_something() -> None:
+    others = {"triune shard", "triune capture", "settings", "requests", "video", "log"}  # above, by command or content
+    assert set(KINDS) <= set(READERS) | others
