@@ -85,7 +85,7 @@ def _fault(injector: Injector, seed: int, swap: bool) -> Row:
 
 
 class _Store:
-    """Finished faults of a task under its present eyes, policy, plants and signs: one JSON line each."""
+    """Finished faults of a task under its present detector, policy, plants and signs: one JSON line each."""
 
     def __init__(self, task: str) -> None:
         hashes = load(task).hashes()

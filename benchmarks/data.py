@@ -111,9 +111,10 @@ def _shard(number: int, stretch: Stretch, rows: Iterator[Row], player: str, spac
 
 
 # ----------------------------------------------------------------------------------------------------
-# How many labels curation saves: eyes trained on few chosen frames beside eyes trained on frames drawn at random.
+# How many labels curation saves: detectors trained on few chosen frames beside others trained on frames
+# drawn at random.
 #
-# Curation sees no label: it looks with the eyes that the labels bought so far have made. Results are kept one by
+# Curation sees no label: it looks with the detector that the labels bought so far have made. Results are kept one by
 # one, so that a measurement goes on where it stopped.
 
 
@@ -148,7 +149,7 @@ class Bench:
         return [self._trained("random", np.sort(order[:n]), seed) for n in RANDOM]
 
     def curated(self, seed: int) -> list[Rung]:
-        """A ladder in which the eyes of each rung choose those of the next; the first is chosen by picture alone."""
+        """A ladder in which each rung's detector chooses the frames of the next; the first is by picture alone."""
         chosen: list[int] = []
         ladder: list[Rung] = []
         for size in CURATED:
@@ -165,7 +166,7 @@ class Bench:
         return self.folder / f"{kind}-{frames}-seed{seed}-steps{STEPS}.json"
 
     def _seen(self, seed: int, frames: int) -> Pool:
-        """The pool as the eyes see it that were trained on the last rung; before the first, nothing is seen."""
+        """The pool as the detector of the last rung sees it; before the first, nothing is seen."""
         schema, pool = self.system.schema, DatasetFrames(self.folder / "pool")
         if not frames:
             return build(schema, pool, lambda frame: schema.empty())
@@ -178,7 +179,7 @@ class Bench:
         return json.loads(path.read_text()) if path.is_file() else None
 
     def _trained(self, kind: str, rows: Rows, seed: int, **more: Any) -> Rung:
-        """Eyes from scratch on these rows of the pool, measured; from the folder when that was done before."""
+        """A detector from scratch on these rows of the pool, measured; from the folder when that was done before."""
         done = self._done(kind, len(rows), seed)
         if done is not None and done["rows"] == rows.tolist():
             return done

@@ -1,6 +1,6 @@
 """A deliberately detuned copy of the Breakout task: `python -m benchmarks.detune_breakout FOLDER [--shipped]`.
 
-Three constants are off, so that the policy scores a twentieth of what it should; the eyes, the rules and everything
+Three constants are off, so that the policy scores a twentieth of what it should; the detector, the rules and everything
 else are the shipped ones. `--shipped` writes the same copy with every constant at its shipped value, to compare with.
 """
 

@@ -1,6 +1,6 @@
 """How soon, and how rightly, the drift watch speaks: on play as in training it should not, on looks that blind it must.
 
-A look hurts when the shipped eyes keep at most half of the score under it, and is harmless when they keep nine tenths;
+A look hurts when the shipped detector keeps at most half of the score under it, is harmless at nine tenths;
 what lies between may be called either.
 """
 
@@ -129,7 +129,7 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     systems = [load(task) for task in ([args.task] if args.task else task_names())]
     found = measure(systems, say=console.say)
     console.say(f"false alarms {found['false_alarms']} in {found['plain_games']} games as in training")
-    console.say(f"failing eyes found {found['hurting_called_failing']} of {found['hurting']} looks that hurt")
+    console.say(f"failing detector found {found['hurting_called_failing']} of {found['hurting']} looks that hurt")
     console.say(f"called failing {found['harmless_called_failing']} of {found['harmless']} looks that do not")
     console.say(f"cost {100 * found['cost']:.1f} % of a step")
     return found

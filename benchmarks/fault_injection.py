@@ -22,10 +22,10 @@ from triune.play.loop import Pipeline, run_episode
 from triune.system import System, Texts, build_logic
 
 # ----------------------------------------------------------------------------------------------------
-# Planted faults: eyes, policies or controls broken on purpose, so that whose failure it is is known beforehand.
+# Planted faults: detectors, policies or controls broken on purpose, so that whose failure it is is known beforehand.
 
 
-# Sound variants: eyes are broken under these, so that the policy never is the reference itself.
+# Sound variants: detectors are broken under these, so that the policy never is the reference itself.
 SOUND: dict[str, tuple[tuple[str, str], ...]] = {
     "breakout": (("SIGMA = 0.8 ", "SIGMA = 1.0 "), ("tunable(0.05, 0.0, 0.3)", "tunable(0.08, 0.0, 0.3)")),
     "pong": (("SIGMA = 0.7 ", "SIGMA = 1.0 "), ("MIDDLE = 120.0", "MIDDLE = 112.0")),
@@ -77,8 +77,8 @@ AXIS = {"breakout": 1, "pong": 2}  # index of the coordinate along which one's o
 
 @dataclass(frozen=True)
 class Lie:
-    """What eyes do wrong from step `start` to `end`: `kind` of LIES; `thing` and `other` by name; `size` in px, or in
-    steps: of delay, of four in which a ghost shows at `place`."""
+    """What a detector does wrong from step `start` to `end`: `kind` of LIES; `thing` and `other` by name; `size` in px,
+    or in steps: of delay, of four in which a ghost shows at `place`."""
 
     kind: str
     thing: str
@@ -114,7 +114,7 @@ def _things_end(schema: SceneSchema) -> int:
 
 @dataclass(frozen=True)
 class Fault:
-    """One planted fault: a `lie` of the eyes and/or a `rule`, a name of BROKEN; with neither, controls that stick."""
+    """One planted fault: a `lie` of the detector and/or a `rule`, a name of BROKEN; or controls that stick."""
 
     task: str
     seed: int
@@ -145,7 +145,7 @@ class Fault:
 
 
 def make_fault(task: str, seed: int) -> Fault:
-    """The fault of a seed: of fourteen five are the eyes', five the reflexes', two both, two the world's."""
+    """The fault of a seed: of fourteen five are the detector's, five the reflexes', two both, two the world's."""
     rng = np.random.default_rng([seed, len(task)])
     turn = seed % 14
     lie = _lie(task, rng, both=turn >= 10) if turn < 5 or turn in (10, 11) else None
@@ -268,7 +268,7 @@ class Injector:
             return "nothing was lost"
         failure, lie = found[0], make_fault.lie
         if lie and not lie.start < failure.step < lie.end + CHUNK:
-            return "lost while the eyes were sound"
+            return "lost while the detector was sound"
         return Played(make_fault, _cut(episode, failure.step + 1), failure, frames, at)
 
     def _record(

@@ -1,7 +1,7 @@
 """How much of the score is left in another look, and how much the wheel brings back from play alone.
 
 Scores are read only here, by the referee's sheet, after the wheel has decided; the wheel itself reads none. Every
-figure is a share of the unshifted score of the same eyes on the same seeds.
+figure is a share of the unshifted score of the same detector on the same seeds.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 LIMIT = 9000  # decisions; a perfect game of Breakout takes about 7500
 SHORT = 3000  # decisions after which a game that has nearly nothing is not played further
 NOTHING = 0.05  # share of the unshifted score that is nearly nothing
-LOST = 0.5  # looks on which the first eyes keep at most this count as shifted
+LOST = 0.5  # looks on which the first detector keeps at most this count as shifted
 RANDOM_LOOKS = 24
 
 Say = Callable[[str], object]
@@ -113,7 +113,7 @@ class Bench:
 
 
 def summary(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Means over the looks on which the first eyes keep at most half, named and random apart."""
+    """Means over the looks on which the first detector keeps at most half, named and random apart."""
 
     def means(chosen: Sequence[dict[str, Any]]) -> dict[str, Any]:
         lost = [r for r in chosen if r["before"] <= LOST]
@@ -210,7 +210,7 @@ def _shift(system: System, args: argparse.Namespace, console: Console) -> dict[s
     means: dict[str, dict[str, float]] = {kind: {} for kind in kinds}
     jobs = [(kind, shift) for kind in kinds for shift in (None, *shifts)]
     for i, (kind, shift) in enumerate(jobs):
-        console.progress(i, len(jobs), f"{kind} eyes, {shift or 'no shift'}")
+        console.progress(i, len(jobs), f"{kind} detector, {shift or 'no shift'}")
         workers = min(args.workers or common.cores(), len(seeds))
         result = evaluate(system, args.protocol, seeds, shift, kind, workers, limit=args.steps)
         means[kind][shift or "none"] = float(result.mean or 0.0)

@@ -86,7 +86,7 @@ class _Bare:
 
 
 class _Stack:
-    """Everything that plays: emulator process, transfer, eyes, tracker, policy, safety."""
+    """Everything that plays: emulator process, transfer, detector, tracker, policy, safety."""
 
     def __init__(self, rollout: Rollout) -> None:
         self.rollout, self.seed = rollout, 0

@@ -1,1 +1,1 @@
-"""Episodes to better eyes: records, datasets, teachers' labels, causal discovery."""
+"""Episodes to better detectors: records, datasets, teachers' labels, causal discovery."""

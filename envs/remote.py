@@ -48,7 +48,7 @@ class Outcome:
 @dataclass(frozen=True)
 class Observer:
     """A labeller that runs in the emulator process: `target` is "module:factory", called with `argument` (a string);
-    what it returns maps (truth, frame) to float32[size]. Privileged: for evaluation beside the eyes, never in play."""
+    what it returns maps (truth, frame) to float32[size]. Privileged: for evaluation, never in play."""
 
     target: str
     argument: str

@@ -1,6 +1,6 @@
 """A game that can be taken back to a moment and played on from there, with the same luck or another: for blame only.
 
-Evaluation beside the eyes, like `--eyes teacher`: it needs an observer, so nothing that plays for a score can be
+Evaluation beside the detector, like `--eyes teacher`: it needs an observer, so nothing that plays for a score can be
 handed one by mistake.
 """
 

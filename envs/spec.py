@@ -204,7 +204,7 @@ def _actions(reader: _Reader) -> tuple[ActionSpace, Action]:
         return reader.fail(("env", "fallback"), f"fallback: {error}")  # type: ignore[no-any-return]
 
 
-SOFT = ["perception lost"]  # built in; it steps in when the eyes fail, which says nothing about the policy
+SOFT = ["perception lost"]  # built in; it steps in when the detector fails, which says nothing about the policy
 
 
 def _safety(reader: _Reader) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The eyes in play: onnxruntime and numpy only."""
+"""The detector in play: onnxruntime and numpy only."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class OnnxDetector:
         return scene
 
     def _refusal(self, frame: Any) -> str:
-        wanted = f"these eyes read uint8{list(self.shape)}"
+        wanted = f"this detector reads uint8{list(self.shape)}"
         if not isinstance(frame, np.ndarray):
             return f"{wanted}, got a {type(frame).__name__}; give the native frame as a numpy array"
         fix = "give grey levels 0..255 as uint8" if frame.shape == self.shape else "give the native RGB frame, unscaled"

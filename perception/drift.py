@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 
 # ----------------------------------------------------------------------------------------------------
-# Does play still look as it did in training, and do the eyes still see as they did? A watch that says so early.
+# Does play still look as it did in training, and does the detector still see as it did? A watch that says so early.
 #
-# Two levels: `changed`, the picture is not what it was, and `failing`, the eyes are not either.
+# Two levels: `changed`, the picture is not what it was, and `failing`, the detector does not see as it did.
 
 
 FORMAT = 2  # of the ranges: changes with every statistic
@@ -136,7 +136,7 @@ class Sampler:
 
 
 class Watch:
-    """Looks at play beside the eyes. `see` every step; `level` and `words` say what is the matter."""
+    """Looks at play beside the detector. `see` every step; `level` and `words` say what is the matter."""
 
     def __init__(self, ranges: Ranges) -> None:
         if ranges["format"] != FORMAT:
@@ -223,7 +223,7 @@ class _Limits:
 
     def look(self) -> None:
         """Compare the window with its ranges; `out` counts the looks in a row at which it was out of range. The first
-        look needs three quarters of a window: a game with blind eyes can be over soon after the first full one."""
+        look needs three quarters of a window: a game played blindly can be over soon after the first full one."""
         if 4 * self._count >= 3 * self.size:
             self.out = self.out + 1 if self._outside().any() else 0
 
@@ -344,7 +344,7 @@ def _ends(episodes: list[np.ndarray], size: int) -> list[list[float] | None]:
 
 
 def save(ranges: Ranges, path: str | Path, weights: str, play: dict[str, Any]) -> None:
-    """Write ranges. weights: sha256 of the eyes they were measured with; play: what was played, JSON values."""
+    """Write ranges. weights: sha256 of the detector they were measured with; play: what was played, JSON values."""
     record = {"weights": weights, "play": play, **ranges}
     lines = ",\n".join(f"{json.dumps(key)}: {json.dumps(value)}" for key, value in record.items())
     Path(path).write_text("{\n" + lines + "\n}\n", encoding="utf-8")
@@ -360,5 +360,5 @@ def load(path: str | Path, weights: str) -> Ranges:
     if not isinstance(record, dict) or record.get("format") != FORMAT:
         raise PerceptionError(f"{path}: not a file of ranges of format {FORMAT}; {remedy}")
     if record.get("weights") != weights:
-        raise PerceptionError(f"{path}: measured with other eyes than these ({weights[:12]}); {remedy}")
+        raise PerceptionError(f"{path}: measured with another detector than this ({weights[:12]}); {remedy}")
     return record

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class PerceptionError(RuntimeError):
-    """Eyes that cannot be built, loaded or used as asked."""
+    """A detector that cannot be built, loaded or used as asked."""
 
 
 class SampleError(PerceptionError):

@@ -396,7 +396,7 @@ class Bundle:
 
     def watch(self) -> Watch | None:
         """A new drift watch: give it every frame with `why.scene.vector`, and it says when play no longer looks as in
-        training. None when the bundle was made of eyes without ranges."""
+        training. None when the bundle was made of a detector without ranges."""
         ranges = self.manifest.get("drift")
         if ranges is None:
             return None

@@ -245,7 +245,7 @@ class System:
         return self.folder / "ranges.json"
 
     def ranges(self) -> Ranges | None:
-        """The drift ranges of the present eyes; None: not measured, or of other eyes."""
+        """The drift ranges of the present detector; None: not measured, or of another detector."""
         from perception.drift import load
         from perception.errors import PerceptionError
 
@@ -304,7 +304,7 @@ class System:
         return read_file(self.detector_path, "weights", PerceptionError, self.folder)
 
     def hashes(self) -> dict[str, str | None]:
-        """sha256 of what decides a score: system.toml, policy, safety, eyes; and the schema's fingerprint."""
+        """sha256 of what decides a score: system.toml, policy, safety, detector; and the schema's fingerprint."""
         found = {
             "system": ("system.toml", self.folder / "system.toml"),
             "safety": ("safety text", self.folder / "safety.py"),

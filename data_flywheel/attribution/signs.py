@@ -18,12 +18,12 @@ from data_flywheel.labelers.motion import Floats, Motion, Prior
 from perception.scene import SLOT, SceneSchema
 
 # ----------------------------------------------------------------------------------------------------
-# What a record alone says about a failure: signs that the eyes were wrong, signs that the policy was.
+# What a record alone says about a failure: signs that the detector was wrong, signs that the policy was.
 
 
 SPAN = 80  # steps before the failure that are looked at
 CROSSING = 40  # steps before it in which the meeting must have been
-TOLERANCE = 3.0  # px between eyes and motion
+TOLERANCE = 3.0  # px between detector and motion
 UNSURE = 0.6
 MOST = 40.0  # px: farther is all the same
 SIGNS = {
@@ -55,7 +55,7 @@ class Habits:
 
 
 def habits(episodes: Sequence[Episode], schema: SceneSchema, shape: tuple[int, int], actions: int) -> Habits:
-    """From recorded games in which eyes and policy were sound."""
+    """From recorded games in which detector and policy were sound."""
     scenes = np.concatenate([e.scenes for e in episodes])
     which = np.repeat(np.arange(len(episodes)), [len(e) for e in episodes])
     did = np.concatenate([e.actions for e in episodes]).astype(int)

@@ -47,7 +47,7 @@ Look = Callable[[U8], F32]
 class Pool:
     """N frames in the order of play.
 
-    scenes float32[N, size]: what the eyes saw; thumbs float32[N, THUMB**2], grey levels 0..255; after bool[N]: the
+    scenes float32[N, size]: what the detector saw; thumbs float32[N, THUMB**2], grey levels 0..255; after bool[N]: the
     frame is the next step after the one before it here; failing float32[N]: 0 to 1, how near a loss is.
     """
 
@@ -92,7 +92,7 @@ class Pool:
 
 
 def thumbnail(frame: U8, crop: tuple[int, int, int, int]) -> F32:
-    """float32[THUMB**2]: mean grey of THUMB x THUMB cells of what the eyes look at."""
+    """float32[THUMB**2]: mean grey of THUMB x THUMB cells of what the detector looks at."""
     top, left, bottom, right = crop
     grey = frame[top:bottom, left:right].astype(np.float32) @ GREY
     rows, cols = (np.arange(THUMB) * n // THUMB for n in grey.shape)
@@ -150,7 +150,7 @@ def failures(episode: Episode) -> F32:
 
 
 # ----------------------------------------------------------------------------------------------------
-# Why a frame may teach something: a score from 0 to 1 per frame and cause, read off what the eyes saw.
+# Why a frame may teach something: a score from 0 to 1 per frame and cause, read off what the detector saw.
 #
 # Novelty has no score of its own here: it is the distance to what is taken, which the choice itself changes.
 
@@ -254,7 +254,7 @@ def _residual(pool: Pool) -> F32:
 def understand(pool: Pool, requests: Sequence[Mapping[str, Any]]) -> list[Wish]:
     """What the supervisor's requests mean: steps of a seed that they name, or situations of the scene.
 
-    A frame fits when it, or a neighbour (the eyes may miss the very thing that is asked for), shows the situation.
+    A frame fits when it, or a neighbour (the detector may miss the very thing that is asked for), shows the situation.
     """
     names = [set(situations(pool.schema, scene)) for scene in pool.scenes] if requests else []
     known = sorted(set().union(*names)) if names else []

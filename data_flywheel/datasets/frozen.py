@@ -1,4 +1,4 @@
-"""The frozen test set: pictures by which eyes are judged, which nothing that leads to training may ever touch.
+"""The frozen test set: pictures by which detectors are judged, which nothing that leads to training may ever touch.
 
 A picture is frozen wherever it turns up again, in whatever episode.
 """

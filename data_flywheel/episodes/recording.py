@@ -38,7 +38,7 @@ Steps = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class FramePolicy:
-    """`kind`: none, failures, sampled or all. `every`: of sampled; `window`: frames that the eyes look at together."""
+    """`kind`: none, failures, sampled or all. `every`: of sampled; `window`: frames that the detector sees together."""
 
     kind: str
     every: int = 1
@@ -58,7 +58,7 @@ class FramePolicy:
 
     def wants(self, step: int) -> bool:
         """Whether the frame of a step may be kept, as far as is known while the game runs."""
-        if self.kind == "sampled":  # and the frames that the eyes see together with it
+        if self.kind == "sampled":  # and the frames that the detector sees together with it
             return (-step) % self.every < self.window
         return self.kind != "none"
 

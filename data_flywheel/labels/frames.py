@@ -112,7 +112,7 @@ class DatasetFrames:
 
 
 class EpisodeFrames:
-    """Frames of every recorded episode under a folder (or of one file), as the eyes read them."""
+    """Frames of every recorded episode under a folder (or of one file), as the detector reads them."""
 
     def __init__(self, folder: str | Path, spec: SystemSpec) -> None:
         """DataError: no episode there. Damaged files are named in `problems` and left out."""

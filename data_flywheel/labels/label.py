@@ -37,7 +37,7 @@ PartSpec = ThingSpec | GridSpec | GaugeSpec | ReadingSpec
 class FrameRef:
     """One frame: its episode, its step there, the sha256 of its pixels, (H, W), and the game's seed (None: a camera).
 
-    Where the schema asks for a window, the frame is the maximum over it, as the eyes read it.
+    Where the schema asks for a window, the frame is the maximum over it, as the detector reads it.
     """
 
     episode: str

@@ -35,7 +35,7 @@ REASONS = ("low sure", "disagreement", "tracker residual", "novelty", "failure w
 
 @dataclass(frozen=True)
 class Suspicion:
-    """Why one frame deserves a look. score 0 to 1; `detail` for people; `belief`: what the eyes saw, float[size]."""
+    """Why one frame deserves a look. score 0 to 1; `detail` for people; `belief`: what was seen, float[size]."""
 
     frame: FrameRef
     reason: str
@@ -173,7 +173,7 @@ def _item(record: dict[str, Any]) -> Item:
 
 
 # ----------------------------------------------------------------------------------------------------
-# How suspicious a frame is, from what the eyes said of it alone: doubt, disagreement with a label, jumps in time.
+# How suspicious a frame is, from what the detector said of it alone: doubt, disagreement with a label, jumps in time.
 #
 # Every measure is a score from 0 to 1 with words for people; below `FLOOR` nothing is said.
 
@@ -189,9 +189,9 @@ Vector = NDArray[np.float32]
 def measures(
     schema: SceneSchema, belief: Vector, label: Vector | None = None, before: Vector | None = None
 ) -> list[tuple[str, float, str]]:
-    """Reason, score, words for all that is odd about what the eyes saw.
+    """Reason, score, words for all that is odd about what the detector saw.
 
-    label: what another annotator says of the frame; before: the eyes' Scene a step ago.
+    label: what another annotator says of the frame; before: the detector's Scene a step ago.
     """
     found = [("low sure", *doubt(schema, belief))]
     if label is not None:
@@ -274,7 +274,7 @@ def _boxes(schema: SceneSchema, name: str, vector: Vector) -> list[Vector]:
 def of_dataset(
     schema: SceneSchema, frames: DatasetFrames, look: Callable[[U8], Vector], problems: list[str] | None = None
 ) -> Iterator[Suspicion]:
-    """Suspicions about every frame that may teach. `look`: the eyes, uint8[H, W, 3] -> Scene vector.
+    """Suspicions about every frame that may teach. `look`: the detector, uint8[H, W, 3] -> Scene vector.
 
     DataError names a damaged shard; with `problems` it is named there and left out.
     """

@@ -28,7 +28,7 @@ U8 = NDArray[np.uint8]
 
 @dataclass
 class Capture:
-    """N frames. `seen` what the eyes of that time said, float32[N, size]; `actions[i]` followed frame i; `episodes`
+    """N frames. `seen` what the detector of that time said, float32[N, size]; `actions[i]` followed frame i; `episodes`
     counts games from 0, game k was started with `seeds[k]`. `digests` uint8[N, 16] of the pixels."""
 
     frames: U8  # [N, H, W, 3]

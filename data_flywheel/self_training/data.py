@@ -1,6 +1,6 @@
 """What a round of the wheel learns from: its play labelled by motion, old scenes in the new paint, and the memory.
 
-The last part of every game is held back: nothing is learned from it, eyes are judged on it. Frames of the memory's
+The last part of every game is held back: nothing is learned from it, detectors are judged on it. Frames of the memory's
 frozen set never teach: a picture that equals one of them is left out, wherever it comes from.
 """
 
@@ -26,7 +26,7 @@ from perception.scene import SLOT, SceneSchema
 from perception.training.batches import draw_weights
 from perception.training.data import Samples
 
-HELD_BACK = 0.2  # share of the games' frames on which eyes are judged
+HELD_BACK = 0.2  # share of the games' frames on which detectors are judged
 RENDERED = 1600  # old scenes drawn anew
 EMPTY = 0.2  # share of them without what flies
 LEAST = 0.15  # coverage below which motion says too little: nothing is learned
@@ -102,7 +102,7 @@ def training_set(
 def emptied(samples: Samples, schema: SceneSchema, known: list[Prior]) -> Samples:
     """Frames whose flying things were painted over with the field, and their scenes without them; others left out.
 
-    Where nothing flies, eyes may take a hole among the cells for a thing; ordinary play hardly shows that."""
+    Where nothing flies, a detector may take a hole among the cells for a thing; ordinary play hardly shows that."""
     field = np.median(samples.frames[np.linspace(0, len(samples) - 1, min(200, len(samples))).astype(int)], axis=0)
     hidden, flying = motion.grid_mask(schema, samples.shape), [k for k, p in enumerate(known) if paths.flies(p)]
     frames, scenes, rows = list[NDArray[np.uint8]](), list[Floats](), list[int]()

@@ -1,8 +1,9 @@
-"""Which of two pairs of eyes to keep, without anybody's labels of the new look: pure functions of Scene vectors.
+"""Which of two detectors to keep, without anybody's labels of the new look: pure functions of Scene vectors.
 
-On the new look, eyes are right about a frame's thing when they see it within NEAR px of where motion has it. A flying
-thing that they see at one place for STILL frames is a ghost: nothing that flies rests. On the old look, frames of the
-frozen test set on which anything is wrong are counted; new eyes may not have more of them than old ones beyond chance.
+On the new look, a detector is right about a frame's thing when it sees it within NEAR px of where motion has it. A
+flying thing that it sees at one place for STILL frames is a ghost: nothing that flies rests. On the old look, frames of
+the frozen test set on which anything is wrong are counted; a new detector may not have more of them than the old one
+beyond chance.
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ from perception.scene import SLOT, SceneSchema
 NEAR = 2.0  # px
 STILL = 8  # frames at one place
 GOOD = 0.995  # score from which nothing needs to be learned
-SEES = 0.5  # score below which eyes that learned still cannot be said to see
-GAIN = 0.2  # share of what is wrong that new eyes must see right
+SEES = 0.5  # score below which detectors that learned still cannot be said to see
+GAIN = 0.2  # share of what is wrong that new detectors must see right
 SLACK = 0.01  # by which they may be worse where they lead by themselves
 OLD_LOSS = 0.01  # share of the old look's frames that may newly be wrong
 FORGETS = "the old look suffers"
@@ -32,7 +33,7 @@ CHANCE = 0.05  # p-value from which more wrong frames are no accident
 
 @dataclass(frozen=True)
 class Sight:
-    """How well eyes agree with motion. `score` is the worst of the things (hits without ghosts) and grids."""
+    """How well detectors agree with motion. `score` is the worst of the things (hits without ghosts) and grids."""
 
     hits: dict[str, float]  # share of trusted rows, by slot
     ghosts: float  # share of frames with a flying thing that rests
@@ -60,7 +61,7 @@ def sight(
     seen: Floats, episodes: NDArray[np.int64], motion: Motion, known: Sequence[Prior], schema: SceneSchema,
     cells: Floats | None = None,
 ) -> Sight:  # fmt: skip
-    """Eyes' scenes float32[N, size] of frames in order, beside motion's; `cells` float32[N, cells] by change."""
+    """Scenes float32[N, size] of frames in order, beside motion's; `cells` float32[N, cells] by change."""
     hits, ghosts, rows = {}, np.zeros(len(seen), bool), len(seen)
     for k, (spec, start) in enumerate(slots(schema)):
         mine, theirs, trust = seen[:, start : start + SLOT], motion.scenes[:, start : start + SLOT], motion.trust[:, k]
@@ -117,7 +118,7 @@ class Verdict:
 
 
 def judge(old: Sight, new: Sight, old_wrong: NDArray[np.bool_], new_wrong: NDArray[np.bool_]) -> Verdict:
-    """Promote new eyes? `old`, `new`: on frames nobody learned from; `old_wrong`, `new_wrong`: on the frozen set."""
+    """Promote the new one? `old`, `new`: on frames nobody learned from; `old_wrong`, `new_wrong`: on the frozen set."""
     worse, better = int((new_wrong & ~old_wrong).sum()), int((old_wrong & ~new_wrong).sum())
     figures: dict[str, Any] = {
         "old": old.record(), "new": new.record(),
@@ -128,7 +129,7 @@ def judge(old: Sight, new: Sight, old_wrong: NDArray[np.bool_], new_wrong: NDArr
 
 
 def led(verdict: Verdict, old: Sight, new: Sight) -> Verdict:
-    """The verdict, unless new eyes are worse than old ones on frames to which their own play led."""
+    """The verdict, unless new detectors are worse than old ones on frames to which their own play led."""
     figures = {**verdict.figures, "played": {"old": old.record(), "new": new.record()}}
     if new.score + SLACK < old.score:
         return Verdict(False, f"worse where it leads by itself: {old.score:.3f} -> {new.score:.3f}", figures)

@@ -320,7 +320,7 @@ def export(net: DetectorNet, path: str | Path, provenance: dict[str, Any], check
     data = model.SerializeToString()
     gap = disagreement(net, OnnxDetector.parse(data, schema), check)
     if gap > TOLERANCE:
-        raise PerceptionError(f"the exported eyes differ from the trained ones by {gap:.4f}; nothing was written")
+        raise PerceptionError(f"the exported detector differs from the trained one by {gap:.4f}; nothing was written")
     _write(Path(path), data)
     return gap
 

@@ -27,7 +27,7 @@ from perception.training.losses import total_loss
 from perception.training.network import REACH, DetectorNet, GreyConv, Reader, Width
 
 # ----------------------------------------------------------------------------------------------------
-# A trained file of eyes -> the network it came from, so that training can go on where it stood.
+# A trained detector's file -> the network it came from, so that training can go on where it stood.
 
 
 def recall(path: str | Path, schema: SceneSchema, shape: tuple[int, int], width: Width | None = None) -> DetectorNet:
@@ -147,9 +147,9 @@ def _things(net: DetectorNet, constants: Iterator[torch.Tensor]) -> None:
 
 
 # ----------------------------------------------------------------------------------------------------
-# Trained eyes and a little data -> eyes that go on from there: a few hundred steps from where the old ones stood.
+# A trained detector and a little data -> one that goes on from there for a few hundred steps.
 #
-# Same eyes, sets, steps and seed: same weights.
+# Same detector, sets, steps and seed: same weights.
 
 
 GENTLE = Augmentation(
@@ -228,7 +228,7 @@ def blend(
 ) -> None:
     """Move `new`'s weights back towards those of `old`, which it came from: `share` of the way is kept.
 
-    Between the two, eyes have most of what was learned and have forgotten little. `check` uint8[N, H, W, 3].
+    Between the two, a detector has most of what was learned and has forgotten little. `check` uint8[N, H, W, 3].
     """
     shape = (int(check.shape[1]), int(check.shape[2]))
     net, learned = (recall(path, schema, shape) for path in (old, new))

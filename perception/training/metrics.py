@@ -1,4 +1,4 @@
-"""How good the eyes are, on frames of episodes they were never trained on."""
+"""How good a detector is, on frames of episodes that it was never trained on."""
 
 from __future__ import annotations
 

@@ -97,7 +97,7 @@ class Bar:
 
 
 # ----------------------------------------------------------------------------------------------------
-# Samples -> eyes: a fixed number of steps, reproducible, resumable, one `.onnx` at the end.
+# Samples -> a detector: a fixed number of steps, reproducible, resumable, one `.onnx` at the end.
 #
 # The same samples, steps, seed and width on one thread give the same weights; a killed run resumes where it stood.
 

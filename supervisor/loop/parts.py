@@ -60,8 +60,8 @@ Evidence = Callable[[Situation], Request]
 
 @dataclass
 class Parts:
-    """What a run works with. `hashes`: sha256 of policy, safety, eyes, system, and the schema's fingerprint, as the
-    folder is now. `rules`: names of the functions in safety.py. `about`: task, protocol, eyes, versions."""
+    """What a run works with. `hashes`: sha256 of policy, safety, detector, system, and the schema's fingerprint, as the
+    folder is now. `rules`: names of the functions in safety.py. `about`: task, protocol, detector, versions."""
 
     home: Path  # the run's folder
     folder: Path  # the task's folder

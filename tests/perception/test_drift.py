@@ -154,7 +154,7 @@ def test_ranges_are_kept_with_the_weights_they_are_of(tmp_path: Path) -> None:
     made = load(path, "abc")
     assert made["play"] == {"policy": {"sticky": [0]}} and watched(play(dark=0.6), made).level == CHANGED
     assert path.stat().st_size < 10_000
-    with pytest.raises(PerceptionError, match="other eyes"):
+    with pytest.raises(PerceptionError, match="another detector"):
         load(path, "abd")
     path.write_text(path.read_text()[:200])
     with pytest.raises(PerceptionError, match="measure them again"):

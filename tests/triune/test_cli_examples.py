@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from cli_kit import ROOT
 
-needs_eyes = pytest.mark.skipif(
-    not (ROOT / "zoo/breakout/perception.onnx").is_file(), reason="breakout has no eyes yet"
+needs_detector = pytest.mark.skipif(
+    not (ROOT / "zoo/breakout/perception.onnx").is_file(), reason="breakout has no detector yet"
 )
 RUNS = [
     ("play_from_python.py", ["breakout", "40"], "mean"),
@@ -25,7 +25,7 @@ def test_every_example_is_run() -> None:
     assert {name for name, _, _ in RUNS} | elsewhere == {p.name for p in (ROOT / "examples").glob("*.py")}
 
 
-@needs_eyes
+@needs_detector
 @pytest.mark.parametrize(("name", "words", "shown"), RUNS, ids=[r[0] for r in RUNS])
 def test_example(name: str, words: list[str], shown: str, tmp_path: Path) -> None:
     env = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}

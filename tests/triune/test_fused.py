@@ -25,8 +25,8 @@ from triune.runtime import Bundle, State
 from triune.system import build_logic
 
 TASKS = ("breakout", "pong")
-needs_eyes = pytest.mark.skipif(
-    not all((ROOT / "zoo" / task / "perception.onnx").is_file() for task in TASKS), reason="a task has no eyes yet"
+needs_detector = pytest.mark.skipif(
+    not all((ROOT / "zoo" / task / "perception.onnx").is_file() for task in TASKS), reason="a task has no detector yet"
 )
 
 
@@ -59,7 +59,7 @@ def agreement(task: str, bot: Bundle, protocol: str, seed: int, steps: int) -> t
     return n, actions, reasons, gap
 
 
-@needs_eyes
+@needs_detector
 def test_a_bundle_decides_as_play_does(exported: tuple[str, Path]) -> None:
     task, path = exported
     bot = Bundle.load(path)
@@ -67,7 +67,7 @@ def test_a_bundle_decides_as_play_does(exported: tuple[str, Path]) -> None:
     assert n >= 250 and actions >= 0.999 * n and reasons >= 0.999 * n and gap <= 1e-3
 
 
-@needs_eyes
+@needs_detector
 def test_the_file_is_one_graph_of_standard_operators(exported: tuple[str, Path]) -> None:
     _, path = exported
     model = onnx.load(path)
@@ -170,7 +170,7 @@ def test_perception_lost_comes_last() -> None:
     assert actions == [2] * 7 + [0] * 3 and found["interventions"].tolist() == [False, False, False, True]
 
 
-@needs_eyes
+@needs_detector
 def test_past_frames_live_in_memory_where_the_schema_has_a_window() -> None:
     system = front.load("pong")
     schema = SceneSchema.from_config({**system.schema.to_config(), "window": 3})
@@ -194,7 +194,7 @@ def test_past_frames_live_in_memory_where_the_schema_has_a_window() -> None:
     assert differ > 5  # the maximum over three frames shows another scene
 
 
-@needs_eyes
+@needs_detector
 def test_measure(exported: tuple[str, Path]) -> None:
     found = measure(exported[1], [np.zeros(FRAME, np.uint8)] * 5)
     assert found["steps"] == 5 and 0 < found["ms_median"] <= found["ms_most"]
@@ -215,7 +215,7 @@ def recorded(task: str, path: Path, steps: int = 60) -> tuple[Path, list[str]]:
     return raw, said
 
 
-@needs_eyes
+@needs_detector
 def test_example_in_python_without_triune(exported: tuple[str, Path]) -> None:
     task, path = exported
     raw, said = recorded(task, path)
@@ -225,7 +225,7 @@ def test_example_in_python_without_triune(exported: tuple[str, Path]) -> None:
     assert len(set(said)) > 2
 
 
-@needs_eyes
+@needs_detector
 @pytest.mark.browser
 def test_example_in_javascript(exported: tuple[str, Path], tmp_path: Path) -> None:
     if not shutil.which("node") or not shutil.which("npm"):
@@ -256,7 +256,7 @@ def test_example_in_javascript(exported: tuple[str, Path], tmp_path: Path) -> No
     assert sum(a == b for a, b in zip(lines, said, strict=True)) >= 0.999 * len(said)
 
 
-@needs_eyes
+@needs_detector
 @pytest.mark.slow
 @pytest.mark.parametrize("task", TASKS)
 def test_agreement_over_ten_thousand_frames(task: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -272,7 +272,7 @@ def test_agreement_over_ten_thousand_frames(task: str, tmp_path: Path, capsys: p
     assert actions >= 0.999 * n and reasons >= 0.999 * n and gap <= 1e-3
 
 
-@needs_eyes
+@needs_detector
 @pytest.mark.slow
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 @pytest.mark.parametrize("task", TASKS)

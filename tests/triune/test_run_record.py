@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from cli_kit import triune
-from test_runtime import exported, needs_eyes, write_video  # noqa: F401
+from test_runtime import exported, needs_detector, write_video  # noqa: F401
 
 import triune as api
 from data_flywheel.episodes.recording import Recording
@@ -20,7 +20,7 @@ from triune.play.loop import frames_of
 from triune.play.recording import BundleRecorder
 from triune.runtime import Bundle
 
-pytestmark = needs_eyes
+pytestmark = needs_detector
 DISK = 1 << 30
 
 

@@ -20,7 +20,7 @@ from triune.errors import TriuneError
 from triune.play import play
 from triune.runtime import Bundle
 
-needs_eyes = pytest.mark.skipif(not (ROOT / "zoo/pong/perception.onnx").is_file(), reason="pong has no eyes yet")
+needs_detector = pytest.mark.skipif(not (ROOT / "zoo/pong/perception.onnx").is_file(), reason="pong has no detector yet")
 BLACK = np.zeros((210, 160, 3), np.uint8)
 
 
@@ -61,7 +61,7 @@ print("fine", *sorted(tops), *sorted(m for m in sys.modules if m.startswith("log
 """
 
 
-@needs_eyes
+@needs_detector
 def test_numpy_and_onnxruntime_are_enough_and_nothing_compiles(exported: Path) -> None:
     result = subprocess.run([sys.executable, "-c", ONLY, str(exported)], capture_output=True, text=True, cwd=ROOT)
     assert result.stdout.strip() == "fine", result.stderr + result.stdout
@@ -73,7 +73,7 @@ def test_words_are_those_of_the_controller() -> None:
     assert (runtime.DEADLINE, runtime.FAULT) == (controller.DEADLINE, controller.FAULT)
 
 
-@needs_eyes
+@needs_detector
 def test_states_are_values(exported: Path) -> None:
     import triune as front
 
@@ -95,7 +95,7 @@ def test_states_are_values(exported: Path) -> None:
         state.memory[0] = 1.0
 
 
-@needs_eyes
+@needs_detector
 def test_wrong_frames_are_refused_in_words(exported: Path) -> None:
     bot = Bundle.load(exported)
     for frame in (np.zeros((84, 84, 3), np.uint8), BLACK.astype(np.float32), BLACK[..., 0], BLACK.tolist()):
@@ -103,7 +103,7 @@ def test_wrong_frames_are_refused_in_words(exported: Path) -> None:
             bot.step(frame, bot.start())
 
 
-@needs_eyes
+@needs_detector
 def test_a_missed_deadline_means_the_fallback(exported: Path) -> None:
     ticks = iter(range(1000))
     late = Bundle.load(exported, deadline_ms=999.0, clock=lambda: float(next(ticks)))
@@ -182,7 +182,7 @@ def test_a_manifest_that_makes_no_sense_is_refused(tmp_path: Path) -> None:
             Bundle.load(tmp_path / "odd.onnx")
 
 
-@needs_eyes
+@needs_detector
 def test_tampered_truncated_and_strange_bundles_are_refused(exported: Path, tmp_path: Path) -> None:
     data = exported.read_bytes()
     at = data.rindex(b"def act(scene, memory)")
@@ -198,7 +198,7 @@ def test_tampered_truncated_and_strange_bundles_are_refused(exported: Path, tmp_
         assert result.returncode == 1 and words in json.loads(result.stdout)["error"]
 
 
-@needs_eyes
+@needs_detector
 def test_a_strangers_policy_is_compiled_and_needs_no_trust(tmp_path: Path) -> None:
     copy_task(tmp_path / "mine")
     policy = tmp_path / "mine" / "policy.py"
@@ -213,7 +213,7 @@ def test_a_strangers_policy_is_compiled_and_needs_no_trust(tmp_path: Path) -> No
     assert (tmp_path / "mine.onnx").read_bytes() == before and len(list(tmp_path.iterdir())) == 2
 
 
-@needs_eyes
+@needs_detector
 def test_export_without_onnx_names_the_fix(tmp_path: Path) -> None:
     (tmp_path / "onnx.py").write_text("raise ImportError('not here', name='onnx')\n")
     path = os.pathsep.join([str(tmp_path), str(ROOT)])
@@ -222,7 +222,7 @@ def test_export_without_onnx_names_the_fix(tmp_path: Path) -> None:
     assert not (tmp_path / "pong.onnx").exists()
 
 
-@needs_eyes
+@needs_detector
 def test_a_graph_that_decides_otherwise_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import triune as front
     from triune.deploy import export as fuse
@@ -234,7 +234,7 @@ def test_a_graph_that_decides_otherwise_is_not_written(tmp_path: Path, monkeypat
     assert not list(tmp_path.iterdir())
 
 
-@needs_eyes
+@needs_detector
 @pytest.mark.parametrize(("odd", "written"), [({60}, True), ({30, 90}, False)])
 def test_one_tie_is_told_from_a_wrong_graph(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, odd: set[int], written: bool
@@ -254,7 +254,7 @@ def test_one_tie_is_told_from_a_wrong_graph(
         assert not list(tmp_path.iterdir())
 
 
-@needs_eyes
+@needs_detector
 def test_run_on_the_game_logs_and_shadow_sends_the_fallback(exported: Path, tmp_path: Path) -> None:
     words = ("run", str(exported), "--steps", "120", "--json")
     played = json.loads(triune(*words, "--log", "log.jsonl", cwd=tmp_path).stdout)
@@ -279,7 +279,7 @@ def write_video(path: Path, frames: list[np.ndarray], code: str = "MJPG") -> Non
     writer.release()
 
 
-@needs_eyes
+@needs_detector
 def test_run_on_a_video_of_the_game(exported: Path, tmp_path: Path) -> None:
     import cv2
 
@@ -317,7 +317,7 @@ def test_how_frames_are_fitted() -> None:
     assert fitted(BLACK, (210, 160, 3), None, "x") is BLACK
 
 
-@needs_eyes
+@needs_detector
 @pytest.mark.parametrize(
     ("source", "words"),
     [("gone.mp4", "no such video"), ("97", "camera 97 cannot be opened"), ("text.mp4", "cannot be opened")],

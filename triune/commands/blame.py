@@ -1,4 +1,4 @@
-"""`triune blame`: whose failure each one of a recorded episode was: the eyes', the reflexes', both, the world's."""
+"""`triune blame`: whose failure each one of an episode was: the detector's, the reflexes', both, the world's."""
 
 from __future__ import annotations
 

@@ -82,7 +82,7 @@ def check_protocol(env: EnvSpec, name: str | None) -> None:
 
 
 def check_conditions(args: argparse.Namespace) -> None:
-    """Refuse unknown protocols, shifts and eyes before anything is started."""
+    """Refuse unknown protocols, shifts and detectors before anything is started."""
     from envs.spec import load_spec
     from envs.visual_shifts import MOVING, SHIFTS, STATIC, is_look
     from triune.play.loop import check_detector

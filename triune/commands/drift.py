@@ -14,7 +14,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Task, whether to measure."""
     common.add_task(parser)
     parser.add_argument(
-        "--measure", action="store_true", help="play training seeds with the present eyes and write ranges.json"
+        "--measure", action="store_true", help="play training seeds with the present detector and write ranges.json"
     )
     parser.add_argument(
         "--steps", type=common.positive, metavar="N", help="with --measure: cut games shorter (a quick look)"
@@ -34,7 +34,7 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     ranges = system.ranges()
     if ranges is None:
         raise TriuneError(
-            f"{system.ranges_path}: no ranges of the present eyes; measure them: triune drift {args.task} --measure"
+            f"{system.ranges_path}: no ranges of the present detector; measure them: triune drift {args.task} --measure"
         )
     names = [("picture", stat) for stat in PICTURE] + [
         (part, stat) for part, stat, _ in detector_names(ranges["scene"])
@@ -42,5 +42,5 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     values = dict(zip((f"{part} {stat}" for part, stat in names), ranges["picture"] + ranges["eyes"], strict=True))
     rows = [[name, *(f"{v:.2f}" for v in ends or ())] for name, ends in values.items()]
     console.say(table([row for row in rows if len(row) > 1], ["statistic", "lowest", "usual", "highest"], {1, 2, 3}))
-    console.say(f"ranges     {system.ranges_path}, of {ranges['samples']} samples, eyes {ranges['weights'][:12]}")
+    console.say(f"ranges     {system.ranges_path}, of {ranges['samples']} samples, detector {ranges['weights'][:12]}")
     return {"task": system.name, "file": str(system.ranges_path), "weights": ranges["weights"], "ranges": values}

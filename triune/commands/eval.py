@@ -95,7 +95,7 @@ def _evaluate(system: System, args: argparse.Namespace, seeds: list[int], folder
 
     job = record_job(args, system)
     what = [system.name, system.protocol(args.protocol).name, *([args.shift] if args.shift else [])]
-    console.log(f"{', '.join(what)}, {args.detector} eyes: {len(seeds)} seeds")
+    console.log(f"{', '.join(what)}, {args.detector} detector: {len(seeds)} seeds")
 
     def progress(done: int, total: int, record: dict[str, Any] | None) -> None:
         last = f", seed {record['seed']}: {told_score(record['score'])}" if record else ""
@@ -116,7 +116,7 @@ def show(result: Result, console: Console) -> None:
         return
     low, high = result.ci95
     console.say(
-        f"{result.task}  {result.protocol}{f'  {result.shift}' if result.shift else ''}  {result.detector} eyes"
+        f"{result.task}  {result.protocol}{f'  {result.shift}' if result.shift else ''}  {result.detector} detector"
     )
     console.say(f"mean       {result.mean:.2f}   95 % interval {low:.2f} to {high:.2f}   ({len(result.scores)} seeds)")
     console.say(

@@ -1,4 +1,4 @@
-"""`triune flywheel`: eyes that stopped seeing learn from the task's own play, without teacher, memory or score."""
+"""`triune flywheel`: a detector that stopped seeing learns from the task's own play, without teacher or score."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="whose score may not fall (default: 2, and 0 with --shift: no score is seen)",
     )
     parser.add_argument("--run", dest="home", metavar="DIR", help="default runs/flywheel/TASK[-S]; one there goes on")
-    parser.add_argument("--install", action="store_true", help="put promoted eyes into the task's folder")
+    parser.add_argument("--install", action="store_true", help="put a promoted detector into the task's folder")
 
 
 def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
@@ -60,7 +60,7 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
         measure(system)
         console.say(f"installed  {system.detector_path}; the drift watch has measured them")
         console.say("           the score card is no longer true: `triune eval --card`")
-    console.say(f"eyes       {told['eyes']}")
+    console.say(f"detector   {told['eyes']}")
     console.say(f"report     {told['report']}")
     return {"task": system.name, **told}
 

@@ -1,4 +1,4 @@
-"""`triune train`: eyes for a task, from nothing: collect if there is no data, train, export, measure."""
+"""`triune train`: a detector for a task, from nothing: collect if there is no data, train, export, measure."""
 
 from __future__ import annotations
 
@@ -64,5 +64,5 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     from perception.training.metrics import table
 
     console.say(Lines(table(metrics)))
-    console.say(f"eyes       {out}")
+    console.say(f"detector   {out}")
     return {"task": system.name, "file": str(out), "data": str(folder), "steps": steps, "metrics": metrics}

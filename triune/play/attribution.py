@@ -49,11 +49,11 @@ from triune.system import System, load
 
 BACK = (60, 120, 200)  # decisions before the failure from which the game goes on; farther when nothing helps
 AFTER = 60  # decisions beyond the failure that must go well
-LONG = 300  # ... where that does not tell: a fault of eyes or policy comes back, bad luck does not
+LONG = 300  # ... where that does not tell: a fault of detector or policy comes back, bad luck does not
 PROGRESS = 250  # decisions in which a game that was stuck must score
 LUCKS, MORE = 3, 5  # games for each swap; more where they do not agree
 MEMORY = 1000  # decisions from which a policy's memory is built up again
-WARM = 8  # frames that eyes may look back
+WARM = 8  # frames that a detector may look back
 
 
 class Sight(Detector, Protocol):
@@ -265,7 +265,7 @@ class Blamer:
 
     @cached_property
     def _habits(self) -> Habits:
-        """Of games in the look that the eyes know, with the trusted policy."""
+        """Of games in the look that the detector knows, with the trusted policy."""
         env = self.system.spec.env
         with Rollout(self.reference) as rollout:
             games = [rollout.record(seed, SOUND_STEPS) for seed in SOUND]

@@ -1,4 +1,4 @@
-"""Eyes made of colour rules: the classical alternative, to stand beside the network under visual shifts.
+"""A detector made of colour rules: the classical alternative, to stand beside the network under visual shifts.
 
 Learned in a second from labelled, unshifted frames: the colours of each thing and where on the screen it lives. A thing
 is then a blob of about its size in one of its colours, a cell is there when half of it has one of its row's colours.

@@ -25,7 +25,7 @@ Seeds = tuple[int, ...]
 
 
 def measure(system: System, steps: int = LONGEST, progress: Progress | None = None) -> Path:
-    """Play training seeds with the present eyes, at most `steps` of each game, and write the ranges; the file."""
+    """Play training seeds with the present detector, at most `steps` of each game, and write the ranges; the file."""
     gauge, done = Gauge(scene_parts(system.schema)), 0
     games = {kind: _games(system, seeds) for kind, seeds in (("policy", PLAY), ("random", RANDOM))}
     jobs = [(kind, protocol, seeds) for kind, found in games.items() for protocol, seeds in found.items()]
@@ -77,5 +77,5 @@ def warning(report: Mapping[str, Any], task: str, shift: str | None) -> str:
     step = report["since"][level]
     what = "; ".join(report["words"][:3]) or "statistics are out of range"
     command = f"triune flywheel {task}" + (f" --shift {shift}" if shift else "")
-    advice = f"the eyes are failing: run `{command}`" if level == FAILING else "the eyes still see as they did"
+    advice = f"the detector is failing: run `{command}`" if level == FAILING else "the detector still sees as it did"
     return f"drift: {what} (since step {step}; {advice})"

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 
 # ----------------------------------------------------------------------------------------------------
-# Play for the wheel: at random, or by the task's own policy with given eyes and a few random actions in between.
+# Play for self-training: at random, or by the task's own policy with a given detector and a few random actions.
 #
 # The side that decides has no memory, score or label of the game, as always.
 
@@ -78,7 +78,7 @@ def play(
 # No teacher, memory of the game, score or label of the new look is used. The frozen test split of the memory is
 # read to judge, never to learn.
 #
-# RUN/wheel.json what was asked, hashes of everything it starts from RUN/eyes.onnx the eyes that are best so far
+# RUN/wheel.json what was asked, hashes of everything it starts from RUN/eyes.onnx the detector that is best so far
 # RUN/round-K/play.npz what was played; pixels are played again from it RUN/round-K/candidate.onnx what was learned;
 # its provenance names play, labels and memory by hash RUN/round-K/round.json the verdict and the figures it rests
 # on: a round that has it is over RUN/result.json what came of it all
@@ -87,10 +87,10 @@ def play(
 FORMAT = 1
 CHECK = 0.2  # share of a round's frames that the candidate plays by itself
 SHARES = {"new": 8, "memory": 16, "emptied": 4, "rendered": 20}  # frames of a batch
-RECALL = {"new": 4, "memory": 18, "emptied": 6, "rendered": 20}  # ... for eyes that forgot
+RECALL = {"new": 4, "memory": 18, "emptied": 6, "rendered": 20}  # ... for a detector that forgot
 RATES = (2e-3, 2e-3, 1e-3)  # of one stretch of training after the other ...
-ENOUGH = 0.98  # ... until eyes that forget nothing see so well; those that begin so well get one stretch
-BLEND = 0.6  # share of the way from the old weights that eyes keep which still forget
+ENOUGH = 0.98  # ... until a detector that forgets nothing sees so well; one that begins so well gets one stretch
+BLEND = 0.6  # share of the way from the old weights that a detector keeps which still forgets
 PLAIN = Augmentation(clean=0.8, recolour=0.5)  # of the memory: the old look as it is, and a few others
 LIMIT = 3000  # decisions of a game whose score is compared
 DONE, KEPT, LOST, PROMOTED = "nothing to learn", "kept", "cannot recover", "promoted"
@@ -150,8 +150,8 @@ class SelfTraining:
     def run(self) -> dict[str, Any]:
         """JSON values: `outcome`, `reason`, `rounds`, `eyes` (file). A round that promoted is followed by another one.
 
-        Eyes that got better in every round and still miss a thing on half of the frames are no recovery: the first
-        ones stay, and the learned ones lie in their rounds' folders.
+        A detector that got better in every round and still misses a thing on half of the frames is no recovery: the
+        first one stays, and the learned ones lie in their rounds' folders.
         """
         rounds: list[dict[str, Any]] = []
         for number in range(1, self.request.rounds + 1):
@@ -206,7 +206,7 @@ class SelfTraining:
                 reason = "a thing was never seen whole and by itself, so it cannot be drawn"
             return told | {"outcome": LOST, "reason": reason}
         if old.score >= judging.GOOD:
-            return told | {"outcome": DONE, "reason": f"the eyes agree with motion: {old.score:.3f}"}
+            return told | {"outcome": DONE, "reason": f"the detector agrees with motion: {old.score:.3f}"}
         candidate = folder / "candidate.onnx"
         verdict = self._learned(candidate, taught, old, played, number)
         if verdict.promote:
@@ -257,7 +257,7 @@ class SelfTraining:
         return play(self.system, weights, ask.shift, ask.protocol, frames, seed, random, most=None if random else 900)
 
     def _sight(self, weights: Path, played: Capture, taught: TrainingSet) -> Sight:
-        """How these eyes see what was held back."""
+        """How this detector sees what was held back."""
         rows = np.flatnonzero(taught.held)
         part = taught.motion.take(rows)
         seen = looked(weights, played.frames[rows], self.system)
@@ -303,7 +303,7 @@ class SelfTraining:
         return judging.judge(old, new, wrong, self._wrong(candidate))
 
     def _wrong(self, weights: Path) -> NDArray[np.bool_]:
-        """Which frames of the frozen set, as they are and without what flies, these eyes see wrongly."""
+        """Which frames of the frozen set, as they are and without what flies, this detector sees wrongly."""
         seen = [
             looked(weights, np.stack([samples.rgb(i) for i in range(len(samples))]), self.system)
             for samples in (self.frozen, self.frozen_empty)
@@ -326,7 +326,7 @@ class SelfTraining:
         return judging.with_scores(verdict, *self._scores(candidate)) if verdict.promote else verdict
 
     def _scores(self, candidate: Path) -> tuple[list[int], list[int]]:
-        """Of the old and the new eyes on the same training seeds, when scores may be looked at; else none."""
+        """Of the old and the new detector on the same training seeds, when scores may be looked at; else none."""
         ask, found = self.request, list[list[int]]()
         for weights in (self.weights, candidate):
             system = with_detector(self.system, weights, candidate.parent / "task")
@@ -337,13 +337,13 @@ class SelfTraining:
 
 
 def _last_sight(told: dict[str, Any]) -> float:
-    """Of the eyes that a round leaves."""
+    """Of the detector that a round leaves."""
     sight = told["figures"]["new"] if told["outcome"] == PROMOTED else told["sight"]
     return float(sight["score"])
 
 
 def with_detector(system: System, weights: Path, folder: Path) -> System:
-    """The same system with other eyes, in a folder of its own."""
+    """The same system with another detector, in a folder of its own."""
     from triune.system import load
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -354,7 +354,7 @@ def with_detector(system: System, weights: Path, folder: Path) -> System:
 
 
 def looked(weights: Path, frames: np.ndarray, system: System) -> np.ndarray:
-    """What these eyes say of each frame, float32[N, size]."""
+    """What this detector says of each frame, float32[N, size]."""
     see = OnnxDetector.load(weights, system.schema)
     return np.stack([see.look(np.ascontiguousarray(f)).copy() for f in frames])
 

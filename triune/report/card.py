@@ -46,7 +46,7 @@ def read_scores(folder: Path) -> dict[str, Any]:
 def record(system: System, result: Result, steps_limit: int | None) -> Path:
     """Enter an evaluation into the card; the card's path. UsageError for one that is no score."""
     if result.shift or result.detector not in ("cnn", "teacher") or steps_limit or result.unfinished:
-        raise UsageError("a card takes whole, unshifted evaluations with cnn or teacher eyes; leave --card out")
+        raise UsageError("a card takes whole, unshifted evaluations with the cnn or teacher detector; leave --card out")
     card = read_scores(system.folder)
     entry = card.setdefault(result.protocol, {})
     figures = _figures(system, result)
