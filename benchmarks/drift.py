@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from benchmarks.record import middle
+from benchmarks.shift import idle_score
 from benchmarks.speed import one_core
 from envs.visual_shifts import MOVING, STATIC
 from perception.drift import FAILING, LOOK, OK, Watch
@@ -35,7 +36,8 @@ def measure(
 ) -> dict[str, Any]:  # fmt: skip
     """Per task: games as in training (level of each), looks (share of the score kept, alarms), cost (share of a
     step) and its 95 % interval. TriuneError without ranges."""
-    tasks = {system.name: _task(system, system.lowest, list(plain), looked, looks, steps, say) for system in systems}
+    seeds = list(plain)
+    tasks = {s.name: _task(s, idle_score(s), seeds, looked, looks, steps, say) for s in systems}
     every = [row for task in tasks.values() for row in task["looks"].values()]
     hurting = [row for row in every if row["effect"] == "hurts"]
     games = [game for task in tasks.values() for game in task["plain"]]

@@ -33,8 +33,14 @@ SHORT = 3000  # decisions after which a game that has nearly nothing is not play
 NOTHING = 0.05  # share of the unshifted score that is nearly nothing
 LOST = 0.5  # looks on which the first detector keeps at most this count as shifted
 RANDOM_LOOKS = 24
+IDLE = {"pong": -21.0}  # the score of doing nothing, where it is not 0
 
 Say = Callable[[str], object]
+
+
+def idle_score(system: System) -> float:
+    """The score of doing nothing."""
+    return IDLE.get(system.name, 0.0)
 
 
 @dataclass(frozen=True)
@@ -102,9 +108,9 @@ class Bench:
     def _share(self, system: System, shift: str | None, detector: str = "cnn") -> float:
         """Of the unshifted score, over the score of doing nothing."""
         score = self._score(system, shift, detector, SHORT)
-        if (score - self.system.lowest) > NOTHING * (self.plain - self.system.lowest):
+        if (score - idle_score(self.system)) > NOTHING * (self.plain - idle_score(self.system)):
             score = self._score(system, shift, detector)
-        return round((score - self.system.lowest) / (self.plain - self.system.lowest), 4)
+        return round((score - idle_score(self.system)) / (self.plain - idle_score(self.system)), 4)
 
     def _score(self, system: System, shift: str | None, detector: str = "cnn", most: int | None = None) -> float:
         limit = min(most or self.plan.limit, self.plan.limit)
@@ -215,7 +221,7 @@ def _shift(system: System, args: argparse.Namespace, console: Console) -> dict[s
         result = evaluate(system, args.protocol, seeds, shift, kind, workers, limit=args.steps)
         means[kind][shift or "none"] = float(result.mean or 0.0)
     console.clear()
-    worst = system.lowest
+    worst = idle_score(system)
     kept = {kind: {s: _kept(m[s], m["none"], worst) for s in shifts} for kind, m in means.items()}
     rows = [
         [s, *(f"{means[k][s]:.1f}" + (f" ({kept[k][s]:.2f})" if s in kept[k] else "") for k in kinds)]

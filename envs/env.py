@@ -122,6 +122,7 @@ class Backend:
     kind       the subclass of Rules
     protocols  by name; `default` names one (else the first)
     options    keys of [env] that are the backend's own, each with the type of its value
+    packages   what it needs: import name -> distribution; their versions stand beside results
     """
 
     simulator: str
@@ -129,6 +130,7 @@ class Backend:
     protocols: Mapping[str, Rules]
     options: Mapping[str, type | tuple[type, ...]] = field(default_factory=dict)
     default: str = ""
+    packages: Mapping[str, str] = field(default_factory=dict)
 
     def check_options(self, options: Mapping[str, Any]) -> None:
         """EnvError for an unknown option, with the nearest, or one of another type."""
@@ -179,6 +181,11 @@ def backend(name: str) -> Backend:
     if not isinstance(found, Backend):
         raise EnvError(f"backend {name!r} is no envs.env.Backend; its package declares the wrong object")
     return found
+
+
+def packages() -> dict[str, str]:
+    """What the backends that come with Triune need: import name -> distribution."""
+    return {name: dist for known in BUILT_IN for name, dist in backend(known).packages.items()}
 
 
 def simulator(env: Declared, rules: Rules) -> Simulator:

@@ -18,9 +18,6 @@ ELSEWHERE = {
     "data_flywheel/storage/dataset.py": (r"truth\.ram", "the first format stored that memory only"),
     "data_flywheel/labelers/declared.toml": (r"ALE/", "colours of games, to hold that labeler against"),
     "triune/commands/discover.py": (r"labelers\.ram|--rom|\brom\b|ROMs|_rom|ALE/", "the command of that labeler"),
-    "triune/commands/doctor.py": (r"ale-py", "the name of a package"),
-    "triune/play/evaluation.py": (r"ale-py", "the name of a package"),
-    "triune/system.py": (r"ALE/Pong-v5", "a task whose score of doing nothing is not 0"),
 }
 
 

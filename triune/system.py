@@ -202,7 +202,6 @@ def _artifact(
 # A heuristic system, loaded: `triune.load("breakout")` or a folder.
 
 
-LOWEST = {"ALE/Pong-v5": -21.0}  # the score of doing nothing, where it is not 0
 
 
 class System:
@@ -228,11 +227,6 @@ class System:
     def texts(self) -> Texts:
         """Policy and safety text; TriuneError when missing."""
         return read_texts(self.spec, self.policy_path)
-
-    @property
-    def lowest(self) -> float:
-        """The score of doing nothing."""
-        return LOWEST.get(self.spec.env.id, 0.0)
 
     @property
     def detector_path(self) -> Path:

@@ -56,4 +56,4 @@ def get_protocol(name: str) -> Protocol:
     return PROTOCOLS[name]
 
 
-BACKEND = Backend("envs.backends.atari:AtariCore", Protocol, PROTOCOLS, default="sticky")
+BACKEND = Backend("envs.backends.atari:AtariCore", Protocol, PROTOCOLS, default="sticky", packages={"ale_py": "ale-py"})

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from envs.env import packages
 from triune.console import Console
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -20,7 +21,7 @@ CORE = {
     "numpy": "numpy",
     "onnxruntime": "onnxruntime",
     "gymnasium": "gymnasium",
-    "ale_py": "ale-py",
+    **packages(),
     "cv2": "opencv-python",
     "jinja2": "jinja2",
 }

@@ -15,6 +15,7 @@ import numpy as np
 
 from data_flywheel.episodes.episode import Episode
 from data_flywheel.storage.files import atomic_write
+from envs.env import packages
 from envs.files import Unreadable, read_json
 from triune.console import jsonable
 from triune.errors import TriuneError, UsageError
@@ -291,7 +292,7 @@ def versions() -> dict[str, str]:
     from importlib import metadata
 
     found = {"triune": __version__, "python": platform.python_version()}
-    for name in ("numpy", "onnxruntime", "ale-py", "opencv-python"):
+    for name in ("numpy", "onnxruntime", *packages().values(), "opencv-python"):
         try:
             found[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
