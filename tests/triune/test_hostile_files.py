@@ -45,7 +45,7 @@ from triune.errors import TriuneError
 from triune.play.evaluation import Run
 from triune.play.evaluator import GameStore
 from triune.report.card import read_scores
-from triune.runtime import Bundle
+from triune.runtime import Bundle, field
 from triune.system import load
 
 SCHEMA = SceneSchema.from_config(load_spec("pong").scene)
@@ -224,6 +224,20 @@ def test_a_link_out_of_a_task_is_refused(tmp_path: Path) -> None:
             read(path)
         assert "password" not in str(said.value)
         path.unlink()
+
+
+@pytest.mark.parametrize(
+    "part, words",
+    [
+        (field(7, field(5, field(13, b""))), "keeps a tensor in another file"),
+        (field(7, field(1, field(7, b"evil"))), "operators of 'evil'"), (field(25, b""), "functions of its own"),
+    ],
+)  # fmt: skip
+def test_weights_are_standard_operators_on_tensors_of_their_own(tmp_path: Path, part: bytes, words: str) -> None:
+    path = tmp_path / "perception.onnx"
+    path.write_bytes((ZOO / "pong" / path.name).read_bytes() + part)
+    with pytest.raises(PerceptionError, match=f"refused: .*{words}"):
+        load(task(path)).detector()
 
 
 def test_every_kind_is_read_by_something() -> None:
