@@ -202,8 +202,6 @@ def _artifact(
 # A heuristic system, loaded: `triune.load("breakout")` or a folder.
 
 
-
-
 class System:
     """One task's folder. Attributes: `spec`, `schema`, `folder`, `name`; `texts` (policy and safety) load on use."""
 

@@ -20,7 +20,9 @@ from triune.errors import TriuneError
 from triune.play import play
 from triune.runtime import Bundle
 
-needs_detector = pytest.mark.skipif(not (ROOT / "zoo/pong/perception.onnx").is_file(), reason="pong has no detector yet")
+needs_detector = pytest.mark.skipif(
+    not (ROOT / "zoo/pong/perception.onnx").is_file(), reason="pong has no detector yet"
+)
 BLACK = np.zeros((210, 160, 3), np.uint8)
 
 
