@@ -73,6 +73,7 @@ class GameStore:
 
 MOST_STEPS = 4000  # of one recorded episode, when behaviours are compared
 NUDGES, NUDGE = 2, 1.5  # copies of an episode with everything moved, by about so many px
+NUDGE_READ = 0.005  # of its range: by how much about the field of a reading is moved
 TIMED = 300  # decisions that the latency is measured on
 
 
@@ -269,11 +270,18 @@ class TaskEvaluator:
         return agree, self.system.spec.env.fallback
 
     def _nudged(self, scenes: np.ndarray, k: int) -> np.ndarray:
-        """Scenes float32[T, size] with the place of everything moved by NUDGE px or so at each step."""
-        columns = [i for i, name in enumerate(self.system.schema.names) if name.endswith((".x", ".y"))]
-        moved = scenes.copy()
-        noise = np.random.default_rng(k).normal(0.0, NUDGE, (len(scenes), len(columns)))
+        """Scenes float32[T, size] with the place of everything moved by NUDGE px or so at each step, and every reading
+        by NUDGE_READ of its range."""
+        schema, draw, moved = self.system.schema, np.random.default_rng(k), scenes.copy()
+        columns = [schema.slot(t.name, i).start + at for t in schema.things for i in range(t.count) for at in (1, 2)]
+        noise = draw.normal(0.0, NUDGE, (len(scenes), len(columns)))
         moved[:, columns] += np.where(scenes[:, columns] != 0.0, noise, 0.0).astype(np.float32)
+        for reading in schema.readings:
+            seen = scenes[:, schema.slot(reading.name).start] > 0.5
+            for at, f in enumerate(reading.fields, schema.slot(reading.name).start + 1):
+                values = scenes[:, at] + draw.normal(0.0, NUDGE_READ * (f.high - f.low), len(scenes))
+                inside = (values - f.low) % (f.high - f.low) + f.low if f.wrap else np.clip(values, f.low, f.high)
+                moved[:, at] = np.where(seen, inside, scenes[:, at])
         return moved
 
     def lock_text(self, text: str, episode: Episode, steps: range, name: str, note: str) -> str:
