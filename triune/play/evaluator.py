@@ -20,6 +20,7 @@ from envs.actions import Action
 from envs.spec import SOFT
 from logic.errors import LogicError
 from logic.runtime.controller import Controller
+from perception.scene import SceneSchema
 from supervisor.protocols import Compiled, Score
 from triune.errors import TriuneError, nearest
 from triune.play.evaluation import evaluate, make_request
@@ -74,6 +75,7 @@ class GameStore:
 MOST_STEPS = 4000  # of one recorded episode, when behaviours are compared
 NUDGES, NUDGE = 2, 1.5  # copies of an episode with everything moved, by about so many px
 NUDGE_READ = 0.005  # of its range: by how much about the field of a reading is moved
+WALKS, WALK_STEPS, STRIDE = 4, 250, 0.02  # made-up scenes of readings; share of its range that a field goes in a step
 TIMED = 300  # decisions that the latency is measured on
 
 
@@ -195,12 +197,15 @@ class TaskEvaluator:
             controller.close()
 
     def behaviour(self, text: str) -> str:
-        """sha256 hex over the decisions on the scenes of all locks and of the watched episodes."""
+        """sha256 hex over the decisions on the scenes of all locks and of the watched episodes.
+
+        Readings also go anywhere in their ranges: a poor parent's episodes may end before two children differ.
+        """
         from logic.runtime.regression import ScenesLock
 
         recorded = [lock.scenes for lock in self._locks if isinstance(lock, ScenesLock)]
         digest = hashlib.sha256()
-        for actions in self.decisions(text, [*recorded, *self._watched]):
+        for actions in self.decisions(text, [*recorded, *self._watched, *walks(self.system.schema)]):
             digest.update(len(actions).to_bytes(8, "little") + actions.tobytes())
         return digest.hexdigest()
 
@@ -313,6 +318,22 @@ class TaskEvaluator:
             "name": name, "task": self.system.name, "protocol": self.protocol.name, "note": note,
             "triune": __version__, "source": {k: episode.meta.get(k) for k in ("seed", "eyes", "shift", "policy")},
         }  # fmt: skip
+
+
+def walks(schema: SceneSchema) -> list[np.ndarray]:
+    """Made-up scenes float32[WALK_STEPS, size] in which every field of every reading wanders through its range; the
+    same ones for the same schema, none without readings."""
+    draw, found = np.random.default_rng(0), []
+    for _ in range(WALKS if schema.readings else 0):
+        scenes = np.tile(schema.empty(), (WALK_STEPS, 1))
+        for reading in schema.readings:
+            scenes[:, schema.slot(reading.name)] = 1.0
+            for at, f in enumerate(reading.fields, schema.slot(reading.name).start + 1):
+                way = draw.uniform() + np.cumsum(draw.normal(0.0, STRIDE, WALK_STEPS))
+                share = way % 1.0 if f.wrap else 1.0 - np.abs(way % 2.0 - 1.0)  # turned back at either end
+                scenes[:, at] = f.low + share * (f.high - f.low)
+        found.append(scenes)
+    return found
 
 
 def _median(controller: Controller, scenes: Sequence[Any]) -> float:
