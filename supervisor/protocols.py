@@ -150,7 +150,7 @@ class Evaluator(Protocol):
     def lock_text(self, text: str, episode: Episode, steps: range, name: str, note: str) -> str:
         """The file of a lock on the decisions of `steps`; LogicError when there can be none."""
 
-    def floor_text(self, episode: Episode, floor: int, name: str, note: str) -> str:
+    def floor_text(self, episode: Episode, floor: float, name: str, note: str) -> str:
         """The file of a lock on the score of the episode's seed."""
 
     def play(self, text: str, seeds: Sequence[int]) -> Iterator[Score]:

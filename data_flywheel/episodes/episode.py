@@ -134,10 +134,15 @@ def rewards(scores: NDArray[Any]) -> NDArray[Any]:
     return np.diff(scores.astype(np.int64 if whole else np.float64), prepend=0)
 
 
+def dense(change: NDArray[Any]) -> bool:
+    """Whether nearly every step changes the score, so that a change alone is no event."""
+    return len(change) >= DENSE_STEPS and bool(np.count_nonzero(change) > DENSE * len(change))
+
+
 def setbacks(change: NDArray[Any]) -> NDArray[Any]:
     """The same, below 0 where something was lost. Where nearly every step changes the score (a cost of moving, a point
     for every step upright), a change alone is no event: then it is by how much a step is far worse than most."""
-    if len(change) < DENSE_STEPS or np.count_nonzero(change) <= DENSE * len(change):
+    if not dense(change):
         return change
     middle = float(np.median(change))
     spread = 1.4826 * float(np.median(np.abs(change - middle)))

@@ -174,8 +174,8 @@ class GymnasiumSimulator:
         self.done, self.frames, self._picture = False, 0, None
 
     def metrics(self) -> Mapping[str, float]:
-        """Nothing beside the score."""
-        return {}
+        """Whether the clock ended the episode (`truncated`, 1), not what was done in it (0)."""
+        return {"truncated": float(self.done and self.truncated)}
 
     def save(self) -> Any:
         """The whole state, where the environment can be copied."""

@@ -6,7 +6,7 @@ import json
 import math
 import re
 import unicodedata
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, NamedTuple
 
@@ -67,6 +67,15 @@ def number(value: object, digits: int = 1) -> str:
     said = f"{value:.{digits}f}"
     said = said.rstrip("0").rstrip(".") if "." in said else said
     return "0" if said == "-0" else said
+
+
+def places(scores: Iterable[float]) -> int:
+    """Decimals that means of such scores are told with: 1 where all are whole numbers or large, more where they are
+    small."""
+    known = [abs(s) for s in map(float, scores) if math.isfinite(s)]
+    if all(s.is_integer() for s in known):
+        return 1
+    return max(1, 3 - math.floor(math.log10(max(known))))
 
 
 def signed(value: float, digits: int = 1) -> str:
@@ -214,6 +223,11 @@ class Context:
     budgets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     blame: Blame | None = None
     limits: Limits = Limits()
+
+    @property
+    def digits(self) -> int:
+        """Decimals that mean scores of this task are told with."""
+        return places([*self.scoreboard.train.values(), *(e.scores[-1].item() for e in self.episodes if len(e))])
 
     @property
     def span(self) -> int:

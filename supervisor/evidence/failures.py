@@ -10,7 +10,7 @@ from functools import cached_property
 
 from data_flywheel.episodes.episode import Episode
 from supervisor.evidence.context import Context, clean, number, quoted, signed
-from supervisor.evidence.moments import LASTING, SEVERITY, WEIGHTS, Window, cast, moments, usual, window
+from supervisor.evidence.moments import COSTLY, LASTING, SEVERITY, WEIGHTS, Window, cast, moments, usual, window
 from supervisor.evidence.tables import steps_table
 
 # ----------------------------------------------------------------------------------------------------
@@ -132,6 +132,11 @@ def _split(cluster: Cluster, feature: str) -> list[Cluster]:
 # Failures found, grouped, and told: a few typical ones from different groups, each with the steps that led to it.
 
 
+READ = (
+    "Tables: a number that was read, then its change since the step before; - not read. Score (and lives) are those "
+    "after the action; what is said stands where it changes. The step marked * is the last one before the failure at "
+    "which everything was read."
+)
 LEGEND = (
     "Tables: a thing is `x,y` in px, then its speed in px per step if it moves; ~ not seen but carried on by the "
     "tracker, ?p seen with certainty p, - not there. Score and lives are those after the action; what is said stands "
@@ -166,7 +171,7 @@ class Findings:
     @cached_property
     def windows(self) -> list[Window]:
         """One for each failure."""
-        c, normal = self.context, usual(self.episodes, self.context.span)
+        c, normal = self.context, usual(self.episodes, self.context.span, self.context.schema)
         found = moments(self.episodes, c.span, normal, c.protocol.frame_limit)
         return [window(m, self.episodes[m.episode], c.schema, self.cast, normal, c.span) for m in found]
 
@@ -205,7 +210,8 @@ class Findings:
             f"{head} {len(self.windows)} failures in {len(self.clusters)} groups by likely cause, ordered by their "
             f"number times severity ({severity}):",
             *(f"  {len(c.members)} x {c.name}{labels.get(id(c), '')}" for c in self.clusters),
-            LEGEND,
+            *[LEGEND] * (bool(self.context.schema.things) or not self.context.schema.readings),
+            *[READ] * bool(self.context.schema.readings),
         ])  # fmt: skip
 
     def _told(self, f: Failure, pictures: bool) -> str:
@@ -221,6 +227,10 @@ class Findings:
         if w.meeting and self.cast.own:
             names = f"{w.meeting.slot.name} minus {self.cast.own.name}"
             lines.append(f"nearest at step {w.meeting.step}: {names} = {signed(w.gap[0])},{signed(w.gap[1])} px")
+        if w.moment.kind == COSTLY:
+            before = e.scores[w.first - 1].item() if w.first else 0
+            change, all_ = signed(e.scores[w.last].item() - before, 2), signed(e.scores[-1].item(), 2)
+            lines.append(f"score over these {w.moment.size} steps {change}, of {all_} in {len(e)} steps")
         lines += [f"blame: {quoted(f.blame)}"] if f.blame else []
         lines += [f"picture: {f.label}"] if pictures else []
         return clean("\n".join([*lines, *steps_table(w, e, self.context, self.cast)]))

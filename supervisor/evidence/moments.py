@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from data_flywheel.episodes.episode import FAR_BELOW, Episode, setbacks
+from data_flywheel.episodes.episode import FAR_BELOW, Episode, dense, setbacks
 from data_flywheel.episodes.episode import rewards as changes
-from perception.scene import SLOT, SceneSchema
+from perception.scene import SLOT, FieldSpec, SceneSchema
 
 # ----------------------------------------------------------------------------------------------------
 # Which things of a scene matter in a batch of episodes, and how two of them stand to each other.
@@ -71,16 +71,55 @@ def slots_of(schema: SceneSchema) -> list[Slot]:
     ]
 
 
+class Seen(NamedTuple):
+    """Where one slot of a scene vector says that it was seen, and how sure that is. `carried`: by a tracker, if not."""
+
+    name: str
+    seen: int
+    sure: int
+    carried: bool = True
+
+
+class Number(NamedTuple):
+    """One field of a reading: `pole angle`; `at` is where it stands in the vector, `seen` where its reading's `seen`
+    does."""
+
+    name: str
+    at: int
+    seen: int
+    spec: FieldSpec
+
+    def away(self, a: Array, b: Any) -> Array:
+        """float64[T]: a - b; the shorter way round where the field wraps."""
+        turn = self.spec.high - self.spec.low
+        return (a - b + turn / 2) % turn - turn / 2 if self.spec.wrap else a - b
+
+
+def numbers_of(schema: SceneSchema) -> list[Number]:
+    """Every field of every reading in the order of the schema."""
+    return [
+        Number(f"{reading.name} {f.name}", schema.slot(reading.name).start + 1 + i, schema.slot(reading.name).start, f)
+        for reading in schema.readings
+        for i, f in enumerate(reading.fields)
+    ]
+
+
 @dataclass(frozen=True)
 class Cast:
     """The slots that are normally there (`main`), and the one that answers to the actions (`own`), if any.
 
-    `axes`: along which it does, 0 for x, 1 for y.
+    `axes`: along which it does, 0 for x, 1 for y. `read`: the readings that are normally seen.
     """
 
     main: tuple[Slot, ...]
     own: Slot | None = None
     axes: tuple[int, ...] = (0, 1)
+    read: tuple[Seen, ...] = ()
+
+    @property
+    def watched(self) -> tuple[Seen, ...]:
+        """What is normally seen: main slots, then readings."""
+        return (*(Seen(s.name, s.at, s.at + SLOT - 1) for s in self.main), *self.read)
 
     def nearest(self, vector: Array) -> tuple[Slot, Body] | None:
         """Of the other slots that are there, the one nearest to one's own; without such, the first main one."""
@@ -94,26 +133,30 @@ class Cast:
         return min(found, key=lambda sb: (sb[1].x - mine.x) ** 2 + (sb[1].y - mine.y) ** 2)
 
     def all_seen(self, scenes: Array) -> NDArray[np.bool_]:
-        """Per step of `scenes` [T, size], whether every main slot was detected."""
+        """Per step of `scenes` [T, size], whether everything that is normally seen was."""
         seen = np.ones(len(scenes), bool)
-        for slot in self.main:
-            seen &= scenes[:, slot.at] > 0.5
+        for slot in self.watched:
+            seen &= scenes[:, slot.seen] > 0.5
         return seen
 
 
 def cast(schema: SceneSchema, episodes: Sequence[Episode]) -> Cast:
     """Who matters in these episodes."""
-    slots = slots_of(schema)
     steps = sum(len(e) for e in episodes)
-    shares = {s: sum(int((e.scenes[:, s.at] > 0.5).sum()) for e in episodes) / max(1, steps) for s in slots}
-    required = {t.name for t in schema.things if t.required}
-    main = [s for s in slots if shares[s] >= OFTEN or s.name in required]
+
+    def often(at: int) -> bool:
+        return sum(int((e.scenes[:, at] > 0.5).sum()) for e in episodes) / max(1, steps) >= OFTEN
+
+    required = {t.name for t in schema.things if t.required} | {r.name for r in schema.readings if r.required}
+    main = [s for s in slots_of(schema) if s.name in required or often(s.at)]
+    slots = [(r.name, schema.slot(r.name)) for r in schema.readings]
+    read = tuple(Seen(n, s.start, s.stop - 1, carried=False) for n, s in slots if n in required or often(s.start))
     answers = {slot: _answers(slot, episodes) for slot in main}
     own = max(main, key=lambda s: max(answers[s]), default=None)
     if own is None or max(answers[own]) < ANSWERS:
-        return Cast(tuple(main))
+        return Cast(tuple(main), read=read)
     axes = tuple(axis for axis in (0, 1) if answers[own][axis] >= ANSWERS)
-    return Cast(tuple(main), own, axes)
+    return Cast(tuple(main), own, axes, read)
 
 
 def _answers(slot: Slot, episodes: Sequence[Episode]) -> tuple[float, float]:
@@ -192,15 +235,16 @@ def _third(value: float, low: float, high: float) -> int:
 # Where episodes went wrong, from their records alone.
 
 
-FAULT, LIFE, POINTS, LOW, TIMEOUT, DROUGHT, RULES = (
-    "fault", "life lost", "points lost", "low score", "time-out without progress", "long without reward",
-    "many interventions",
+FAULT, LIFE, POINTS, EARLY, LOW, TIMEOUT, DROUGHT, COSTLY, RULES = (
+    "fault", "life lost", "points lost", "ended early", "low score", "time-out without progress",
+    "long without reward", "costliest stretch", "many interventions",
 )  # fmt: skip
-SEVERITY = {FAULT: 4, LIFE: 3, POINTS: 3, LOW: 3, TIMEOUT: 2, DROUGHT: 2, RULES: 1}
-SUDDEN = (LIFE, POINTS)  # kinds that show some steps after their cause
-LASTING = (LOW, TIMEOUT, DROUGHT)  # kinds that have no single moment
+SEVERITY = {FAULT: 4, LIFE: 3, POINTS: 3, EARLY: 3, LOW: 3, TIMEOUT: 2, DROUGHT: 2, COSTLY: 2, RULES: 1}
+SUDDEN = (LIFE, POINTS, EARLY)  # kinds that show some steps after their cause
+LASTING = (LOW, TIMEOUT, DROUGHT, COSTLY)  # kinds that have no single moment
 FEW_EPISODES = 4  # below it, nobody can tell which score is low
 DRY = 5.0  # times the usual number of steps between rewards
+EVEN = 0.05  # share of the usual reward by which steps differ where one stretch costs no more than another
 
 
 class Moment(NamedTuple):
@@ -217,12 +261,29 @@ class Moment(NamedTuple):
     also: tuple[str, ...] = ()
 
 
+class Norm(NamedTuple):
+    """Where a number usually is in a batch: its median (of a field that wraps, the mean direction), and how far from it
+    every step was, in order."""
+
+    number: Number
+    middle: float
+    apart: Array
+
+    def beyond(self, off: float) -> float:
+        """The share of steps that were at least so far out, on the same side (of a field that wraps, on either)."""
+        if self.number.spec.wrap:
+            return float(np.mean(np.abs(self.apart) >= abs(off)))
+        return float(np.mean(self.apart >= off if off > 0 else self.apart <= off))
+
+
 @dataclass(frozen=True)
 class Usual:
-    """What is normal in a batch: how many steps without any event are long, below which score an episode is low."""
+    """What is normal in a batch: how many steps without any event are long, below which score an episode is low, where
+    the fields of readings are."""
 
     dry: int
     low: float | None = None
+    norms: tuple[Norm, ...] = ()
 
 
 def rewards(episode: Episode) -> Array:
@@ -248,7 +309,31 @@ def _events(episode: Episode) -> Array:
     return np.flatnonzero((rewards(episode) != 0) | (lost_lives(episode) > 0))
 
 
-def usual(episodes: Sequence[Episode], span: int) -> Usual:
+def values_of(number: Number, scenes: Array) -> Array:
+    """float64[n]: a field at the steps of scenes [T, size] at which its reading was seen."""
+    return finite(scenes[scenes[:, number.seen] > 0.5, number.at])
+
+
+def norms(schema: SceneSchema, episodes: Sequence[Episode]) -> tuple[Norm, ...]:
+    """Of every field that was seen in these episodes."""
+    found = []
+    for number in numbers_of(schema):
+        values = np.concatenate([np.zeros(0), *(values_of(number, e.scenes) for e in episodes)])
+        if len(values):
+            middle = _middle(number.spec, values)
+            found.append(Norm(number, middle, np.sort(number.away(values, middle))))
+    return tuple(found)
+
+
+def _middle(spec: FieldSpec, values: Array) -> float:
+    if not spec.wrap:
+        return float(np.median(values))
+    turn = (spec.high - spec.low) / (2 * np.pi)
+    across, along = np.sin((values - spec.low) / turn).mean(), np.cos((values - spec.low) / turn).mean()
+    return spec.low + float(np.arctan2(across, along) % (2 * np.pi)) * turn
+
+
+def usual(episodes: Sequence[Episode], span: int, schema: SceneSchema | None = None) -> Usual:
     """What is normal in these episodes. `span`: agent steps in about a second."""
     gaps = np.concatenate([np.zeros(0), *(np.diff(_events(e)) for e in episodes)])
     lengths = [len(e) for e in episodes] or [0]
@@ -259,7 +344,7 @@ def usual(episodes: Sequence[Episode], span: int) -> Usual:
         middle = float(np.median(finals))
         spread = 1.4826 * float(np.median(np.abs(finals - middle)))
         low = middle - max(FAR_BELOW * spread, 0.25 * abs(middle), 1.0)
-    return Usual(max(4 * span, round(typical)), low)
+    return Usual(max(4 * span, round(typical)), low, norms(schema, episodes) if schema else ())
 
 
 def moments(episodes: Sequence[Episode], span: int, normal: Usual, most_frames: int) -> list[Moment]:
@@ -298,6 +383,7 @@ def _of(e: Episode, i: int, span: int, normal: Usual, most_frames: int) -> Itera
         if count >= max(4, span // 4):
             yield Moment(i, first, RULES, first, count)
     yield from _droughts(e, i, normal, most_frames)
+    yield from _dense(e, i, span, most_frames)
     if normal.low is not None and e.scores[-1] < normal.low:
         yield Moment(i, len(e) - 1, LOW, 0, len(e))
 
@@ -319,6 +405,23 @@ def _droughts(e: Episode, i: int, normal: Usual, most_frames: int) -> Iterator[M
             yield Moment(i, min(step, len(e) - 1), kind, before + 1, step - before - 1)
 
 
+def _dense(e: Episode, i: int, span: int, most_frames: int) -> Iterator[Moment]:
+    """Of an episode in which nearly every step changes the score: its end, when every step won something and it was
+    not the clock that ended it; and where the least was won."""
+    change = rewards(e)
+    if not dense(change):
+        return
+    middle, last = float(np.median(change)), len(e) - 1
+    timed = bool(e.meta.get("truncated")) or int(e.meta.get("frames", 0)) >= most_frames
+    if middle > 0.0 and bool(e.meta.get("finished", True)) and not timed:
+        yield Moment(i, last, EARLY, last)
+    if len(e) >= 2 * span:
+        sums = np.convolve(change, np.ones(span), "valid")
+        first = int(sums.argmin())
+        if float(change.mean()) - float(sums[first]) / span > EVEN * max(abs(middle), float(np.abs(change).mean())):
+            yield Moment(i, first + span - 1, COSTLY, first, span)
+
+
 # ----------------------------------------------------------------------------------------------------
 # The steps before a failure, and what they have in common with those before other failures.
 #
@@ -330,10 +433,12 @@ UNSURE = 0.6
 FAR = 3.0  # joint half sizes
 PART = 0.25  # share of a window from which on something is typical of it
 WAVER = 0.5  # changes of action per step
+TAIL = 0.05  # share of a batch's steps below which a field is far from where it usually is
+STILL, ONE_WAY = 0.02, 0.7  # shares of a field's range; of the way that it went there and back
 # What a window is described by, and how much each counts as a hint of the cause.
 WEIGHTS = {
     "fault": 4.0, "rule": 3.0, "sight": 3.0, "reason": 2.0, "nearest": 2.0, "turned": 1.0, "actions": 1.5, "dry": 1.0,
-    "distance": 1.0, "place": 1.0,
+    "distance": 1.0, "place": 1.0, "away": 2.0, "moved": 1.0,
 }  # fmt: skip
 
 
@@ -377,7 +482,9 @@ def window(moment: Moment, episode: Episode, schema: SceneSchema, who: Cast, nor
         "sight": _sight(episode.scenes[looked], who),
         "reason": _most(episode.reasons[part], episode.reason_table),
         "actions": _actions(episode.actions[part]),
-        "dry": _dry(int(dry_spells(episode)[moment.step]), normal) if moment.kind != DROUGHT else "",
+        "dry": _dry(episode, moment, normal),
+        "away": _away(episode.scenes[part if moment.kind in LASTING else slice(anchor, anchor + 1)], normal.norms),
+        "moved": _moved(episode.scenes[part], normal.norms),
     }
     near, met = who.nearest(episode.scenes[anchor]), None
     if near:
@@ -421,17 +528,49 @@ def _most(ids: Array, table: Sequence[str]) -> str:
 
 
 def _sight(scenes: Array, who: Cast) -> str:
-    """The main thing that was seen worst, and how."""
+    """The main thing, or the reading, that was seen worst, and how."""
     worst, said = PART, "everything seen"
-    for slot in who.main:
-        seen, sure = scenes[:, slot.at] > 0.5, scenes[:, slot.at + 7]
+    for slot in who.watched:
+        seen, sure = scenes[:, slot.seen] > 0.5, scenes[:, slot.sure]
+        carried = ~seen & (sure > FAINT) & slot.carried
         for share, how in (
-            (np.mean(~seen & (sure <= 0.02)), "not seen"), (np.mean(~seen & (sure > 0.02)), "lost, carried on"),
+            (np.mean(~seen & ~carried), "not seen"), (np.mean(carried), "lost, carried on"),
             (np.mean(seen & (sure < UNSURE)), "unsure"),
         ):  # fmt: skip
             if share > worst:
                 worst, said = float(share), f"{slot.name} {how}"
-    return said if who.main else ""
+    return said if who.watched else ""
+
+
+def _away(scenes: Array, usually: Sequence[Norm]) -> str:
+    """The field that is farthest from where it usually is in the batch, by its median over these steps."""
+    rarest, said = TAIL, "readings about where they usually are"
+    for norm in usually:
+        values = values_of(norm.number, scenes)
+        if not len(values):
+            continue
+        off = float(np.median(norm.number.away(values, norm.middle)))
+        share = norm.beyond(off)
+        if share < rarest:
+            way = "from" if norm.number.spec.wrap else "above" if off > 0 else "below"
+            rarest, said = share, f"{norm.number.name} far {way} its usual"
+    return said if usually else ""
+
+
+def _moved(scenes: Array, usually: Sequence[Norm]) -> str:
+    """How the field that went farthest, for its range, has gone over these steps."""
+    most, said = STILL, "readings hardly move"
+    for number, *_ in usually:
+        values = values_of(number, scenes)
+        if len(values) < 2:
+            continue
+        way = np.concatenate([[0.0], np.cumsum(number.away(values[1:], values[:-1]))])
+        room = float(way.max() - way.min())
+        if room / (number.spec.high - number.spec.low) > most:
+            most, net = room / (number.spec.high - number.spec.low), float(way[-1])
+            went = "goes to and fro" if abs(net) < ONE_WAY * room else "rises" if net > 0 else "falls"
+            said = f"{number.name} {went}"
+    return said if usually else ""
 
 
 def _actions(actions: Array) -> str:
@@ -454,7 +593,10 @@ def _turned(scenes: Array, slot: Slot) -> str:
     return f"{slot.name} turned {' and '.join(ways)}" if ways else f"{slot.name} did not turn"
 
 
-def _dry(steps: int, normal: Usual) -> str:
+def _dry(episode: Episode, moment: Moment, normal: Usual) -> str:
+    if moment.kind == DROUGHT or dense(rewards(episode)):
+        return ""
+    steps = int(dry_spells(episode)[moment.step])
     if steps < normal.dry / 4:
         return "reward shortly before"
     return "some time without reward" if steps < normal.dry else "long without reward"

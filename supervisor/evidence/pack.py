@@ -84,7 +84,10 @@ def contract(context: Context) -> list[str]:
 
 
 def _example(actions: ActionSpace) -> str:
-    return 'LEFT, "why"' if isinstance(actions, Discrete) else f'({", ".join(actions.names)},), "why"'
+    if isinstance(actions, Discrete):
+        return 'LEFT, "why"'
+    names = ", ".join(actions.names)
+    return f'({names}), "why"' if len(actions.names) > 1 else f'{names}, "why"'
 
 
 def _actions(actions: ActionSpace) -> str:
@@ -92,7 +95,9 @@ def _actions(actions: ActionSpace) -> str:
         return f"Actions: {', '.join(f'{clean(a)} = {i}' for i, a in enumerate(actions.names))}."
     ends = zip(actions.names, actions.low, actions.high, strict=True)
     told = ", ".join(f"{clean(name)} from {number(low, 6)} to {number(high, 6)}" for name, low, high in ends)
-    return f"An action is a tuple of {len(actions.names)} numbers, in this order: {told}."
+    n = len(actions.names)
+    what = f"a tuple of {n} numbers, in this order" if n > 1 else "a number"
+    return f"An action is {what}: {told}. What lies beyond is cut off, and counts as an intervention of a hard rule."
 
 
 def _protocol(c: Context) -> str:
@@ -148,28 +153,29 @@ ACCEPT = "accept"
 WORDS = 300  # characters of a hypothesis or a lesson
 
 
-def scoreboard(board: Scoreboard) -> list[str]:
-    """The incumbent's scores, most telling first."""
+def scoreboard(board: Scoreboard, digits: int = 1) -> list[str]:
+    """The incumbent's scores, most telling first; `digits`: decimals of each."""
     lines = []
     if board.gate:
         g = board.gate
         hard = "" if g.hard is None else f", hard interventions and faults per 1000 decisions {number(g.hard, 3)}"
-        lines.append(f"Gate seeds (never shown): {_figures(g)}{hard}.")
+        lines.append(f"Gate seeds (never shown): {_figures(g, digits)}{hard}.")
     else:
         lines.append("Gate seeds: the incumbent has not been played there yet.")
     if board.train:
         scores = [float(board.train[seed]) for seed in sorted(board.train)]
-        lines.append(f"Training seeds: {_figures(GateSummary.of(scores))}, best {number(max(scores))}.")
-        each = (f"{seed}: {number(board.train[seed])}" for seed in sorted(board.train))
+        lines.append(f"Training seeds: {_figures(GateSummary.of(scores), digits)}, best {number(max(scores), digits)}.")
+        each = (f"{seed}: {number(board.train[seed], digits)}" for seed in sorted(board.train))
         lines.append(f"By seed: {', '.join(each)}.")
-    lines += [f"For comparison, {quoted(name, 60)}: mean {number(mean)}." for name, mean in board.others.items()]
-    return lines
+    others = board.others.items()
+    return lines + [f"For comparison, {quoted(name, 60)}: mean {number(mean, digits)}." for name, mean in others]
 
 
-def _figures(g: GateSummary) -> str:
+def _figures(g: GateSummary, digits: int) -> str:
     known = math.isfinite(g.low) and math.isfinite(g.high)
-    interval = f"[{number(g.low)}, {number(g.high)}]" if known else "unknown (too few)"
-    return f"mean {number(g.mean)}, 95 % interval {interval}, n {g.n}, worst decile {number(g.worst_decile)}"
+    interval = f"[{number(g.low, digits)}, {number(g.high, digits)}]" if known else "unknown (too few)"
+    worst = number(g.worst_decile, digits)
+    return f"mean {number(g.mean, digits)}, 95 % interval {interval}, n {g.n}, worst decile {worst}"
 
 
 def locks(notes: Sequence[LockNote]) -> list[str]:
@@ -182,25 +188,26 @@ def locks(notes: Sequence[LockNote]) -> list[str]:
     ]  # fmt: skip
 
 
-def lineage(trials: Sequence[Mapping[str, Any]]) -> list[str]:
+def lineage(trials: Sequence[Mapping[str, Any]], digits: int = 1) -> list[str]:
     """Accepted trials, newest first: hypothesis and measured effect."""
     found, runs = [t for t in trials if t.get("verdict") == ACCEPT], _runs(trials)
     return [
-        f"- trial {_trial(t, runs)}{_target(t)}: {quoted(t.get('hypothesis') or '', WORDS)}; effect {_effect(t)}"
+        f"- trial {_trial(t, runs)}{_target(t)}: {quoted(t.get('hypothesis') or '', WORDS)}; "
+        f"effect {_effect(t, digits)}"
         for t in reversed(found)
     ] or ["Nothing has been accepted yet."]  # fmt: skip
 
 
-def failed(trials: Sequence[Mapping[str, Any]]) -> list[str]:
+def failed(trials: Sequence[Mapping[str, Any]], digits: int = 1) -> list[str]:
     """All other trials, newest first: hypothesis, where and why it ended, the lesson drawn."""
     found, runs = [t for t in trials if t.get("verdict") != ACCEPT], _runs(trials)
-    return ["\n".join(_failed(t, runs)) for t in reversed(found)] or ["Nothing has failed yet."]
+    return ["\n".join(_failed(t, runs, digits)) for t in reversed(found)] or ["Nothing has failed yet."]
 
 
-def _failed(t: Mapping[str, Any], runs: int) -> Iterator[str]:
+def _failed(t: Mapping[str, Any], runs: int, digits: int) -> Iterator[str]:
     yield (
         f"- trial {_trial(t, runs)}{_target(t)}: {quoted(t.get('hypothesis') or '', WORDS)}; "
-        f"{word(t.get('verdict') or UNKNOWN)} at {word(t.get('stage') or UNKNOWN)}; effect {_effect(t)}"
+        f"{word(t.get('verdict') or UNKNOWN)} at {word(t.get('stage') or UNKNOWN)}; effect {_effect(t, digits)}"
     )
     reasons = t.get("reasons")
     if isinstance(reasons, (list, tuple)) and reasons:
@@ -223,15 +230,15 @@ def _target(t: Mapping[str, Any]) -> str:
     return f" ({word(t['target'])})" if t.get("target") else ""
 
 
-def _effect(t: Mapping[str, Any]) -> str:
+def _effect(t: Mapping[str, Any], digits: int) -> str:
     """The paired difference of means with its bounds, on the fresh block if it was played."""
     numbers = t.get("numbers")
     if isinstance(numbers, Mapping):
         for block in ("confirm", "full", "probe", "screen"):
             if f"{block}_difference" in numbers:
                 got = {k: numbers.get(f"{block}_{k}") for k in ("difference", "low95", "high95", "pairs")}
-                low, high = _number(got["low95"]), _number(got["high95"])
-                return f"{_signed(got['difference'])} [{low}, {high}] on {_number(got['pairs'], 0)} pairs"
+                low, high = _number(got["low95"], digits), _number(got["high95"], digits)
+                return f"{_signed(got['difference'], digits)} [{low}, {high}] on {_number(got['pairs'], 0)} pairs"
     return "not measured"
 
 
@@ -239,8 +246,8 @@ def _number(value: object, digits: int = 1) -> str:
     return "?" if value is None else number(value, digits)
 
 
-def _signed(value: object) -> str:
-    return signed(value) if isinstance(value, (int, float)) else _number(value)
+def _signed(value: object, digits: int) -> str:
+    return signed(value, digits) if isinstance(value, (int, float)) else _number(value, digits)
 
 
 def budgets(told: Mapping[str, Mapping[str, Any]]) -> list[str]:
@@ -295,17 +302,17 @@ def _pictures(context: Context) -> bool:
 def _parts(c: Context, found: Findings) -> list[Fitted]:
     """The sections in order; the policy's as short as it may have to be."""
     most = c.limits
-    statistics = tables.statistics(found.episodes, found.windows, c.actions, c.span)
+    statistics = tables.statistics(found.episodes, found.windows, c.actions, c.schema, c.span)
     return [
         fit(contract(c), most.contract, "parts of the contract"),
         fit(rules(c), most.rules, "lines of the rules"),
         Fitted("", 0),
-        fit(scoreboard(c.scoreboard), most.scoreboard, "lines"),
+        fit(scoreboard(c.scoreboard, c.digits), most.scoreboard, "lines"),
         fit(found.blocks(_pictures(c)), most.failures, "parts"),
         fit(statistics, most.statistics, "lines"),
         fit(locks(c.locks), most.locks, "locks"),
-        fit(lineage(c.trials), most.lineage, "accepted trials"),
-        fit(failed(c.trials), most.failed, "failed trials"),
+        fit(lineage(c.trials, c.digits), most.lineage, "accepted trials"),
+        fit(failed(c.trials, c.digits), most.failed, "failed trials"),
         fit(budgets(c.budgets), most.budgets, "budgets"),
         fit(QUESTION, most.question, "lines of the question"),
     ]

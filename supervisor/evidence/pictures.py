@@ -13,8 +13,8 @@ from data_flywheel.episodes.episode import Episode
 from envs.actions import ActionSpace
 from perception.scene import GridSpec, SceneSchema
 from supervisor.errors import SupervisorError
-from supervisor.evidence.context import signed
-from supervisor.evidence.moments import Body, body, finite, lost_lives, rewards, slots_of
+from supervisor.evidence.context import number, signed
+from supervisor.evidence.moments import Body, body, finite, lost_lives, numbers_of, rewards, slots_of
 
 Array = NDArray[Any]
 FONT, FONT_SCALE, FONT_ROWS = cv2.FONT_HERSHEY_SIMPLEX, 0.5, 11  # px of a capital letter
@@ -246,7 +246,10 @@ def sheet(
         raise SupervisorError(f"{len(steps)} frames were asked for and {len(frames)} came; play the episode again")
     change, lives = rewards(episode), lost_lives(episode)
     pictures = [Canvas(_checked(f), schema).draw(episode.scenes[i]) for i, f in zip(steps, frames, strict=True)]
-    words = [_words(episode, step, picture.shape[1] - 4) for step, picture in zip(steps, pictures, strict=True)]
+    words = [
+        _readings(episode.scenes[step], schema, picture.shape[1] - 4) + _words(episode, step, picture.shape[1] - 4)
+        for step, picture in zip(steps, pictures, strict=True)
+    ]
     most = max(map(len, words))
     cells = [
         _cell(picture, episode, step, _badge(change[step].item(), int(lives[step])), actions, said, most)
@@ -268,6 +271,12 @@ def _checked(frame: Any) -> Array:
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         raise SupervisorError(f"a frame is uint8[H, W, 3], not {image.dtype}{list(image.shape)}")
     return image
+
+
+def _readings(vector: Array, schema: SceneSchema, room: int) -> Words:
+    """What was read: the picture itself cannot show it."""
+    told = (f"{n.name} {number(float(vector[n.at]), 3) if vector[n.seen] > 0.5 else '-'}" for n in numbers_of(schema))
+    return [(line, WHITE) for line in wrapped(", ".join(told), room, WORDS)]
 
 
 def _words(e: Episode, step: int, room: int) -> Words:

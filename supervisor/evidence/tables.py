@@ -7,20 +7,27 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from data_flywheel.episodes.episode import Episode
+from data_flywheel.episodes.episode import Episode, dense
 from envs.actions import ActionSpace
+from perception.scene import SceneSchema
 from supervisor.evidence.context import Context, number, quoted, signed, table
 from supervisor.evidence.moments import (
+    EARLY,
     FAINT,
     SUDDEN,
     UNSURE,
+    Array,
     Cast,
+    Number,
     Slot,
     Window,
     body,
+    finite,
     lost_lives,
+    numbers_of,
     rewards,
     table_steps,
+    values_of,
 )
 
 # ----------------------------------------------------------------------------------------------------
@@ -32,11 +39,14 @@ SHOWN = 2  # of the most frequent companions
 CHARS = 70  # of a reason or a rule's name
 
 
-def statistics(episodes: Sequence[Episode], windows: Sequence[Window], actions: ActionSpace, span: int) -> list[str]:
+def statistics(
+    episodes: Sequence[Episode], windows: Sequence[Window], actions: ActionSpace, schema: SceneSchema, span: int
+) -> list[str]:
     """Lines of text, the most important first."""
     if not sum(len(e) for e in episodes):
         return ["No steps were recorded."]
-    return [*_reasons(episodes, windows, span), *_rules(episodes, actions), *_faults(episodes)]
+    told = [*_reasons(episodes, windows, span), *_rules(episodes, actions), *_faults(episodes)]
+    return told + list(_readings(episodes, numbers_of(schema)))
 
 
 def _reasons(episodes: Sequence[Episode], windows: Sequence[Window], span: int) -> Iterator[str]:
@@ -48,16 +58,20 @@ def _reasons(episodes: Sequence[Episode], windows: Sequence[Window], span: int) 
             for text, total in zip(e.reason_table, sums.tolist(), strict=True):
                 name[text] = name.get(text, 0) + total
     before, last, losses = _around_losses(episodes, windows, span)
+    kinds = ["episodes that ended early"] * any(w.moment.kind == EARLY for w in windows)
+    lost_what = ", ".join(["lives or points lost", *kinds])
+    each = any(dense(rewards(e)) for e in episodes)
     total = round(sum(steps.values()))
     order = sorted((r for r in steps if steps[r]), key=lambda r: (-steps[r], r))
     yield (
-        f"Reasons over {total} steps. Losses are lives or points lost ({losses}): in how many the reason was given "
+        f"Reasons over {total} steps. Losses are {lost_what} ({losses}): in how many the reason was given "
         f"within the {span} steps before, and in how many it was the one at the last step at which all was seen."
     )
-    head = ["share", "steps", "score won", "score lost", "before a loss", "at its last sight", "reason"]
+    head = ["share", "steps", "score won", "score lost", *["a step"] * each]
+    head += ["before a loss", "at its last sight", "reason"]
     rows = [
-        [f"{number(100 * steps[r] / total)} %", str(round(steps[r])), number(won[r]), number(lost[r]), str(before[r]),
-         str(last[r]), quoted(r, CHARS)]
+        [f"{number(100 * steps[r] / total)} %", str(round(steps[r])), number(won[r]), number(lost[r]),
+         *[signed((won[r] - lost[r]) / steps[r], 3)] * each, str(before[r]), str(last[r]), quoted(r, CHARS)]
         for r in order[:MOST]
     ]  # fmt: skip
     yield from table(head, rows)
@@ -119,6 +133,43 @@ def _faults(episodes: Sequence[Episode]) -> Iterator[str]:
     yield from _rest(len(order), "faults")
 
 
+def _readings(episodes: Sequence[Episode], numbers: Sequence[Number]) -> Iterator[str]:
+    """Where each field of each reading was, and, where nearly every step has a reward, what it was there."""
+    if not numbers:
+        return
+    scenes = np.concatenate([e.scenes for e in episodes])
+    change = np.concatenate([rewards(e) for e in episodes])
+    each = any(dense(rewards(e)) for e in episodes)
+    yield "Readings, each over the steps at which it was seen, from its lowest to its highest value:"
+    head = ["reading", "not seen", "lowest", "5 %", "median", "95 %", "highest"]
+    rows = []
+    for n in numbers[:MOST]:
+        values = values_of(n, scenes)
+        spots = np.percentile(values, (0, 5, 50, 95, 100)).tolist() if len(values) else ()
+        missed = 100 * (1 - len(values) / len(scenes))
+        rows.append([n.name, f"{number(missed)} %", *([number(v, 3) for v in spots] or ["-"] * 5)])
+    yield from table(head, rows)
+    yield from _rest(len(numbers), "readings")
+    if each and np.ptp(change) > 0:
+        for n in numbers[:MOST]:
+            yield f"Score a step by {n.name}: {_where(n, scenes, change)}."
+
+
+PARTS = 6  # of a field's range, for the mean reward in each
+
+
+def _where(n: Number, scenes: Array, change: Array) -> str:
+    seen = scenes[:, n.seen] > 0.5
+    edges = np.linspace(n.spec.low, n.spec.high, PARTS + 1)
+    at = np.clip(np.digitize(finite(scenes[:, n.at]), edges) - 1, 0, PARTS - 1)
+    said = []
+    for k in range(PARTS):
+        here = change[seen & (at == k)]
+        mean = f"{signed(float(here.mean()), 3)} ({len(here)} steps)" if len(here) else "never there"
+        said.append(f"{number(edges[k].item(), 2)} to {number(edges[k + 1].item(), 2)}: {mean}")
+    return ", ".join(said)
+
+
 def _top(found: Counter[str]) -> str:
     """The most frequent, with counts when there are several."""
     order = sorted(found, key=lambda k: (-found[k], k))
@@ -145,9 +196,9 @@ def steps_table(w: Window, e: Episode, context: Context, who: Cast) -> list[str]
     slots = [s for s in _slots(w, who) if any(body(e.scenes[i], s).there for i in steps)]
     sizes = [_size(e, slot, steps) for slot in slots]
     grids, gauges, lives = context.schema.grids, context.schema.gauges, bool(e.lives.any())
-    fields = [f"{r.name} {f.name}" for r in context.schema.readings for f in r.fields]
     head = ["step", "action", *(f"{s.name}{size}" for s, size in zip(slots, sizes, strict=True))]
-    numbers = [*(f"{g.name} left" for g in grids), *(g.name for g in gauges), *fields]
+    numbers = [*(f"{g.name} left" for g in grids), *(g.name for g in gauges)]
+    numbers += [n.name for n in numbers_of(context.schema)]
     head += [*numbers, "score", *["lives"] * lives, "said"]
     rows, before = [], -1
     for i in steps:
@@ -173,14 +224,20 @@ def _action(e: Episode, step: int, actions: ActionSpace) -> str:
 
 
 def _counts(e: Episode, step: int, context: Context) -> list[str]:
-    """Cells present in each grid, the value of each gauge, of each field of a reading ("-" when it is not seen)."""
+    """Cells present in each grid, the value of each gauge, of each field of a reading with its change since the step
+    before ("-" when it is not seen)."""
     vector, schema = np.nan_to_num(e.scenes[step]), context.schema
     left = [str(int((vector[schema.grid(g.name)] > 0.5).sum())) for g in schema.grids]
     left += [number(float(vector[schema.gauge(g.name)])) for g in schema.gauges]
-    for reading in schema.readings:
-        seen, *values, _ = vector[schema.slot(reading.name)].tolist()
-        left += [number(v, 3) if seen > 0.5 else "-" for v in values]
-    return left
+    return left + [_read(e, n, step) for n in numbers_of(schema)]
+
+
+def _read(e: Episode, n: Number, step: int) -> str:
+    now = values_of(n, e.scenes[step : step + 1])
+    before = values_of(n, e.scenes[max(0, step - 1) : step])
+    if not len(now):
+        return "-"
+    return number(now.item(), 3) + (f" {signed(n.away(now, before).item(), 3)}" if len(before) else "")
 
 
 def _score(e: Episode, step: int, lives: bool) -> list[str]:

@@ -406,10 +406,22 @@ def best_episode(episodes: Sequence[Episode]) -> Episode:
     return min(episodes, key=lambda e: (-float(e.meta["score"]), int(e.meta["seed"])))
 
 
-def floor_under(scores: Sequence[float]) -> int:
-    """A score that a better policy hardly ever misses on the seed that went best."""
+def floor_under(scores: Sequence[float]) -> float:
+    """A score that a better policy hardly ever misses on the seed that went best: a whole number where all scores are,
+    else one of three digits or so."""
     worst = min(scores)
-    return math.floor(worst - SHARE * abs(worst))
+    floor = worst - SHARE * abs(worst)
+    if all(float(score).is_integer() for score in scores):
+        return math.floor(floor)
+    unit = 10.0 ** (math.floor(math.log10(abs(floor))) - 2) if floor else 1.0
+    return float(f"{math.floor(floor / unit) * unit:.12g}")
+
+
+def _left(scores: Sequence[float]) -> str:
+    """What a floor under these scores asks for, in words."""
+    if min(scores) >= 0:
+        return "half of its worst training score must be left here."
+    return "the score here must not fall below its worst training score by more than half of that."
 
 
 # ----------------------------------------------------------------------------------------------------
@@ -441,9 +453,9 @@ def _new_locks(run: Run, trial: Trial, policy: str) -> tuple[dict[str, str], lis
     label = f"auto-r{run.state.revisions[policy]:02d}"
     made, notes = _asked_for(run, trial, texts, label)
     episodes = episodes_of(run, trial, policy, training_seeds(run))
-    floor = floor_under([float(e.meta["score"]) for e in episodes])
-    why = f"r{run.state.revisions[policy]:02d} was accepted; half of its worst training score must be left here."
-    return made | {NAME: run.evaluator.floor_text(best_episode(episodes), floor, NAME, why)}, notes
+    scores = [float(e.meta["score"]) for e in episodes]
+    why = f"r{run.state.revisions[policy]:02d} was accepted; {_left(scores)}"
+    return made | {NAME: run.evaluator.floor_text(best_episode(episodes), floor_under(scores), NAME, why)}, notes
 
 
 def _asked_for(run: Run, trial: Trial, texts: list[str], label: str) -> tuple[dict[str, str], list[str]]:

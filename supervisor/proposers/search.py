@@ -21,6 +21,7 @@ from supervisor.budget import Budgets, BudgetSpent
 from supervisor.edits.tunables import Tunable, constants, with_constants
 from supervisor.errors import SupervisorError
 from supervisor.events import Event
+from supervisor.evidence.context import places
 from supervisor.gate import statistics as stats
 from supervisor.protocols import Evaluator, Score
 
@@ -270,6 +271,7 @@ def _library() -> Any:
 TRIED, SHOWN = "tuner.tried", "evidence.episode"
 WORST = -math.inf  # score of a game without one, and of a policy that cannot be played
 CAUTION = 1.5  # a candidate's next games may take so much longer than its last
+GROWTH = 16.0  # a candidate's first game may take so much longer than the longest of any other
 
 
 class Enough(Exception):
@@ -347,7 +349,9 @@ class Games:
         if self.late():
             raise Enough
         seen = [frames for (key, _), (_, frames) in self.found.items() if key == candidate.key]
-        each = CAUTION * sum(seen) / len(seen) if seen else self.evaluator.frames_per_episode
+        longest = max((frames for _, frames in self.found.values()), default=math.inf)
+        guess = min(self.evaluator.frames_per_episode, GROWTH * longest)
+        each = CAUTION * sum(seen) / len(seen) if seen else guess
         told: dict[str, Any] = {
             "trial": self.trial, "policy": candidate.key, "values": dict(candidate.values),
             "seeds": [], "scores": [], "lengths": [], "frames": 0,
@@ -452,6 +456,10 @@ class Race:
     def chance(self) -> float:
         """p-value of "the leader is no better than the incumbent"."""
         return 1.0 if self.leader == self.start else stats.p_greater(self.differences())
+
+    def digits(self) -> int:
+        """Decimals that means of the incumbent's and the leader's scores are told with."""
+        return places([*self.scores[self.start], *self.scores[self.leader]])
 
     def perfect(self) -> bool:
         """Whether a leader other than the incumbent has the highest score that was ever seen in each of FULL games."""

@@ -37,15 +37,15 @@ def answer(race: Race, why: str) -> Answer:
     edit = [{"replace": name, "code": source(child, name)} for name in names]
     if apply(parent, edit) != child:
         raise SupervisorError(f"the lines of {', '.join(names)} cannot be replaced one by one; one constant a line")
-    n, gain = len(race.differences()), race.gain()
+    n, gain, digits = len(race.differences()), race.gain(), race.digits()
     now, before = race.mean(race.leader, n), race.mean(race.start, n)
     least = max(gain / 2, stats.lower_bound(race.differences(), HOPE))
     return Answer(
         diagnosis=_effort(race, why),
         target="constants",
-        hypothesis=f"{_moves(race, changed)}: mean {now:.1f} against {before:.1f} "
+        hypothesis=f"{_moves(race, changed)}: mean {now:.{digits}f} against {before:.{digits}f} "
         f"on the same {n} training seeds (p {race.chance():.3f}).",
-        prediction=f"On seeds that the search has not seen, the mean score rises by more than {least:.1f}.",
+        prediction=f"On seeds that the search has not seen, the mean score rises by more than {least:.{digits}f}.",
         edit=tuple(edit),
         lesson=f"If this fails: {', '.join(names[:MOST_NAMED])} at these values fit {n} training seeds, not the game; "
         "a gain has to show on more of them.",
@@ -56,7 +56,8 @@ def _nothing(race: Race, why: str) -> Answer:
     n = len(race.scores[race.leader])
     best = "none of them beat the incumbent"
     if race.leader != race.start:
-        best = f"the best is {race.gain():+.1f} on {n} seeds, which may well be luck (p {race.chance():.3f})"
+        gain = f"{race.gain():+.{race.digits()}f} on {n} seeds"
+        best = f"the best is {gain}, which may well be luck (p {race.chance():.3f})"
     elif len(set(race.scores[race.start])) == 1:
         best += f", which scores {race.scores[race.start][0]:g} on every seed"
     said = f"{_effort(race, why)} {best[0].upper()}{best[1:]}. Constants are not what holds this policy back, or their "

@@ -12,7 +12,9 @@ from data_flywheel.episodes.episode import Episode
 from supervisor.evidence import Context, Findings
 from supervisor.evidence import failures as grouping
 from supervisor.evidence.moments import (
+    COSTLY,
     DROUGHT,
+    EARLY,
     FAULT,
     LIFE,
     LOW,
@@ -232,7 +234,7 @@ def test_rare_answers_go_together() -> None:
 def test_graver_kinds_weigh_more() -> None:
     told = windows((7, RULES, {}), (4, LIFE, {}))
     assert [c.kind for c in grouping.clusters(told, 8)] == [LIFE, RULES]
-    assert set(SEVERITY) == {LIFE, POINTS, FAULT, RULES, DROUGHT, TIMEOUT, LOW}
+    assert set(SEVERITY) == {LIFE, POINTS, FAULT, RULES, DROUGHT, TIMEOUT, LOW, EARLY, COSTLY}
 
 
 def test_the_typical_member_is_most_like_the_others() -> None:

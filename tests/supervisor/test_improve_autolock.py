@@ -17,8 +17,12 @@ def episode(seed: int, score: float) -> Episode:
 
 
 @pytest.mark.parametrize(
-    ("scores", "floor"), [([91, 84, 228, 67], 33), ([21, 20], 10), ([-6, -15], -23), ([0, 5], 0), ([864], 432)]
-)
+    ("scores", "floor"),
+    [
+        ([91, 84, 228, 67], 33), ([21, 20], 10), ([-6, -15], -23), ([0, 5], 0), ([864], 432),
+        ([0.31, 0.5], 0.155), ([-239.26, -0.2], -359.0), ([-1672.84, -1609.0], -2510.0), ([0.0, 0.25], 0.0),
+    ],
+)  # fmt: skip
 def test_the_floor_lies_well_below_the_worst(scores: list[float], floor: int) -> None:
     assert floor_under(scores) == floor
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from improve_kit import answer
 from test_arena import LAZY, LEFTWARD, REWRITTEN
 
 from supervisor.events import read
-from triune.commands.improve_setup import copy_folder
+from triune.commands.improve_setup import copy_folder, remembered
 from triune.system import load
 
 WORDS = {k: v for k, v in json.loads(answer([])).items() if k != "edit"}
@@ -146,3 +147,9 @@ def test_a_copy_has_the_ranges_and_whatever_else_a_task_is_read_from(tmp_path: P
     assert load(copy, trust=True).ranges() == system.ranges() is not None
     own = {path.name for path in system.folder.iterdir() if path.is_file()}
     assert own - {path.name for path in copy.iterdir()} <= {"README.md", "scores.json", "trials.jsonl"}
+
+
+def test_a_run_of_an_earlier_version_is_resumed_with_its_detector() -> None:
+    args = argparse.Namespace(detector=None, protocol="sticky")
+    remembered(args, {"options": {"eyes": "teacher", "protocol": "classic"}, "folder": "task"})
+    assert (args.detector, args.protocol, args.task) == ("teacher", "sticky", "task")

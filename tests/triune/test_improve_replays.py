@@ -85,7 +85,7 @@ def test_parent_and_child_are_played_and_drawn(tmp_path: Path, monkeypatch: pyte
     assert len(base64.b64decode(still)) < len(base64.b64decode(moving)) <= film.BYTES
     picture = cv2.imdecode(np.frombuffer(base64.b64decode(still), np.uint8), cv2.IMREAD_COLOR)
     assert picture.shape == (2 * 210 + 34, 2 * 2 * 160 + 8, 3)
-    assert "training seed 1" in text and re.search(r"<th>before</th><td><code>\d+ points", text)
+    assert "training seed 1" in text and re.search(r"<th>before</th><td><code>score \d+, ", text)
 
 
 @pytest.mark.slow

@@ -134,7 +134,7 @@ def test_scores_that_are_no_numbers_draw_nothing_odd(run: ImproveRun) -> None:
     broken = ImproveRun(run.folder, events)
     assert figures.headline(broken, broken.trials[7]) is None
     drawn = page.html(broken)
-    assert not re.search(r'[ "MHVh,-](nan|inf)\b', drawn) and "nan points" not in drawn
+    assert not re.search(r'[ "MHVh,-](nan|inf)\b', drawn) and "score nan" not in drawn
 
 
 def _with_score(event: Event, score: str) -> Event:

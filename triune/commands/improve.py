@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Task, proposer, budgets, where the run is kept."""
     parser.add_argument("task", nargs="?", help="a name from `triune list`, or a folder (not needed with --resume)")
     parser.add_argument("--proposer", metavar="P", help="tuner (default), openai, agent or replay")
-    parser.add_argument("--protocol", metavar="P", help="seed, seed-sticky, classic or sticky (default: the task's)")
+    parser.add_argument("--protocol", metavar="P", help="a protocol of the task (default: its own)")
     parser.add_argument("--detector", "--eyes", metavar="E", help="cnn (pixels, default), teacher (exact), colour")
     parser.add_argument("--trials", type=common.positive, metavar="N", help="at most N (default: 10 without a budget)")
     parser.add_argument("--policy", metavar="FILE", help="start from this text (with --out)")
@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _add_budgets(parser: argparse.ArgumentParser) -> None:
     for name, what in (
-        ("usd", "US dollars"), ("tokens", "tokens"), ("steps", "emulator frames"), ("wall", "seconds of wall time")
+        ("usd", "US dollars"), ("tokens", "tokens"), ("steps", "simulated frames"), ("wall", "seconds of wall time")
     ):  # fmt: skip
         parser.add_argument(f"--budget-{name}", type=float, metavar="N", help=f"at most N {what}")
 

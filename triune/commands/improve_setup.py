@@ -110,8 +110,8 @@ def openai_settings(args: argparse.Namespace) -> Any:
 
 
 OPTIONS = (
-    "proposer", "protocol", "eyes", "model", "base_url", "set", "recording", "agent_command", "workspace", "agent_time",
-    "keep_env", "record", "games", "floors", "trust", "require_isolation", "blame",
+    "proposer", "protocol", "detector", "model", "base_url", "set", "recording", "agent_command", "workspace",
+    "agent_time", "keep_env", "record", "games", "floors", "trust", "require_isolation", "blame",
 )  # fmt: skip
 COPIED = (
     "system.toml", "policy.py", "safety.py", "teacher.py", "perception.onnx", "ranges.json", "catalogue.json",
@@ -127,7 +127,8 @@ def options_of(args: argparse.Namespace) -> dict[str, Any]:
 
 def remembered(args: argparse.Namespace, started: Mapping[str, Any]) -> None:
     """Fill in what is not said again when a run is resumed."""
-    for name, value in started.get("options", {}).items():
+    for said, value in started.get("options", {}).items():
+        name = "detector" if said == "eyes" else said  # as runs of earlier versions call it
         if getattr(args, name, None) is None:
             setattr(args, name, value)
     args.task = started["folder"]

@@ -20,6 +20,7 @@ from envs.actions import Action
 from envs.spec import SOFT
 from logic.errors import LogicError
 from logic.runtime.controller import Controller
+from perception.scene import SceneSchema
 from supervisor.protocols import Compiled, Score
 from triune.errors import TriuneError, nearest
 from triune.play.evaluation import evaluate, make_request
@@ -73,6 +74,8 @@ class GameStore:
 
 MOST_STEPS = 4000  # of one recorded episode, when behaviours are compared
 NUDGES, NUDGE = 2, 1.5  # copies of an episode with everything moved, by about so many px
+NUDGE_READ = 0.005  # of its range: by how much about the field of a reading is moved
+WALKS, WALK_STEPS, STRIDE = 4, 250, 0.02  # made-up scenes of readings; share of its range that a field goes in a step
 TIMED = 300  # decisions that the latency is measured on
 
 
@@ -194,12 +197,15 @@ class TaskEvaluator:
             controller.close()
 
     def behaviour(self, text: str) -> str:
-        """sha256 hex over the decisions on the scenes of all locks and of the watched episodes."""
+        """sha256 hex over the decisions on the scenes of all locks and of the watched episodes.
+
+        Readings also go anywhere in their ranges: a poor parent's episodes may end before two children differ.
+        """
         from logic.runtime.regression import ScenesLock
 
         recorded = [lock.scenes for lock in self._locks if isinstance(lock, ScenesLock)]
         digest = hashlib.sha256()
-        for actions in self.decisions(text, [*recorded, *self._watched]):
+        for actions in self.decisions(text, [*recorded, *self._watched, *walks(self.system.schema)]):
             digest.update(len(actions).to_bytes(8, "little") + actions.tobytes())
         return digest.hexdigest()
 
@@ -269,11 +275,18 @@ class TaskEvaluator:
         return agree, self.system.spec.env.fallback
 
     def _nudged(self, scenes: np.ndarray, k: int) -> np.ndarray:
-        """Scenes float32[T, size] with the place of everything moved by NUDGE px or so at each step."""
-        columns = [i for i, name in enumerate(self.system.schema.names) if name.endswith((".x", ".y"))]
-        moved = scenes.copy()
-        noise = np.random.default_rng(k).normal(0.0, NUDGE, (len(scenes), len(columns)))
+        """Scenes float32[T, size] with the place of everything moved by NUDGE px or so at each step, and every reading
+        by NUDGE_READ of its range."""
+        schema, draw, moved = self.system.schema, np.random.default_rng(k), scenes.copy()
+        columns = [schema.slot(t.name, i).start + at for t in schema.things for i in range(t.count) for at in (1, 2)]
+        noise = draw.normal(0.0, NUDGE, (len(scenes), len(columns)))
         moved[:, columns] += np.where(scenes[:, columns] != 0.0, noise, 0.0).astype(np.float32)
+        for reading in schema.readings:
+            seen = scenes[:, schema.slot(reading.name).start] > 0.5
+            for at, f in enumerate(reading.fields, schema.slot(reading.name).start + 1):
+                values = scenes[:, at] + draw.normal(0.0, NUDGE_READ * (f.high - f.low), len(scenes))
+                inside = (values - f.low) % (f.high - f.low) + f.low if f.wrap else np.clip(values, f.low, f.high)
+                moved[:, at] = np.where(seen, inside, scenes[:, at])
         return moved
 
     def lock_text(self, text: str, episode: Episode, steps: range, name: str, note: str) -> str:
@@ -305,6 +318,22 @@ class TaskEvaluator:
             "name": name, "task": self.system.name, "protocol": self.protocol.name, "note": note,
             "triune": __version__, "source": {k: episode.meta.get(k) for k in ("seed", "eyes", "shift", "policy")},
         }  # fmt: skip
+
+
+def walks(schema: SceneSchema) -> list[np.ndarray]:
+    """Made-up scenes float32[WALK_STEPS, size] in which every field of every reading wanders through its range; the
+    same ones for the same schema, none without readings."""
+    draw, found = np.random.default_rng(0), []
+    for _ in range(WALKS if schema.readings else 0):
+        scenes = np.tile(schema.empty(), (WALK_STEPS, 1))
+        for reading in schema.readings:
+            scenes[:, schema.slot(reading.name)] = 1.0
+            for at, f in enumerate(reading.fields, schema.slot(reading.name).start + 1):
+                way = draw.uniform() + np.cumsum(draw.normal(0.0, STRIDE, WALK_STEPS))
+                share = way % 1.0 if f.wrap else 1.0 - np.abs(way % 2.0 - 1.0)  # turned back at either end
+                scenes[:, at] = f.low + share * (f.high - f.low)
+        found.append(scenes)
+    return found
 
 
 def _median(controller: Controller, scenes: Sequence[Any]) -> float:

@@ -142,7 +142,9 @@ def plain(value: float) -> str:
 
 
 def points(value: float) -> str:
-    """A score: one decimal, none from 1000 on."""
+    """A score: one decimal, none from 1000 on, three digits below 1."""
+    if 0 < abs(value) < 1:
+        return f"{value:.3g}" if abs(value) >= 0.0005 else f"{value:.1f}"
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.1f}"
 
 

@@ -324,7 +324,7 @@ def differences(rows: Sequence[Row], name: str) -> Markup:
             _labelled(axes, row, axes.top + (i + 0.5) * ROW, narrow) + _row(axes, row, axes.top + (i + 0.5) * ROW)
             for i, row in enumerate(rows)
         ]
-        return svg(*size, name, scale, zero, axes.name("points", 4), *drawn)
+        return svg(*size, name, scale, zero, axes.name("difference of scores", 4), *drawn)
 
     return both(draw)
 

@@ -124,14 +124,14 @@ def _top(run: ImproveRun) -> dict[str, Any]:
 
 
 def title(run: ImproveRun) -> str:
-    """`Improving breakout: 21.0 → 58.3 points`."""
+    """`Improving breakout: mean score 21.0 → 58.3`."""
     first, last = (level(run, run.chain[i].policy) for i in (0, -1))
     task = words.visible(str(run.started.get("task", "?")))[:60]
     if first is None:
         return f"Improving {task}"
     if len(run.chain) == 1 or last is None:
-        return f"Improving {task}: {words.points(first.mean)} points so far unbeaten"
-    return f"Improving {task}: {words.points(first.mean)} → {words.points(last.mean)} points"
+        return f"Improving {task}: mean score {words.points(first.mean)} so far unbeaten"
+    return f"Improving {task}: mean score {words.points(first.mean)} → {words.points(last.mean)}"
 
 
 def state(run: ImproveRun) -> dict[str, str]:
@@ -221,7 +221,7 @@ def _known(spent: Mapping[str, Any], which: str) -> float:
 def tip(run: ImproveRun, trial: Trial) -> str:
     """One line about a trial."""
     found = headline(run, trial)
-    gain = f", {words.signed(found.mean)} points" if found else ""
+    gain = f", score {words.signed(found.mean)}" if found else ""
     return f"Trial {trial.number}: {ended(trial)}{gain}. {words.first_line(trial.say('hypothesis'), 110)}"
 
 
@@ -250,7 +250,7 @@ def _policy(run: ImproveRun, accepted: Accepted, trials: list[Trial]) -> dict[st
     name = f"Policy of trial {accepted.trial}" if accepted.trial else "The policy it began with"
     score = "not played yet"
     if e:
-        score = f"{words.points(e.mean)} points {words.interval(e.low, e.high)}, {words.count(e.n, 'seed')}"
+        score = f"mean score {words.points(e.mean)} {words.interval(e.low, e.high)}, {words.count(e.n, 'seed')}"
     return {
         "name": name + (" (incumbent)" if accepted is run.chain[-1] else ""), "score": score,
         "text": f"{run.name(accepted.policy)} {accepted.policy[:12]}", "trials": [story(run, t) for t in trials],

@@ -14,7 +14,7 @@ import numpy as np
 from supervisor.gate.seeds import TRAIN
 from triune.errors import TriuneError, one_line
 from triune.report.drawing import ACCENT, ALERT, BACK, INK, Painter, text
-from triune.report.html import count
+from triune.report.html import count, points
 from triune.report.improve.record import ImproveRun
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def _captioned(image: np.ndarray | None, episode: Episode, step: int, i: int) ->
     at, over = min(step, len(episode) - 1), step >= len(episode)
     bar = np.full((34, image.shape[1], 3), BACK, np.uint8)
     text(bar, "after" if i else "before", 8, 23, 15, ACCENT if i else INK, bold=True)
-    text(bar, f"{int(episode.scores[at])} points{', over' if over else ''}", 84, 23, 15, ALERT if over else INK)
+    text(bar, f"score {_score(episode, at)}{', over' if over else ''}", 84, 23, 15, ALERT if over else INK)
     return np.concatenate([bar, image // 2 if over else image], axis=0)
 
 
@@ -237,5 +237,10 @@ def _told(episode: Episode, second: float) -> str:
 
     lost = episode.losses()
     first = f"first loss after {lost[0] / second:.0f} s" if lost else "no loss"
-    score = int(episode.scores[-1]) if len(episode) else 0
-    return f"{score} points, {count(len(lost), 'loss', 'losses')}, {first}"
+    return f"score {_score(episode, -1) if len(episode) else 0}, {count(len(lost), 'loss', 'losses')}, {first}"
+
+
+def _score(episode: Episode, step: int) -> str:
+    """The score after a step; whole numbers without decimals."""
+    value = float(episode.scores[step])
+    return f"{value:.0f}" if value.is_integer() else points(value)
