@@ -79,7 +79,8 @@ def read_weights(path: str | Path) -> tuple[Header, bytes]:
     lack = f"{path} cannot be trained further"
     beside = weights_beside(path)
     try:
-        data = read_file(beside, "trainable weights")  # nothing inside is compressed: this bounds memory, too
+        # nothing inside is compressed: the limit of the file is that of memory, too
+        data = read_file(beside, "trainable weights", within=beside.parent)
         own = sha256(read_file(Path(path), "weights"))
         header = Header.parse(data)
     except Unreadable as error:
