@@ -159,7 +159,7 @@ def test_a_camera_that_once_gives_another_size_is_watched_on(monkeypatch: pytest
 
 def test_eyes_refuse_a_frame_of_another_size_and_see_the_next() -> None:
     detector = OnnxDetector.load(ROOT / "zoo/pong/perception.onnx")
-    with pytest.raises(Exception, match=r"read uint8\[210, 160, 3\], got uint8\[480, 640, 3\]; give the native RGB"):
+    with pytest.raises(Exception, match=r"reads uint8\[210, 160, 3\], got uint8\[480, 640, 3\]; give the native RGB"):
         detector.see(np.zeros((480, 640, 3), np.uint8))
     assert detector.see(np.zeros((210, 160, 3), np.uint8)).shape == (detector.schema.size,)
 
