@@ -122,7 +122,9 @@ READERS: dict[str, tuple[str, Callable[[Path], object], type[Exception] | None]]
     "safety text": ("safety.py", lambda p: load(task(p)).logic(), TriuneError),
     "weights": ("perception.onnx", lambda p: load(task(p)).detector(), PerceptionError),
     "trainable weights": (
-        "perception.safetensors", lambda p: read_weights(task(p) / "perception.onnx"), PerceptionError,
+        "perception.safetensors",
+        lambda p: read_weights(task(p) / "perception.onnx"),
+        PerceptionError,
     ),
     "hashes": ("perception.onnx", lambda p: load(task(p)).hashes(), TriuneError),
     "teacher": ("teacher.py", lambda p: load_teacher(task(p)), DataError),
