@@ -14,7 +14,7 @@ from pathlib import Path
 from supervisor.edits.tunables import constants, with_constants
 
 SHIPPED = Path(__file__).resolve().parent.parent / "zoo" / "breakout"
-KEPT = ("system.toml", "safety.py", "perception.onnx", "ranges.json", "locks")
+KEPT = ("system.toml", "safety.py", "perception.safetensors", "perception.onnx", "ranges.json", "locks")
 RANGES = {  # low, high: from useless to useless on both sides of the shipped value, where there are two sides
     "SIGMA": (0.2, 10.0),
     "TURN_LEFT": (4.0, 24.0),

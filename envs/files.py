@@ -42,6 +42,7 @@ KINDS = {
     "requests": Kind(16 * MIB, "thousands of wishes"),
     "run record": Kind(256 * MIB, "a line a game, thousands of games", "see `triune eval`"),
     "weights": Kind(256 * MIB, "500 times the detectors that ship", "train one: triune train TASK"),
+    "trainable weights": Kind(256 * MIB, "as weights", "train it again, or restore the .safetensors file"),
     "bundle": Kind(64 * MIB, "detector, logic and texts of one task", "make one: triune export TASK FILE"),
     "triune catalogue": Kind(64 * MIB, "a record a byte of memory", "run `triune discover`"),
     "triune episode": Kind(2 * GIB, "the longest recorded games are far below", "play it: triune eval TASK"),

@@ -13,8 +13,9 @@ _EXPECTED = {
     "IsolationError", "SupervisorError",
 }  # fmt: skip
 _EXTRAS = {
-    "torch": "train", "onnx": "export", "onnxscript": "train", "openai": "supervisor", "pydantic": "supervisor",
-    "mujoco": "mujoco", "minari": "datasets", "h5py": "datasets", "PIL": "datasets", "pyarrow": "datasets",
+    "torch": "train", "onnx": "export", "onnxscript": "train", "safetensors": "train", "openai": "supervisor",
+    "pydantic": "supervisor", "mujoco": "mujoco", "minari": "datasets", "h5py": "datasets", "PIL": "datasets",
+    "pyarrow": "datasets",
 }  # fmt: skip
 _CORE = {"numpy", "onnxruntime", "gymnasium", "ale_py", "cv2"}
 

@@ -1,4 +1,9 @@
-"""A trained detector as one `.onnx` file, its decoding inside, its origin in the metadata."""
+"""A trained detector as two files: an ONNX graph that plays, and the weights that training goes on from.
+
+The graph holds all decoding and, in its metadata, where it came from. It is written node by node, so that play pays
+for nothing it does not need. Colour channels stay interleaved: a convolution over RGB with kernel k is one over a
+picture of triple width with kernel (k, 3k), which spares the transposition.
+"""
 
 from __future__ import annotations
 
@@ -13,24 +18,169 @@ import onnx
 import onnxruntime
 import torch
 from onnx import TensorProto, helper, numpy_helper
+from safetensors import SafetensorError
+from safetensors.torch import load, save
 from torch import nn
 
 from perception.detector import FORMAT, OnnxDetector
 from perception.errors import PerceptionError
-from perception.scene import ReadingSpec
+from perception.scene import ReadingSpec, SceneSchema
 from perception.training.layout import CELL, Layout
-from perception.training.network import BINS, NEAR, NOT_A_PEAK, PATCH_EPS, REACH, SHARP, DetectorNet, GreyConv, Reader
-
-# ----------------------------------------------------------------------------------------------------
-# The detector's graph in ONNX, decoding included, written node by node so that play pays for nothing it does not
-# need.
-#
-# Colour channels stay interleaved: a convolution over RGB with kernel k is one over a picture of triple width with
-# kernel (k, 3k), which spares the transposition. Needs onnx and the trained torch modules.
-
+from perception.training.network import (
+    BINS,
+    NEAR,
+    NOT_A_PEAK,
+    PATCH_EPS,
+    REACH,
+    SHARP,
+    DetectorNet,
+    GreyConv,
+    Reader,
+    Width,
+)  # fmt: skip
+from perception.weights import FIX, Header, header_size, read_weights, sha256, weights_beside
 
 OPSET = 18
 IR_VERSION = 9
+TOLERANCE = 2e-2  # px or probability: float32 sums in another order, amplified by the patches' normalisation
+assert CELL == 8  # the trunk's strides are 4 and 2
+
+
+def export(net: DetectorNet, path: str | Path, provenance: dict[str, Any], check: np.ndarray) -> float:
+    """Write `net` to `path`, its trainable weights beside it (`weights_beside`), and return the ONNX file's largest
+    disagreement with torch on `check` uint8[N, H, W, 3].
+
+    PerceptionError when they disagree beyond rounding, or the disk is full: nothing is written then.
+    """
+    data, gap = serialised(net, provenance, check)
+    # the ONNX file last: what can be played changes with the last step, and doing all of it again is always right
+    _replace({weights_beside(path): _trainable(net, data), Path(path): data})
+    return gap
+
+
+def serialised(net: DetectorNet, provenance: dict[str, Any], check: np.ndarray) -> tuple[bytes, float]:
+    """The bytes of the ONNX file, and its largest disagreement with torch on `check`.
+
+    PerceptionError when they disagree beyond rounding.
+    """
+    net.eval()
+    model, schema = build(net), net.layout.schema
+    versions = {"torch": torch.__version__, "onnx": onnx.__version__, "onnxruntime": onnxruntime.__version__}
+    metadata = {
+        "triune.format": str(FORMAT),
+        "triune.schema": json.dumps(schema.to_config()),
+        "triune.fingerprint": schema.fingerprint,
+        "triune.versions": json.dumps(versions),
+        "triune.provenance": json.dumps(provenance, sort_keys=True),
+    }
+    onnx.helper.set_model_props(model, metadata)
+    data = model.SerializeToString()
+    gap = disagreement(net, OnnxDetector.parse(data, schema), check)
+    if gap > TOLERANCE:
+        raise PerceptionError(f"the exported detector differs from the trained one by {gap:.4f}; nothing was written")
+    return data, gap
+
+
+def _trainable(net: DetectorNet, data: bytes) -> bytes:
+    """Every parameter and buffer of `net`, to lie beside the ONNX file of bytes `data`. Equal nets give equal bytes."""
+    state = {name: value.contiguous() for name, value in net.state_dict().items()}
+    plain = save(state)
+    layout, tensors = net.layout, sha256(plain[8 + header_size(plain) :])
+    header = Header(layout.schema.fingerprint, layout.shape, net.width.to_config(), sha256(data), tensors)
+    made: bytes = save(state, header.to_metadata())
+    return made
+
+
+def load_net(path: str | Path, schema: SceneSchema) -> DetectorNet:
+    """The very network that was exported to `path`, in eval mode, from the weights beside it.
+
+    PerceptionError when they are missing, damaged, of another schema, or belong to another ONNX file.
+    """
+    header, data = read_weights(path)
+    beside = weights_beside(path)
+    if header.fingerprint != schema.fingerprint:
+        raise PerceptionError(
+            f"{beside} was trained for another scene schema ({header.fingerprint[:12]}, the task has "
+            f"{schema.fingerprint[:12]}); train again or restore system.toml"
+        )
+    try:
+        tensors, width = load(data), Width(**header.width)
+    except (SafetensorError, TypeError) as error:
+        raise PerceptionError(f"{beside} is damaged ({error}); {FIX}") from None
+    with torch.device("meta"):  # shapes without memory, whatever width the file claims
+        net = DetectorNet(Layout(schema, header.shape), width)
+    wanted, found = (
+        {(name, value.dtype, value.shape) for name, value in state.items()} for state in (net.state_dict(), tensors)
+    )
+    if wanted != found:
+        names = sorted({name for name, *_ in wanted ^ found})
+        raise PerceptionError(f"{beside} does not hold this network's weights ({names[0]}); {FIX}")
+    net.load_state_dict(tensors, assign=True)
+    return net.eval()
+
+
+def _replace(files: dict[Path, bytes]) -> None:
+    """All files, in this order, or none; PerceptionError says why none."""
+    parts = {path: path.with_name(path.name + ".part") for path in files}
+    path = next(iter(files))
+    try:
+        for path, data in files.items():
+            with open(parts[path], "wb") as handle:
+                handle.write(data)
+                handle.flush()
+                os.fsync(handle.fileno())  # a verdict that names this file may be on disk soon after
+        for path, part in parts.items():
+            os.replace(part, path)
+    except OSError as error:
+        for part in parts.values():
+            part.unlink(missing_ok=True)
+        fix = "not written: free some space or name another place, then run the same command again"
+        raise PerceptionError(f"{path}: {error.strerror or error}; {fix}") from error
+
+
+def disagreement(net: DetectorNet, detector: OnnxDetector, frames: np.ndarray) -> float:
+    """Largest difference between torch and ONNX Runtime over fields of the Scene, ties on a threshold left out."""
+    wanted = net.scenes(torch.from_numpy(frames)).numpy()
+    found = np.stack([detector.look(frame).copy() for frame in frames])
+    schema, different = net.layout.schema, np.abs(wanted - found)
+    slots = [schema.slot(t.name, i) for t in schema.things for i in range(t.count)]
+    for slot in [*slots, *(schema.slot(r.name) for r in schema.readings)]:
+        close = np.abs(wanted[:, slot.stop - 1] - 0.5) < TOLERANCE  # seen or not is a matter of rounding there
+        different[close, slot] = 0
+    for reading in schema.readings:
+        for k, f in enumerate(reading.fields, schema.slot(reading.name).start + 1):
+            if f.wrap:  # the two ends are one
+                different[:, k] = np.minimum(different[:, k], np.abs(f.high - f.low - different[:, k]))
+    for grid in schema.grids:
+        cells = different[:, schema.grid(grid.name)]
+        if cells.mean() < 1e-3:  # a cell on the threshold may fall either way
+            cells[:] = 0
+    return float(different.max(initial=0.0))
+
+
+def build(net: DetectorNet) -> onnx.ModelProto:
+    """The whole graph for a trained detector in eval mode."""
+    layout, b = net.layout, Builder()
+    top, left, height, width = layout.view
+    plane, parts = b.cut("frame", top, left, height, width), []
+    if layout.finds:
+        heat, context = _coarse(b, net, plane)
+        pooled, camera = _pooled(b, net, context)
+        parts += [_things(b, net, plane, heat, context, camera)] if layout.things else []
+        parts += [_grid(b, net, number, pooled) for number in range(len(layout.schema.grids))]
+        parts += [_gauge(b, net, number) for number in range(len(layout.schema.gauges))]
+    if net.reader is not None:
+        parts.append(_readings(b, net, plane))
+    b.nodes.append(helper.make_node("Concat", parts, ["scene"], axis=0))
+    graph = helper.make_graph(
+        b.nodes, "eyes",
+        [helper.make_tensor_value_info("frame", TensorProto.UINT8, [*layout.shape, 3])],
+        [helper.make_tensor_value_info("scene", TensorProto.FLOAT, [layout.schema.size])],
+        b.constants,
+    )  # fmt: skip
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
+    onnx.checker.check_model(model, full_check=True)
+    return model
 
 
 class Builder:
@@ -84,31 +234,6 @@ class Builder:
     def linear(self, x: str, weight: torch.Tensor, bias: str, **attributes: Any) -> str:
         """`x @ weight.T + bias`; `weight` as torch keeps it, `bias` the name of a tensor."""
         return str(self.op("Gemm", x, self.const(weight.detach().numpy().T), bias, **attributes))
-
-
-def build(net: DetectorNet) -> onnx.ModelProto:
-    """The whole graph for a trained detector in eval mode."""
-    layout, b = net.layout, Builder()
-    top, left, height, width = layout.view
-    plane, parts = b.cut("frame", top, left, height, width), []
-    if layout.finds:
-        heat, context = _coarse(b, net, plane)
-        pooled, camera = _pooled(b, net, context)
-        parts += [_things(b, net, plane, heat, context, camera)] if layout.things else []
-        parts += [_grid(b, net, number, pooled) for number in range(len(layout.schema.grids))]
-        parts += [_gauge(b, net, number) for number in range(len(layout.schema.gauges))]
-    if net.reader is not None:
-        parts.append(_readings(b, net, plane))
-    b.nodes.append(helper.make_node("Concat", parts, ["scene"], axis=0))
-    graph = helper.make_graph(
-        b.nodes, "eyes",
-        [helper.make_tensor_value_info("frame", TensorProto.UINT8, [*layout.shape, 3])],
-        [helper.make_tensor_value_info("scene", TensorProto.FLOAT, [layout.schema.size])],
-        b.constants,
-    )  # fmt: skip
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
-    onnx.checker.check_model(model, full_check=True)
-    return model
 
 
 def _features(b: Builder, net: DetectorNet | Reader, plane: str) -> str:
@@ -287,75 +412,3 @@ def _angle(b: Builder, y: str, x: str) -> str:
     behind = b.op("Div", b.op("Sub", length, x), y)
     half = b.op("Atan", b.op("Where", b.op("Greater", x, b.const(0.0)), ahead, behind))
     return str(b.op("Mul", half, b.const(2.0)))
-
-
-assert CELL == 8  # the trunk's strides are 4 and 2
-
-
-# ----------------------------------------------------------------------------------------------------
-# Trained detector -> one `.onnx` file without a sidecar, its decoding inside, its origin in the metadata.
-
-
-TOLERANCE = 2e-2  # px or probability: float32 sums in another order, amplified by the patches' normalisation
-
-
-def export(net: DetectorNet, path: str | Path, provenance: dict[str, Any], check: np.ndarray) -> float:
-    """Write `net` to `path` and return its largest disagreement with torch on `check` uint8[N, H, W, 3].
-
-    PerceptionError when they disagree beyond rounding, or the disk is full: nothing is written then.
-    """
-    net.eval()
-    model = build(net)
-    schema = net.layout.schema
-    helper_metadata = {
-        "triune.format": str(FORMAT),
-        "triune.schema": json.dumps(schema.to_config()),
-        "triune.fingerprint": schema.fingerprint,
-        "triune.versions": json.dumps(
-            {"torch": torch.__version__, "onnx": onnx.__version__, "onnxruntime": onnxruntime.__version__}
-        ),
-        "triune.provenance": json.dumps(provenance, sort_keys=True),
-    }
-    onnx.helper.set_model_props(model, helper_metadata)
-    data = model.SerializeToString()
-    gap = disagreement(net, OnnxDetector.parse(data, schema), check)
-    if gap > TOLERANCE:
-        raise PerceptionError(f"the exported detector differs from the trained one by {gap:.4f}; nothing was written")
-    _write(Path(path), data)
-    return gap
-
-
-def _write(path: Path, data: bytes) -> None:
-    """All of it or nothing; PerceptionError says why nothing."""
-    part = path.with_name(path.name + ".part")
-    try:
-        with open(part, "wb") as handle:
-            handle.write(data)
-            handle.flush()
-            os.fsync(handle.fileno())  # a verdict that names this file may be on disk soon after
-        os.replace(part, path)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        fix = "not written: free some space or name another place, then run the same command again"
-        raise PerceptionError(f"{path}: {error.strerror or error}; {fix}") from error
-
-
-def disagreement(net: DetectorNet, detector: OnnxDetector, frames: np.ndarray) -> float:
-    """Largest difference between torch and ONNX Runtime over fields of the Scene, ties on a threshold left out."""
-    wanted = net.scenes(torch.from_numpy(frames)).numpy()
-    found = np.stack([detector.look(frame).copy() for frame in frames])
-    schema, different = net.layout.schema, np.abs(wanted - found)
-    slots = [schema.slot(t.name, i) for t in schema.things for i in range(t.count)]
-    for slot in [*slots, *(schema.slot(r.name) for r in schema.readings)]:
-        close = np.abs(wanted[:, slot.stop - 1] - 0.5) < TOLERANCE  # seen or not is a matter of rounding there
-        different[close, slot] = 0
-    for reading in schema.readings:
-        for k, f in enumerate(reading.fields, schema.slot(reading.name).start + 1):
-            if f.wrap:  # the two ends are one
-                different[:, k] = np.minimum(different[:, k], np.abs(f.high - f.low - different[:, k]))
-    grids = [schema_grid for schema_grid in net.layout.schema.grids]
-    for grid in grids:
-        cells = different[:, net.layout.schema.grid(grid.name)]
-        if cells.mean() < 1e-3:  # a cell on the threshold may fall either way
-            cells[:] = 0
-    return float(different.max(initial=0.0))

@@ -1,4 +1,7 @@
-"""Labelled samples to a detector: a fixed number of steps, reproducible, resumable, one `.onnx` at the end."""
+"""Labelled samples to a detector: a fixed number of steps, reproducible, resumable, exported at the end.
+
+The same samples, steps, seed and width on one thread give the same weights; a killed run resumes where it stood.
+"""
 
 from __future__ import annotations
 
@@ -19,88 +22,11 @@ from perception.scene import SceneSchema
 from perception.training.augment import Augmentation, Augmenter
 from perception.training.batches import Batches
 from perception.training.data import Samples
-from perception.training.export import export
+from perception.training.export import export, serialised
 from perception.training.layout import Layout
 from perception.training.losses import total_loss
 from perception.training.metrics import evaluate, table, time_per_frame
 from perception.training.network import DetectorNet, Width
-
-# ----------------------------------------------------------------------------------------------------
-# A training run's survival and its progress line.
-
-
-class Checkpoint:
-    """Weights, optimiser and step of an unfinished run, replaced atomically."""
-
-    def __init__(self, path: Path, origin: dict[str, Any]) -> None:
-        self.path, self.origin = path, origin
-
-    def fresh(self) -> Checkpoint:
-        """The same, after dropping what was there."""
-        self.path.unlink(missing_ok=True)
-        return self
-
-    def save(self, net: DetectorNet, optimiser: torch.optim.Optimizer, step: int) -> None:
-        """Write the state after `step` steps; PerceptionError when the disk is full: the state before it stays."""
-        part = self.path.with_name(self.path.name + ".part")
-        state = {"origin": self.origin, "net": net.state_dict(), "optimiser": optimiser.state_dict(), "step": step}
-        try:
-            torch.save(state, part)
-            os.replace(part, self.path)
-        except (OSError, RuntimeError) as error:  # torch raises the second when its writer finds no room
-            part.unlink(missing_ok=True)
-            fix = "free some space, then run the same command again: it goes on where it was last written"
-            raise PerceptionError(f"{self.path}: training cannot be kept ({error}); {fix}") from error
-
-    def load(self, net: DetectorNet, optimiser: torch.optim.Optimizer) -> int:
-        """Steps already done (0 without a checkpoint); PerceptionError when it belongs to another run."""
-        if not self.path.exists():
-            return 0
-        try:
-            state = torch.load(self.path, weights_only=True)
-            different = [k for k, v in self.origin.items() if state["origin"].get(k) != v]
-        except Exception as error:  # torch raises many kinds on a damaged file
-            raise PerceptionError(f"{self.path} is damaged ({type(error).__name__}); delete it to start over") from None
-        if different:
-            raise PerceptionError(
-                f"{self.path} belongs to a run with other {', '.join(different)}; delete it or train with resume=False"
-            )
-        net.load_state_dict(state["net"])
-        optimiser.load_state_dict(state["optimiser"])
-        return int(state["step"])
-
-
-class Bar:
-    """A progress line on stderr, rewritten at most five times a second."""
-
-    def __init__(self, steps: int, done: int, on: bool) -> None:
-        self.steps, self.first, self.on = steps, done, on
-        self.start = self.last = time.monotonic()
-
-    def show(self, step: int, losses: dict[str, torch.Tensor]) -> None:
-        """After `step` of all steps."""
-        now = time.monotonic()
-        if not self.on or (now - self.last < 0.2 and step < self.steps):
-            return
-        self.last = now
-        left = (now - self.start) / max(step - self.first, 1) * (self.steps - step)
-        full = 24 * step // self.steps
-        parts = " ".join(f"{k} {float(v):.3f}" for k, v in losses.items() if k != "total")
-        bar = f"[{'#' * full}{'.' * (24 - full)}] {step}/{self.steps}"
-        line = f"{bar}  {left // 60:.0f}m{left % 60:02.0f}s left  {parts}"
-        print(f"\r{line[:118]:<118}", end="", file=sys.stderr, flush=True)
-
-    def end(self) -> None:
-        """Leave the line."""
-        if self.on:
-            print(file=sys.stderr)
-
-
-# ----------------------------------------------------------------------------------------------------
-# Samples -> a detector: a fixed number of steps, reproducible, resumable, one `.onnx` at the end.
-#
-# The same samples, steps, seed and width on one thread give the same weights; a killed run resumes where it stood.
-
 
 MIN_LABELS = 200  # of a thing in the training split; fewer teach nothing reliable
 SAVE_EVERY = 200  # steps between checkpoints
@@ -123,7 +49,7 @@ def train(
     samples: Samples, schema: SceneSchema, out_path: str | Path, *, steps: int = 2500, seed: int = 0,
     threads: int = 1, resume: bool = True, progress: bool = True, recipe: Recipe | None = None,
 ) -> dict[str, Any]:  # fmt: skip
-    """Train, calibrate, export to `out_path`, measure on the test split; the metrics, also kept in the file.
+    """Train, calibrate, measure on the test split, export to `out_path`; the metrics, also kept in the file.
 
     `threads` > 1 prepares batches in a second thread. A checkpoint lies beside `out_path` until the run is done.
     SampleError for labels that do not fit, PerceptionError for a checkpoint of another run.
@@ -229,19 +155,84 @@ def _calibrate(net: DetectorNet, samples: Samples, recipe: Recipe, seed: int) ->
 def _deliver(
     net: DetectorNet, samples: Samples, schema: SceneSchema, out_path: Path, origin: dict[str, Any]
 ) -> dict[str, Any]:
-    """Export twice: once to measure the very file that will be used, once with the metrics in it."""
+    """Serialise twice: once to measure the very graph that will be used, once with the metrics in it, to `out_path`."""
     test = samples.of("test") if (samples.splits == 2).any() else samples.of("val")
     test = test if len(test) else samples.take(np.arange(min(len(samples), 200)))
     check = np.stack([test.rgb(int(r)) for r in np.linspace(0, len(test) - 1, 32).astype(int)])
-    draft = out_path.with_name(out_path.name + ".draft")
-    gap = export(net, draft, origin, check)
-    detector = OnnxDetector.load(draft, schema)
+    data, gap = serialised(net, origin, check)
+    detector = OnnxDetector.parse(data, schema)
     metrics = evaluate(detector.look, test, schema)
     metrics |= {
         "parameters": sum(p.numel() for p in net.parameters()), "ms_per_frame": time_per_frame(detector.look, check[0]),
         "torch_onnx_gap": round(gap, 6), "sharpness": round(float(net.sharpness), 3),
         "wall_s": origin["wall_s"], "cpu_s": origin["cpu_s"],
     }  # fmt: skip
-    draft.unlink()
     export(net, out_path, {**origin, "metrics": metrics}, check)
     return metrics
+
+
+class Checkpoint:
+    """Weights, optimiser and step of an unfinished run, replaced atomically."""
+
+    def __init__(self, path: Path, origin: dict[str, Any]) -> None:
+        self.path, self.origin = path, origin
+
+    def fresh(self) -> Checkpoint:
+        """The same, after dropping what was there."""
+        self.path.unlink(missing_ok=True)
+        return self
+
+    def save(self, net: DetectorNet, optimiser: torch.optim.Optimizer, step: int) -> None:
+        """Write the state after `step` steps; PerceptionError when the disk is full: the state before it stays."""
+        part = self.path.with_name(self.path.name + ".part")
+        state = {"origin": self.origin, "net": net.state_dict(), "optimiser": optimiser.state_dict(), "step": step}
+        try:
+            torch.save(state, part)
+            os.replace(part, self.path)
+        except (OSError, RuntimeError) as error:  # torch raises the second when its writer finds no room
+            part.unlink(missing_ok=True)
+            fix = "free some space, then run the same command again: it goes on where it was last written"
+            raise PerceptionError(f"{self.path}: training cannot be kept ({error}); {fix}") from error
+
+    def load(self, net: DetectorNet, optimiser: torch.optim.Optimizer) -> int:
+        """Steps already done (0 without a checkpoint); PerceptionError when it belongs to another run."""
+        if not self.path.exists():
+            return 0
+        try:
+            state = torch.load(self.path, weights_only=True)
+            different = [k for k, v in self.origin.items() if state["origin"].get(k) != v]
+        except Exception as error:  # torch raises many kinds on a damaged file
+            raise PerceptionError(f"{self.path} is damaged ({type(error).__name__}); delete it to start over") from None
+        if different:
+            raise PerceptionError(
+                f"{self.path} belongs to a run with other {', '.join(different)}; delete it or train with resume=False"
+            )
+        net.load_state_dict(state["net"])
+        optimiser.load_state_dict(state["optimiser"])
+        return int(state["step"])
+
+
+class Bar:
+    """A progress line on stderr, rewritten at most five times a second."""
+
+    def __init__(self, steps: int, done: int, on: bool) -> None:
+        self.steps, self.first, self.on = steps, done, on
+        self.start = self.last = time.monotonic()
+
+    def show(self, step: int, losses: dict[str, torch.Tensor]) -> None:
+        """After `step` of all steps."""
+        now = time.monotonic()
+        if not self.on or (now - self.last < 0.2 and step < self.steps):
+            return
+        self.last = now
+        left = (now - self.start) / max(step - self.first, 1) * (self.steps - step)
+        full = 24 * step // self.steps
+        parts = " ".join(f"{k} {float(v):.3f}" for k, v in losses.items() if k != "total")
+        bar = f"[{'#' * full}{'.' * (24 - full)}] {step}/{self.steps}"
+        line = f"{bar}  {left // 60:.0f}m{left % 60:02.0f}s left  {parts}"
+        print(f"\r{line[:118]:<118}", end="", file=sys.stderr, flush=True)
+
+    def end(self) -> None:
+        """Leave the line."""
+        if self.on:
+            print(file=sys.stderr)

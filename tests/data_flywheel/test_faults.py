@@ -117,20 +117,21 @@ def test_a_reviewer_is_told_that_the_disk_is_full_and_saves_later(data: Path, qu
 @pytest.mark.train
 def test_a_full_disk_leaves_the_eyes_that_were(tmp_path: Path) -> None:
     from perception.errors import PerceptionError
-    from perception.training.export import export
-    from perception.training.finetune import recall
+    from perception.training.export import export, load_net
     from perception.training.train import Checkpoint
 
     schema, weights = load("pong").schema, tmp_path / "perception.onnx"
-    shutil.copyfile(ROOT / "zoo/pong/perception.onnx", weights)
-    net, before = recall(weights, schema, (210, 160)), weights.read_bytes()
+    for name in ("perception.onnx", "perception.safetensors"):
+        shutil.copyfile(ROOT / "zoo/pong" / name, tmp_path / name)
+    net, before = load_net(weights, schema), weights.read_bytes()
     checkpoint = Checkpoint(tmp_path / "e.training", {})
     with small_files(10_000):
-        with pytest.raises(PerceptionError, match=r"perception\.onnx: .*free some space"):
+        with pytest.raises(PerceptionError, match=r"perception\.safetensors: .*free some space"):
             export(net, weights, {}, np.zeros((1, 210, 160, 3), np.uint8))
         with pytest.raises(PerceptionError, match=r"e\.training: .*free some space"):
             checkpoint.save(net, SimpleNamespace(state_dict=dict), 1)  # type: ignore[arg-type]
-    assert weights.read_bytes() == before and [p.name for p in tmp_path.iterdir()] == ["perception.onnx"]
+    assert weights.read_bytes() == before and load_net(weights, schema)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["perception.onnx", "perception.safetensors"]
 
 
 # --- a camera frame of another size ---------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ def triune(*words: str, cwd: Path | None = None, **env: str) -> subprocess.Compl
 def copy_task(folder: Path, task: str = "pong") -> None:
     """A task's folder as a stranger would have it."""
     folder.mkdir()
-    for name in ("system.toml", "policy.py", "safety.py", "teacher.py", "perception.onnx"):
+    for name in ("system.toml", "policy.py", "safety.py", "teacher.py", "perception.safetensors", "perception.onnx"):
         source = ROOT / "zoo" / task / name
         if source.is_file():
             (folder / name).write_bytes(source.read_bytes())

@@ -67,7 +67,7 @@ class SmallWheel(SelfTraining):
         return Verdict(number < ROUNDS, "better", {})
 
 
-def lesson(play: Capture, memory: Samples, *rest: Any) -> Any:
+def training_set(play: Capture, memory: Samples, *rest: Any) -> Any:
     """Stored frames in place of what motion says of `play`."""
     rows = np.random.default_rng(len(play)).permutation(len(memory))
     told = {"labels": array_digest(play.digests())}
@@ -82,7 +82,7 @@ def run(home: Path) -> None:
     def replayed(env: Any, protocol: Any, shift: Any, seeds: Any, actions: Any, episodes: Any) -> Any:
         return np.concatenate([game(system, s, int((episodes == k).sum())) for k, s in enumerate(seeds)])
 
-    capture.replayed, flywheel.lesson, flywheel.load_samples = replayed, lesson, stored
+    capture.replayed, flywheel.training_set, flywheel.load_samples = replayed, training_set, stored
     flywheel.SHARES = flywheel.RECALL = {"new": 2, "memory": 2, "emptied": 1, "rendered": 3}
     request = Request("pong", None, "sticky", ROUNDS, FRAMES, steps=2)
     SmallWheel(system, request, home, lambda text: None).run()

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from cli_kit import ROOT, triune
+from cli_kit import ROOT, copy_task, triune
 
 import triune as api
 from benchmarks.shift import all_looks, summary
@@ -25,8 +25,10 @@ from data_flywheel.self_training import data as wheel_data
 from data_flywheel.self_training.capture import Capture
 from data_flywheel.self_training.data import held_back, pictures, without
 from perception.detector import OnnxDetector
+from perception.errors import PerceptionError
+from perception.weights import read_weights
 from triune.errors import TriuneError
-from triune.play.self_training import Request, SelfTraining
+from triune.play.self_training import Request, SelfTraining, take_over
 from triune.system import sha256
 
 FROZEN = {task: load_samples(ROOT / "zoo" / task / "memory", "test") for task in ("breakout", "pong")}
@@ -195,6 +197,40 @@ def test_eyes_that_are_not_what_was_judged_are_not_taken(tmp_path: Path) -> None
     with pytest.raises(TriuneError, match="not what was judged"):
         SelfTraining(system, ask, tmp_path).run()
     assert (tmp_path / "eyes.onnx").read_bytes() == first
+
+
+@pytest.mark.train
+def test_a_detector_without_its_weights_is_refused_before_it_plays(tmp_path: Path) -> None:
+    copy_task(tmp_path / "mine")
+    shutil.copytree(ROOT / "zoo" / "pong" / "memory", tmp_path / "mine" / "memory")
+    (tmp_path / "mine" / "perception.safetensors").unlink()
+    done = triune("flywheel", "mine", "--run", "run", cwd=tmp_path)
+    assert done.returncode == 1 and "cannot be trained further" in done.stderr
+    assert "train it again, or restore the .safetensors file" in done.stderr and not (tmp_path / "run").exists()
+    assert triune("play", "mine", "--steps", "3", cwd=tmp_path).returncode == 0
+
+
+@pytest.mark.parametrize("damage", [None, "missing", "damaged"])
+def test_weights_go_wherever_their_detector_goes(tmp_path: Path, damage: str | None) -> None:
+    """... and damaged ones nowhere; a detector that has none leaves no others behind."""
+    for folder, task in (("new", "pong"), ("old", "breakout")):
+        copy_task(tmp_path / folder, task)
+    source, target = tmp_path / "new" / "perception.onnx", tmp_path / "old" / "perception.onnx"
+    weights, before = source.with_suffix(".safetensors"), target.read_bytes()
+    if damage == "missing":
+        weights.unlink()
+    elif damage:
+        weights.write_bytes(weights.read_bytes()[:-1])
+        with pytest.raises(PerceptionError, match="damaged"):
+            take_over(source, target)
+        assert target.read_bytes() == before and read_weights(target)
+        return
+    take_over(source, target)
+    assert target.read_bytes() == source.read_bytes()
+    if damage:
+        assert not target.with_suffix(".safetensors").exists()
+    else:
+        assert read_weights(target) == read_weights(source)
 
 
 @pytest.mark.train

@@ -16,9 +16,12 @@ import pytest
 from cli_kit import ROOT
 from flywheel_kit import NEVER, ROUNDS, Killer, rounds
 
+from perception.errors import PerceptionError
+from perception.weights import read_weights
+
 pytestmark = [pytest.mark.slow, pytest.mark.train]
 KILLS = 60
-ACTS = 14  # at least so many times a round changes a file
+ACTS = 24  # at least so many times a round changes a file
 
 
 @pytest.fixture
@@ -50,6 +53,7 @@ class Calm:
         first = ROOT / "zoo" / "pong" / "perception.onnx"
         detector = [digest(p) for p in (first, home / "round-1/candidate.onnx", home / "round-2/candidate.onnx")]
         assert len(set(detector)) == 3 and digest(home / "eyes.onnx") == detector[2]
+        read_weights(home / "eyes.onnx")
         return Calm(told, detector, spent / ROUNDS)
 
     def check(self, home: Path, seen: int) -> int:
@@ -61,6 +65,10 @@ class Calm:
         at = self.detector.index(digest(home / "eyes.onnx"))
         promoted = sum(r["outcome"] == "promoted" for r in told.values())
         assert seen <= at <= promoted <= at + 1, "eyes change when, and only when, the verdict is on disk"
+        try:
+            read_weights(home / "eyes.onnx")
+        except PerceptionError as error:
+            assert "belongs to another ONNX file" in str(error) and at < promoted, "weights come first, never last"
         return at
 
 
@@ -77,7 +85,7 @@ def test_sixty_kills_of_retraining_change_nothing(killer: Killer, tmp_path: Path
         if status == -signal.SIGKILL:
             kills += 1
             continue
-        assert status == 0 and rounds(home) == calm.rounds and seen == 2
+        assert status == 0 and rounds(home) == calm.rounds and seen == 2 and read_weights(home / "eyes.onnx")
         assert json.loads((home / "result.json").read_text())["outcome"] == "promoted"
         if kills == KILLS:
             return

@@ -36,6 +36,7 @@ from perception.drift import load as load_ranges
 from perception.errors import PerceptionError
 from perception.scene import SceneSchema
 from perception.training.data import Samples
+from perception.weights import read_weights
 from supervisor import events
 from supervisor.errors import SupervisorError
 from supervisor.gate.seeds import SeedLedger
@@ -120,6 +121,11 @@ READERS: dict[str, tuple[str, Callable[[Path], object], type[Exception] | None]]
     "policy": ("policy.py", lambda p: load(task(p)).logic(), TriuneError),
     "safety text": ("safety.py", lambda p: load(task(p)).logic(), TriuneError),
     "weights": ("perception.onnx", lambda p: load(task(p)).detector(), PerceptionError),
+    "trainable weights": (
+        "perception.safetensors",
+        lambda p: read_weights(task(p) / "perception.onnx"),
+        PerceptionError,
+    ),
     "hashes": ("perception.onnx", lambda p: load(task(p)).hashes(), TriuneError),
     "teacher": ("teacher.py", lambda p: load_teacher(task(p)), DataError),
     "lock": ("x.json", lambda p: regression.read(p, SCHEMA), LogicError),

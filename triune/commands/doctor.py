@@ -26,7 +26,7 @@ CORE = {
     "jinja2": "jinja2",
 }
 EXTRAS = {
-    "train": ("torch", "onnx", "onnxscript"),
+    "train": ("torch", "onnx", "onnxscript", "safetensors"),
     "export": ("onnx",),
     "supervisor": ("openai", "pydantic"),
     "mujoco": ("mujoco",),
@@ -130,15 +130,22 @@ def _worlds() -> list[Finding]:
 
 def _tasks() -> list[Finding]:
     from envs.spec import load_spec, task_names
+    from perception.errors import PerceptionError
+    from perception.weights import read_weights
 
     found = []
     for name in task_names():
         folder = load_spec(name).folder
         lacking = [n for n in ("policy.py", "perception.onnx") if not (folder / n).is_file()]
         fix = f"triune train {name}" if lacking == ["perception.onnx"] else f"restore {folder}"
-        found.append(
-            _finding(name, "problem", f"no {', '.join(lacking)}", fix) if lacking else _finding(name, "ok", "complete")
-        )
+        if lacking:
+            found.append(_finding(name, "problem", f"no {', '.join(lacking)}", fix))
+            continue
+        try:
+            read_weights(folder / "perception.onnx")
+            found.append(_finding(name, "ok", "complete"))
+        except PerceptionError as error:
+            found.append(_finding(name, "note", f"plays, but {error}"))
     return found
 
 

@@ -33,10 +33,8 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     """Payload: `outcome`, `rounds` with what each played, learned and decided, `eyes`, `report`."""
     import torch  # noqa: F401 - say at once that the extra is missing
 
-    from data_flywheel.storage.files import atomic_write
-    from envs.files import read_file
     from triune.play.drift import measure
-    from triune.play.self_training import PROMOTED, Request, SelfTraining
+    from triune.play.self_training import PROMOTED, Request, SelfTraining, take_over
     from triune.report.self_training import write_report
 
     args.detector = "cnn"
@@ -56,7 +54,7 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     console.say(table([_row(r) for r in told["rounds"]], ["round", "coverage", "frames", "sight", "after", "outcome"]))
     console.say(f"{told['outcome']}: {told['reason']}")
     if args.install and told["outcome"] == PROMOTED:
-        atomic_write(system.detector_path, read_file(Path(told["eyes"]), "weights", TriuneError))
+        take_over(Path(told["eyes"]), system.detector_path)
         measure(system)
         console.say(f"installed  {system.detector_path}; the drift watch has measured them")
         console.say("           the score card is no longer true: `triune eval --card`")

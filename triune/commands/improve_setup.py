@@ -114,8 +114,8 @@ OPTIONS = (
     "agent_time", "keep_env", "record", "games", "floors", "trust", "require_isolation", "blame",
 )  # fmt: skip
 COPIED = (
-    "system.toml", "policy.py", "safety.py", "teacher.py", "perception.onnx", "ranges.json", "catalogue.json",
-    "seeds.jsonl",
+    "system.toml", "policy.py", "safety.py", "teacher.py", "perception.safetensors", "perception.onnx", "ranges.json",
+    "catalogue.json", "seeds.jsonl",
 )  # fmt: skip
 HISTORY = ("locks", "lineage", "trials.jsonl")
 

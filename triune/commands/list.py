@@ -7,7 +7,10 @@ from typing import Any
 
 from triune.console import Console, table
 
-PARTS = {"policy": "policy.py", "safety": "safety.py", "eyes": "perception.onnx", "teacher": "teacher.py"}
+PARTS = {
+    "policy": "policy.py", "safety": "safety.py", "eyes": "perception.onnx", "weights": "perception.safetensors",
+    "teacher": "teacher.py",
+}  # fmt: skip
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

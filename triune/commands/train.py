@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from perception.weights import weights_beside
 from triune.commands import collect, common
 from triune.console import Console, Lines
 from triune.errors import TriuneError
@@ -32,7 +33,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--minutes", type=float, metavar="M", help="instead of --steps: about this many processor minutes"
     )
     parser.add_argument("--seed", type=int, default=0, metavar="N")
-    parser.add_argument("--out", metavar="FILE", help="default: perception.onnx in the task's folder")
+    parser.add_argument(
+        "--out",
+        metavar="FILE",
+        help="default: perception.onnx in the task's folder; trainable weights go beside it",
+    )
     parser.add_argument("--fresh", action="store_true", help="start over instead of resuming an unfinished training")
 
 
@@ -65,4 +70,8 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
 
     console.say(Lines(table(metrics)))
     console.say(f"detector   {out}")
-    return {"task": system.name, "file": str(out), "data": str(folder), "steps": steps, "metrics": metrics}
+    console.say(f"weights    {weights_beside(out)}, from which training can go on")
+    return {
+        "task": system.name, "file": str(out), "weights": str(weights_beside(out)), "data": str(folder),
+        "steps": steps, "metrics": metrics,
+    }  # fmt: skip

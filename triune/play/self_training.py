@@ -27,6 +27,7 @@ from envs.files import read_file, read_json
 from envs.remote import PixelEnv
 from perception.detector import OnnxDetector
 from perception.training.augment import Augmentation
+from perception.weights import read_weights, weights_beside
 from triune.errors import TriuneError
 from triune.play.evaluation import evaluate
 from triune.play.loop import Pipeline, Wander, run_episode
@@ -143,8 +144,9 @@ class SelfTraining:
             if changed:
                 raise TriuneError(f"{self.home} holds a run with another {', '.join(changed)}; name another folder")
             return
+        read_weights(self.system.detector_path)  # without them nothing could be learned from what is played
         self.home.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(self.system.detector_path, self.weights)
+        take_over(self.system.detector_path, self.weights)
         _write(path, told)
 
     def run(self) -> dict[str, Any]:
@@ -163,7 +165,7 @@ class SelfTraining:
                 break
         outcome, reason = PROMOTED if promoted else rounds[-1]["outcome"], rounds[-1]["reason"]
         if promoted and (score := _last_sight(rounds[-1])) < judging.SEES:
-            atomic_write(self.weights, self.system.weights())
+            take_over(self.system.detector_path, self.weights)
             outcome, reason = LOST, f"better, but still far from seeing: {score:.3f}, {judging.SEES} is needed"
         told = {"outcome": outcome, "reason": reason, "rounds": rounds, "eyes": str(self.weights)}
         told["request"] = asdict(self.request)
@@ -188,10 +190,10 @@ class SelfTraining:
     def _settle(self, told: dict[str, Any], folder: Path) -> None:
         """What the verdict says becomes so; said twice, it is the same."""
         if told["outcome"] == PROMOTED and sha256(_weights(self.weights)) == told["before"]:
-            made = _weights(folder / "candidate.onnx")
-            if sha256(made) != told["after"]:
+            made = folder / "candidate.onnx"
+            if sha256(_weights(made)) != told["after"]:
                 raise TriuneError(f"{folder}/candidate.onnx is not what was judged; delete {folder} and run again")
-            atomic_write(self.weights, made)
+            take_over(made, self.weights)
 
     def _made(self, number: int, folder: Path) -> dict[str, Any]:
         before = sha256(_weights(self.weights))
@@ -342,8 +344,20 @@ def _last_sight(told: dict[str, Any]) -> float:
     return float(sight["score"])
 
 
+def take_over(source: Path, target: Path) -> None:
+    """Copy the ONNX file `source` to `target`, and before it the trainable weights beside it, if there are any.
+
+    Killed in between, the old detector still plays, and doing it again brings both.
+    """
+    if weights_beside(source).exists():
+        atomic_write(weights_beside(target), read_weights(source)[1])
+    else:
+        weights_beside(target).unlink(missing_ok=True)
+    atomic_write(target, _weights(source))
+
+
 def with_detector(system: System, weights: Path, folder: Path) -> System:
-    """The same system with another detector, in a folder of its own."""
+    """The same system with another detector, in a folder of its own, to play with only."""
     from triune.system import load
 
     folder.mkdir(parents=True, exist_ok=True)
