@@ -244,3 +244,22 @@ def test_console_helpers() -> None:
     }
     assert table([["a", "10"], ["bb", "9"]], ["n", "v"], {1}).splitlines()[2:] == ["a   10", "bb   9"]
     assert wrap("one two three four", 8, 2) == ["one two", "three…"]
+
+
+def test_a_run_cannot_vouch_for_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a stranger's run.json says of trust counts for nothing."""
+    from triune.report import page
+
+    asked: list[bool] = []
+
+    def loaded(folder: str, trust: bool, **_: Any) -> Any:
+        asked.append(trust)
+        raise InterruptedError
+
+    monkeypatch.setattr(page, "load", loaded)
+    info = {"request": {"task": "pong", "folder": "pong", "trust": True}}
+    run = SimpleNamespace(info=info, path=Path("run"), records=lambda: [{"seed": 0}])
+    for trust in (False, True):
+        with pytest.raises(InterruptedError):
+            page.write_report(run, trust=trust)  # type: ignore[arg-type]
+    assert asked == [False, True]

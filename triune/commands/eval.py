@@ -64,7 +64,7 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
         from triune.report.page import write_report
 
         out = common.out_file(args.report, ".html") if args.report else None
-        payload["report"] = str(write_report(Run.read(folder), out, console))
+        payload["report"] = str(write_report(Run.read(folder), out, console, args.trust))
         console.say(f"report     {payload['report']}")
     return payload
 

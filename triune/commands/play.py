@@ -84,7 +84,7 @@ def _outputs(
     if args.report:
         from triune.report.page import write_report
 
-        payload["report"] = str(write_report(kept, Path(args.report), console))
+        payload["report"] = str(write_report(kept, Path(args.report), console, args.trust))
         console.say(f"report     {payload['report']}")
     return payload
 

@@ -52,7 +52,7 @@ def _evaluation(args: argparse.Namespace, folder: Path, out: Path | None, consol
         common.load_system(args)
         folder = latest(load_spec(args.run).name)
     found = Run.read(folder)
-    out = write_report(found, out, console)
+    out = write_report(found, out, console, args.trust)
     result = found.result()
     console.say(f"report     {out}")
     return {"run": str(found.path), "report": str(out), "mean": result.mean if result else None}

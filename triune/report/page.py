@@ -28,15 +28,18 @@ BEFORE, AFTER, STRIDE = 13, 1, 2  # the window around a loss, in steps
 Moment = tuple[str, str, list[tuple[bytes, str, str]]]
 
 
-def write_report(run: Run, out: Path | None = None, console: Console | None = None) -> Path:
-    """Write the page of a run (default: report.html in its folder); TriuneError when no episode is finished."""
+def write_report(run: Run, out: Path | None = None, console: Console | None = None, trust: bool = False) -> Path:
+    """Write the page of a run (default: report.html in its folder); TriuneError when no episode is finished.
+
+    `trust`: as the user says now. What the run's own record says of it counts for nothing: it may be a stranger's.
+    """
     request = run.info["request"]
     records = run.records()
     if not records:
         raise TriuneError(
             f"{run.path} holds no finished episode; continue it: triune eval {request['task']} --resume {run.path}"
         )
-    system = load(request["folder"], bool(request.get("trust")), policy=request.get("policy"))
+    system = load(request["folder"], trust, policy=request.get("policy"))
     result = run.result() or summarise(request, records, sum(r["seconds"] for r in records), 1)
     return write_page(out or run.path / "report.html", render("evaluation.html", **_view(run, system, result, console)))
 
