@@ -32,7 +32,7 @@ web/node_modules/.ready: web/package-lock.json
 test: $(TEST)/.ready
 	$(TEST)/bin/ruff check .
 	$(TEST)/bin/mypy
-	$(TEST)/bin/python -m pytest -q
+	$(TEST)/bin/python -m pytest -q -n auto --dist loadfile
 
 $(TEST)/.ready: pyproject.toml
 	rm -rf $(TEST)
