@@ -103,7 +103,7 @@ class Rewindable(Simulator, Protocol):
         """The whole state."""
 
     def load(self, state: Any, noise_seed: int = 0) -> None:
-        """Back to a saved state. `luck` 0: what follows is as it was; 1, 2 ...: other draws of chance."""
+        """Back to a saved state. `noise_seed` 0: what follows is as it was; 1, 2 ...: other draws of chance."""
 
 
 class Writable(Simulator, Protocol):

@@ -1,4 +1,4 @@
-"""A game that can be taken back to a moment and played on from there, with the same luck or another: for blame only.
+"""A game that can be taken back to a moment and played on from there, with the same noise or other: for blame only.
 
 Evaluation beside the detector, like `--eyes teacher`: it needs an observer, so nothing that plays for a score can be
 handed one by mistake.
@@ -22,14 +22,14 @@ MARK = 5  # a command beside the wall's own
 
 
 class Rewinding(Host):
-    """The simulator's side: MARK keeps the moment, a seed below 0 goes back to it with luck -seed - 1."""
+    """The simulator's side: MARK keeps the moment, a seed below 0 goes back to it with noise seed -seed - 1."""
 
     def __init__(self, job: dict[str, Any]) -> None:
         super().__init__(job)
         if not hasattr(self.core, "save"):
             raise EnvError(
-                "this backend cannot take a game back: its simulator has no save() and load(state, luck); judge from "
-                "the record alone (triune blame --without-teacher)"
+                "this backend cannot take a game back: its simulator has no save() and load(state, noise_seed); "
+                "judge from the record alone (triune blame --without-teacher)"
             )
 
     def command(self, command: int) -> None:
@@ -49,7 +49,7 @@ class Rewinding(Host):
 
 
 class RewindEnv(PixelEnv):
-    """A PixelEnv with `mark()` and `back(luck)`; `observed` holds the observer's vector as always."""
+    """A PixelEnv with `mark()` and `back(noise_seed)`; `observed` holds the observer's vector as always."""
 
     _module = "envs.rewind"
 
@@ -70,7 +70,7 @@ class RewindEnv(PixelEnv):
         self._marked = True
 
     def back(self, noise_seed: int = 0) -> np.ndarray:
-        """The marked moment again; its frame. `luck` 0: what follows is as it was; 1, 2 ...: other sticky actions."""
+        """The marked moment again; its frame. `noise_seed` 0: what follows is as it was; 1, 2 ...: other noise."""
         if not self._marked:
             raise EnvError("nothing is marked: call mark() in a running game")
         self._send(bytes([RESET]) + SEED.pack(-1 - noise_seed))

@@ -106,7 +106,7 @@ def _checked(
 
 def _first_difference(own: SceneSchema, schema: SceneSchema) -> str:
     a, b = own.to_config(), schema.to_config()
-    for key in ("crop", "window", "things", "grids", "gauges"):
-        if a[key] != b[key]:
+    for key in ("crop", "window", "things", "grids", "gauges", "readings"):
+        if a.get(key) != b.get(key):
             return f"; [scene] {key} differs"
     return ""

@@ -96,7 +96,7 @@ class Proposer(Protocol):
     name: str
 
     def estimate(self, request: Request) -> Mapping[str, Amount]:
-        """An upper bound of what `propose` will use: any of usd, tokens, wall_s (steps are reserved by the arena)."""
+        """An upper bound of what `propose` will use: any of usd, tokens, wall_s (the evaluator reserves steps)."""
 
     def propose(self, request: Request) -> Reply:
         """ProposerError when there is no answer. A malformed answer is not an error here: the gate judges it."""

@@ -289,7 +289,8 @@ class System:
 
         if not os.path.lexists(self.detector_path):
             fix = f"train one with `triune train {self.name}`"
-            raise TriuneError(f"{self.folder} has no detector (perception.onnx); {fix}, or compare with --eyes teacher")
+            fix += ", or compare with --detector teacher"
+            raise TriuneError(f"{self.folder} has no detector (perception.onnx); {fix}")
         data = self.weights()
         try:
             check_graph(data)

@@ -31,7 +31,7 @@ _TABLES = ("reason_table", "overruled_table", "fault_table")
 class Episode:
     """T steps of one game. Tables hold each text once; index 0 of every table is "" (nothing).
 
-    meta      JSON values; by convention task, protocol, seed, shift, detector, schema (fingerprint), policy (hash),
+    meta      JSON values; by convention task, protocol, seed, shift, eyes, schema (fingerprint), policy (hash),
               triune (version), score (final), frames (emulator frames)
     """
 

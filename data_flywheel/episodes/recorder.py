@@ -1,9 +1,9 @@
 """What a run holds to record its games: the folder, which frames to keep, how much disk.
 
 recorder = Recorder(Recording.create(folder, task, schema, (H, W)), "failures", disk=parse_bytes("500MB"))
-tape = recorder.tape()                        # one for each game
-if tape: tape.see(step, frame)                # every step, before the action
-recorder.keep(episode, tape)                  # once the game is over
+seen = recorder.frame_buffer()                # one for each game
+if seen: seen.see(step, frame)                # every step, before the action
+recorder.keep(episode, seen)                  # once the game is over
 recorder.close()                              # once the run is
 """
 

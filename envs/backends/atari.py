@@ -44,7 +44,7 @@ def rom_path(env_id: str) -> Path:
     return Path(path)
 
 
-LUCK = 61  # frames' worth of random draws between one luck and the next
+DRAWS = 61  # frames' worth of random draws between one noise seed and the next
 
 
 class AtariCore:
@@ -160,11 +160,11 @@ class AtariCore:
         return self.clone(), self.ale.cloneState(include_rng=False)
 
     def load(self, state: Any, noise_seed: int = 0) -> None:
-        """Back to a saved state; `luck` 1, 2 ...: with other draws for sticky actions."""
+        """Back to a saved state; `noise_seed` 1, 2 ...: with other draws for sticky actions."""
         whole, unlucky = state
         self.restore(whole)
         if noise_seed:
-            for _ in range(LUCK * noise_seed):
+            for _ in range(DRAWS * noise_seed):
                 self.ale.act(self._noop)
                 if self.ale.game_over():
                     self.ale.reset_game()

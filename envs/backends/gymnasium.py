@@ -193,7 +193,7 @@ class GymnasiumSimulator:
         )
 
     def load(self, state: Any, noise_seed: int = 0) -> None:
-        """Back to a saved state; `luck` above 0 draws other chances from there on."""
+        """Back to a saved state; `noise_seed` above 0 draws other chances from there on."""
         held, observed, self.score, self.frames, self.done, elapsed = state
         vars(self.world.unwrapped).update(copy.deepcopy(held))
         if hasattr(self.world, "_elapsed_steps"):

@@ -57,7 +57,7 @@ def episode_steps(run: Run) -> float:
 
 
 def watch(run: Run, trial: Trial) -> list[Episode]:
-    """The parent's training episodes, on which the arena judges behaviour from here on."""
+    """The parent's training episodes, on which the evaluator judges behaviour from here on."""
     episodes = episodes_of(run, trial, trial.parent, training_seeds(run))
     run.evaluator.watch(episodes)
     return episodes
@@ -360,7 +360,7 @@ def play(run: Run, trial: Trial, who: str, policy: str, seeds: Sequence[int]) ->
             for job in jobs.values():
                 job.reservation.abandon()
         if len(jobs) == before:
-            raise SupervisorError(f"no episode of {who} could be played on seeds {todo[:5]}; look at the arena")
+            raise SupervisorError(f"no episode of {who} could be played on seeds {todo[:5]}; look at the evaluator")
 
 
 def _try_variant(run: Run, trial: Trial) -> None:

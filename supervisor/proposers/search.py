@@ -380,7 +380,7 @@ class Games:
             self.dead[candidate.key] = defects[0][:600]
             return None
         if [s.seed for s in scores] != sorted(todo):
-            raise SupervisorError(f"not every one of the games {list(todo)} was played; look at the arena")
+            raise SupervisorError(f"not every one of the games {list(todo)} was played; look at the evaluator")
         for score in scores:
             self.found[candidate.key, score.seed] = _number(score.score), score.frames
             self.mine.add((candidate.key, score.seed))

@@ -101,7 +101,7 @@ class TunerSettings:
 
 
 class Tuner:
-    """Plays through `arena`. `attach` it to a run first: every game is paid for and recorded through its budgets."""
+    """Plays through `evaluator`. `attach` it to a run first: its budgets pay for and record every game."""
 
     name = "tuner"
 

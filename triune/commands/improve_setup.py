@@ -106,7 +106,7 @@ def openai_settings(args: argparse.Namespace) -> Any:
 
 
 # ----------------------------------------------------------------------------------------------------
-# An improve run put together: task folder, arena, evidence, proposer, from words of the command line.
+# An improve run put together: task folder, evaluator, evidence, proposer, from words of the command line.
 
 
 OPTIONS = (

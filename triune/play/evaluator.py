@@ -66,7 +66,7 @@ class GameStore:
 
 
 # ----------------------------------------------------------------------------------------------------
-# Where the policies of one task are examined and played for the supervisor: `supervisor.protocols.Arena`.
+# Where the policies of one task are examined and played for the supervisor: `supervisor.protocols.Evaluator`.
 #
 # Every text is compiled and run in isolated workers, the shipped one too: parent and child meet the same
 # conditions.

@@ -74,7 +74,7 @@ def steps(
 ) -> Iterator[Step]:  # fmt: skip
     """Play on from `frame`, the world's present one, until the episode ends or `limit` actions have been carried out.
 
-    `tape` sees every frame. `to_the_end`: the frame after the last action is a step too, with `over` set.
+    `frame_buffer` sees every frame. `to_the_end`: the frame after the last action is a step too, with `over` set.
     """
     act, index = player.act, 0
     while index != limit and (to_the_end or not world.done):
@@ -237,7 +237,7 @@ class Rollout:
         self._hashes = system.hashes()
 
     def episode(self, seed: int, frame_buffer: FrameBuffer | None = None, limit: int | None = None) -> Iterator[Step]:
-        """Play the episode of `seed`. Stop early by closing the iterator. `tape`: sees every frame."""
+        """Play the episode of `seed`. Stop early by closing the iterator. `frame_buffer`: sees every frame."""
         return run_episode(self.env, self.player, seed, limit, frame_buffer)
 
     def outcome(self) -> Outcome:
