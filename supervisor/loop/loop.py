@@ -16,7 +16,7 @@ from supervisor.errors import SupervisorError
 from supervisor.events import EventLog
 from supervisor.gate.gate import Gate, GateConfig, Verdict
 from supervisor.gate.seeds import BLOCK, SeedLedger
-from supervisor.loop import trial as driver_answer
+from supervisor.loop import trial as stages
 from supervisor.loop.folder import POLICY, SEEDS, Blobs, Projection, lineage, read_lines
 from supervisor.loop.parts import Parts, Run, Settings
 from supervisor.loop.state import Meter, State, Trial
@@ -215,7 +215,7 @@ class Loop:
                     return done if isinstance(done, tuple) else ("trials", f"{most} trials")
                 trial = self._new()
             if only_evidence:
-                driver_answer.prepare(self.run_, trial, self._lines())
+                stages.prepare(self.run_, trial, self._lines())
                 return "trials", "the question was made, not asked"
             self._one(trial)
 
@@ -235,10 +235,10 @@ class Loop:
         """Whatever is left to do for a trial."""
         if trial.judged is None:
             if trial.answer is None and trial.failed is None:
-                request = driver_answer.prepare(self.run_, trial, self._lines())
-                driver_answer.ask(self.run_, trial, request)
+                request = stages.prepare(self.run_, trial, self._lines())
+                stages.ask(self.run_, trial, request)
             if trial.failed is None and trial.read is None:
-                driver_answer.read(self.run_, trial)
+                stages.read(self.run_, trial)
             self._judge(trial)
         if trial.won and trial.accepted is None:
             accept(self.run_, trial)
@@ -260,7 +260,7 @@ class Loop:
         if trial.failed is not None:
             return Verdict("invalid", "schema", (f"no answer: {trial.failed}"[:600],))
         assert trial.read is not None
-        if trial.read["target"] in driver_answer.IDLE and not trial.read["defects"]:
+        if trial.read["target"] in stages.IDLE and not trial.read["defects"]:
             return Verdict("indecisive", "schema", (f"changes no policy: target {trial.read['target']}",))
         return judge(self.run_, trial)
 

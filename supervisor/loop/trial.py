@@ -15,7 +15,7 @@ from supervisor.events import plain
 from supervisor.gate.gate import Ask, Evidence, Pair, Simpler, Verdict
 from supervisor.gate.rules import over_limits
 from supervisor.gate.seeds import BLOCK, TRAIN, role_of
-from supervisor.loop import folder as requests
+from supervisor.loop import folder as project
 from supervisor.loop.parts import Gated, Run, Situation
 from supervisor.loop.state import Trial, score_data
 from supervisor.protocols import Compiled, ProposerError, Reply, Request, Waiting
@@ -77,9 +77,9 @@ def prepare(run: Run, trial: Trial, lines: Sequence[Mapping[str, Any]]) -> Reque
         )  # fmt: skip
         with run.meter.job("evidence", 10.0) as job:
             request = run.parts.evidence(situation)
-            job.settle("evidence.made", {"trial": trial.number, **requests.keep(request, run.blobs)})
+            job.settle("evidence.made", {"trial": trial.number, **project.keep(request, run.blobs)})
     assert trial.request is not None
-    return requests.fetch(trial.request, run.blobs)
+    return project.fetch(trial.request, run.blobs)
 
 
 def _gate(seed: int) -> bool:

@@ -76,7 +76,6 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     """Payload: `run`, `folder`, `why`, `trials`, `accepted`, `budgets`; with --dry-run what would be sent."""
     from supervisor.events import EventLog
     from supervisor.loop.loop import LOG, Loop
-    from triune.commands import improve_setup as proposers
     from triune.commands import improve_setup as setup
 
     home = _home(args)
@@ -85,11 +84,11 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     if home is None:
         home = setup.new_home(system.name, args.proposer)
     parts = setup.parts_of(args, system, home, args.workers or common.cores(), console.log)
-    with EventLog.open(home / LOG, secrets=proposers.secrets_of(args)) as log:
+    with EventLog.open(home / LOG, secrets=setup.secrets_of(args)) as log:
         for note in log.notes:
             console.log(note)
         loop = Loop(parts, settings, log, setup.root_text(system, args.policy))
-        proposers.attach(parts.proposer, loop.run_.meter, loop.run_.gate.config)
+        setup.attach(parts.proposer, loop.run_.meter, loop.run_.gate.config)
         previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
         try:
             ended = loop.run(only_evidence=args.dry_run)
@@ -130,14 +129,14 @@ def _home(args: argparse.Namespace) -> Path | None:
 def _asked(home: Path, parts: Parts, ended: Ended, console: Console) -> dict[str, Any]:
     """Write the request as it would be sent."""
     from supervisor.evidence import describe, write
-    from supervisor.loop import folder as requests
+    from supervisor.loop import folder as project
     from supervisor.loop.folder import Blobs
     from supervisor.loop.loop import BLOBS
 
     trial = ended.state.current
     if trial is None or trial.request is None:
         return {"run": str(home), "why": ended.why, "detail": ended.detail, "exit_code": 1}
-    request = requests.fetch(trial.request, Blobs(home / BLOBS))
+    request = project.fetch(trial.request, Blobs(home / BLOBS))
     files = [str(path) for path in write(request, home / "request")]
     size, most = describe(request), dict(parts.proposer.estimate(request))
     payload: dict[str, Any] = {"run": str(home), "files": files, "request": size, "estimate": most}
