@@ -146,7 +146,9 @@ def setbacks(change: NDArray[Any]) -> NDArray[Any]:
         return change
     middle = float(np.median(change))
     spread = 1.4826 * float(np.median(np.abs(change - middle)))
-    spread = max(spread, float(change.std()), 0.05 * abs(middle))  # a goal held for long leaves a median of next to none
+    spread = max(
+        spread, float(change.std()), 0.05 * abs(middle)
+    )  # a goal held for long leaves a median of next to none
     return np.minimum(change - middle + FAR_BELOW * spread, 0.0)
 
 
