@@ -125,7 +125,7 @@ class DecisionLike(Protocol):
 
 
 DENSE_STEPS, DENSE = 32, 0.5  # from so many steps, and so large a share of them that change the score, on
-FAR_BELOW = 3.0  # standard deviations, estimated from the median absolute deviation
+FAR_BELOW = 3.0  # standard deviations, also as the median absolute deviation estimates them
 
 
 def rewards(scores: NDArray[Any]) -> NDArray[Any]:
@@ -146,7 +146,10 @@ def setbacks(change: NDArray[Any]) -> NDArray[Any]:
         return change
     middle = float(np.median(change))
     spread = 1.4826 * float(np.median(np.abs(change - middle)))
-    return np.minimum(change - middle + FAR_BELOW * max(spread, 0.05 * abs(middle)), 0.0)
+    spread = max(
+        spread, float(change.std()), 0.05 * abs(middle)
+    )  # a goal held for long leaves a median of next to none
+    return np.minimum(change - middle + FAR_BELOW * spread, 0.0)
 
 
 class EpisodeRecorder:

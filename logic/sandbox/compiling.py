@@ -12,6 +12,7 @@ from envs.actions import ActionSpace
 from logic.errors import LogicError
 from logic.language import CompileError, Diagnostic, compile_program, compile_safety
 from logic.language.artifact import LARGEST, Artifact, freeze, part_of, read
+from logic.language.frontend.modules import maths_scope
 from logic.language.program import LIBRARY_FOLDER
 from logic.runtime.logic import rules_of
 from logic.sandbox import Limits, run_isolated
@@ -27,7 +28,11 @@ Library = Mapping[str, str]
 
 @lru_cache(maxsize=1)
 def shipped_texts() -> Library:
-    """Every library module that ships with Triune. Read beforehand: the worker can open nothing."""
+    """Every library module that ships with Triune. Read beforehand: the worker can open nothing.
+
+    So is the one that `math.cos` and its kin stand for, which the compiler then keeps.
+    """
+    maths_scope()
     paths = (p for p in sorted(LIBRARY_FOLDER.glob("*.py")) if p.stem != "__init__")
     return {p.stem: p.read_text(encoding="utf-8") for p in paths}
 
@@ -40,7 +45,8 @@ def compile_confined(
     `compile_program`. CompileError lists what is wrong with both texts; LogicError names the outcome when the worker
     ended."""
     known = dict(constants)
-    texts = shipped_texts() if library is None else dict(library)
+    shipped = shipped_texts()
+    texts = shipped if library is None else dict(library)
 
     def work(request: bytes) -> bytes:
         return _work(schema, policy, safety, known, texts, actions)

@@ -13,6 +13,7 @@ import pytest
 from logic.errors import LogicError
 from logic.language import CompileError, compile_safety
 from logic.language.artifact import Artifact, Function, Part, freeze, read
+from logic.language.frontend.modules import maths_scope
 from logic.runtime.controller import FAULT, Controller, Decision
 from logic.runtime.logic import compile_logic
 from logic.sandbox import IsolationError, Limits, OutOfFuel
@@ -264,3 +265,12 @@ def test_many_diagnostics_fit() -> None:
     with pytest.raises(CompileError) as caught:
         compile_confined(SCHEMA, text, "", CONSTANTS)
     assert len(caught.value.diagnostics) > 50
+
+
+def test_functions_of_math_compile_in_a_fresh_process_too() -> None:
+    """They stand for a text that ships with Triune, which the worker cannot open."""
+    maths_scope.cache_clear()
+    shipped_texts.cache_clear()
+    text = policy("return LEFT if math.cos(scene.ball.x) > math.exp(-scene.ball.y) else RIGHT, 'far'")
+    for library in (None, {}):
+        assert read(compile_confined(SCHEMA, text, "", CONSTANTS, library, PATIENT)).reasons

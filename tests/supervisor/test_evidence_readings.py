@@ -145,6 +145,13 @@ def test_an_even_reward_has_no_costly_stretch_and_a_plunge_is_a_setback() -> Non
     assert POINTS in kinds
 
 
+def test_small_costs_are_no_setbacks_where_a_goal_is_held_for_long() -> None:
+    cost = [*np.linspace(-5.0, -0.1, 40), *[-0.0001] * 260]
+    cost[200] = -0.002
+    told = found(episode([scene(ROD, rod=0.0)] * 300, cost, truncated=True), schema=ROD)
+    assert [kind for kind, *_ in told] == [POINTS, COSTLY] and told[0][1] == 0  # the worst steps of the way there
+
+
 # --- what is said of one ------------------------------------------------------------------------------------------
 
 

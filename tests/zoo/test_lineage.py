@@ -1,4 +1,4 @@
-"""The shipped lineage of Breakout: complete, and its figures come out again."""
+"""The shipped lineages: complete, and their figures come out again."""
 
 from __future__ import annotations
 
@@ -12,59 +12,71 @@ from cli_kit import ROOT, triune
 
 from supervisor.loop.folder import read_lines
 
-TASK = ROOT / "zoo" / "breakout"
-LINEAGE = TASK / "lineage"
-LINES = read_lines(TASK)
-GAMES = [json.loads(line) for line in (LINEAGE / "games.jsonl").read_text("utf-8").splitlines()]
+ZOO = ROOT / "zoo"
+TASKS = sorted(folder.parent.name for folder in ZOO.glob("*/lineage"))
+REPLAYED = {"breakout": 4}  # trials that are judged anew, to save time: one rejected, two accepted, one invalid
 
 
-def test_it_leads_from_a_naive_policy_to_a_perfect_score_with_failures_on_record() -> None:
-    assert len(LINES) >= 8 and {"accept", "reject", "invalid"} <= {line["verdict"] for line in LINES}
-    read = [line for line in LINES if line["verdict"] != "invalid"]
+def games_of(task: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (ZOO / task / "lineage" / "games.jsonl").read_text("utf-8").splitlines()]
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_lineage_is_complete_and_has_its_failures_on_record(task: str) -> None:
+    lines = read_lines(ZOO / task)
+    assert {"accept", "reject"} <= {line["verdict"] for line in lines}
+    read = [line for line in lines if line["verdict"] != "invalid"]
     assert all(line["hypothesis"] and line["prediction"] and line["lesson"] for line in read)
-    accepted = [line for line in LINES if line["verdict"] == "accept"]
-    assert accepted[0]["numbers"]["confirm_parent"] < 60 and accepted[-1]["numbers"]["confirm_child"] > 800
-    for line in LINES:
+    for line in lines:
         if line["verdict"] == "accept":
-            assert line["numbers"]["confirm_difference"] > 0 and (TASK / line["accepted"]).is_file()
+            assert line["numbers"]["confirm_difference"] > 0 and (ZOO / task / line["accepted"]).is_file()
         if line["revision"]:
-            assert (TASK / line["revision"]).is_file()
+            assert (ZOO / task / line["revision"]).is_file()
 
 
-def test_seeds_of_the_lineage_are_gate_seeds() -> None:
-    assert {1000 <= game["seed"] < 10_000 for game in GAMES} == {True}
+def test_breakout_leads_from_a_naive_policy_to_a_perfect_score() -> None:
+    lines = read_lines(ZOO / "breakout")
+    accepted = [line for line in lines if line["verdict"] == "accept"]
+    assert len(lines) >= 8 and "invalid" in {line["verdict"] for line in lines}
+    assert accepted[0]["numbers"]["confirm_parent"] < 60 and accepted[-1]["numbers"]["confirm_child"] > 800
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_seeds_of_a_lineage_are_gate_seeds(task: str) -> None:
+    assert {1000 <= game["seed"] < 10_000 for game in games_of(task)} == {True}
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("which", [0.0, 0.5])
-def test_a_figure_comes_out_again(which: float, tmp_path: Path) -> None:
+@pytest.mark.parametrize("task", TASKS)
+def test_a_figure_comes_out_again(task: str, which: float, tmp_path: Path) -> None:
     from triune.system import sha256
 
-    short = sorted((g for g in GAMES if g["frames"] < 12_000), key=lambda g: (g["policy"], g["seed"]))
+    short = sorted((g for g in games_of(task) if g["frames"] < 12_000), key=lambda g: (g["policy"], g["seed"]))
     game = short[int(which * len(short))]
-    texts = {sha256(p.read_bytes()): p for p in LINEAGE.glob("r*.py")}
+    texts = {sha256(p.read_bytes()): p for p in (ZOO / task / "lineage").glob("r*.py")}
     text, seed = texts[game["policy"]], game["seed"]
-    done = triune(
-        "eval", "breakout", "--policy", str(text), "--seeds", f"{seed}:{seed + 1}", "--json", cwd=tmp_path
-    )  # fmt: skip
+    done = triune("eval", task, "--policy", str(text), "--seeds", f"{seed}:{seed + 1}", "--json", cwd=tmp_path)
     found = json.loads(done.stdout)
-    assert (found["scores"], found["frames"]) == ([game["score"]], game["frames"])
+    assert (found["scores"], found["frames"]) == ([pytest.approx(game["score"], rel=1e-6)], game["frames"])
 
 
 @pytest.mark.slow
-def test_the_stored_exchange_leads_to_the_same_ledger(tmp_path: Path) -> None:
-    """Every answer is read, compiled and judged anew; only the games come from the record. Four trials, to save time:
-    one rejected, two accepted, one invalid."""
+@pytest.mark.parametrize("task", TASKS)
+def test_the_stored_exchange_leads_to_the_same_ledger(task: str, tmp_path: Path) -> None:
+    """Every answer is read, compiled and judged anew; only the games come from the record."""
+    kept, lines = ZOO / task / "lineage", read_lines(ZOO / task)
     games, out = tmp_path / "games.jsonl", tmp_path / "again"
-    shutil.copyfile(LINEAGE / "games.jsonl", games)
+    trials = REPLAYED.get(task, len(lines))
+    shutil.copyfile(kept / "games.jsonl", games)
     triune(
-        "improve", "breakout", "--proposer", "replay", "--recording", str(LINEAGE / "exchange.jsonl"),
-        "--policy", str(LINEAGE / "r00.py"), "--out", str(out), "--run", str(tmp_path / "run"), "--protocol", "sticky",
-        "--gate", str(LINEAGE / "gate.json"), "--games", str(games), "--trials", "4", "--json",
+        "improve", task, "--proposer", "replay", "--recording", str(kept / "exchange.jsonl"),
+        "--policy", str(kept / "r00.py"), "--out", str(out), "--run", str(tmp_path / "run"),
+        "--gate", str(kept / "gate.json"), "--games", str(games), "--trials", str(trials), "--json",
         cwd=tmp_path,
     )  # fmt: skip
-    assert [_told(line) for line in read_lines(out)] == [_told(line) for line in LINES[:4]]
-    assert games.read_bytes() == (LINEAGE / "games.jsonl").read_bytes()
+    assert [_told(line) for line in read_lines(out)] == [_told(line) for line in lines[:trials]]
+    assert games.read_bytes() == (kept / "games.jsonl").read_bytes()
 
 
 def _told(line: dict[str, Any]) -> dict[str, Any]:
