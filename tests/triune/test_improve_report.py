@@ -363,7 +363,7 @@ def test_an_early_log_makes_a_page(run: ImproveRun) -> None:
 @pytest.mark.parametrize(
     ("said", "expected"),
     [
-        (words.signed(-0.04), "0.0"), (words.signed(3.25), "+3.2"), (words.signed(-1234.6), "−1,235"),
+        (words.signed(-0.04), "−0.04"), (words.signed(3.25), "+3.2"), (words.signed(-1234.6), "−1,235"),
         (words.short(1_610_000), "1.61M"), (words.short(999_900), "1M"), (words.dollars(0.0042), "$0.0042"),
         (words.duration(7980), "2 h 13 min"), (words.duration(61), "1 min 1 s"), (words.interval(1, float("nan")), ""),
         (words.plain(-2.0448), "−2.045"), (words.cut({"a": [1, "<"]}), "a: 1, <"),
