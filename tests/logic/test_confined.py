@@ -13,6 +13,7 @@ import pytest
 from logic.errors import LogicError
 from logic.language import CompileError, compile_safety
 from logic.language.artifact import Artifact, Function, Part, freeze, read
+from logic.language.frontend.modules import maths_scope
 from logic.runtime.controller import FAULT, Controller, Decision
 from logic.runtime.logic import compile_logic
 from logic.sandbox import IsolationError, Limits, OutOfFuel
@@ -223,6 +224,13 @@ def test_library_modules_are_found_without_files() -> None:
     own = {"mine": '"""Mine."""\n\n\ndef twice(x):\n    return x + x\n'}
     text = policy("memory.x = twice(1.5)", module="from logic.lib.mine import twice")
     assert read(compile_confined(SCHEMA, text, "", CONSTANTS, own)).policy.name == "policy.py"
+
+
+def test_portable_maths_is_found_without_files() -> None:
+    """Even where this process has compiled no text that uses it."""
+    maths_scope.cache_clear()
+    text = policy("memory.x = math.sin(scene.ball.x) + math.atan2(scene.ball.y, 2.0)")
+    assert read(compile_confined(SCHEMA, text, "", CONSTANTS, limits=PATIENT)).reasons
 
 
 def test_bombs_are_diagnostics_here_too() -> None:
