@@ -1,0 +1,44 @@
+"""Somebody else's backend: a dark dot is pushed about and pays for its distance from the middle, at every step."""
+
+import numpy as np
+
+from envs.actions import Discrete
+from envs.env import Backend, Rules
+from envs.errors import EnvError
+
+MOVES = np.array([(0, 0), (-1, 0), (1, 0), (0, -1), (0, 1)])
+
+
+class Dot:
+    def __init__(self, env, rules):
+        self.named, self.speed = isinstance(env.actions, Discrete), env.options.get("speed", 3)
+        if env.shape != (64, 96, 3):
+            raise EnvError("a dot's picture has height = 64 and width = 96")
+
+    def reset(self, seed):
+        self.place = np.random.default_rng(seed).uniform((12, 12), (84, 52))  # x, y in px
+        self.score, self.frames, self.done = 0.0, 0, False
+
+    def advance(self, action):
+        push = MOVES[action] if self.named else action
+        self.place = np.clip(self.place + self.speed * np.asarray(push, float), (4, 4), (91, 59))
+        self.score, self.frames = self.score - self.metrics()["away"] / 100, self.frames + 1
+        self.done = self.frames >= 40
+
+    def frame(self, out=None):
+        out, (x, y) = np.empty((64, 96, 3), np.uint8) if out is None else out, self.place.round().astype(int)
+        out[:] = (240, 230, 220)
+        out[y - 4 : y + 5, x - 4 : x + 5] = (200, 30, 30)
+        return out
+
+    def truth(self):
+        return {"place": self.place.copy()}
+
+    def write(self, values):
+        self.place = np.array(values["place"], float)
+
+    def metrics(self):
+        return {"away": float(np.hypot(*(self.place - (48, 32))))}
+
+
+DOT = Backend(f"{__name__}:Dot", Rules, {"plain": Rules("plain")}, {"speed": int})
