@@ -9,9 +9,14 @@ from envs.errors import EnvError
 MOVES = np.array([(0, 0), (-1, 0), (1, 0), (0, -1), (0, 1)])
 
 
+class Physics(Rules):
+    frames_per_step = property(lambda self: 50)
+    frame_hz = property(lambda self: 1500.0)
+
+
 class Dot:
     def __init__(self, env, rules):
-        self.named, self.speed = isinstance(env.actions, Discrete), env.options.get("speed", 3)
+        self.named, self.steps = isinstance(env.actions, Discrete), env.options["steps"]
         if env.shape != (64, 96, 3):
             raise EnvError("a dot's picture has height = 64 and width = 96")
 
@@ -21,9 +26,9 @@ class Dot:
 
     def advance(self, action):
         push = MOVES[action] if self.named else action
-        self.place = np.clip(self.place + self.speed * np.asarray(push, float), (4, 4), (91, 59))
-        self.score, self.frames = self.score - self.metrics()["away"] / 100, self.frames + 1
-        self.done = self.frames >= 40
+        self.place = np.clip(self.place + 3 * np.asarray(push, float), (4, 4), (91, 59))
+        self.score, self.frames = self.score - self.metrics()["away"] / 100, self.frames + 50
+        self.done = self.frames >= 50 * self.steps
 
     def frame(self, out=None):
         out, (x, y) = np.empty((64, 96, 3), np.uint8) if out is None else out, self.place.round().astype(int)
@@ -41,4 +46,4 @@ class Dot:
         return {"away": float(np.hypot(*(self.place - (48, 32))))}
 
 
-DOT = Backend(f"{__name__}:Dot", Rules, {"plain": Rules("plain")}, {"speed": int})
+DOT = Backend(f"{__name__}:Dot", Physics, {"plain": Physics("plain")}, {"steps": int})

@@ -6,18 +6,21 @@ import argparse
 import hashlib
 import json
 import re
+import shutil
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import controls_kit
-import numpy as np
 import pytest
+from improve_kit import answer
 
-from data_flywheel.episodes.episode import Episode
 from envs import env
+from supervisor.proposers.replay import append
+from supervisor.protocols import Request, Section, Usage
 from triune.cli import main
-from triune.system import System, load
+from triune.system import load
 
 SYSTEM = """format = 1
 name = "dot"
@@ -28,7 +31,7 @@ id = "dot"
 height = 64
 width = 96
 fallback = [0.0, 0.0]
-speed = 2
+steps = 40
 [env.actions]
 right = [-1.0, 1.0]
 down = [-1.0, 1.0]
@@ -39,7 +42,7 @@ size = [9, 9]
 """
 POLICY = '''"""Home to the middle."""
 
-FORCE = tunable(0.02, 0.01, 0.5)  # per px
+FORCE = tunable(0.005, 0.001, 0.5)  # per px
 
 
 class Memory:
@@ -49,14 +52,14 @@ class Memory:
 def act(scene, memory):
     memory.steps += 1
     right = FORCE * (48.0 - scene.dot.x)
-    return (right, FORCE * (32.0 - scene.dot.y)), "home" if abs(right) > 0.1 else "nearly there"
+    down = FORCE * (32.0 - scene.dot.y)
+    return ((right, down), "home") if abs(right) > 0.02 else ((right, down), "nearly there")
 '''
 SAFETY = '''def gently(scene, memory, action):
     """Gently"""
-    return clip(action[0], -0.5, 0.5), action[1]
+    return clip(action[0], -0.1, 0.1), action[1]
 '''
-TEACHER = """import numpy as np
-
+TEACHER = """
 
 def label(truth, frame, schema):
     vector = schema.empty()
@@ -67,7 +70,8 @@ def label(truth, frame, schema):
 def spread(rng):
     return {"place": rng.uniform((4, 4), (91, 59))}
 """
-GATE = {"screen": 2, "looks": [4], "spend": [0.05], "hopeful": [0.5], "confirm_least": 4, "confirm_most": 6}
+GATE = {"screen": 2, "looks": [6], "spend": [0.05], "hopeful": [0.5], "confirm_least": 5, "confirm_most": 6}
+FRAMES = 40 * 50  # of an episode
 FOREIGN = re.compile(r"\b(emulat\w+|ALE|RAM|lives?|life|sticky|Atari)\b", re.IGNORECASE)  # said of no dot
 Say = Callable[..., Any]
 
@@ -103,8 +107,10 @@ def say(home: Path, capfd: pytest.CaptureFixture[str]) -> Say:
         found = main(words)
         out, log = capfd.readouterr()
         assert found == code, out + log
+        if "--json" in words:
+            return json.loads(out)
         assert not FOREIGN.search(out + log), out + log
-        return json.loads(out) if "--json" in words else out if code == 0 else log
+        return out if code == 0 else log
 
     return run
 
@@ -124,6 +130,18 @@ def data(home: Path) -> Path:
     return home / "data"
 
 
+@pytest.fixture
+def gate(home: Path) -> str:
+    """A gate that asks for few games."""
+    (home / "gate.json").write_text(json.dumps(GATE))
+    return "gate.json"
+
+
+def words_of(page: Path) -> str:
+    """What a page says, without code, plots and pictures."""
+    return re.sub(r"(?s)<(script|style|svg)\b.*?</\1>|<[^>]+>", " ", page.read_text())
+
+
 def test_the_backend_is_short() -> None:
     lines = (Path(__file__).parents[1] / "kits" / "dot_world.py").read_text().splitlines()
     assert sum(bool(line.strip()) for line in lines) <= 40
@@ -133,7 +151,7 @@ def test_check_and_lists(say: Say) -> None:
     text = say("check", "dot")
     assert "dot: starts" in text and "compiles for plain" in text
     assert all(part["ok"] for part in say("check", "dot", "--floors", "--json")["checks"])
-    assert "did you mean 'speed'" in broken(say, "speed = 2", "sped = 2")
+    assert "did you mean 'steps'" in broken(say, "steps = 40", "step = 40")
     assert "height = 64" in broken(say, "height = 64", "height = 65")
     assert "dot" not in {task["name"] for task in say("list", "--json")["tasks"]}
 
@@ -164,34 +182,35 @@ def test_scores_are_the_same_resumed_and_by_exact_scenes(say: Say, run: Path) ->
 
 def test_pages_show_controls_and_fractions(say: Say, run: Path) -> None:
     page = (run / "report.html").read_text()
-    words = re.sub(r"(?s)<(script|style|svg)\b.*?</\1>|data:[^\"')]*|<[^>]+>", " ", page)
+    words = words_of(run / "report.html")
     assert not FOREIGN.search(words) and not re.search(r"\d\.\d{5}", words)
-    assert "right=" in words or "No step" in words
-    again = say("report", "run", "--json", "--out", "again.html")
-    assert again["mean"] < 0 and Path("again.html").read_text().count("data:image/webp") == page.count("data:image/webp")
+    assert "Nothing was lost" in words and "Gently" in words
+    assert say("report", "run", "--json", "--out", "again.html")["mean"] < 0
+    assert Path("again.html").read_text().count("data:image/webp") == page.count("data:image/webp") > 1
 
 
 def test_play_and_explain(say: Say, run: Path) -> None:
     text = say("play", "dot", "--seed", "1", "--video", "dot.webp", "--report", "dot.html")
-    assert re.search(r"score +-\d+\.\d\d ", text) and "home" in text and Path("dot.webp").stat().st_size > 1000
+    assert (
+        re.search(r"score +-\d+\.\d\d ", text)
+        and "reasons    nearly there" in text
+        and Path("dot.webp").stat().st_size > 1000
+    )
     told = say("explain", "dot", "--episode", "1", "--step", "2", "--trust", "--json")
     assert told["decision"]["action"].startswith("right=") and told["scene"]["dot.seen"]
     text = say("explain", "dot", "--episode", "1")
-    assert "Gently" in text and not re.search(r"\.\d{7}", text)
+    assert "Gently" in text and "right=" in text
 
 
 def test_locks_hold_scenes_and_floor(say: Say, run: Path) -> None:
-    say("lock", "dot", "--episode", str(run / "episodes" / "2.npz"), "--step", "12", "--name", "home", "--reasons")
-    told = say("lock", "dot", "--episode", str(run / "episodes" / "2.npz"), "--floor-auto", "--name", "floor")
-    assert re.search(r"at least -\d+\.\d\d ", told)
-    found = {p["part"] + p["detail"]: p["ok"] for p in say("check", "dot", "--floors", "--json")["checks"]}
-    assert sum("lock" in name for name in found) == 2 and all(found.values())
-    text = POLICY.replace("FORCE * (48.0", "-FORCE * (48.0")
-    Path("dot/policy.py").write_text(text)
-    try:
-        assert "home" in str(say("check", "dot", "--json", code=1))
-    finally:
-        Path("dot/policy.py").write_text(POLICY)
+    episode = ("--episode", str(run / "episodes" / "2.npz"))
+    shutil.copytree("dot", "locked")
+    say("lock", "locked", *episode, "--step", "12", "--name", "home", "--reasons")
+    assert re.search(r"at least -\d+\.\d\d ", say("lock", "locked", *episode, "--floor-auto", "--name", "floor"))
+    assert [lock["ok"] for lock in say("check", "locked", "--floors", "--json")["locks"]] == [True, True]
+    Path("locked/policy.py").write_text(POLICY.replace("FORCE * (48.0", "-FORCE * (48.0"))
+    broken = say("check", "locked", "--floors", "--json", code=1)["locks"]
+    assert [lock["ok"] for lock in broken] == [False, False]
 
 
 def test_data_sets_are_exported_curated_and_reviewed(say: Say, data: Path, run: Path) -> None:
@@ -214,10 +233,13 @@ def test_data_sets_are_exported_curated_and_reviewed(say: Say, data: Path, run: 
         assert session.summary()["total"]
 
 
-def test_the_drift_watch_is_measured(say: Say) -> None:
-    say("drift", "dot", "--measure", "--steps", "20")
-    assert "dot presence" in say("drift", "dot")
-    assert not say("eval", "dot", "--seeds", "5:6", "--workers", "1", "--json").get("drift")
+def test_the_drift_watch_is_measured_where_episodes_are_long_enough(say: Say) -> None:
+    assert "no episode had" in say("drift", "dot", "--measure", code=1)
+    shutil.copytree("dot", "long")
+    Path("long/system.toml").write_text(SYSTEM.replace("steps = 40", "steps = 140"))
+    say("drift", "long", "--measure")
+    assert "dot presence" in say("drift", "long")
+    assert say("play", "long", "--seed", "5", "--json")["drift"]["level"] == "ok"
 
 
 def test_deployed(say: Say) -> None:
@@ -230,22 +252,51 @@ def test_deployed(say: Say) -> None:
 
 
 def test_whose_failure(say: Say, run: Path) -> None:
-    say("blame", "run")
-    verdict = say("blame", "run", "--seed", "1", "--at", "20", "--trust", code=1)
-    assert "save() and load" in verdict
+    assert "named actions" in say("blame", "run", "--seed", "1", "--at", "20", "--without-teacher", code=1)
+    assert "no save() and load" in say("blame", "run", "--seed", "1", "--at", "20", "--trust", code=1)
 
 
-def test_a_policy_is_improved_and_the_exchange_replayed(say: Say, home: Path) -> None:
-    Path("gate.json").write_text(json.dumps(GATE))
-    words = ("--trials", "1", "--shown", "1", "--gate", "gate.json", "--workers", "1", "--json")
-    told = say("improve", "dot", "--out", "better", "--run", "first", "--record", "made.jsonl", *words)
-    assert told["trials"]
-    words = ("--proposer", "replay", "--recording", "made.jsonl", *words)
-    again = say("improve", "dot", "--out", "again", "--run", "second", *words)
+def test_a_search_improves_the_policy(say: Say, gate: str) -> None:
+    words = ("--trials", "1", "--shown", "1", "--gate", gate, "--budget-steps", "80000", "--workers", "1")
+    told = say("improve", "dot", "--out", "searched", "--run", "search", *words, "--json")
+    assert told["trials"] and told["budgets"]["steps"]["spent"] >= 4 * FRAMES
+
+
+def test_an_answer_is_accepted_shown_and_replayed(say: Say, gate: str) -> None:
+    words = {k: v for k, v in json.loads(answer([])).items() if k != "edit"}
+    code = (
+        "import json; from pathlib import Path; p = Path('policy.py'); "
+        "p.write_text(p.read_text().replace('tunable(0.005,', 'tunable(0.3,')); "
+        f"Path('answer.json').write_text(json.dumps({words!r}))"
+    )
+    Path("answer.py").write_text(code)
+    agent = (
+        "--proposer",
+        "agent",
+        "--command",
+        f"{sys.executable} {Path('answer.py').resolve()}",
+        "--record",
+        "x.jsonl",
+    )
+    common = ("--trials", "1", "--shown", "1", "--gate", gate, "--workers", "1", "--json")
+    told = say("improve", "dot", "--out", "better", "--run", "first", *agent, *common)
+    assert told["accepted"] == 1, told["trials"]
+    replay = ("--proposer", "replay", "--recording", "x.jsonl")
+    again = say("improve", "dot", "--out", "again", "--run", "second", *replay, *common)
     assert again["trials"] == told["trials"] and again["policy"] == told["policy"]
+    request = json.dumps(json.loads(Path("x.jsonl").read_text().splitlines()[0])["request"])
+    assert not FOREIGN.search(request.replace("lives", "")), FOREIGN.findall(request)
     page = say("report", "first", "--json")
-    text = Path(page["report"]).read_text()
-    assert not FOREIGN.search(re.sub(r"(?s)<(script|style)\b.*?</\1>|data:[^\"')]*|<[^>]+>", " ", text))
+    assert page["replays"] == 1
+    assert not FOREIGN.search(words_of(Path(page["report"]))) and "simulated frames" in words_of(Path(page["report"]))
+
+
+def test_exchanges_of_an_older_format_are_brought_up_to_date(say: Say) -> None:
+    append(Path("new.jsonl"), Request("dot", 1, "", (Section("Rules", "Push."),)), "agent", Usage(), {"text": "{}"})
+    made = json.loads(Path("new.jsonl").read_text())
+    key = hashlib.sha256(json.dumps(made["request"], sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+    Path("old.jsonl").write_text(json.dumps({**made, "format": 1, "key": key}) + "\n")
+    assert "1 of them" in say("migrate", "old.jsonl", "migrated.jsonl")
 
 
 @pytest.mark.train
