@@ -119,7 +119,7 @@ def measure(say: Say, minutes: float = 40.0, store: Path = STORE) -> dict[str, A
     system = load("breakout")
     return {
         "format": 1, "command": "triune bench gate --real", "task": "breakout", "protocol": PROTOCOL,
-        "policy": sha256(TEXT.read_bytes()), "hashes": system.hashes(), "versions": versions(),
+        "policy": sha256(TEXT.read_bytes()), "hashes": system.hashes(), "versions": versions(system.spec.env),
         "config": {k: v for k, v in asdict(gate.config).items() if k != "limits"}, "probes": PROBES,
         "recorded": recorded, "cards": _cards(), "trials": trials, "episodes": len(stage.known),
         "frames": sum(s.frames for s in stage.known.values()),

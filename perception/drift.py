@@ -309,10 +309,16 @@ class Gauge:
         self._before, self._step = vector, self._step + 1
 
     def ranges(self) -> Ranges:
-        """JSON value; ValueError without one full window."""
+        """JSON value; PerceptionError without one full window."""
         episodes = [(np.stack(p), np.array(r)) for p, r in self._episodes if len(r) >= DETECTOR_WINDOW]
         if not episodes:
-            raise ValueError(f"play at least {DETECTOR_WINDOW * EVERY + 1} steps of an episode")
+            from perception.errors import PerceptionError
+
+            least = DETECTOR_WINDOW * EVERY + 1
+            raise PerceptionError(
+                f"no episode had the {least} steps that the drift watch compares; play at least as many of one, or "
+                "leave the watch out where episodes are shorter"
+            )
         coarse = [self.sampler.coarse(*pair) for pairs, _ in episodes for pair in pairs]
         colours = np.zeros(4096, bool)
         for _, codes in coarse:

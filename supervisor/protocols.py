@@ -126,7 +126,7 @@ class Evaluator(Protocol):
 
     frames_per_episode: float  # a cautious guess, for reservations, until episodes have been seen
     floors: int  # score floors among the locks, each an episode to play
-    floor_frames: int  # emulator frames that the last call of `locks` has played
+    floor_frames: int  # simulated frames that the last call of `locks` has played
 
     def watch(self, episodes: Sequence[Episode]) -> None:
         """Recorded episodes of the parent, on which latency and behaviour are judged from now on."""

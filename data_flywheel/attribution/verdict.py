@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from data_flywheel.episodes.episode import Episode
+from data_flywheel.episodes.episode import Episode, rewards, setbacks
 
 EYES, REFLEXES, BOTH, WORLD = "eyes", "reflexes", "both", "world"
 PARTIES = (EYES, REFLEXES, BOTH, WORLD)
@@ -60,11 +60,12 @@ class Verdict:
 
 
 def failures(episode: Episode, stuck: int = STUCK_STEPS) -> list[Failure]:
-    """Lives and points lost, in order; last, a game that was cut after `stuck` steps in which nothing happened."""
-    score = np.diff(episode.scores.astype(np.int64), prepend=0)
+    """Lives and points lost, in order; last, a game that was cut after `stuck` steps in which nothing happened. Where
+    every step has its reward, a step that is far worse than most counts as a point lost."""
+    score = rewards(episode.scores)
     lives = np.diff(episode.lives.astype(np.int64), prepend=episode.lives[:1])
     found: list[Failure] = []
-    for step in np.flatnonzero((score < 0) | (lives < 0)).tolist():
+    for step in np.flatnonzero((setbacks(score) < 0) | (lives < 0)).tolist():
         if not found or step - found[-1].step > GROUP:
             since = found[-1].step + 1 if found else 0
             found.append(Failure(LIFE if lives[step] < 0 else POINT, step, since))

@@ -142,8 +142,7 @@ def _pool(schema: SceneSchema, frames: Any, rows: Iterable[Row]) -> Pool:
 def failures(episode: Episode) -> F32:
     """float32[T]: 1 on the step that lost a life or a point, falling to 0 over the BEFORE steps that led there."""
     near = np.zeros(len(episode), np.float32)
-    lost = (np.diff(episode.lives) < 0) | (np.diff(episode.scores) < 0)
-    for step in (np.flatnonzero(lost) + 1).tolist():
+    for step in episode.losses():
         first = max(0, step - BEFORE + 1)
         near[first : step + 1] = np.maximum(near[first : step + 1], np.linspace(0, 1, BEFORE)[first - step - 1 :])
     return near

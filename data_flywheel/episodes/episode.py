@@ -32,7 +32,7 @@ class Episode:
     """T steps of one game. Tables hold each text once; index 0 of every table is "" (nothing).
 
     meta      JSON values; by convention task, protocol, seed, shift, eyes, schema (fingerprint), policy (hash),
-              triune (version), score (final), frames (emulator frames)
+              triune (version), score (final), frames (simulated frames)
     """
 
     meta: dict[str, Any]
@@ -139,17 +139,21 @@ def dense(change: NDArray[Any]) -> bool:
     return len(change) >= DENSE_STEPS and bool(np.count_nonzero(change) > DENSE * len(change))
 
 
+def floor_of(change: NDArray[Any]) -> float:
+    """The change of score below which a step of this episode lost something: 0, or where nearly every step changes the
+    score, what is far worse than most."""
+    if not dense(change):
+        return 0.0
+    middle = float(np.median(change))
+    spread = 1.4826 * float(np.median(np.abs(change - middle)))
+    # a goal held for long leaves a median of next to none, hence the spread of all steps, too
+    return middle - FAR_BELOW * max(spread, float(change.std()), 0.05 * abs(middle))
+
+
 def setbacks(change: NDArray[Any]) -> NDArray[Any]:
     """The same, below 0 where something was lost. Where nearly every step changes the score (a cost of moving, a point
     for every step upright), a change alone is no event: then it is by how much a step is far worse than most."""
-    if not dense(change):
-        return change
-    middle = float(np.median(change))
-    spread = 1.4826 * float(np.median(np.abs(change - middle)))
-    spread = max(
-        spread, float(change.std()), 0.05 * abs(middle)
-    )  # a goal held for long leaves a median of next to none
-    return np.minimum(change - middle + FAR_BELOW * spread, 0.0)
+    return np.minimum(change - floor_of(change), 0.0) if dense(change) else change
 
 
 class EpisodeRecorder:

@@ -49,6 +49,7 @@ BACKEND = Backend(
     Protocol,
     {"default": Protocol("default")},
     {"kwargs": dict, "truth": list},
+    packages={"gymnasium": "gymnasium"},
 )
 
 

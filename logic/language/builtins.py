@@ -287,14 +287,15 @@ PYTHON = {
 PORTABLE = {
     "sin": 1, "cos": 1, "tan": 1, "asin": 1, "acos": 1, "atan": 1, "atan2": 2, "exp": 1, "log": 1, "hypot": 2,
 }  # fmt: skip
-PORTABLE_TEXT = Path(__file__).parent.parent / "lib" / "maths.py"
+# Read here, because an isolated compiler can open nothing.
+PORTABLE_TEXT = (Path(__file__).parent.parent / "lib" / "maths.py").read_text(encoding="utf-8")
 
 
 def _portable() -> dict[str, Callable[..., float]]:
     """Functions of `math` that C libraries round differently: the text that the compiler inlines, run as it is."""
     exact = SimpleNamespace(sqrt=math.sqrt, pi=math.pi)
     names: dict[str, Any] = {**PYTHON, **{f.__name__: f for f in PRIMITIVES}, "math": exact}
-    exec(compile(PORTABLE_TEXT.read_text(encoding="utf-8"), "lib/maths.py", "exec"), names)  # noqa: S102 - ships with us
+    exec(compile(PORTABLE_TEXT, "lib/maths.py", "exec"), names)  # noqa: S102 - ships with us
 
     def on_floats(run: Callable[..., float]) -> Callable[..., float]:
         return lambda *values: run(*map(float, values))

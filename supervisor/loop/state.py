@@ -22,7 +22,7 @@ from supervisor.protocols import Score
 
 
 class Shown(NamedTuple):
-    """A training game: its score, and its emulator frames."""
+    """A training game: its score, and its simulated frames."""
 
     score: float
     frames: int

@@ -45,28 +45,31 @@ def act(scene, memory):
 SAFETY = 'def gentle(scene, memory, action):\n    """Gentle"""\n    return clip(action, -1.75, 9.0)\n'
 
 
-def detector(schema: SceneSchema, size: int = SIZE) -> bytes:
-    """An ONNX detector: the rod is where the picture is dark (green below 128), and always seen.
+def detector(schema: SceneSchema, height: int = SIZE, width: int = SIZE) -> bytes:
+    """An ONNX detector: the schema's one thing is where the picture is dark (green below 128), and always seen. A
+    reading is seen, always with the same values.
 
     Its sums are of whole numbers, so that no order of adding them up rounds.
     """
-    index = np.arange(size, dtype=np.float32)
+    rows, columns = (np.arange(n, dtype=np.float32) for n in (height, width))
     base = np.zeros(schema.size, np.float32)
-    slot = schema.slot("rod").start
-    base[slot : slot + 8] = 1, 0, 0, 40, 40, 0, 0, 1
-    base[schema.slot("pole")] = 1, 0.25, 1  # always the same
+    (thing,) = schema.things
+    slot = schema.slot(thing.name).start
+    base[slot : slot + 8] = 1, 0, 0, *thing.size, 0, 0, 1
+    for reading in schema.readings:
+        base[schema.slot(reading.name)] = 1, *([0.25] * len(reading.fields)), 1
     at_x, at_y = np.zeros((2, schema.size), np.float32)
     at_x[slot + 1] = at_y[slot + 2] = 1.0
     held = {
         "grey": np.uint8(128), "one": np.float32(1), "green": np.array([1], np.int64), "base": base, "at_x": at_x,
-        "at_y": at_y, "x": index[None, :, None], "y": index[:, None, None],
+        "at_y": at_y, "x": columns[None, :, None], "y": rows[:, None, None],
     }  # fmt: skip
     nodes = [
         helper.make_node("Gather", ["frame", "green"], ["g"], axis=2),
         helper.make_node("Less", ["g", "grey"], ["below"]),
         helper.make_node("Cast", ["below"], ["dark"], to=TensorProto.FLOAT),
         helper.make_node("ReduceSum", ["dark"], ["sum"], keepdims=0),
-        helper.make_node("Add", ["sum", "one"], ["weight"]),
+        helper.make_node("Max", ["sum", "one"], ["weight"]),
     ]
     for axis in "xy":
         nodes += [
@@ -77,7 +80,7 @@ def detector(schema: SceneSchema, size: int = SIZE) -> bytes:
         ]
     nodes += [helper.make_node("Add", ["base", "x_part"], ["half"]), helper.make_node("Add", ["half", "y_part"], ["s"])]
     ends = [
-        helper.make_tensor_value_info("frame", TensorProto.UINT8, [size, size, 3]),
+        helper.make_tensor_value_info("frame", TensorProto.UINT8, [height, width, 3]),
         helper.make_tensor_value_info("s", TensorProto.FLOAT, [schema.size]),
     ]
     tensors = [numpy_helper.from_array(np.asarray(value), name) for name, value in held.items()]

@@ -226,6 +226,13 @@ def test_library_modules_are_found_without_files() -> None:
     assert read(compile_confined(SCHEMA, text, "", CONSTANTS, own)).policy.name == "policy.py"
 
 
+def test_portable_maths_is_found_without_files() -> None:
+    """Even where this process has compiled no text that uses it."""
+    maths_scope.cache_clear()
+    text = policy("memory.x = math.sin(scene.ball.x) + math.atan2(scene.ball.y, 2.0)")
+    assert read(compile_confined(SCHEMA, text, "", CONSTANTS, limits=PATIENT)).reasons
+
+
 def test_bombs_are_diagnostics_here_too() -> None:
     for module in ("A = 9**9**9", "A = zeros(10**9)", "A = " + "-" * 5000 + "1"):
         with pytest.raises(CompileError):

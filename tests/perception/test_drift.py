@@ -159,7 +159,7 @@ def test_ranges_are_kept_with_the_weights_they_are_of(tmp_path: Path) -> None:
     path.write_text(path.read_text()[:200])
     with pytest.raises(PerceptionError, match="measure them again"):
         load(path, "abc")
-    with pytest.raises(ValueError, match="at least"):
+    with pytest.raises(PerceptionError, match="at least"):
         Gauge(scene_parts(SCHEMA)).ranges()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -24,7 +25,9 @@ from data_flywheel.attribution.verdict import (
     failures,
     judge,
 )
-from data_flywheel.episodes.episode import Episode
+from data_flywheel.episodes.episode import Episode, floor_of, rewards
+from envs.remote import Outcome
+from triune.play.attribution import went_well
 
 HERE = Failure(LIFE, 90)
 
@@ -45,6 +48,18 @@ def test_failures_are_lives_and_points_lost_and_a_game_that_hangs() -> None:
     close = episode([0] * 20 + [-1] * 3 + [-2] * 20)
     assert failures(close) == [Failure(POINT, 20, 0)]
     assert failures(episode([])) == failures(episode([0, 0, 1], [5, 5, 5])) == []
+
+
+def test_where_every_step_costs_only_one_far_worse_than_most_is_a_failure() -> None:
+    costs = np.full(60, -0.25)
+    costs[40] = -3.0
+    game = replace(episode([0] * 60), scores=np.cumsum(costs))
+    assert failures(game) == [Failure(POINT, 40, 0)]
+    least = floor_of(rewards(game.scores))
+    told = [tuple(np.cumsum(c).tolist()) for c in (np.full(60, -0.25), costs)]
+    sheets = [Outcome(scores[-1], {}, 60, True, scores, (0,) * 60) for scores in told]
+    assert [went_well(sheet, 10, False, least) for sheet in sheets] == [True, False]
+    assert not went_well(sheets[0], 10, False)
 
 
 @pytest.mark.parametrize(

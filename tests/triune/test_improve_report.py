@@ -68,7 +68,7 @@ def test_amounts_are_those_of_the_budgets(run: ImproveRun, text: str) -> None:
         assert run.spending.spent(which) == row["spent"] > 0
         assert run.spending.known[which] == pytest.approx(row["at_least"])
     shown = Page(text).shown
-    assert f"{words.short(told['steps']['spent'])} emulator frames" in shown
+    assert f"{words.short(told['steps']['spent'])} simulated frames" in shown
     assert f"{words.dollars(told['usd']['spent'])} of $2.00" in shown
 
 
@@ -409,7 +409,7 @@ def test_a_run_of_the_real_loop_makes_the_same_page(tmp_path: Path) -> None:
         assert line["lesson"] in told and all(reason in told for reason in line["reasons"])
         assert line["revision"] is None or f"lineage/{run.name(line['child'])}.py" == line["revision"]
         steps = amount("steps", line["cost"]["steps"])
-        assert f"emulator frames {steps}" in told
+        assert f"simulated frames {steps}" in told
     for accepted in run.chain[1:]:
         assert accepted.spent == run.trials[accepted.trial].spent  # its mark stands on the line
     assert "finished: all trials done" in text and not run.texts.missing and not run.texts.damaged

@@ -173,7 +173,7 @@ def test_what_is_missing_is_said() -> None:
     assert shown.count("nothing was learned") == shown.count("motion was sure of no whole frame") == 1
     calm = EVALUATION | {"moments": [], "rules": [], "faults": []}
     shown = Page(html.render("evaluation.html", **calm)).shown
-    assert "No life and no point was lost" in shown and "overruled (steps) none" in shown and "Faults" not in shown
+    assert "Nothing was lost in any episode" in shown and "overruled (steps) none" in shown and "Faults" not in shown
 
 
 def test_drawings_escape_what_they_are_told() -> None:

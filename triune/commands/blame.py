@@ -88,7 +88,7 @@ def find(what: str, seed: int | None) -> tuple[str, list[Episode]]:
 
 def _show(told: list[dict[str, Any]], notes: list[str], console: Console) -> None:
     if not told:
-        console.say("no failure: no life or point was lost, and no game was stuck")
+        console.say("no failure: nothing was lost, and no game was stuck")
         return
     for note in notes:
         console.say(note)

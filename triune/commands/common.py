@@ -44,7 +44,7 @@ def add_isolation(parser: argparse.ArgumentParser) -> None:
 
 def add_conditions(parser: argparse.ArgumentParser) -> None:
     """Protocol, shift and eyes."""
-    parser.add_argument("--protocol", metavar="P", help="seed, seed-sticky, classic or sticky (default: the task's)")
+    parser.add_argument("--protocol", metavar="P", help="of those that `triune check` lists (default: the task's)")
     parser.add_argument("--shift", metavar="S", help="repaint, dim, bright, noise, jitter, grey, occlude; a+b combines")
     parser.add_argument(
         "--detector", "--eyes", default="cnn", metavar="E", help="cnn (pixels, default), teacher (exact), colour"

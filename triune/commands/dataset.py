@@ -40,6 +40,8 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
         console.log(f"left out   {problem}")
     told = ", ".join(f"{value} {name}" for name, value in counts.items() if isinstance(value, int))
     console.say(f"{out}: {told}")
+    if args.to == "coco" and not source.schema.things:
+        console.say("note       COCO holds boxes, and this task has none; minari and parquet hold its readings")
     if "id" in counts:
         console.say(
             f"read it    MINARI_DATASETS_PATH={out} python -c \"import minari; minari.load_dataset('{counts['id']}')\""

@@ -20,7 +20,6 @@ LAYERS = ("envs", "perception", "logic", "data_flywheel", "supervisor", "zoo")
 CORE = {
     "numpy": "numpy",
     "onnxruntime": "onnxruntime",
-    "gymnasium": "gymnasium",
     **packages(),
     "cv2": "opencv-python",
     "jinja2": "jinja2",

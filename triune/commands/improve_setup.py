@@ -210,7 +210,7 @@ def parts_of(
         evaluator.keep_games(Path(args.games))
     rules = rule_names(system)
     about = {
-        "task": system.name, "protocol": protocol, "eyes": evaluator.detector, "versions": versions(),
+        "task": system.name, "protocol": protocol, "eyes": evaluator.detector, "versions": versions(system.spec.env),
         "options": options_of(args) | {"workspace": args.workspace and str(Path(args.workspace).resolve())},
     }  # fmt: skip
     folder = system.folder.resolve()

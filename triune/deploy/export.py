@@ -297,7 +297,7 @@ def _about(
             "schema": schema.to_config(), "fingerprint": schema.fingerprint,
         },
         "memory": {"size": fused.size, "start": _sparse(fused.start), "fields": fields},
-        "versions": {**versions(), "language": LANGUAGE, "ir": IR_FORMAT, "bundle": bundle.FORMAT},
+        "versions": {**versions(spec.env), "language": LANGUAGE, "ir": IR_FORMAT, "bundle": bundle.FORMAT},
         "eyes": {"sha256": sha256(weights), "provenance": seen.provenance},
     }  # fmt: skip
 

@@ -181,13 +181,15 @@ def write_site(
     for path in policies:
         text = read_text(path, "policy", TriuneError)
         known = constants_of(system.spec, system.protocol(protocol))
-        programs[_free_name(path.stem, programs)] = compile_program(text, system.schema, known, name=path.name)
+        programs[_free_name(path.stem, programs)] = compile_program(
+            text, system.schema, known, name=path.name, actions=system.spec.env.actions
+        )
     checks = [write_check(system, folder, name, program, episode.scenes) for name, program in programs.items()]
     _copy_page(folder)
     runtime = copy_runtime(folder)
     site = {
         "format": SITE_FORMAT, "task": system.name, "title": system.spec.title, "bundle": "bundle.onnx",
-        "episode": "episode.bin.gz", "checks": checks, "versions": versions(), "onnxruntime_web": runtime,
+        "episode": "episode.bin.gz", "checks": checks, "versions": versions(system.spec.env), "onnxruntime_web": runtime,
     }  # fmt: skip
     atomic_write(folder / "site.json", json.dumps(site, indent=1).encode())
     return {

@@ -16,7 +16,7 @@ from data_flywheel.attribution import signs as blame_odds
 from data_flywheel.attribution import verdict as blame
 from data_flywheel.attribution.signs import Habits, corrected, habits, signs, watch
 from data_flywheel.attribution.verdict import BOTH, EYES, GROUP, REFLEXES, SAME, STUCK, Failure, Verdict, failures
-from data_flywheel.episodes.episode import Episode
+from data_flywheel.episodes.episode import Episode, floor_of, rewards
 from envs.actions import Discrete
 from envs.env import Rules
 from envs.errors import EnvError
@@ -90,6 +90,7 @@ class Swap:
         """Whose it was. The window begins earlier when not even both swaps help."""
         firsts = dict.fromkeys(max(failure.since, failure.step - back, 1) for back in BACK)
         found = None
+        self._least = floor_of(rewards(episode.scores))
         for first in firsts:
             self._after = AFTER
             outcomes = self._outcomes(episode, failure, first)
@@ -172,7 +173,7 @@ class Swap:
         last = first + PROGRESS if failure.kind == STUCK else failure.step + self._after
         for _ in steps(self.env, player, frame, last - first):
             pass
-        return went_well(self.env.outcome(), first, failure.kind == STUCK)
+        return went_well(self.env.outcome(), first, failure.kind == STUCK, self._least)
 
     def close(self) -> None:
         """End the emulator; the controllers are the caller's."""
@@ -189,11 +190,12 @@ def _memories(controller: Controller, tracker: Tracker) -> list[Memory]:
     return [controller.memory, *controller.rule_memories, tracker.memory]
 
 
-def went_well(sheet: Outcome, first: int, stuck: bool) -> bool:
-    """No life and no point lost from step `first` on; where the game had been stuck, a point won besides."""
+def went_well(sheet: Outcome, first: int, stuck: bool, least: float = 0.0) -> bool:
+    """No life lost and no step below `least` points from step `first` on; where the game had been stuck, a point won
+    besides."""
     scores = np.array([0, *sheet.scores])[first:]
     lives = np.array([*sheet.lives_left[:1], *sheet.lives_left])[first:]
-    lost = (np.diff(scores) < 0).any() or (np.diff(lives) < 0).any()
+    lost = (np.diff(scores) < least).any() or (np.diff(lives) < 0).any()
     return not lost and (not stuck or bool((np.diff(scores) > 0).any()))
 
 
@@ -253,6 +255,12 @@ class Blamer:
             raise TriuneError(
                 f"{self.system.name} has controls, and an estimate compares named actions; only games that can be "
                 "played again with exact scenes tell whose failure it was: it needs a teacher.py that may run (--trust)"
+            )
+        if sum(thing.count for thing in self.system.schema.things) < 2:
+            raise TriuneError(
+                f"{self.system.name} has fewer than two things that move, and an estimate compares those with the "
+                "picture; only games that can be played again with exact scenes tell whose failure it was: it needs a "
+                "teacher.py that may run (--trust)"
             )
         at, last = max(0, failure.step + 1 - BEFORE), min(len(episode) - 1, failure.step + BEYOND)
         shown = [f.copy() for i, f in enumerate(frames_of(self.system, episode, last)) if i >= at]

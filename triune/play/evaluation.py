@@ -15,7 +15,7 @@ import numpy as np
 
 from data_flywheel.episodes.episode import Episode
 from data_flywheel.storage.files import atomic_write
-from envs.env import packages
+from envs.env import backend
 from envs.files import Unreadable, read_json
 from triune.console import jsonable
 from triune.errors import TriuneError, UsageError
@@ -24,6 +24,7 @@ from triune.play.workers import Record, episode_record, play_seeds
 from triune.version import __version__
 
 if TYPE_CHECKING:
+    from envs.spec import EnvSpec
     from triune.system import System
 
 
@@ -211,7 +212,12 @@ class Run:
         """Start a run, or continue one that asked the same with the same parts; TriuneError when it did not."""
         path = Path(path)
         if not (path / "run.json").is_file():
-            info = {"request": request, "hashes": system.hashes(), "versions": versions(), "started": time.time()}
+            info = {
+                "request": request,
+                "hashes": system.hashes(),
+                "versions": versions(system.spec.env),
+                "started": time.time(),
+            }
             _write(path / "run.json", info)
             return cls(path, info)
         run = cls.read(path)
@@ -287,12 +293,12 @@ def latest(task: str | None = None, unfinished: bool = False) -> Path:
     raise TriuneError(f"there is no {what} under {HOME / 'eval'}; make one with `triune eval {task or 'TASK'}`")
 
 
-def versions() -> dict[str, str]:
-    """Versions of what decides a result."""
+def versions(env: EnvSpec) -> dict[str, str]:
+    """Versions of what decides a result in this environment."""
     from importlib import metadata
 
     found = {"triune": __version__, "python": platform.python_version()}
-    for name in ("numpy", "onnxruntime", *packages().values(), "opencv-python"):
+    for name in ("numpy", "onnxruntime", *backend(env.backend).packages.values(), "opencv-python"):
         try:
             found[name] = metadata.version(name)
         except metadata.PackageNotFoundError:

@@ -11,13 +11,13 @@ from typing import Any
 
 from markupsafe import Markup
 
-from data_flywheel.episodes.episode import Episode
-from triune.console import Console
+from data_flywheel.episodes.episode import Episode, dense, rewards
+from triune.console import Console, told_score
 from triune.errors import TriuneError
 from triune.play.evaluation import Result, Run, summarise
 from triune.play.workers import Record
 from triune.report.drawing import Painter
-from triune.report.html import SCENES, hash_names, render, webp, write_page
+from triune.report.html import SCENES, count, hash_names, render, webp, write_page
 from triune.report.plots import meter, scores
 from triune.report.replay import pictures, write_replay
 from triune.system import System, load
@@ -47,15 +47,15 @@ def write_report(run: Run, out: Path | None = None, console: Console | None = No
 def _view(run: Run, system: System, r: Result, console: Console | None) -> dict[str, Any]:
     assert r.ci95 and r.mean is not None
     request, records = run.info["request"], sorted(run.records(), key=lambda record: record["score"])
-    digits = 0 if max(map(abs, r.ci95)) >= 100 else 1
+    digits = 0 if min(map(abs, r.ci95)) >= 100 else 1
     return {
         "title": f"{system.spec.title}: {r.mean:.1f} points",
         "subtitle": _subtitle(run, r),
         "figures": [
             (f"{r.mean:.1f}", "mean score"),
-            (f"{r.ci95[0]:.{digits}f} – {r.ci95[1]:.{digits}f}", "95 % interval of the mean"),
+            (f"{r.ci95[0]:.{digits}f} to {r.ci95[1]:.{digits}f}", "95 % interval of the mean"),
             (f"{r.iqm:.1f}", "interquartile mean"), (f"{r.worst_decile:.1f}", "worst decile"),
-            (min(r.scores), "worst seed"), (f"{r.frames_per_second or 0:,.0f}", "frames a second"),
+            (told_score(min(r.scores)), "worst seed"), (f"{r.frames_per_second or 0:,.0f}", "frames a second"),
         ],
         "plot": scores(r.seeds, r.scores, r.mean, r.ci95),
         "replays": _replays(run, system, records, console),
@@ -73,7 +73,7 @@ def _subtitle(run: Run, r: Result) -> str:
     shift = f", visual shift {r.shift}" if r.shift else ""
     when = time.strftime("%Y-%m-%d %H:%M", time.localtime(run.info.get("started")))
     cut = " · episodes cut short: not a score" if r.unfinished else ""
-    return f"protocol {r.protocol}{shift} · played {SCENES[r.detector]} · {len(r.seeds)} seeds · {when}{cut}"
+    return f"protocol {r.protocol}{shift} · played {SCENES[r.detector]} · {count(len(r.seeds), 'seed')} · {when}{cut}"
 
 
 def _replays(run: Run, system: System, ordered: list[Record], console: Console | None) -> list[tuple[object, ...]]:
@@ -87,7 +87,7 @@ def _replays(run: Run, system: System, ordered: list[Record], console: Console |
         for name, record in chosen.items():
             path = Path(folder) / "replay.webp"
             note = write_replay(system, run.episode(record["seed"]), path, console, most=REPLAY)
-            words = f"seed {record['seed']}, score {record['score']}"
+            words = f"seed {record['seed']}, score {told_score(record['score'])}"
             found.append((name, words, note.split(";")[0], path.read_bytes()))
     return found
 
@@ -105,15 +105,17 @@ def _moments(run: Run, system: System, ordered: list[Record]) -> list[Moment]:
 
 def _moment(system: System, episode: Episode, step: int) -> Moment:
     steps = [i for i in range(step - BEFORE, step + AFTER + 1, STRIDE) if 0 <= i < len(episode)]
-    painter = Painter(system.schema, system.spec.env.actions.names, scale=2, panel=False)
+    painter = Painter(system.schema, system.spec.env.actions.names, panel=False)
     cells = []
     for i, drawn in zip(steps, pictures(system, episode, steps, painter), strict=False):
         rule = f" [{episode.overruled_by(i)}]" if episode.overruled_by(i) else ""
         action = system.spec.env.actions.tell(episode.actions[i])
         cells.append((webp(drawn), f"{i}: {action}", episode.reason(i) + rule))
-    what = "life" if episode.lives[step] < episode.lives[step - 1] else "point"
+    what = "a life lost" if episode.lives[step] < episode.lives[step - 1] else "a point lost"
+    if dense(rewards(episode.scores)):
+        what = "a setback"
     command = f"triune explain {episode.meta['task']} --episode {episode.meta['seed']} --step {step}"
-    return f"Seed {episode.meta['seed']}: a {what} lost at step {step}", command, cells
+    return f"Seed {episode.meta['seed']}: {what} at step {step}", command, cells
 
 
 def counts(found: Mapping[str, int], total: int, kind: str = "") -> list[tuple[str, Markup, int, str]]:

@@ -448,7 +448,7 @@ def maths_scope() -> Scope:
     """lib/maths as it ships, whatever library the policy comes with; worked out once, since it holds only constants."""
     reporter = Reporter()
     low = Lowering(SceneSchema((0, 0, 1, 1), (), (), ()), reporter, Meter(Limits()), Discrete(("NOOP",)))
-    scope, _ = Loader(low, _NOTHING.__getitem__).load(PORTABLE_TEXT.read_text(encoding="utf-8"), "lib/maths", {})
+    scope, _ = Loader(low, _NOTHING.__getitem__).load(PORTABLE_TEXT, "lib/maths", {})
     if reporter.found:
         raise RuntimeError(str(reporter.found[0]))
     return scope

@@ -48,7 +48,7 @@ STOPS = {
     "proposer": "stopped: the proposer cannot answer", "trials": "finished: all trials done",
 }  # fmt: skip
 NAMES = {"usd": "cost", "tokens": "tokens", "steps": "frames", "wall_s": "wall time"}
-AXES = {"steps": "emulator frames", "usd": "US dollars", "tokens": "tokens"}
+AXES = {"steps": "simulated frames", "usd": "US dollars", "tokens": "tokens"}
 ASKS = {
     "schema": "is the answer complete, does the edit apply", "compile": "does the policy compile",
     "size": "is it small and fast enough", "locks": "are kept moments and score floors kept",
@@ -115,7 +115,7 @@ def _top(run: ImproveRun) -> dict[str, Any]:
             (words.points(last.mean) if last else "–", "mean score now" + (f", 95 % {between}" if between else "")),
             (len(run.trials), "trial" if len(run.trials) == 1 else "trials"),
             (len(run.chain) - 1, "accepted"),
-            (amount("steps", spent.spent("steps")), "emulator frames"),
+            (amount("steps", spent.spent("steps")), "simulated frames"),
             (amount("tokens", spent.spent("tokens")), "tokens"),
             (amount("usd", spent.spent("usd")), "cost"),
             (words.duration(run.seconds()), "at work"),
@@ -320,7 +320,7 @@ def _measured(run: ImproveRun, t: Trial) -> dict[str, Any]:
     measured = {name: words.plain(value) for name, value in other.items()}
     locks = run.state.locks.get((t.parent, t.child), {})
     measured |= {f"lock {name}": "kept" if good else "broken" for name, good in locks.items()}
-    cost, names = (t.of.judged or {}).get("cost") or t.of.spent, {"steps": "emulator frames", "wall_s": "time"}
+    cost, names = (t.of.judged or {}).get("cost") or t.of.spent, {"steps": "simulated frames", "wall_s": "time"}
     used = {names.get(w, NAMES[w]): amount(w, cost[w]) for w in BUDGETS if w in cost}
     return {"blocks": blocks, "numbers": table, "measured": measured, "used": used}
 

@@ -38,7 +38,7 @@ def window(before: Episode, after: Episode, per_second: float) -> tuple[int, int
     """(first step, last step + 1, why these): the parent's first loss after they part, else from where they part."""
 
     both = min(len(before), len(after))
-    parts_at = next((i for i in range(both) if before.actions[i] != after.actions[i]), both)
+    parts_at = next((i for i in range(both) if (before.actions[i] != after.actions[i]).any()), both)
     lost = next((i for i in before.losses() if i >= parts_at), None)
     most, lead = round(SECONDS * per_second), round(LEAD * per_second)
     end = max(len(before), len(after))
@@ -53,7 +53,7 @@ def side_by_side(system: System, episodes: Sequence[Episode], steps: range) -> I
     """Pictures of both at the same steps; one that is over stays on its last picture."""
     from triune.report.replay import pictures
 
-    painter = Painter(system.schema, system.spec.env.actions.names, scale=2, panel=False)
+    painter = Painter(system.schema, system.spec.env.actions.names, panel=False)
     streams = [pictures(system, e, [s for s in steps if s < len(e)] or [len(e) - 1], painter) for e in episodes]
     last: list[np.ndarray | None] = [None, None]
     for step, *drawn in zip_longest(steps, *streams):
