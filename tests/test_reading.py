@@ -23,7 +23,6 @@ EXCEPTIONS = {
     "perception/training/export.py": ({"open"}, "writes"),
     "perception/training/train.py": ({"torch.load"}, "its own checkpoint, tensors only"),
     "logic/language/builtins.py": ({"read_text"}, OWN),
-    "logic/language/frontend/modules.py": ({"read_text"}, OWN),
     "logic/language/program.py": ({"read_text"}, OWN),
     "logic/sandbox/compiling.py": ({"read_text"}, OWN),
     "logic/sandbox/harden.py": ({"open"}, KERNEL),

@@ -57,7 +57,7 @@ def act(scene, memory):
 '''
 SAFETY = '''def gently(scene, memory, action):
     """Gently"""
-    return clip(action[0], -0.1, 0.1), action[1]
+    return clip(action[0], -0.05, 0.05), action[1]
 '''
 TEACHER = """
 
@@ -266,7 +266,7 @@ def test_an_answer_is_accepted_shown_and_replayed(say: Say, gate: str) -> None:
     words = {k: v for k, v in json.loads(answer([])).items() if k != "edit"}
     code = (
         "import json; from pathlib import Path; p = Path('policy.py'); "
-        "p.write_text(p.read_text().replace('tunable(0.005,', 'tunable(0.3,')); "
+        "p.write_text(p.read_text().replace('down = FORCE', 'down = 0.03')); "
         f"Path('answer.json').write_text(json.dumps({words!r}))"
     )
     Path("answer.py").write_text(code)

@@ -189,7 +189,8 @@ def write_site(
     runtime = copy_runtime(folder)
     site = {
         "format": SITE_FORMAT, "task": system.name, "title": system.spec.title, "bundle": "bundle.onnx",
-        "episode": "episode.bin.gz", "checks": checks, "versions": versions(system.spec.env), "onnxruntime_web": runtime,
+        "episode": "episode.bin.gz", "checks": checks, "versions": versions(system.spec.env),
+        "onnxruntime_web": runtime,
     }  # fmt: skip
     atomic_write(folder / "site.json", json.dumps(site, indent=1).encode())
     return {
