@@ -288,7 +288,8 @@ class System:
         from triune.runtime import Foreign, check_graph
 
         if not os.path.lexists(self.detector_path):
-            fix = f"train one with `triune train {self.name}`"
+            where = self.name if self.folder.parent.resolve() == ZOO.resolve() else self.folder
+            fix = f"train one with `triune train {where}`"
             fix += ", or compare with --detector teacher"
             raise TriuneError(f"{self.folder} has no detector (perception.onnx); {fix}")
         data = self.weights()

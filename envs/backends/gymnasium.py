@@ -143,11 +143,20 @@ class GymnasiumSimulator:
         """The rendered picture uint8[H, W, 3], rendered once a step, into `out` when given."""
         picture = self._picture
         if picture is None:
-            picture = self._picture = np.asarray(self.world.render(), np.uint8)
+            picture = self._picture = np.asarray(self._rendered(), np.uint8)
         if out is None:
             return picture.copy()
         out[:] = picture
         return out
+
+    def _rendered(self) -> Any:
+        from gymnasium.error import DependencyNotInstalled
+
+        try:
+            return self.world.render()
+        except DependencyNotInstalled as error:
+            fix = 'install what draws it, for classic control: pip install -e ".[classic]"'
+            raise EnvError(f"{self.env.id} cannot be drawn: {str(error).splitlines()[0]}; {fix}") from None
 
     def truth(self) -> Mapping[str, np.ndarray]:
         """`observation` (unknown after a `write`, where the environment cannot be asked again), `state` where the

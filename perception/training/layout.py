@@ -36,8 +36,9 @@ class Layout:
         height, width = (-(-n // CELL) * CELL for n in (bottom - top, right - left))
         if bottom > self.shape[0] or right > self.shape[1] or height > self.shape[0] or width > self.shape[1]:
             raise PerceptionError(
-                f"crop {list(self.schema.crop)} does not fit a {self.shape[0]}x{self.shape[1]} frame in cells of "
-                f"{CELL} px; make the crop smaller in system.toml"
+                f"crop {list(self.schema.crop)} does not fit a {self.shape[0]}x{self.shape[1]} frame: its sides are "
+                f"rounded up to whole cells of {CELL} px; write at most "
+                f"{self.shape[0] // CELL * CELL} x {self.shape[1] // CELL * CELL} px in system.toml"
             )
         return min(top, self.shape[0] - height), min(left, self.shape[1] - width), height, width
 

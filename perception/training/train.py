@@ -216,7 +216,7 @@ class Bar:
     """A progress line on stderr, rewritten at most five times a second."""
 
     def __init__(self, steps: int, done: int, on: bool) -> None:
-        self.steps, self.first, self.on = steps, done, on
+        self.steps, self.first, self.on = steps, done, on and sys.stderr.isatty()
         self.start = self.last = time.monotonic()
 
     def show(self, step: int, losses: dict[str, torch.Tensor]) -> None:
@@ -227,7 +227,7 @@ class Bar:
         self.last = now
         left = (now - self.start) / max(step - self.first, 1) * (self.steps - step)
         full = 24 * step // self.steps
-        parts = " ".join(f"{k} {float(v):.3f}" for k, v in losses.items() if k != "total")
+        parts = " ".join(f"{k} {float(v.detach()):.3f}" for k, v in losses.items() if k != "total")
         bar = f"[{'#' * full}{'.' * (24 - full)}] {step}/{self.steps}"
         line = f"{bar}  {left // 60:.0f}m{left % 60:02.0f}s left  {parts}"
         print(f"\r{line[:118]:<118}", end="", file=sys.stderr, flush=True)

@@ -29,7 +29,7 @@ def test_the_view_is_the_crop_in_whole_cells_inside_the_frame():
     assert (height % CELL, width % CELL) == (0, 0)
     assert top <= 30 and top + height >= 195 and left <= 4 and left + width >= 156
     assert layout(crop=[40, 0, 209, 160]).view == (34, 0, 176, 160), "moved up to stay inside"
-    with pytest.raises(PerceptionError, match="make the crop smaller"):
+    with pytest.raises(PerceptionError, match="write at most 208 x 160 px"):
         _ = layout(crop=[0, 0, 210, 160]).view
 
 

@@ -88,7 +88,10 @@ def _record(name: str, check: Callable[[], str]) -> dict[str, Any]:
 
 
 def _schema(system: System) -> str:
-    s = system.schema
+    from perception.training.layout import Layout
+
+    s, env = system.schema, system.spec.env
+    _ = Layout(s, (env.height, env.width)).view  # a crop that does not fit is said now, not after hours of collecting
     things = [t.name if t.count == 1 else f"{t.name} x{t.count}" for t in s.things]
     parts = [*things, *(f"{g.name} {g.rows}x{g.cols}" for g in s.grids), *(g.name for g in s.gauges)]
     parts += [f"{r.name} ({', '.join(f.name for f in r.fields)})" for r in s.readings]

@@ -24,9 +24,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--frames",
         type=common.positive,
-        default=collect.FRAMES,
         metavar="N",
-        help="frames to collect if there is no data",
+        help=f"frames to collect (default: as many as the data there were planned to have, else {collect.FRAMES})",
     )
     parser.add_argument("--steps", type=common.positive, metavar="N", help=f"training steps (default {STEPS})")
     parser.add_argument(
@@ -55,7 +54,7 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     folder = Path(args.data) if args.data else collect.data_folder(system.name)
     if not args.data:
         console.log(f"frames: {folder}")
-        collect.collect_into(system, folder, args.frames, common.cores(), console)
+        collect.collect_into(system, folder, args.frames or _planned(folder), common.cores(), console)
     samples = load_samples(folder)
     console.log(f"training on {len(samples)} frames, {steps} steps")
     from perception.training.train import train
@@ -75,3 +74,12 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
         "task": system.name, "file": str(out), "weights": str(weights_beside(out)), "data": str(folder),
         "steps": steps, "metrics": metrics,
     }  # fmt: skip
+
+
+def _planned(folder: Path) -> int:
+    """How many frames the collection there, finished or not, was to have."""
+    from data_flywheel.storage.dataset import MANIFEST, Dataset
+
+    if not (folder / MANIFEST).is_file():
+        return collect.FRAMES
+    return int(Dataset(folder).manifest.extra.get("plan", {}).get("frames", collect.FRAMES))

@@ -280,13 +280,15 @@ def new_folder(task: str, protocol: str, shift: str | None, detector: str) -> Pa
 
 
 def latest(task: str | None = None, unfinished: bool = False) -> Path:
-    """The newest run (of a task, still unfinished); TriuneError when there is none."""
+    """The newest run that has played (of a task; or still unfinished); TriuneError when there is none."""
     found = sorted((HOME / "eval").glob("*/run.json"), key=lambda p: p.stat().st_mtime, reverse=True)
     for path in found:
         run = Run.read(path.parent)
         if task and run.info["request"]["task"] != task:
             continue
         if unfinished and (path.parent / "result.json").exists():
+            continue
+        if not unfinished and not run.records():  # never came to play
             continue
         return path.parent
     what = f"{'unfinished ' if unfinished else ''}run{f' of {task}' if task else ''}"
