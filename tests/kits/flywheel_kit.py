@@ -136,7 +136,7 @@ class Killer:
     """The process above, asked line by line."""
 
     def __init__(self) -> None:
-        path = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
+        path = os.pathsep.join([str(ROOT), str(ROOT / "tests" / "kits")])
         self.process = subprocess.Popen(
             [sys.executable, "-m", "tests.kits.flywheel_kit"], cwd=ROOT, env={**os.environ, "PYTHONPATH": path},
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
@@ -161,7 +161,7 @@ def lasting(told: dict[str, Any]) -> dict[str, Any]:
 def rounds(home: Path) -> dict[str, dict[str, Any]]:
     """The verdicts that are written, by round; every other file there is read, and must be whole."""
     for path in home.glob("round-*/play.npz"):
-        unpack(read_bytes(path, "play"), capture.KIND, capture.VERSION, str(path), "")
+        unpack(read_bytes(path, capture.KIND), capture.KIND, capture.VERSION, str(path), "")
     for path in home.glob("round-*/candidate.onnx"):
         assert OnnxDetector.load(path).provenance["wheel"]["memory"]
     for path in (home / "wheel.json", home / "result.json"):
