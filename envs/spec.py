@@ -210,6 +210,7 @@ SOFT = ["perception lost"]  # built in; it steps in when the detector fails, whi
 def _safety(reader: _Reader) -> dict[str, Any]:
     if "safety" not in reader.config:
         return {}
+    reader.get((), "safety", dict)
     reader.only(("safety",), "lost_after", "deadline_ms", "require_isolation", "soft")
     lost_after = reader.get(("safety",), "lost_after", int, 8)
     deadline_ms = reader.get(("safety",), "deadline_ms", (int, float), 100)
@@ -223,7 +224,7 @@ def _safety(reader: _Reader) -> dict[str, Any]:
 
 def _require_isolation(reader: _Reader) -> bool:
     """Whether this task may only be played where policies run in complete isolation."""
-    value = reader.config.get("safety", {}).get("require_isolation", False)
+    value = reader.get((), "safety", dict, {}).get("require_isolation", False)
     if not isinstance(value, bool):
         reader.fail(("safety", "require_isolation"), f"require_isolation is true or false, got {value!r}")
     return bool(value)

@@ -9,6 +9,7 @@ wall only.
 from __future__ import annotations
 
 import copy
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -128,6 +129,8 @@ class GymnasiumSimulator:
             observation, reward, terminated, truncated, _ = self.world.step(told)
             self._observed = np.asarray(observation)
             self.score += float(reward)
+            if not math.isfinite(self.score):
+                raise EnvError(f"{self.env.id} gave the reward {reward}; a score is a finite number")
             self.frames += 1
             self._picture = None
             if terminated or truncated or self.frames >= self.protocol.frame_limit:
