@@ -33,6 +33,12 @@ class Protocol(Rules):
     horizon: int = 0
     hz: float = 50.0
 
+    def __post_init__(self) -> None:
+        whole = all(isinstance(v, int) and not isinstance(v, bool) for v in (self.frame_skip, self.horizon))
+        good = whole and self.frame_skip >= 1 and self.horizon >= 0
+        if not good or not isinstance(self.hz, (int, float)) or not 0 < self.hz < 1e6:  # a bundle brings its own
+            raise EnvError(f"protocol {self.name}: frame_skip from 1, horizon from 0 and hz above 0, got {vars(self)}")
+
     frames_per_step = property(lambda self: self.frame_skip)
     frame_hz = property(lambda self: self.hz)
     frame_limit = property(lambda self: self.horizon or 1_000_000)

@@ -218,3 +218,12 @@ def test_what_cannot_be_written_or_told_is_said() -> None:
     for name, words in (("gravty", "did you mean 'gravity'"), ("render_mode", "names what is no number")):
         with pytest.raises(EnvError, match=words):
             simulator(dataclasses.replace(spec, options={"truth": [name]}), protocol_of(spec))
+
+
+@pytest.mark.parametrize("wrong", [{"frame_skip": -1}, {"frame_skip": "3"}, {"horizon": -5}, {"hz": 0}, {"hz": "x"}])
+def test_a_protocol_that_cannot_be_played_is_refused(wrong: dict[str, Any]) -> None:
+    """A bundle brings its protocol: a negative frame skip would never end."""
+    from envs.backends.gymnasium import Protocol
+
+    with pytest.raises(EnvError, match="frame_skip from 1"):
+        Protocol("default", **wrong)
