@@ -227,6 +227,11 @@ class System:
         return read_texts(self.spec, self.policy_path)
 
     @property
+    def called(self) -> str:
+        """What names it on a command line: its name in the zoo, elsewhere its folder."""
+        return self.name if self.folder.parent.resolve() == ZOO.resolve() else str(self.folder)
+
+    @property
     def detector_path(self) -> Path:
         """Where the weights are."""
         return self.folder / "perception.onnx"
@@ -288,8 +293,7 @@ class System:
         from triune.runtime import Foreign, check_graph
 
         if not os.path.lexists(self.detector_path):
-            where = self.name if self.folder.parent.resolve() == ZOO.resolve() else self.folder
-            fix = f"train one with `triune train {where}`"
+            fix = f"train one with `triune train {self.called}`"
             fix += ", or compare with --detector teacher"
             raise TriuneError(f"{self.folder} has no detector (perception.onnx); {fix}")
         data = self.weights()

@@ -8,72 +8,47 @@ import numpy as np
 import pytest
 
 from envs.actions import Box
-from envs.env import Backend, Rules, backend, protocol_of, register
+from envs.env import backend, protocol_of, register
 from envs.errors import EnvError
 from envs.remote import Observer, Outcome, PixelEnv
-from envs.rewards import RewardEnv, Told
+from envs.rewards import RewardEnv
 from envs.rewind import RewindEnv
 from envs.spec import EnvSpec
 
-
-class Dot:
-    """A dot on a line, pushed; ten steps."""
-
-    def __init__(self, env: EnvSpec, rules: Rules) -> None:
-        self.shape = env.shape
-
-    def reset(self, seed: int) -> None:
-        self.x, self.score, self.frames, self.done = float(seed % 8), 0.0, 0, False
-
-    def advance(self, action: np.ndarray) -> None:
-        self.x = float(np.clip(self.x + action[0], 0, 15))
-        self.score, self.frames = self.score + self.x / 2, self.frames + 1
-        self.done = self.frames >= 10
-
-    def frame(self, out: np.ndarray | None = None) -> np.ndarray:
-        out = np.empty(self.shape, np.uint8) if out is None else out
-        out[:] = 0
-        out[:, round(self.x)] = 255
-        return out
-
-    def truth(self) -> dict[str, np.ndarray]:
-        return {"x": np.array([self.x])}
-
-    def metrics(self) -> dict[str, float]:
-        return {"x": self.x}
-
-
-DOT = Backend("tests.envs.test_backends:Dot", Rules, {"plain": Rules("plain")}, {"speed": int})
-ENV = EnvSpec("dot", 4, 16, Box(("push",), (-1.0,), (1.0,)), np.zeros(1, np.float32), "plain", backend="dot")
+DOT = "tests.kits.dot_world:DOT"
+SPACE = Box(("right", "down"), (-1.0, -1.0), (1.0, 1.0))
+ENV = EnvSpec("dot", 64, 96, SPACE, np.zeros(2, np.float32), "plain", backend="dot", options={"steps": 10})
 
 
 def roll(canary: bool) -> tuple[list[bytes], Outcome]:
-    register("dot", "tests.envs.test_backends:DOT")
+    register("dot", DOT)
     with PixelEnv(ENV, protocol_of(ENV), canary=canary) as env:
         frames = [env.reset(3).tobytes()]
         while not env.done:
-            frames.append(env.step([1.0]).tobytes())  # type: ignore[arg-type]
+            frames.append(env.step([1.0, 0.0]).tobytes())  # type: ignore[arg-type]
         with pytest.raises(EnvError, match="outside"):
-            env.step([2.0])  # type: ignore[arg-type]
+            env.step([2.0, 0.0])  # type: ignore[arg-type]
         return frames, env.outcome()
 
 
 def test_a_registered_backend_plays_and_its_canary_sings() -> None:
     honest, false = roll(False), roll(True)
-    assert honest[0] == false[0] and len(honest[0]) == 11
-    assert honest[1].finished and honest[1].score == sum(range(4, 14)) / 2 and honest[1].metrics == {"x": 13.0}
+    assert honest[0] == false[0] and len(set(honest[0])) == 11
+    assert honest[1].finished and honest[1].frames == 500 and len(honest[1].scores) == 10
+    assert honest[1].score == honest[1].scores[-1] < 0 < honest[1].metrics["away"]
     assert honest[1].score != false[1].score and honest[1].metrics != false[1].metrics
 
 
 def test_unknown_backends_and_options_offer_the_nearest() -> None:
     with pytest.raises(EnvError, match="did you mean 'atari'"):
         backend("atary")
-    with pytest.raises(EnvError, match="did you mean 'speed'"):
-        DOT.check_options({"sped": 1})
+    register("dot", DOT)
+    with pytest.raises(EnvError, match="did you mean 'steps'"):
+        backend("dot").check_options({"step": 1})
 
 
 def test_one_without_saved_states_is_not_taken_back_and_says_what_to_do() -> None:
-    register("dot", "tests.envs.test_backends:DOT")
+    register("dot", DOT)
     observer = Observer("tests.envs.test_backends:nothing", "", 1)
     with pytest.raises(EnvError, match=r"no save\(\) and load.*--without-teacher"):
         RewindEnv(ENV, protocol_of(ENV), None, observer)
@@ -85,11 +60,13 @@ def nothing(argument: str) -> Callable[[object, np.ndarray], np.ndarray]:
 
 
 def test_learners_are_told_score_and_metrics_at_every_step() -> None:
-    register("dot", "tests.envs.test_backends:DOT")
+    register("dot", DOT)
     with RewardEnv(ENV, protocol_of(ENV)) as env:
         env.reset(3)
-        assert env.told == Told(0.0, {"x": 3.0}, False)
-        for i in range(10):
-            env.step([0.5])  # type: ignore[arg-type]
-            assert env.told.metrics == {"x": 3.5 + i / 2}
-        assert env.done and env.told.score == env.outcome().score and not env.told.truncated
+        assert env.told.score == 0.0 and not env.told.truncated
+        total, away = 0.0, env.told.metrics["away"]
+        while not env.done:
+            env.step([0.0, 0.0])  # type: ignore[arg-type]
+            total -= away / 100
+            assert env.told.metrics == {"away": away} and env.told.score == pytest.approx(total)
+        assert env.told.score == env.outcome().score and not env.told.truncated

@@ -184,7 +184,7 @@ def test_pages_show_controls_and_fractions(say: Say, run: Path) -> None:
     page = (run / "report.html").read_text()
     words = words_of(run / "report.html")
     assert not FOREIGN.search(words) and not re.search(r"\d\.\d{5}", words)
-    assert "Nothing was lost" in words and "Gently" in words
+    assert "Nothing was lost" in words and "Gently" in words and f"triune eval {Path('dot').resolve()} " in words
     assert say("report", "run", "--json", "--out", "again.html")["mean"] < 0
     assert Path("again.html").read_text().count("data:image/webp") == page.count("data:image/webp") > 1
 

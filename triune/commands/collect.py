@@ -46,7 +46,7 @@ def collect_into(system: System, folder: Path, frames: int, workers: int, consol
         report = collect(system.spec, folder, frames, workers, progress=progress)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(
-            f"continue with: triune collect {system.name} --frames {frames} --out {folder}"
+            f"continue with: triune collect {system.called} --frames {frames} --out {folder}"
         ) from None
     console.clear()
     console.say(

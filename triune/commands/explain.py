@@ -52,7 +52,7 @@ def _trace(system: System, episode: Episode, step: int, full: bool) -> dict[str,
         return {"trace": trace_step(system, episode, step, full), "trace_error": None}
     except LogicError as error:
         first = str(error).split("\n")[0]
-        return {"trace": None, "trace_error": f"{first} (see `triune check {system.name}`)"}
+        return {"trace": None, "trace_error": f"{first} (see `triune check {system.called}`)"}
 
 
 def worst_step(episode: Episode) -> int:

@@ -64,7 +64,7 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
             samples, system.schema, out, steps=steps, seed=args.seed, resume=not args.fresh, threads=common.cores()
         )
     except KeyboardInterrupt:
-        raise KeyboardInterrupt(f"continue with: triune train {system.name} --steps {steps}") from None
+        raise KeyboardInterrupt(f"continue with: triune train {system.called} --steps {steps}") from None
     from perception.training.metrics import table
 
     console.say(Lines(table(metrics)))

@@ -119,7 +119,7 @@ class SelfTraining:
         self.schema, self.weights, self._plays = system.schema, home / "eyes.onnx", list[Capture]()
         memory = system.folder / "memory"
         if not (memory / "manifest.json").is_file():
-            fix = f"make one with `triune collect {system.name} --frames 5000 --out {memory}`"
+            fix = f"make one with `triune collect {system.called} --frames 5000 --out {memory}`"
             raise TriuneError(f"{system.folder} has no memory of old labelled frames; {fix}")
         self.frozen = load_samples(memory, "test")
         train = load_samples(memory, "train")

@@ -63,7 +63,7 @@ def _view(run: Run, system: System, r: Result, console: Console | None) -> dict[
         "reasons": counts(r.reasons, r.steps), "rules": counts(r.interventions, r.steps, "alert"),
         "faults": counts(r.fault_texts, r.steps, "alert") if r.faults else [],
         "totals": f"faults {r.faults}, deadline misses {r.deadline_misses}, decisions {r.steps}, frames {r.frames}",
-        "command": _command(request, r),
+        "command": _command(system, request, r),
         "versions": run.info["versions"],
         "hashes": hash_names(run.info["hashes"]),
     }  # fmt: skip
@@ -111,10 +111,9 @@ def _moment(system: System, episode: Episode, step: int) -> Moment:
         rule = f" [{episode.overruled_by(i)}]" if episode.overruled_by(i) else ""
         action = system.spec.env.actions.tell(episode.actions[i])
         cells.append((webp(drawn), f"{i}: {action}", episode.reason(i) + rule))
-    what = "a life lost" if episode.lives[step] < episode.lives[step - 1] else "a point lost"
-    if dense(rewards(episode.scores)):
-        what = "a setback"
-    command = f"triune explain {episode.meta['task']} --episode {episode.meta['seed']} --step {step}"
+    setback = "a setback" if dense(rewards(episode.scores)) else "a point lost"
+    what = "a life lost" if episode.lives[step] < episode.lives[step - 1] else setback
+    command = f"triune explain {system.called} --episode {episode.meta['seed']} --step {step}"
     return f"Seed {episode.meta['seed']}: {what} at step {step}", command, cells
 
 
@@ -125,11 +124,11 @@ def counts(found: Mapping[str, int], total: int, kind: str = "") -> list[tuple[s
     return [(text, meter(n / most, kind), n, f"{100 * n / max(1, total):.1f} %") for text, n in ordered]
 
 
-def _command(request: Mapping[str, Any], r: Result) -> str:
+def _command(system: System, request: Mapping[str, Any], r: Result) -> str:
     words = [
         "triune",
         "eval",
-        r.task,
+        system.called,
         "--protocol",
         r.protocol,
         "--seeds",
