@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import classic_kit
 import numpy as np
 import pytest
 
@@ -18,42 +19,14 @@ from envs.spec import load_spec
 from triune.cli import main
 
 pytest.importorskip("pygame")
-CARTPOLE = """format = 1
-name = "cartpole"
-[env]
-backend = "gymnasium"
-id = "CartPole-v1"
-height = 400
-width = 600
-actions = ["LEFT", "RIGHT"]
-fallback = "RIGHT"
-protocol = "default"
-[scene]
-crop = [0, 0, 400, 600]
-[scene.things.cart]
-size = [50, 30]
-[scene.readings.pole.fields.angle]
-low = -0.6
-high = 0.6
-"""
-PENDULUM = """format = 1
-name = "pendulum"
-[env]
-backend = "gymnasium"
-id = "Pendulum-v1"
-height = 500
-width = 500
-actions = { torque = [-2.0, 2.0] }
-fallback = [0.0]
-protocol = "default"
-truth = ["last_u"]
-[scene]
-crop = [0, 0, 500, 500]
-[scene.readings.rod.fields.angle]
-low = -3.2
-high = 3.2
-wrap = true
-"""
+CARTPOLE = (
+    classic_kit.CARTPOLE + "[scene]\ncrop = [0, 0, 400, 600]\n[scene.things.cart]\nsize = [50, 30]\n"
+    "[scene.readings.pole.fields.angle]\nlow = -0.6\nhigh = 0.6\n"
+)
+PENDULUM = (
+    classic_kit.PENDULUM + 'truth = ["last_u"]\n[scene]\ncrop = [0, 0, 500, 500]\n'
+    "[scene.readings.rod.fields.angle]\nlow = -3.2\nhigh = 3.2\nwrap = true\n"
+)
 LABEL = """
 import numpy as np
 
@@ -145,33 +118,38 @@ def test_controls_are_stored_as_numbers(tmp_path: Path) -> None:
 
 
 def test_a_backend_registered_here_is_collected_by_workers(tmp_path: Path) -> None:
-    register("dot", "tests.envs.test_backends:DOT")
+    register("dot", "tests.kits.dot_world:DOT")
+    register("sealed", "tests.kits.sealed_world:SEALED")
     system = """format = 1
 name = "dot"
 [env]
 backend = "dot"
 id = "dot"
-height = 4
-width = 16
-actions = { push = [-1.0, 1.0] }
-fallback = [0.0]
-protocol = "plain"
+height = 64
+width = 96
+steps = 30
+actions = { right = [-1.0, 1.0], down = [-1.0, 1.0] }
+fallback = [0.0, 0.0]
 [scene]
-crop = [0, 0, 4, 16]
+crop = [0, 0, 64, 96]
 [scene.things.dot]
-size = [1, 4]
+size = [9, 9]
 """
     teacher = """
 def label(truth, frame, schema):
     vector = schema.empty()
-    vector[schema.slot("dot")] = (1, round(float(truth["x"][0])) + 0.5, 2, 1, 4, 0, 0, 1)
+    x, y = truth["place"].round() + 0.5
+    vector[schema.slot("dot")] = (1, x, y, 9, 9, 0, 0, 1)
     return vector
 """
     folder = task(tmp_path / "dot", system, teacher)
     report = collect(folder, tmp_path / "data", 40, workers=1)
     assert report.frames > 10
     for shard in Dataset(tmp_path / "data"):
-        assert np.array_equal(shard.frames.rgb()[:, 0].argmax(1)[:, 0] + 0.5, shard.scenes[:, 1])
-    (folder / "teacher.py").write_text(teacher + "\ndef poke(truth, rng):\n    return {'x': 3}\n")
+        for rgb, scene in zip(shard.frames.rgb(), shard.scenes, strict=True):
+            rows, columns = np.nonzero(rgb[..., 1] == 30)
+            assert (columns.mean() + 0.5, rows.mean() + 0.5) == (scene[1], scene[2])
+    sealed = task(tmp_path / "sealed", system.replace('backend = "dot"', 'backend = "sealed"'), teacher)
+    (sealed / "teacher.py").write_text(teacher + "\ndef poke(truth, rng):\n    return {'place': (3, 3)}\n")
     with pytest.raises(DataError, match=r"shard 0: EnvError: this backend cannot be written to"):
-        collect(folder, tmp_path / "other", 40, workers=1)
+        collect(sealed, tmp_path / "other", 40, workers=1)

@@ -85,7 +85,7 @@ def test_who_stops_early_does_not_wait_for_the_rest(tmp_path: Path) -> None:
 
 
 def test_children_know_the_backends_that_were_registered_here() -> None:
-    register("dot", "tests.envs.test_backends:DOT")
+    register("dot", "tests.kits.dot_world:DOT")
     [answer] = Processes(HERE + "doing", 1).map({"backend": "dot"}, [1])
     assert answer["backend"] == ""
 

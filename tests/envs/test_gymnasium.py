@@ -6,6 +6,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
+import classic_kit
 import numpy as np
 import pytest
 
@@ -19,24 +20,8 @@ from logic.runtime.controller import Decision
 from triune.system import load
 
 pytest.importorskip("pygame")
-CARTPOLE = """format = 1
-name = "cartpole"
-[env]
-backend = "gymnasium"
-id = "CartPole-v1"
-height = 400
-width = 600
-actions = ["LEFT", "RIGHT"]
-fallback = "RIGHT"
-protocol = "default"
-[scene]
-crop = [0, 0, 400, 600]
-[scene.things.cart]
-"""
-PENDULUM = (
-    CARTPOLE.replace("CartPole-v1", "Pendulum-v1").replace("400", "500").replace("width = 600", "width = 500")
-    .replace('["LEFT", "RIGHT"]', "{ torque = [-2.0, 2.0] }").replace('"RIGHT"', "[0.5]").replace("600]", "500]")
-)  # fmt: skip
+CARTPOLE = classic_kit.CARTPOLE + "[scene]\ncrop = [0, 0, 400, 600]\n[scene.things.cart]\n"
+PENDULUM = classic_kit.PENDULUM + "[scene]\ncrop = [0, 0, 500, 500]\n[scene.things.cart]\n"
 
 
 def env_of(text: str) -> EnvSpec:

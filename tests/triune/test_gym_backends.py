@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import classic_kit
 import numpy as np
 import pytest
 
@@ -24,27 +25,9 @@ from triune.errors import UsageError  # noqa: E402
 from triune.gym_env import SceneEnv, action_space, observation, observation_space  # noqa: E402
 from triune.system import System, load  # noqa: E402
 
-CARTPOLE = """format = 1
-name = "cartpole"
-[env]
-backend = "gymnasium"
-id = "CartPole-v1"
-height = 400
-width = 600
-actions = ["LEFT", "RIGHT"]
-fallback = "RIGHT"
-protocol = "default"
-[scene]
-crop = [0, 0, 400, 600]
-[scene.things.cart]
-[scene.readings.pole.fields.angle]
-low = -0.5
-high = 0.5
-"""
-PENDULUM = (
-    CARTPOLE.replace("CartPole-v1", "Pendulum-v1").replace("400", "500").replace("600", "500")
-    .replace('["LEFT", "RIGHT"]', "{ torque = [-2.0, 2.0] }").replace('"RIGHT"', "[0.5]")
-)  # fmt: skip
+SCENE = "[scene.things.cart]\n[scene.readings.pole.fields.angle]\nlow = -0.5\nhigh = 0.5\n"
+CARTPOLE = classic_kit.CARTPOLE + "[scene]\ncrop = [0, 0, 400, 600]\n" + SCENE
+PENDULUM = classic_kit.PENDULUM + "[scene]\ncrop = [0, 0, 500, 500]\n" + SCENE
 TASKS = {"cartpole": CARTPOLE, "pendulum": PENDULUM}
 
 
