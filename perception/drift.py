@@ -20,7 +20,7 @@ import numpy as np
 FORMAT = 2  # of the ranges: changes with every statistic
 EVERY = 8  # steps between two samples of what was seen
 LOOK = 32  # steps between two looks: the picture is sampled, the windows are compared with their ranges
-PICTURE_WINDOW, DETECTOR_WINDOW = 2, 16  # samples in a running window
+PICTURE_WINDOW, SCENE_WINDOW = 2, 16  # samples in a running window
 PATIENCE = 2  # looks in a row that must find one out of range
 SLACK = 0.25  # of a range's width that is tolerated beyond its ends
 PAIR = 28  # px between two pairs of rows that are sampled
@@ -54,7 +54,7 @@ def scene_parts(schema: Any) -> dict[str, Any]:
     return found | ({"readings": readings} if readings else {})
 
 
-def detector_names(parts: dict[str, Any]) -> list[tuple[str, str, float]]:
+def scene_names(parts: dict[str, Any]) -> list[tuple[str, str, float]]:
     """(part of the scene, statistic, what is tolerated at least) for every statistic of what was seen."""
     things = [(name, stat, floor) for name, _ in parts["things"] for stat, floor in _THING]
     grids = [(name, stat, floor) for name, *_ in parts["grids"] for stat, floor in _GRID]
@@ -118,7 +118,7 @@ class Sampler:
         new = sum(counts[_TONES:]) / len(codes)
         return [*level, *spread, along, across, math.sqrt(float(away @ away) / away.size), other, new]
 
-    def detector(self, before: np.ndarray, now: np.ndarray) -> list[float]:
+    def scene(self, before: np.ndarray, now: np.ndarray) -> list[float]:
         """Values of `eyes_names`; NaN where a thing was not seen. Vectors of two steps that follow each other."""
         found: list[float] = []
         for start in self._slots:
@@ -148,7 +148,7 @@ class Watch:
         self._known = {"cells": cells, "palette": palette(bits), "tones": ranges["tones"]}
         names = [("picture", name, floor) for name, floor in zip(PICTURE, _PICTURE_FLOOR, strict=True)]
         self._picture = _Limits(names, ranges["picture"], PICTURE_WINDOW)
-        self._detector = _Limits(detector_names(parts), ranges["eyes"], DETECTOR_WINDOW)
+        self._scene = _Limits(scene_names(parts), ranges["eyes"], SCENE_WINDOW)
         self.start()
 
     def start(self) -> None:
@@ -159,7 +159,7 @@ class Watch:
         self._before: np.ndarray | None = None
         self._seen: list[tuple[np.ndarray, np.ndarray]] = []
         self._picture.clear()
-        self._detector.clear()
+        self._scene.clear()
 
     @property
     def level(self) -> str:
@@ -177,20 +177,20 @@ class Watch:
         if step % LOOK:
             return False
         for pair in self._seen:  # together: code that has not run for a while is slow the first time
-            self._detector.add(self._sampler.detector(*pair))
+            self._scene.add(self._sampler.scene(*pair))
         self._seen.clear()
         self._picture.add(self._sampler.picture(*self._sampler.pairs(frame), self._known))
         return self._look(step)
 
     def _look(self, step: int) -> bool:
         raised = False
-        for level, limits in ((CHANGED, self._picture), (FAILING, self._detector)):
+        for level, limits in ((CHANGED, self._picture), (FAILING, self._scene)):
             limits.look()
             if limits.out >= PATIENCE and level not in self.since:
                 self.since[level] = step
                 raised = True
         if raised:
-            self.words = (*self._detector.told(), *self._picture.told())
+            self.words = (*self._scene.told(), *self._picture.told())
         return raised
 
     def report(self) -> dict[str, Any]:
@@ -303,18 +303,18 @@ class Gauge:
         """One step."""
         if self._step % EVERY == 0 and self._before is not None:
             pictures, rows = self._episodes[-1]
-            rows.append(self.sampler.detector(self._before, vector))
+            rows.append(self.sampler.scene(self._before, vector))
             if self._step % LOOK == 0:
                 pictures.append(np.stack(self.sampler.pairs(frame)))
         self._before, self._step = vector, self._step + 1
 
     def ranges(self) -> Ranges:
         """JSON value; PerceptionError without one full window."""
-        episodes = [(np.stack(p), np.array(r)) for p, r in self._episodes if len(r) >= DETECTOR_WINDOW]
+        episodes = [(np.stack(p), np.array(r)) for p, r in self._episodes if len(r) >= SCENE_WINDOW]
         if not episodes:
             from perception.errors import PerceptionError
 
-            least = DETECTOR_WINDOW * EVERY + 1
+            least = SCENE_WINDOW * EVERY + 1
             raise PerceptionError(
                 f"no episode had the {least} steps that the drift watch compares; play at least as many of one, or "
                 "leave the watch out where episodes are shorter"
@@ -329,12 +329,12 @@ class Gauge:
         pictures = [
             np.array([self.sampler.picture(upper, lower, known) for upper, lower in pairs]) for pairs, _ in episodes
         ]
-        detector = [rows for _, rows in episodes]
+        scenes = [rows for _, rows in episodes]
         return {
-            "format": FORMAT, "scene": self.parts, "samples": sum(map(len, detector)),
+            "format": FORMAT, "scene": self.parts, "samples": sum(map(len, scenes)),
             "cells": np.round(known["cells"].astype(float), 2).tolist(), "tones": np.round(known["tones"], 4).tolist(),
             "colours": np.packbits(colours).tobytes().hex(),
-            "picture": _ends(pictures, PICTURE_WINDOW), "eyes": _ends(detector, DETECTOR_WINDOW),
+            "picture": _ends(pictures, PICTURE_WINDOW), "eyes": _ends(scenes, SCENE_WINDOW),
         }  # fmt: skip
 
 

@@ -77,10 +77,10 @@ class FieldSpec:
     unit: str = ""
     wrap: bool = False
 
-    def apart(self, a: float, b: float) -> float:
-        """How far two values are from each other; around, where the field wraps."""
-        away = abs(a - b)
-        return min(away, abs(self.high - self.low - away)) if self.wrap else away
+    def away(self, a: Any, b: Any) -> Any:
+        """a - b, of numbers or arrays; the shorter way round where the field wraps."""
+        turn = self.high - self.low
+        return (a - b + turn / 2) % turn - turn / 2 if self.wrap else a - b
 
 
 @dataclass(frozen=True)
@@ -157,7 +157,9 @@ class SceneSchema:
     # What `read` needs at every step, worked out once.
     _shape: tuple[int] = field(init=False, repr=False, compare=False)
     _things_end: int = field(init=False, repr=False, compare=False)
+    _fields: dict[str, tuple[str, ...]] = field(init=False, repr=False, compare=False)
     _slots: list[tuple[str, range, bool]] = field(init=False, repr=False, compare=False)
+    _read: list[tuple[str, tuple[str, ...], slice]] = field(init=False, repr=False, compare=False)
     _cells: list[tuple[str, slice, tuple[int, int]]] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -180,8 +182,11 @@ class SceneSchema:
         object.__setattr__(self, "names", tuple(names))
         slots = [(t.name, range(*layout[t.name], SLOT), t.count == 1) for t in self.things]
         cells = [(g.name, slice(*layout[g.name]), (g.rows, g.cols)) for g in self.grids]
+        fields = {t.name: SLOT_FIELDS for t in self.things} | {r.name: r.slot for r in self.readings}
+        read = [(r.name, r.slot[1:], slice(*layout[r.name])) for r in self.readings]
         end = layout[self.things[-1].name][1] if self.things else 0
         worked_out = {"_layout": layout, "_shape": (len(names),), "_things_end": end, "_slots": slots, "_cells": cells}
+        worked_out |= {"_fields": fields, "_read": read}
         for name, value in worked_out.items():
             object.__setattr__(self, name, value)
 
@@ -196,19 +201,20 @@ class SceneSchema:
         return hashlib.sha256(json.dumps(self.to_config()).encode()).hexdigest()
 
     def fields(self, name: str) -> tuple[str, ...]:
-        """Names of the values in a slot of a thing or reading."""
-        return next((r.slot for r in self.readings if r.name == name), SLOT_FIELDS)
+        """Names of the values in a slot of a thing or reading; () for anything else."""
+        return self._fields.get(name, ())
 
-    def slot(self, thing: str, index: int = 0) -> slice:
-        """Where slot `index` of a thing, or the one slot of a reading, stands in the flat vector."""
-        start, stop = self._layout[thing]
-        if any(r.name == thing for r in self.readings):
-            if index:
-                raise IndexError(f"{thing} is a reading and has one slot, asked for {index}")
-            return slice(start, stop)
-        if not 0 <= index * SLOT < stop - start:
-            raise IndexError(f"{thing} has {(stop - start) // SLOT} slots, asked for {index}")
-        return slice(start + index * SLOT, start + (index + 1) * SLOT)
+    def count(self, name: str) -> int:
+        """How many slots a thing or reading has; 0 for anything else."""
+        start, stop = self._layout.get(name, (0, 0))
+        return (stop - start) // len(self._fields[name]) if name in self._fields else 0
+
+    def slot(self, name: str, index: int = 0) -> slice:
+        """Where slot `index` of a thing or reading stands in the flat vector."""
+        start, width = self._layout[name][0], len(self._fields[name])
+        if not 0 <= index < self.count(name):
+            raise IndexError(f"{name} has {self.count(name)} slots, asked for {index}")
+        return slice(start + index * width, start + (index + 1) * width)
 
     def slots(self) -> Iterator[tuple[str, slice]]:
         """(name, where it stands) of every slot of things and readings, "enemy[1]" where there are several."""
@@ -245,9 +251,9 @@ class SceneSchema:
             parts[name] = grid
         for gauge in self.gauges:
             parts[gauge.name] = float(vector[self.gauge(gauge.name)])
-        for reading in self.readings:
-            seen, *values = vector[self.slot(reading.name)].tolist()
-            parts[reading.name] = SimpleNamespace(seen=seen > 0.5, **dict(zip(reading.slot[1:], values, strict=True)))
+        for name, fields, at in self._read:
+            seen, *values = vector[at].tolist()
+            parts[name] = SimpleNamespace(seen=seen > 0.5, **dict(zip(fields, values, strict=True)))
         return Scene(parts)
 
     def to_config(self) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from data_flywheel.episodes.episode import Episode, rewards, setbacks
+from data_flywheel.episodes.episode import Episode, setbacks
 
 EYES, REFLEXES, BOTH, WORLD = "eyes", "reflexes", "both", "world"
 PARTIES = (EYES, REFLEXES, BOTH, WORLD)
@@ -62,7 +62,7 @@ class Verdict:
 def failures(episode: Episode, stuck: int = STUCK_STEPS) -> list[Failure]:
     """Lives and points lost, in order; last, a game that was cut after `stuck` steps in which nothing happened. Where
     every step has its reward, a step that is far worse than most counts as a point lost."""
-    score = rewards(episode.scores)
+    score = episode.rewards()
     lives = np.diff(episode.lives.astype(np.int64), prepend=episode.lives[:1])
     found: list[Failure] = []
     for step in np.flatnonzero((setbacks(score) < 0) | (lives < 0)).tolist():

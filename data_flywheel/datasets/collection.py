@@ -18,7 +18,7 @@ from data_flywheel.labelers.ram.agreement import audit
 from data_flywheel.labelers.ram.causal import FILE, Catalogue
 from data_flywheel.labelers.teacher import Teacher, Truth, load_teacher
 from data_flywheel.storage.dataset import MANIFEST, Dataset, Manifest
-from envs.actions import Action, ActionSpace, Discrete
+from envs.actions import Action, Discrete
 from envs.env import Rules, protocol_of, protocols_of
 from envs.executor import Processes, WorkerError
 from envs.files import read_file, read_text
@@ -141,20 +141,13 @@ def make_player(
         nonlocal left, held
         wanted = idle if name == "random" else decide(truth, vector)
         if left == 0 and rng.random() < share:
-            left, held = int(rng.integers(1, 7)), _any(actions, rng)
+            left, held = int(rng.integers(1, 7)), actions.sample(rng)
         if left:
             left -= 1
             return held
         return wanted
 
     return play
-
-
-def _any(actions: ActionSpace, rng: np.random.Generator) -> Action:
-    """An action drawn evenly."""
-    if isinstance(actions, Discrete):
-        return int(rng.integers(len(actions.names)))
-    return actions.clip(rng.uniform(actions.low, actions.high))
 
 
 def _compile(spec: SystemSpec, schema: SceneSchema, protocol: Rules) -> CompiledProgram:

@@ -79,9 +79,14 @@ class Episode:
         """The fault of the policy at a step; "" when there was none."""
         return self.fault_table[int(self.faults[step])]
 
+    def rewards(self) -> NDArray[Any]:
+        """int64[T] or float64[T]: what each step changed the score by; a game starts at 0."""
+        whole = np.issubdtype(self.scores.dtype, np.integer)
+        return np.diff(self.scores.astype(np.int64 if whole else np.float64), prepend=0)
+
     def losses(self) -> list[int]:
         """Steps at which a life or a point was lost."""
-        worse = (np.diff(self.lives) < 0) | (setbacks(rewards(self.scores))[1:] < 0)
+        worse = (np.diff(self.lives) < 0) | (setbacks(self.rewards())[1:] < 0)
         return [int(i) + 1 for i in np.flatnonzero(worse)]
 
     def interventions(self) -> dict[str, int]:
@@ -128,12 +133,6 @@ DENSE_STEPS, DENSE = 32, 0.5  # from so many steps, and so large a share of them
 FAR_BELOW = 3.0  # standard deviations, also as the median absolute deviation estimates them
 
 
-def rewards(scores: NDArray[Any]) -> NDArray[Any]:
-    """int64[T] or float64[T]: what each step changed the score by; a game starts at 0."""
-    whole = np.issubdtype(scores.dtype, np.integer)
-    return np.diff(scores.astype(np.int64 if whole else np.float64), prepend=0)
-
-
 def dense(change: NDArray[Any]) -> bool:
     """Whether nearly every step changes the score, so that a change alone is no event."""
     return len(change) >= DENSE_STEPS and bool(np.count_nonzero(change) > DENSE * len(change))
@@ -151,9 +150,9 @@ def floor_of(change: NDArray[Any]) -> float:
 
 
 def setbacks(change: NDArray[Any]) -> NDArray[Any]:
-    """The same, below 0 where something was lost. Where nearly every step changes the score (a cost of moving, a point
-    for every step upright), a change alone is no event: then it is by how much a step is far worse than most."""
-    return np.minimum(change - floor_of(change), 0.0) if dense(change) else change
+    """By how much each change of score was a loss, as a number below 0; else 0. Where nearly every step changes the
+    score (a cost of moving, a point for every step upright), that is by how much a step is far worse than most."""
+    return np.minimum(change - floor_of(change), 0)
 
 
 class EpisodeRecorder:

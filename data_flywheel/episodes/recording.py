@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from data_flywheel.episodes.episode import Episode, rewards, setbacks
+from data_flywheel.episodes.episode import Episode, setbacks
 from data_flywheel.episodes.frame_buffer import KeptFrames, Size
 from data_flywheel.errors import DataError
 from data_flywheel.storage.files import atomic_write, canonical_json
@@ -76,7 +76,7 @@ def failures(episode: Episode, schema: SceneSchema) -> dict[str, Steps]:
     Perception lost: a thing or reading that was seen is not, and something is still known of it. Kinds without a step
     are there, empty.
     """
-    change = setbacks(rewards(episode.scores))
+    change = setbacks(episode.rewards())
     lives = np.diff(episode.lives.astype(np.int64), prepend=episode.lives[:1])
     return {
         "life lost": np.flatnonzero(lives < 0),

@@ -111,7 +111,7 @@ def differs(schema: SceneSchema, name: str, one: Any, other: Any) -> bool:
     if isinstance(spec, ReadingSpec):
         if one is None or other is None:
             return bool(one != other)
-        return any(f.apart(one[f.name], other[f.name]) > GAUGE_SHARE * (f.high - f.low) for f in spec.fields)
+        return any(abs(f.away(one[f.name], other[f.name])) > GAUGE_SHARE * (f.high - f.low) for f in spec.fields)
     return bool(abs(one - other) > GAUGE_SHARE * (spec.high - spec.low))
 
 

@@ -244,7 +244,7 @@ def disagreement(schema: SceneSchema, belief: Vector, label: Vector) -> tuple[fl
             worst = _worse(worst, (1.0, f"{reading.name} {'seen' if seen > 0.5 else 'not seen'} against the label"))
             continue
         for f, a, b in zip(reading.fields, values, wanted, strict=True):
-            gap = f.apart(a, b)
+            gap = abs(f.away(a, b))
             said = f"{reading.name}.{f.name} {gap:.3g}{f' {f.unit}' if f.unit else ''} apart"
             worst = _worse(worst, (min(1.0, gap / (READ_SHARE * (f.high - f.low))), said))
     return worst
@@ -266,8 +266,7 @@ def _worse(one: tuple[float, str], other: tuple[float, str]) -> tuple[float, str
 
 
 def _boxes(schema: SceneSchema, name: str, vector: Vector) -> list[Vector]:
-    count = next(thing.count for thing in schema.things if thing.name == name)
-    slots = [vector[schema.slot(name, i)] for i in range(count)]
+    slots = [vector[schema.slot(name, i)] for i in range(schema.count(name))]
     return sorted((slot[1:5] for slot in slots if slot[0] > 0.5), key=lambda box: (float(box[0]), float(box[1])))
 
 

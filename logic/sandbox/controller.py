@@ -46,13 +46,13 @@ def reader(schema: SceneSchema, codes: Iterable[str]) -> Callable[[bytes], Any]:
     grids = [(g.name, g.rows * g.cols, 4 * schema.grid(g.name).start, (g.rows, g.cols)) for g in schema.grids]
     grids = [grid for grid in grids if grid[0] in named]
     gauges = [(g.name, schema.gauge(g.name)) for g in schema.gauges if g.name in named]
-    readings = [
-        (SimpleNamespace(), r.slot[1:], 4 * schema.slot(r.name).start, Struct(f"<{len(r.slot)}f").unpack_from)
-        for r in schema.readings
-        if r.name in named
-    ]
-    for (one, *_), name in zip(readings, (r.name for r in schema.readings if r.name in named), strict=True):
-        setattr(scene, name, one)
+    readings = []
+    for reading in schema.readings:
+        if reading.name in named:
+            one = SimpleNamespace()
+            setattr(scene, reading.name, one)
+            values = Struct(f"<{len(reading.slot)}f").unpack_from
+            readings.append((one, reading.slot[1:], 4 * schema.slot(reading.name).start, values))
     unpack, number = Struct(f"<{end}f").unpack_from, Struct("<f").unpack_from
     as_vector, kind = np.frombuffer, np.dtype("<f4")
 
@@ -65,9 +65,9 @@ def reader(schema: SceneSchema, codes: Iterable[str]) -> Callable[[bytes], Any]:
             setattr(scene, name, as_vector(data, kind, count, at).reshape(shape) > 0.5)
         for name, place in gauges:
             setattr(scene, name, number(data, 4 * place)[0])
-        for reading, fields, at, values in readings:
+        for one, fields, at, values in readings:
             seen, *rest = values(data, at)
-            reading.__dict__.update(zip(fields, rest, strict=True), seen=seen > 0.5)
+            one.__dict__.update(zip(fields, rest, strict=True), seen=seen > 0.5)
         return scene
 
     return read

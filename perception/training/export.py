@@ -143,14 +143,12 @@ def disagreement(net: DetectorNet, detector: OnnxDetector, frames: np.ndarray) -
     wanted = net.scenes(torch.from_numpy(frames)).numpy()
     found = np.stack([detector.look(frame).copy() for frame in frames])
     schema, different = net.layout.schema, np.abs(wanted - found)
-    slots = [schema.slot(t.name, i) for t in schema.things for i in range(t.count)]
-    for slot in [*slots, *(schema.slot(r.name) for r in schema.readings)]:
-        close = np.abs(wanted[:, slot.stop - 1] - 0.5) < TOLERANCE  # seen or not is a matter of rounding there
-        different[close, slot] = 0
     for reading in schema.readings:
         for k, f in enumerate(reading.fields, schema.slot(reading.name).start + 1):
-            if f.wrap:  # the two ends are one
-                different[:, k] = np.minimum(different[:, k], np.abs(f.high - f.low - different[:, k]))
+            different[:, k] = np.abs(f.away(wanted[:, k], found[:, k]))
+    for _, slot in schema.slots():
+        close = np.abs(wanted[:, slot.stop - 1] - 0.5) < TOLERANCE  # seen or not is a matter of rounding there
+        different[close, slot] = 0
     for grid in schema.grids:
         cells = different[:, schema.grid(grid.name)]
         if cells.mean() < 1e-3:  # a cell on the threshold may fall either way

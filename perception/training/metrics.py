@@ -67,9 +67,7 @@ def _reading(found: np.ndarray, truth: np.ndarray, schema: SceneSchema, reading:
     seen, real = got[:, 0] > 0.5, want[:, 0] > 0.5
     both, errors = seen & real, {}
     for k, f in enumerate(reading.fields, 1):
-        error = np.abs(got[both, k] - want[both, k])
-        if f.wrap:
-            error = np.minimum(error, np.abs(f.high - f.low - error))
+        error = np.abs(f.away(got[both, k], want[both, k]))
         errors[f.name] = {f"p{q}" if q != 50 else "median": _quantile(error, q) for q in (50, 95, 99)}
     return {
         "labels": int(real.sum()), "errors": errors,

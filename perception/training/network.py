@@ -137,9 +137,7 @@ def _gauge_reader(box: tuple[int, int, int, int]) -> nn.Module:
 
 
 SHARP = 8.0  # heat is multiplied by it before the softmax: landmarks are places from the first step on
-NEAR = (
-    8.0  # landmarks relative to their mean place, so many times larger: small moves drown in places of a whole picture
-)
+NEAR = 8.0  # landmarks relative to their mean are so many times larger: small moves drown in places of a whole picture
 
 
 class Reader(nn.Module):  # type: ignore[misc]
@@ -279,8 +277,8 @@ class DetectorNet(nn.Module):  # type: ignore[misc]
             scene[:, layout.schema.grid(grid.name)] = (out[f"grid:{grid.name}"] > 0).float()
         for gauge in layout.schema.gauges:
             scene[:, layout.schema.gauge(gauge.name)] = out[f"gauge:{gauge.name}"]
-        for reading, slot_ in zip(layout.schema.readings, layout.readings, strict=True):
-            scene[:, layout.schema.slot(reading.name)] = read_slot(reading, out["read"][:, slot_], self.sharpness)
+        for reading, part in zip(layout.schema.readings, layout.readings, strict=True):
+            scene[:, layout.schema.slot(reading.name)] = read_slot(reading, out["read"][:, part], self.sharpness)
         return scene
 
     def choose(self, heat: Tensor) -> Tensor:

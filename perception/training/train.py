@@ -88,9 +88,8 @@ def _check_labels(scenes: np.ndarray, schema: SceneSchema) -> None:
     """SampleError naming the first thing with too few labels to learn from."""
     if not len(scenes):
         raise SampleError("no frame in the training split; collect more episodes")
-    counts = {t.name: t.count for t in schema.things} | {r.name: 1 for r in schema.readings}
-    for name, count in counts.items():
-        slots = [schema.slot(name, i).start for i in range(count)]
+    for name in [part.name for parts in (schema.things, schema.readings) for part in parts]:
+        slots = [schema.slot(name, i).start for i in range(schema.count(name))]
         labels = int((scenes[:, slots] > 0.5).sum())
         if labels < MIN_LABELS:
             raise SampleError(

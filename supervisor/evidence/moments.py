@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_flywheel.episodes.episode import FAR_BELOW, Episode, dense, setbacks
-from data_flywheel.episodes.episode import rewards as changes
 from perception.scene import SLOT, FieldSpec, SceneSchema
 
 # ----------------------------------------------------------------------------------------------------
@@ -88,11 +87,6 @@ class Number(NamedTuple):
     at: int
     seen: int
     spec: FieldSpec
-
-    def away(self, a: Array, b: Any) -> Array:
-        """float64[T]: a - b; the shorter way round where the field wraps."""
-        turn = self.spec.high - self.spec.low
-        return (a - b + turn / 2) % turn - turn / 2 if self.spec.wrap else a - b
 
 
 def numbers_of(schema: SceneSchema) -> list[Number]:
@@ -286,11 +280,6 @@ class Usual:
     norms: tuple[Norm, ...] = ()
 
 
-def rewards(episode: Episode) -> Array:
-    """int64[T] or float64[T]: what each step changed the score by; a game starts at 0."""
-    return changes(episode.scores)
-
-
 def lost_lives(episode: Episode) -> Array:
     """int64[T]: lives lost at each step."""
     lives = episode.lives.astype(np.int64)
@@ -300,13 +289,13 @@ def lost_lives(episode: Episode) -> Array:
 def dry_spells(episode: Episode) -> Array:
     """int64[T]: steps since the last reward above 0, before it is taken; since the start if there was none."""
     steps = np.arange(len(episode))
-    won = np.concatenate([[-1], np.where(rewards(episode) > 0, steps, -1)])[: len(episode)]
+    won = np.concatenate([[-1], np.where(episode.rewards() > 0, steps, -1)])[: len(episode)]
     return steps - np.maximum.accumulate(won) - 1
 
 
 def _events(episode: Episode) -> Array:
     """Steps at which the score changed or a life was lost."""
-    return np.flatnonzero((rewards(episode) != 0) | (lost_lives(episode) > 0))
+    return np.flatnonzero((episode.rewards() != 0) | (lost_lives(episode) > 0))
 
 
 def values_of(number: Number, scenes: Array) -> Array:
@@ -321,7 +310,7 @@ def norms(schema: SceneSchema, episodes: Sequence[Episode]) -> tuple[Norm, ...]:
         values = np.concatenate([np.zeros(0), *(values_of(number, e.scenes) for e in episodes)])
         if len(values):
             middle = _middle(number.spec, values)
-            found.append(Norm(number, middle, np.sort(number.away(values, middle))))
+            found.append(Norm(number, middle, np.sort(number.spec.away(values, middle))))
     return tuple(found)
 
 
@@ -369,7 +358,7 @@ def _one(same: list[Moment]) -> Moment:
 
 
 def _of(e: Episode, i: int, span: int, normal: Usual, most_frames: int) -> Iterator[Moment]:
-    change, lives = rewards(e), lost_lives(e)
+    change, lives = e.rewards(), lost_lives(e)
     for step in np.flatnonzero(lives).tolist():
         yield Moment(i, step, LIFE, step, int(lives[step]))
     change = setbacks(change)
@@ -408,7 +397,7 @@ def _droughts(e: Episode, i: int, normal: Usual, most_frames: int) -> Iterator[M
 def _dense(e: Episode, i: int, span: int, most_frames: int) -> Iterator[Moment]:
     """Of an episode in which nearly every step changes the score: its end, when every step won something and it was
     not the clock that ended it; and where the least was won."""
-    change = rewards(e)
+    change = e.rewards()
     if not dense(change):
         return
     middle, last = float(np.median(change)), len(e) - 1
@@ -549,7 +538,7 @@ def _away(scenes: Array, usually: Sequence[Norm]) -> str:
         values = values_of(norm.number, scenes)
         if not len(values):
             continue
-        off = float(np.median(norm.number.away(values, norm.middle)))
+        off = float(np.median(norm.number.spec.away(values, norm.middle)))
         share = norm.beyond(off)
         if share < rarest:
             way = "from" if norm.number.spec.wrap else "above" if off > 0 else "below"
@@ -564,7 +553,7 @@ def _moved(scenes: Array, usually: Sequence[Norm]) -> str:
         values = values_of(number, scenes)
         if len(values) < 2:
             continue
-        way = np.concatenate([[0.0], np.cumsum(number.away(values[1:], values[:-1]))])
+        way = np.concatenate([[0.0], np.cumsum(number.spec.away(values[1:], values[:-1]))])
         room = float(way.max() - way.min())
         if room / (number.spec.high - number.spec.low) > most:
             most, net = room / (number.spec.high - number.spec.low), float(way[-1])
@@ -594,7 +583,7 @@ def _turned(scenes: Array, slot: Slot) -> str:
 
 
 def _dry(episode: Episode, moment: Moment, normal: Usual) -> str:
-    if moment.kind == DROUGHT or dense(rewards(episode)):
+    if moment.kind == DROUGHT or dense(episode.rewards()):
         return ""
     steps = int(dry_spells(episode)[moment.step])
     if steps < normal.dry / 4:

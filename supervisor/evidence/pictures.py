@@ -14,7 +14,7 @@ from envs.actions import ActionSpace
 from perception.scene import GridSpec, SceneSchema
 from supervisor.errors import SupervisorError
 from supervisor.evidence.context import number, signed
-from supervisor.evidence.moments import Body, body, finite, lost_lives, numbers_of, rewards, slots_of
+from supervisor.evidence.moments import Body, body, finite, lost_lives, numbers_of, slots_of
 
 Array = NDArray[Any]
 FONT, FONT_SCALE, FONT_ROWS = cv2.FONT_HERSHEY_SIMPLEX, 0.5, 11  # px of a capital letter
@@ -244,7 +244,7 @@ def sheet(
     """PNG of about 1000 px width. `frames`: uint8[H, W, 3] for each of `steps`; SupervisorError when they are not."""
     if len(frames) != len(steps):
         raise SupervisorError(f"{len(steps)} frames were asked for and {len(frames)} came; play the episode again")
-    change, lives = rewards(episode), lost_lives(episode)
+    change, lives = episode.rewards(), lost_lives(episode)
     pictures = [Canvas(_checked(f), schema).draw(episode.scenes[i]) for i, f in zip(steps, frames, strict=True)]
     words = [
         _readings(episode.scenes[step], schema, picture.shape[1] - 4) + _words(episode, step, picture.shape[1] - 4)

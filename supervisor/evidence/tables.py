@@ -25,7 +25,6 @@ from supervisor.evidence.moments import (
     finite,
     lost_lives,
     numbers_of,
-    rewards,
     table_steps,
     values_of,
 )
@@ -52,7 +51,7 @@ def statistics(
 def _reasons(episodes: Sequence[Episode], windows: Sequence[Window], span: int) -> Iterator[str]:
     steps, won, lost = dict[str, float](), dict[str, float](), dict[str, float]()
     for e in episodes:
-        change = rewards(e)
+        change = e.rewards()
         for name, values in ((steps, np.ones(len(e))), (won, np.maximum(change, 0)), (lost, np.maximum(-change, 0))):
             sums = np.bincount(e.reasons, values, len(e.reason_table))
             for text, total in zip(e.reason_table, sums.tolist(), strict=True):
@@ -60,7 +59,7 @@ def _reasons(episodes: Sequence[Episode], windows: Sequence[Window], span: int) 
     before, last, losses = _around_losses(episodes, windows, span)
     kinds = ["episodes that ended early"] * any(w.moment.kind == EARLY for w in windows)
     lost_what = ", ".join(["lives or points lost", *kinds])
-    each = any(dense(rewards(e)) for e in episodes)
+    each = any(dense(e.rewards()) for e in episodes)
     total = round(sum(steps.values()))
     order = sorted((r for r in steps if steps[r]), key=lambda r: (-steps[r], r))
     yield (
@@ -138,8 +137,8 @@ def _readings(episodes: Sequence[Episode], numbers: Sequence[Number]) -> Iterato
     if not numbers:
         return
     scenes = np.concatenate([e.scenes for e in episodes])
-    change = np.concatenate([rewards(e) for e in episodes])
-    each = any(dense(rewards(e)) for e in episodes)
+    change = np.concatenate([e.rewards() for e in episodes])
+    each = any(dense(e.rewards()) for e in episodes)
     yield "Readings, each over the steps at which it was seen, from its lowest to its highest value:"
     head = ["reading", "not seen", "lowest", "5 %", "median", "95 %", "highest"]
     rows = []
@@ -237,12 +236,12 @@ def _read(e: Episode, n: Number, step: int) -> str:
     before = values_of(n, e.scenes[max(0, step - 1) : step])
     if not len(now):
         return "-"
-    return number(now.item(), 3) + (f" {signed(n.away(now, before).item(), 3)}" if len(before) else "")
+    return number(now.item(), 3) + (f" {signed(n.spec.away(now, before).item(), 3)}" if len(before) else "")
 
 
 def _score(e: Episode, step: int, lives: bool) -> list[str]:
     """Score after the action with its change, lives likewise where the game has any."""
-    change, lost = rewards(e)[step].item(), int(lost_lives(e)[step])
+    change, lost = e.rewards()[step].item(), int(lost_lives(e)[step])
     score = number(e.scores[step].item(), 2) + (f" {signed(change, 2)}" if change else "")
     return [score, str(int(e.lives[step])) + (f" {-lost}" if lost else "")] if lives else [score]
 

@@ -12,7 +12,7 @@ from data_flywheel.errors import DataError
 from data_flywheel.labels.label import check_value, parts_of, values_of, vector_of
 from data_flywheel.labels.resolve import differs
 from data_flywheel.labels.review_queue import disagreement, doubt
-from perception.drift import Sampler, detector_names, scene_parts
+from perception.drift import Sampler, scene_names, scene_parts
 from perception.scene import SceneSchema
 
 TURN = {"low": -math.pi, "high": math.pi, "unit": "rad", "wrap": True}
@@ -75,9 +75,9 @@ def test_suspicions_name_the_field_and_its_unit() -> None:
 
 def test_drift_watches_whether_a_reading_can_be_read() -> None:
     parts = scene_parts(SCHEMA)
-    assert detector_names(parts)[-2:] == [("hand", "presence", 0.15), ("hand", "confidence", 0.15)]
-    row = Sampler(parts).detector(SCHEMA.empty(), vector(sure=0.75))
-    assert row[-2:] == [0.5, 0.75] and len(row) == len(detector_names(parts))
-    assert math.isnan(Sampler(parts).detector(vector(), SCHEMA.empty())[-1])
+    assert scene_names(parts)[-2:] == [("hand", "presence", 0.15), ("hand", "confidence", 0.15)]
+    row = Sampler(parts).scene(SCHEMA.empty(), vector(sure=0.75))
+    assert row[-2:] == [0.5, 0.75] and len(row) == len(scene_names(parts))
+    assert math.isnan(Sampler(parts).scene(vector(), SCHEMA.empty())[-1])
     without = SceneSchema.from_config({"crop": [0, 0, 64, 64], "things": {"ball": {}}})
     assert "readings" not in scene_parts(without), "ranges measured before stay what they are"

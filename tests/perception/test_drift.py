@@ -14,13 +14,13 @@ from drift_kit import SCHEMA, STEPS, play, ranges, watched
 
 from perception.drift import (
     CHANGED,
-    DETECTOR_WINDOW,
     EVERY,
     FAILING,
     LOOK,
     OK,
     PATIENCE,
     PICTURE_WINDOW,
+    SCENE_WINDOW,
     Gauge,
     Watch,
     load,
@@ -50,7 +50,7 @@ def test_a_darker_picture_has_changed_and_the_eyes_are_not_blamed() -> None:
 def test_doubt_is_failing_and_told_in_words() -> None:
     watch = watched(play(sure=0.41))
     assert watch.level == FAILING and CHANGED not in watch.since
-    assert watch.since[FAILING] <= DETECTOR_WINDOW * EVERY
+    assert watch.since[FAILING] <= SCENE_WINDOW * EVERY
     assert watch.words[0].startswith("the ball's confidence fell from 0.98 to 0.4")
 
 

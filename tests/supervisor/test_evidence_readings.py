@@ -188,8 +188,8 @@ def test_a_reading_that_was_lost_is_said_and_the_window_ends_where_all_was_read(
 def test_where_a_field_usually_is_knows_that_a_turn_closes() -> None:
     e = episode([scene(ROD, rod=v) for v in (2.9, -2.9, 2.8, -2.8) * 20], [-1.0] * 80)
     (norm,) = norms(ROD, [e])
-    assert abs(norm.number.away(np.array([norm.middle]), 3.0).item()) < 0.05  # at the seam, not at 0
-    assert numbers_of(ROD)[0].away(np.array([-2.9]), np.array([2.9])) == pytest.approx(0.2)
+    assert abs(norm.number.spec.away(np.array([norm.middle]), 3.0).item()) < 0.05  # at the seam, not at 0
+    assert numbers_of(ROD)[0].spec.away(np.array([-2.9]), np.array([2.9])) == pytest.approx(0.2)
 
 
 def test_no_episode_and_a_reading_never_seen_are_told_too() -> None:

@@ -25,7 +25,7 @@ from data_flywheel.attribution.verdict import (
     failures,
     judge,
 )
-from data_flywheel.episodes.episode import Episode, floor_of, rewards
+from data_flywheel.episodes.episode import Episode, floor_of
 from envs.remote import Outcome
 from triune.play.attribution import went_well
 
@@ -55,7 +55,7 @@ def test_where_every_step_costs_only_one_far_worse_than_most_is_a_failure() -> N
     costs[40] = -3.0
     game = replace(episode([0] * 60), scores=np.cumsum(costs))
     assert failures(game) == [Failure(POINT, 40, 0)]
-    least = floor_of(rewards(game.scores))
+    least = floor_of(game.rewards())
     told = [tuple(np.cumsum(c).tolist()) for c in (np.full(60, -0.25), costs)]
     sheets = [Outcome(scores[-1], {}, 60, True, scores, (0,) * 60) for scores in told]
     assert [went_well(sheet, 10, False, least) for sheet in sheets] == [True, False]

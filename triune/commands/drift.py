@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     """Payload: the file, the weights it is of, lowest, usual and highest value of every statistic."""
-    from perception.drift import PICTURE, detector_names
+    from perception.drift import PICTURE, scene_names
     from triune.play.drift import LONGEST, measure
 
     system = common.load_system(args)
@@ -36,9 +36,7 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
         raise TriuneError(
             f"{system.ranges_path}: no ranges of the present detector; measure them: triune drift {args.task} --measure"
         )
-    names = [("picture", stat) for stat in PICTURE] + [
-        (part, stat) for part, stat, _ in detector_names(ranges["scene"])
-    ]
+    names = [("picture", stat) for stat in PICTURE] + [(part, stat) for part, stat, _ in scene_names(ranges["scene"])]
     values = dict(zip((f"{part} {stat}" for part, stat in names), ranges["picture"] + ranges["eyes"], strict=True))
     rows = [[name, *(f"{v:.2f}" for v in ends or ())] for name, ends in values.items()]
     console.say(table([row for row in rows if len(row) > 1], ["statistic", "lowest", "usual", "highest"], {1, 2, 3}))

@@ -123,8 +123,9 @@ def _show(p: dict[str, Any], console: Console) -> None:
     if boxes:
         cells = [[name, *(f"{v:.2f}" for v in values.values())] for name, values in boxes.items()]
         console.say(table(cells, ["thing", *SLOT_FIELDS], set(range(1, 9))))
-    for name in (name for name in rows if name not in boxes):
-        console.say(f"{name:<10} " + "  ".join(f"{field} {value:.4g}" for field, value in rows[name].items()))
+    for name, values in rows.items():
+        if name not in boxes:
+            console.say(f"{name:<10} " + "  ".join(f"{field} {value:.4g}" for field, value in values.items()))
     console.say()
     console.say(
         f"action     {d['action']}"

@@ -16,7 +16,7 @@ from data_flywheel.attribution import signs as blame_odds
 from data_flywheel.attribution import verdict as blame
 from data_flywheel.attribution.signs import Habits, corrected, habits, signs, watch
 from data_flywheel.attribution.verdict import BOTH, EYES, GROUP, REFLEXES, SAME, STUCK, Failure, Verdict, failures
-from data_flywheel.episodes.episode import Episode, floor_of, rewards
+from data_flywheel.episodes.episode import Episode, floor_of
 from envs.actions import Discrete
 from envs.env import Rules
 from envs.errors import EnvError
@@ -90,7 +90,7 @@ class Swap:
         """Whose it was. The window begins earlier when not even both swaps help."""
         firsts = dict.fromkeys(max(failure.since, failure.step - back, 1) for back in BACK)
         found = None
-        self._least = floor_of(rewards(episode.scores))
+        self._least = floor_of(episode.rewards())
         for first in firsts:
             self._after = AFTER
             outcomes = self._outcomes(episode, failure, first)

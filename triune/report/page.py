@@ -11,7 +11,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from data_flywheel.episodes.episode import Episode, dense, rewards
+from data_flywheel.episodes.episode import Episode, dense
 from triune.console import Console, told_score
 from triune.errors import TriuneError
 from triune.play.evaluation import Result, Run, summarise
@@ -111,7 +111,7 @@ def _moment(system: System, episode: Episode, step: int) -> Moment:
         rule = f" [{episode.overruled_by(i)}]" if episode.overruled_by(i) else ""
         action = system.spec.env.actions.tell(episode.actions[i])
         cells.append((webp(drawn), f"{i}: {action}", episode.reason(i) + rule))
-    setback = "a setback" if dense(rewards(episode.scores)) else "a point lost"
+    setback = "a setback" if dense(episode.rewards()) else "a point lost"
     what = "a life lost" if episode.lives[step] < episode.lives[step - 1] else setback
     command = f"triune explain {system.called} --episode {episode.meta['seed']} --step {step}"
     return f"Seed {episode.meta['seed']}: {what} at step {step}", command, cells

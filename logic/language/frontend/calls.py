@@ -192,7 +192,7 @@ class ScalarWords(Subscripts):
         if isinstance(bound, Record) and bound.shape:
             return self.builder.const(bound.shape[0])
         if isinstance(bound, Things):
-            return self.builder.const(next(t.count for t in self.schema.things if t.name == bound.name))
+            return self.builder.const(self.schema.count(bound.name))
         shape = self.value(args[0], bound).type.shape
         if shape is None:
             raise self.wrong(node, "len of a number", "len takes an array")

@@ -214,7 +214,7 @@ class Expressions(Core):
         if node.attr not in fields:
             hint = did_you_mean(node.attr, fields) or f"it has {', '.join(fields)}"
             raise self.wrong(node, f"scene.{thing.name} has no field {node.attr!r}", hint)
-        count = slots_of(self.schema, thing.name)
+        count = self.schema.count(thing.name)
         offset = self.schema.slot(thing.name, thing.slot).start + fields.index(node.attr)
         kind = BOOL if node.attr == "seen" else FLOAT
         args = () if thing.at is None else (thing.at,)
@@ -380,12 +380,6 @@ def part_names(schema: SceneSchema) -> list[str]:
     return boxes + [*(g.name for g in schema.gauges), *(r.name for r in schema.readings)]
 
 
-def slots_of(schema: SceneSchema, name: str) -> int:
-    """How many slots a thing or reading has; 0 for anything else."""
-    counts = {t.name: t.count for t in schema.things} | {r.name: 1 for r in schema.readings}
-    return counts.get(name, 0)
-
-
 # ----------------------------------------------------------------------------------------------------
 # Probes: marks in a graph that say, in the words of the text, what a step passes. Only tracing asks for them.
 #
@@ -484,7 +478,7 @@ def _slot(low: Expressions, owner: ast.expr, field: str) -> bool:
         return False
     if low.state.locals.get(part.value.id) is not SCENE:
         return False
-    count = slots_of(low.schema, part.attr) if field in low.schema.fields(part.attr) else 0
+    count = low.schema.count(part.attr) if field in low.schema.fields(part.attr) else 0
     if index is None:
         return count == 1
     if isinstance(index, ast.Constant):
@@ -641,7 +635,7 @@ class Subscripts(Conditions):
 
     def slot(self, node: ast.Subscript, things: Things) -> Thing:
         """`scene.enemy[i]`."""
-        count = slots_of(self.schema, things.name)
+        count = self.schema.count(things.name)
         index = self.index(node.slice, count)
         if index.const is not None:
             return Thing(things.name, int(index.const))

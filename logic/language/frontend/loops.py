@@ -311,7 +311,7 @@ class Lowering(Statements):
         """Length of an array or of a row of things, and the item at an index."""
         bound = self.expression(node)
         if isinstance(bound, Things):
-            count = next(t.count for t in self.schema.things if t.name == bound.name)
+            count = self.schema.count(bound.name)
             name = bound.name
             return count, lambda i: Thing(name, 0, i) if i.const is None else Thing(name, int(i.const))
         if isinstance(bound, Record) and bound.shape:
