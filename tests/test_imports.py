@@ -142,7 +142,7 @@ def test_zoo_policies_import_only_the_library() -> None:
 # Modules that both step a world and ask what sees or decides: the loop, and what only looks like another one.
 LOOPS = {
     "triune.play.loop": "the loop",
-    "data_flywheel.labelers.ram.probe_child": "a planned data job: a teacher's player leads to states of memory",
+    "data_flywheel.labelers.causal.probe_child": "a planned data job: a teacher's player leads to states of memory",
 }
 WORLDS, MINDS = {"step", "advance"}, {"see", "look", "decide", "act", "scripted"}
 

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_flywheel.errors import DataError
-from data_flywheel.labelers.ram.agreement import audit
-from data_flywheel.labelers.ram.causal import FILE, Catalogue
+from data_flywheel.labelers.causal.agreement import audit
+from data_flywheel.labelers.causal.masks import FILE, Catalogue
 from data_flywheel.labelers.teacher import Teacher, Truth, load_teacher
 from data_flywheel.storage.dataset import MANIFEST, Dataset, Manifest
 from envs.actions import Action, Discrete

@@ -26,7 +26,6 @@ from envs.files import read_json
 KIND, SHARD_KIND, VERSION = "triune dataset", "triune shard", 2
 MANIFEST = "manifest.json"
 _COLUMNS = ("scenes", "actions")
-_FIRST = {"rams": "truth.ram"}  # format 1 held nothing but console memory, under a name of its own
 
 
 @dataclass(frozen=True)
@@ -117,7 +116,7 @@ class Dataset:
         remedy = f"delete {path} and collect again: only missing shards are made"
         payload = read_bytes(path, SHARD_KIND)
         fields, arrays = unpack(payload, SHARD_KIND, (1, VERSION), str(path), remedy)
-        arrays = {_FIRST.get(name, name): array for name, array in arrays.items()}
+        arrays = {_now(name): array for name, array in arrays.items()}
         if fields["fingerprint"] != self.manifest.fingerprint:
             raise DataError(f"{path}: labelled under another scene schema than {self.folder / MANIFEST}; {remedy}")
         if fields["teacher"] != self.manifest.teacher:
@@ -162,6 +161,12 @@ class Dataset:
     def content_hash(self) -> str:
         """sha256 over every frame, label and origin: equal for equal content, however it was written."""
         return str(self.check()["hash"])
+
+
+def _now(name: str) -> str:
+    """What an array of a shard is called today: format 1 had its one array of truth in the plural and no prefix."""
+    known = name in _COLUMNS or name.startswith(("frames.", "truth."))
+    return name if known else f"truth.{name.removesuffix('s')}"
 
 
 def shard_digest(shard: Shard) -> str:

@@ -187,7 +187,7 @@ class AtariCore:
 # minimal.
 
 
-def rom_spec(env_id: str) -> SystemSpec:
+def game_spec(env_id: str) -> SystemSpec:
     """The system of 'ALE/Freeway-v5': screen size and minimal actions from the emulator. EnvError: no such ROM.
 
     Its folder is the id, which no folder of a task can be called.
@@ -206,4 +206,4 @@ def rom_spec(env_id: str) -> SystemSpec:
 
 def find_system(name: str | Path) -> SystemSpec:
     """A ROM for a name that starts with 'ALE/', else a task by name or folder."""
-    return rom_spec(str(name)) if str(name).startswith("ALE/") else load_spec(name)
+    return game_spec(str(name)) if str(name).startswith("ALE/") else load_spec(name)

@@ -12,9 +12,10 @@ import pytest
 from cli_kit import triune
 
 from data_flywheel.errors import DataError
-from data_flywheel.labelers.declared import ColourTeacher, colour_teachers, teachers_of
-from data_flywheel.labelers.ram.agreement import _figures, _pairs, agree
-from data_flywheel.labelers.ram.causal import (
+from data_flywheel.labelers.causal.agreement import _figures, _pairs, agree
+from data_flywheel.labelers.causal.colours import ColourTeacher, colour_teachers, teachers_of
+from data_flywheel.labelers.causal.discover import default_path, discover, fit_points
+from data_flywheel.labelers.causal.masks import (
     CATALOGUES,
     Box,
     Catalogue,
@@ -27,8 +28,7 @@ from data_flywheel.labelers.ram.causal import (
     placeable,
     same,
 )
-from data_flywheel.labelers.ram.discover import default_path, discover, fit_points
-from envs.backends.atari import find_system, rom_spec
+from envs.backends.atari import find_system, game_spec
 from envs.errors import EnvError
 from envs.spec import load_spec
 
@@ -39,7 +39,7 @@ BALL = FoundThing(
 
 
 def test_any_rom_is_a_system() -> None:
-    spec = rom_spec("ALE/Freeway-v5")
+    spec = game_spec("ALE/Freeway-v5")
     assert (spec.name, spec.env.actions.names, spec.env.fallback) == ("freeway", ("NOOP", "UP", "DOWN"), 0)
     assert (spec.env.height, spec.env.width) == (210, 160) and find_system(spec.folder) == spec
     assert find_system("pong") == load_spec("pong")
@@ -142,7 +142,7 @@ def test_the_command_says_what_it_needs() -> None:
         ([], "discover needs one of"),
         (["pong", "--agree"], "discover needs one of"),
         (["--agree", "ALE/Skying-v5"], "did you mean 'ALE/Skiing-v5'"),
-        (["--rom", "ALE/Skying-v5"], "did you mean 'ALE/Skiing-v5'"),
+        (["--game", "ALE/Skying-v5"], "did you mean 'ALE/Skiing-v5'"),
     ):
         done = triune("discover", *words)
         assert done.returncode == 2 and text in done.stderr, words

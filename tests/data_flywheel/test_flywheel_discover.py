@@ -12,10 +12,10 @@ import pytest
 
 from data_flywheel.datasets.collection import collect
 from data_flywheel.errors import DataError
-from data_flywheel.labelers.ram.agreement import audit
-from data_flywheel.labelers.ram.causal import Catalogue, Prober, causal_mask
-from data_flywheel.labelers.ram.discover import discover, fit_points, kind_of
-from data_flywheel.labelers.ram.probe import Probe, ProbeDied
+from data_flywheel.labelers.causal.agreement import audit
+from data_flywheel.labelers.causal.discover import discover, fit_points, kind_of
+from data_flywheel.labelers.causal.masks import Catalogue, Prober, causal_mask
+from data_flywheel.labelers.causal.probe import Probe, ProbeDied
 from data_flywheel.labelers.teacher import load_teacher
 from data_flywheel.storage.dataset import Dataset
 from envs.backends.atari import AtariCore

@@ -21,8 +21,8 @@ from data_flywheel.episodes.episode import Episode
 from data_flywheel.episodes.frame_buffer import KeptFrames
 from data_flywheel.episodes.recording import Recording
 from data_flywheel.errors import DataError
-from data_flywheel.labelers.declared import colour_teachers
-from data_flywheel.labelers.ram.causal import Catalogue
+from data_flywheel.labelers.causal.colours import colour_teachers
+from data_flywheel.labelers.causal.masks import Catalogue
 from data_flywheel.labelers.teacher import load_teacher
 from data_flywheel.labels.review_queue import ReviewQueue
 from data_flywheel.labels.store import LabelStore

@@ -11,17 +11,17 @@ from triune.console import Console, jsonable, table
 from triune.errors import UsageError
 
 if TYPE_CHECKING:
-    from data_flywheel.labelers.ram.agreement import Agreement
-    from data_flywheel.labelers.ram.causal import Catalogue
+    from data_flywheel.labelers.causal.agreement import Agreement
+    from data_flywheel.labelers.causal.masks import Catalogue
     from envs.spec import SystemSpec
 
 BAR = 0.95
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Task or ROMs, number of states, where to write."""
+    """Task or games, number of states, where to write."""
     parser.add_argument("task", nargs="?", help="a name from `triune list`, or a folder with a system.toml")
-    parser.add_argument("--rom", nargs="+", metavar="ID", help="games without a folder, such as ALE/Freeway-v5")
+    parser.add_argument("--game", nargs="+", metavar="ID", help="games of the emulator that have no folder here")
     parser.add_argument(
         "--agree", nargs="*", metavar="ID",
         help="compare labels of kept catalogues with colour teachers on fresh play (default: every game that has both)",
@@ -40,24 +40,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
-    """Payload: the catalogue of a task; {"games": [...]} for ROMs and agreement."""
-    if sum(choice is not None for choice in (args.task, args.rom, args.agree)) != 1:
-        raise UsageError("discover needs one of: a task, --rom ID ..., --agree [ID ...]")
+    """Payload: the catalogue of a task; {"games": [...]} for games and agreement."""
+    if sum(choice is not None for choice in (args.task, args.game, args.agree)) != 1:
+        raise UsageError("discover needs one of: a task, --game ID ..., --agree [ID ...]")
     if args.agree is not None:
         return _agree(args, console)
-    if args.rom:
-        if args.out and len(args.rom) > 1:
-            raise UsageError("--out names one file; give one --rom, or leave --out away")
-        return {"games": [_discover(_rom(rom), args, console) for rom in args.rom]}
+    if args.game:
+        if args.out and len(args.game) > 1:
+            raise UsageError("--out names one file; give one --game, or leave --out away")
+        return {"games": [_discover(_game(game), args, console) for game in args.game]}
     return _discover(common.load_system(args).spec, args, console)
 
 
-def _rom(env_id: str) -> SystemSpec:
-    from envs.backends.atari import rom_spec
+def _game(env_id: str) -> SystemSpec:
+    from envs.backends.atari import game_spec
     from envs.errors import EnvError
 
     try:
-        return rom_spec(env_id)
+        return game_spec(env_id)
     except EnvError as error:
         raise UsageError(str(error)) from None
 
@@ -65,7 +65,7 @@ def _rom(env_id: str) -> SystemSpec:
 def _discover(spec: SystemSpec, args: argparse.Namespace, console: Console) -> dict[str, Any]:
     from dataclasses import asdict
 
-    from data_flywheel.labelers.ram.discover import default_path, discover
+    from data_flywheel.labelers.causal.discover import default_path, discover
 
     out = common.out_file(args.out or str(default_path(spec)), ".json")
 
@@ -98,9 +98,9 @@ def _tell(found: Catalogue, console: Console) -> None:
 
 def _agree(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     from data_flywheel.errors import DataError
-    from data_flywheel.labelers.declared import colour_teachers, teachers_of
-    from data_flywheel.labelers.ram.agreement import agree
-    from data_flywheel.labelers.ram.causal import CATALOGUES, Catalogue
+    from data_flywheel.labelers.causal.agreement import agree
+    from data_flywheel.labelers.causal.colours import colour_teachers, teachers_of
+    from data_flywheel.labelers.causal.masks import CATALOGUES, Catalogue
 
     try:
         for env_id in args.agree:
@@ -109,7 +109,7 @@ def _agree(args: argparse.Namespace, console: Console) -> dict[str, Any]:
         raise UsageError(str(error)) from None
     games, rows = [], []
     for env_id in args.agree or colour_teachers():
-        catalogue = Catalogue.load(CATALOGUES / f"{_rom(env_id).name}.json")
+        catalogue = Catalogue.load(CATALOGUES / f"{_game(env_id).name}.json")
         found = agree(catalogue, args.frames, Path(args.sheets), progress=_shown(console, env_id))
         console.clear()
         games.append({**found.record(), "passed": found.f1 >= BAR})

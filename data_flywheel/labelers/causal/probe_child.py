@@ -1,5 +1,5 @@
-"""The process that perturbs memory: `python -m data_flywheel.labelers.ram.probe_child JOB`, questions as JSON lines on
-stdin.
+"""The process that perturbs memory: `python -m data_flywheel.labelers.causal.probe_child JOB`, questions as JSON lines
+on stdin.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from data_flywheel.labelers.declared import Box, ColourTeacher, teachers_of
-from data_flywheel.labelers.ram.causal import (
+from data_flywheel.labelers.causal.colours import Box, ColourTeacher, teachers_of
+from data_flywheel.labelers.causal.masks import (
     Catalogue,
     CausalLabel,
     Effect,

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 
 from data_flywheel.errors import DataError
-from data_flywheel.labelers.declared import teachers_of
-from data_flywheel.labelers.ram.causal import Catalogue
-from data_flywheel.labelers.ram.probe import Probe, ProbeDied
+from data_flywheel.labelers.causal.colours import teachers_of
+from data_flywheel.labelers.causal.masks import Catalogue
+from data_flywheel.labelers.causal.probe import Probe, ProbeDied
 from envs.backends.atari import find_system
 from envs.spec import SystemSpec, load_spec
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from data_flywheel.labelers.ram.causal import CATALOGUES, FILE, Catalogue, Cell, Formula, FoundThing, decode
-from data_flywheel.labelers.ram.probe import Probe, ProbeDied
+from data_flywheel.labelers.causal.masks import CATALOGUES, FILE, Catalogue, Cell, Formula, FoundThing, decode
+from data_flywheel.labelers.causal.probe import Probe, ProbeDied
 from envs.backends.atari import find_system
 from envs.spec import SystemSpec
 

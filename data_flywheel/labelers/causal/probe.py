@@ -22,7 +22,7 @@ class Probe:
 
     def __init__(self, job: dict[str, Any], timeout: float = 30.0, command: Sequence[str] | None = None) -> None:
         """`job` is given to every child as its argument; `timeout`: seconds for one answer, start-up included."""
-        self.command = [*(command or ["data_flywheel.labelers.ram.probe_child"]), json.dumps(job)]
+        self.command = [*(command or ["data_flywheel.labelers.causal.probe_child"]), json.dumps(job)]
         self.timeout = timeout
         self.deaths = 0
         self._process: subprocess.Popen[str] | None = None

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_flywheel.errors import DataError
-from data_flywheel.labelers.declared import Box
+from data_flywheel.labelers.causal.colours import Box
 from data_flywheel.storage.files import atomic_write
 from envs.backends.atari import AtariCore
 from envs.files import read_json
