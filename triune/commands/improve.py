@@ -79,6 +79,7 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     from triune.commands import improve_setup as setup
 
     home = _home(args)
+    setup.check_words(args)
     system = setup.load_task(args)
     settings = setup.settings_of(args, system)
     if home is None:
@@ -165,6 +166,8 @@ def _told(home: Path, parts: Parts, ended: Ended, console: Console) -> dict[str,
         "accepted": kinds.count("accept"), "policy": ended.state.incumbent, "budgets": ended.budgets,
         "exit_code": 1 if ended.why == "proposer" and ended.state.current else 0,
     }  # fmt: skip
+    if ended.wait_s is not None:
+        payload["wait_s"] = ended.wait_s
     if ended.why == "waiting" and ended.state.current:
         folder = getattr(getattr(parts.proposer, "proposer", parts.proposer), "folder", None)
         payload["workspace"] = str(folder(ended.state.current.number)) if folder else None

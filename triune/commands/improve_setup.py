@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shlex
 import shutil
 import time
 from collections.abc import Callable, Mapping
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from envs.files import read_json, read_text
+from supervisor import secrets
 from supervisor.errors import SupervisorError
 from supervisor.gate.types import GateConfig
 from supervisor.loop.parts import Evidence, Parts, Settings, Situation
@@ -31,11 +33,23 @@ PROPOSERS = ("tuner", "openai", "agent", "replay")
 
 
 def secrets_of(args: argparse.Namespace) -> list[str]:
-    """Values that must never reach a log: the model's key, and what the agent's command may see."""
+    """Values that must never reach a log: the model's key, what the agent's command may see, a proxy's password."""
     names = [openai_settings(args).key_env] if args.proposer == "openai" else []
     names += args.keep_env or []
-    found = (os.environ.get(name, "").strip() for name in names)
-    return [value for value in found if len(value) >= 8]
+    found = [os.environ.get(name, "").strip() for name in names] + secrets.proxy_passwords()
+    return [value for value in found if len(value) >= secrets.SHORTEST]
+
+
+def check_words(args: argparse.Namespace) -> None:
+    """UsageError where a word of the command line holds a key: words are shown, and kept in the log of the run."""
+    try:
+        secrets.plain_words(shlex.split(args.agent_command or ""), "--command")
+        for name in args.keep_env or ():
+            secrets.variable(name, "--keep-env")
+        if args.proposer == "openai":
+            openai_settings(args)
+    except (SupervisorError, ValueError) as error:  # ValueError: an open quotation mark
+        raise UsageError(str(error)) from None
 
 
 def proposer_of(
@@ -47,7 +61,7 @@ def proposer_of(
         return made
     from supervisor.proposers.replay import recording
 
-    return recording(made, Path(args.record))
+    return recording(made, Path(args.record), secrets_of(args))
 
 
 def attach(proposer: Proposer, meter: Meter, gate: GateConfig) -> None:
