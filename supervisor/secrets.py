@@ -9,6 +9,7 @@ import json
 import os
 import re
 from collections.abc import Iterable, Mapping
+from itertools import zip_longest
 from urllib.parse import parse_qsl, quote, quote_plus, unquote, urlsplit
 
 from supervisor.errors import SupervisorError
@@ -67,7 +68,7 @@ def variable(name: object, what: str) -> str:
 def plain_words(words: Iterable[str], what: str) -> None:
     """SupervisorError where the words of a command say a secret, such as `--api-key X` or `TOKEN=X`; `$X` is none."""
     found = " ".join(words).split()
-    for word, after in zip(found, [*found[1:], ""], strict=True):
+    for word, after in zip_longest(found, found[1:], fillvalue=""):
         name, sign, value = word.partition("=")
         said = value if sign else after if word.startswith("-") else ""
         if said.strip("'\"") and not said.lstrip("'\"").startswith("$") and _NAMES_ONE.search(name):
