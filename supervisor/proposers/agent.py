@@ -260,7 +260,8 @@ class AgentProposer:
             text = answer(folder, request)
         except Unusable as error:
             how = "ran out of time" if outcome["exit"] is None else f"ended with exit code {outcome['exit']}"
-            raise ProposerError(f"the agent {how}; {error}", usage) from None
+            silent = not os.path.lexists(folder / ANSWER)
+            raise ProposerError(f"the agent {how}; {error}", usage, fatal=silent) from None
         return Reply(text, usage, ({"command": self.command, **outcome},))
 
     def _by_hand(self, folder: Path, request: Request) -> Reply:
@@ -279,6 +280,19 @@ class AgentProposer:
         words = [str(self.time_limit), str(OUTPUT_BYTES), OUTPUT]
         names = (*PASSED, *self.keep)
         env = {name: os.environ[name] for name in names if name in os.environ}
+        with process_tree.nothing_left():
+            said, ended = self._guarded(folder, words, env)
+        if ended < 0:
+            told = f"the agent's command ended the process that watches it (signal {-ended}); use another command"
+            raise ProposerError(told, Usage(UNKNOWN, UNKNOWN, 0.0), fatal=True)
+        try:
+            outcome: dict[str, Any] = json.loads(said)
+        except ValueError:
+            raise ProposerError(f"the agent's command cannot be run: {shlex.join(self.command)}", fatal=True) from None
+        return {**outcome, "output": _end_of(folder / OUTPUT)}
+
+    def _guarded(self, folder: Path, words: Sequence[str], env: Mapping[str, str]) -> tuple[bytes, int]:
+        """What the process that watches the command says in the end, and its exit code."""
         process = start_file(
             process_tree.__file__, *words, *self.command, env=env, cwd=folder, stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True,
@@ -294,11 +308,7 @@ class AgentProposer:
             if isinstance(error, subprocess.TimeoutExpired):
                 raise ProposerError("the agent's processes could not be ended in time", fatal=True) from None
             raise
-        try:
-            outcome: dict[str, Any] = json.loads(said)
-        except ValueError:
-            raise ProposerError(f"the agent's command cannot be run: {shlex.join(self.command)}", fatal=True) from None
-        return {**outcome, "output": _end_of(folder / OUTPUT)}
+        return said, process.returncode
 
 
 def _end_of(path: Path) -> str:

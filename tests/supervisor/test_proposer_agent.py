@@ -81,8 +81,6 @@ def test_a_folder_of_somebody_else_is_left_alone(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("code", "said"),
     [
-        ("pass", "exit code 0; answer.json: No such file"),
-        ("raise SystemExit(3)", "exit code 3"),
         ("open('answer.json', 'w').write('{')", "not JSON"),
         ("open('answer.json', 'w').write('[]')", "not an object"),
         ("open('answer.json', 'w').write('{\"edit\": [1]}')", "change policy.py instead"),
@@ -97,6 +95,16 @@ def test_an_answer_that_is_none_says_why(tmp_path: Path, code: str, said: str) -
     with pytest.raises(ProposerError, match=said) as caught:
         agent(tmp_path, code).propose(REQUEST)
     assert not caught.value.fatal
+
+
+@pytest.mark.parametrize(("code", "said"), [
+    ("pass", "exit code 0; answer.json: No such file"), ("raise SystemExit(3)", "exit code 3"),
+    ("import os; os.kill(os.getpid(), 9)", "exit code -9"), ("import time; time.sleep(60)", "ran out of time"),
+])  # fmt: skip
+def test_no_answer_stops_the_run(tmp_path: Path, code: str, said: str) -> None:
+    with pytest.raises(ProposerError, match=said) as caught:
+        agent(tmp_path, code, limit=0.5 if "sleep" in code else 20.0).propose(REQUEST)
+    assert caught.value.fatal
 
 
 def test_a_command_that_is_not_there_stops_the_run(tmp_path: Path) -> None:
@@ -171,6 +179,71 @@ AgentProposer(Path({str(tmp_path / "ws")!r}), Path("/"), [sys.executable, {str(s
     process.send_signal(signal.SIGKILL)
     process.wait()
     wait(lambda: not alive(MARK))
+
+
+ESCAPES = {
+    "kill": "os.kill(os.getppid(), signal.SIGKILL)",
+    "kill from another session": "os.setsid() if os.getpid() != os.getsid(0) else 0; os.kill(os.getppid(), 9)",
+    "kill the group": "os.killpg(os.getpgid(os.getppid()), signal.SIGKILL)",
+    "terminate": "os.kill(os.getppid(), signal.SIGTERM)",
+    "stop": "os.kill(os.getppid(), signal.SIGSTOP)",
+}
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="daemons can be followed on Linux only")
+@pytest.mark.parametrize("how", ESCAPES)
+def test_nothing_outlives_a_guard_that_was_ended(tmp_path: Path, how: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a kernel that lets the command signal its guard."""
+    text = Path(process_tree.__file__).read_text()
+    (tmp_path / "guard.py").write_text(text.replace("preexec_fn=set_apart", "preexec_fn=None"))
+    monkeypatch.setattr(process_tree, "__file__", str(tmp_path / "guard.py"))
+    monkeypatch.setattr(workspace, "GRACE", 0.3)
+    code = f"{DAEMONS}    import signal\n    time.sleep(0.1)\n    {ESCAPES[how]}\n    time.sleep(600)\n"
+    with pytest.raises(ProposerError) as caught:
+        agent(tmp_path, code, limit=0.5 if how == "stop" else 20.0).propose(REQUEST)
+    assert caught.value.fatal and not alive(MARK)
+
+
+def test_other_children_of_the_run_live_on() -> None:
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as mine:
+        with process_tree.nothing_left():
+            other = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+        assert mine.poll() is None
+        other.communicate(b"")
+        mine.communicate(b"\n")
+    assert mine.returncode == 0
+
+
+LOOKS = """
+    import os, json, signal
+    found = {}
+    def told(name, read):
+        try:
+            found[name] = str(read())[:99]
+        except OSError as error:
+            found[name] = type(error).__name__
+    for pid in (PID, os.getppid(), MAIN):
+        told(f"{pid} environ", lambda: open(f"/proc/{pid}/environ").read())
+        told(f"{pid} mem", lambda: open(f"/proc/{pid}/mem", "rb"))
+        told(f"{pid} maps", lambda: open(f"/proc/{pid}/maps").read())
+        told(f"{pid} fd", lambda: os.readlink(f"/proc/{pid}/fd/0"))
+        told(f"{pid} cwd", lambda: os.readlink(f"/proc/{pid}/cwd"))
+        told(f"{pid} signal", lambda: os.kill(pid, 0))
+    os.makedirs("a/b"), os.rename("check", "a/b/check")
+    json.dump(found, open("found.json", "w"))
+"""
+
+
+@pytest.mark.skipif(process_tree.landlock() < 6, reason="needs landlock of Linux 6.12")
+def test_the_command_sees_and_signals_no_process_but_its_own(tmp_path: Path) -> None:
+    env = {"PATH": os.environ["PATH"], "OPENAI_API_KEY": "sk-of-a-shell-above"}
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, env=env) as other:
+        wait(lambda: "sk-of-a-shell" in Path(f"/proc/{other.pid}/environ").read_text())
+        with pytest.raises(ProposerError, match="exit code 0"):
+            agent(tmp_path, LOOKS.replace("PID", str(other.pid)).replace("MAIN", str(os.getpid()))).propose(REQUEST)
+        other.communicate(b"\n")
+    found = json.loads((tmp_path / "ws" / "trial-001" / "found.json").read_text())
+    assert len(found) == 18 and set(found.values()) == {"PermissionError"}, found
 
 
 def wait(until: object, seconds: float = 30.0) -> None:
