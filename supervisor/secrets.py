@@ -33,7 +33,7 @@ def forms(secrets: Iterable[str]) -> tuple[str, ...]:
                 continue
             data = said.encode(errors="surrogateescape")
             found |= {said, repr(said)[1:-1], repr(data)[2:-1], json.dumps(said)[1:-1]}
-            found |= {json.dumps(said, ensure_ascii=False)[1:-1], quote(data, safe=""), quote_plus(data)}
+            found |= {json.dumps(said, ensure_ascii=False)[1:-1], quote(data), quote(data, safe=""), quote_plus(data)}
             found |= {base64.b64encode(data).decode().rstrip("="), base64.urlsafe_b64encode(data).decode().rstrip("=")}
     return tuple(sorted(found, key=lambda form: (-len(form), form)))
 

@@ -19,6 +19,7 @@ from typing import Any
 from data_flywheel.storage.files import atomic_write
 from envs.files import read_json
 from envs.process import start_file
+from logic.language.frontend.text import plain_lines
 from supervisor.budget import UNKNOWN, Amount
 from supervisor.edits.definitions import Text, Unit, Unreadable
 from supervisor.edits.edits import Edit, EditError, apply
@@ -181,7 +182,7 @@ def answer(folder: Path, request: Request) -> str:
     if told.get("edit"):
         raise Unusable(f"{ANSWER} holds an edit: change policy.py instead")
     try:
-        edit = changes_between(request.policy, _read(folder / POLICY))
+        edit = changes_between(request.policy, plain_lines(_read(folder / POLICY)))
     except SupervisorError as error:
         raise Unusable(str(error)) from None
     return json.dumps({"new_locks": [], "data_requests": [], **told, "edit": edit})

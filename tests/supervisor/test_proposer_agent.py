@@ -51,6 +51,14 @@ def test_the_edit_is_what_differs_in_policy_py(tmp_path: Path) -> None:
     assert reply.usage.tokens == reply.usage.usd == UNKNOWN, "never taken for nothing"
 
 
+@pytest.mark.parametrize("end", ["\r\n", "\r"])
+def test_an_editor_may_end_lines_as_it_likes(tmp_path: Path, end: str) -> None:
+    code = ANSWERS + f"    open('policy.py', 'wb').write('\\ufeff'.encode() + text.replace('\\n', {end!r}).encode())\n"
+    assert json.loads(agent(tmp_path, code).propose(REQUEST).text)["edit"] == [
+        {"replace": "SKILL", "code": "SKILL = 30"}
+    ]
+
+
 def test_the_workspace_holds_what_is_needed(tmp_path: Path) -> None:
     folder = tmp_path / "w"
     workspace.prepare(folder, REQUEST, tmp_path)

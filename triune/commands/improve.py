@@ -84,11 +84,12 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     settings = setup.settings_of(args, system)
     if home is None:
         home = setup.new_home(system.name, args.proposer)
+    root = setup.root_text(system, args.policy)
     parts = setup.parts_of(args, system, home, args.workers or common.cores(), console.log)
     with EventLog.open(home / LOG, secrets=setup.secrets_of(args)) as log:
         for note in log.notes:
             console.log(note)
-        loop = Loop(parts, settings, log, setup.root_text(system, args.policy))
+        loop = Loop(parts, settings, log, root)
         setup.attach(parts.proposer, loop.run_.meter, loop.run_.gate.config)
         previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
         try:

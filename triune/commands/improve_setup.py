@@ -174,9 +174,14 @@ def copy_folder(system: System, out: Path, history: bool) -> Path:
 
 
 def root_text(system: System, policy: str | None) -> str:
-    """The text to start from; TriuneError for a file that holds none."""
+    """The text to start from, its lines ending with LF; TriuneError for a file that holds none, or none that any edit
+    could be applied to."""
+    from supervisor.edits.definitions import Text
+
     path = Path(policy) if policy else system.folder / "policy.py"
-    return read_text(path, "policy", TriuneError, None if policy else system.folder)
+    text = read_text(path, "policy", TriuneError, None if policy else system.folder)
+    Text(text, str(path))
+    return text
 
 
 def settings_of(args: argparse.Namespace, system: System) -> Settings:
