@@ -58,6 +58,11 @@ def proxy_passwords() -> list[str]:
 # --- words that must hold none, since they are shown and logged
 
 
+def names_one(name: str) -> bool:
+    """Whether this is what a field, option or variable with a secret in it is called."""
+    return bool(_NAMES_ONE.search(name))
+
+
 def variable(name: object, what: str) -> str:
     """The name of an environment variable; SupervisorError, which does not repeat it, for what is none."""
     if isinstance(name, str) and _VARIABLE.match(name) and len(name) <= 64:
@@ -71,7 +76,7 @@ def plain_words(words: Iterable[str], what: str) -> None:
     for word, after in zip_longest(found, found[1:], fillvalue=""):
         name, sign, value = word.partition("=")
         said = value if sign else after if word.startswith("-") else ""
-        if said.strip("'\"") and not said.lstrip("'\"").startswith("$") and _NAMES_ONE.search(name):
+        if said.strip("'\"") and not said.lstrip("'\"").startswith("$") and names_one(name):
             raise SupervisorError(
                 f"{what}: {name} puts a key among words that are logged; leave it in an environment variable, and name "
                 "that with --keep-env"
@@ -83,7 +88,7 @@ def plain_words(words: Iterable[str], what: str) -> None:
 def plain_fields(fields: Mapping[str, object], what: str) -> None:
     """SupervisorError where a field has the name of a secret, at any depth."""
     for name, value in fields.items():
-        if _NAMES_ONE.search(str(name)) and isinstance(value, str):
+        if names_one(str(name)) and isinstance(value, str):
             raise SupervisorError(f"{what}: {name} would be logged; the key belongs into an environment variable")
         if isinstance(value, Mapping):
             plain_fields(value, what)
@@ -95,7 +100,7 @@ def plain_address(url: str, what: str) -> None:
         query = parse_qsl(urlsplit(url).query, keep_blank_values=True)
     except ValueError:
         query = []
-    if "@" in url or any(_NAMES_ONE.search(name) for name, _ in query):
+    if "@" in url or any(names_one(name) for name, _ in query):
         raise SupervisorError(f"{what} holds a password, and addresses are logged; put it into the key's variable")
 
 

@@ -14,7 +14,7 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from data_flywheel.storage.files import atomic_write
 from envs.files import read_json
@@ -190,13 +190,7 @@ def answer(folder: Path, request: Request) -> str:
 
 def _read(path: Path) -> str:
     """A plain file of sane size: no link, no pipe."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError as error:
-        raise Unusable(f"{path.name}: {error.strerror or error}") from None
-    with open(descriptor, "rb") as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise Unusable(f"{path.name} is not a plain file")
+    with _open(path) as file:
         data = file.read(MOST_BYTES + 1)
     if len(data) > MOST_BYTES:
         raise Unusable(f"{path.name} has more than {MOST_BYTES} bytes")
@@ -204,6 +198,18 @@ def _read(path: Path) -> str:
         return data.decode()
     except UnicodeDecodeError:
         raise Unusable(f"{path.name} is not UTF-8 text") from None
+
+
+def _open(path: Path) -> IO[bytes]:
+    """The file, if it is a plain one."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        raise Unusable(f"{path.name}: {error.strerror or error}") from None
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise Unusable(f"{path.name} is not a plain file")
+    return open(descriptor, "rb")
 
 
 # ----------------------------------------------------------------------------------------------------
@@ -314,8 +320,8 @@ class AgentProposer:
 
 def _end_of(path: Path) -> str:
     try:
-        with path.open("rb") as file:
-            file.seek(max(0, path.stat().st_size - SHOWN))
+        with _open(path) as file:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - SHOWN))
             return file.read(SHOWN).decode("utf-8", "replace")
-    except OSError:
+    except Unusable:
         return ""

@@ -24,6 +24,7 @@ from supervisor.errors import SupervisorError
 
 
 MOST_BYTES = 8_000_000
+MOST_WAIT = 1e8  # seconds: whoever asks for more asks for nothing
 _DEEPEST = 40
 _HIDDEN = "[key]"
 _AGAIN = {408, 409, 425, 429}
@@ -182,7 +183,7 @@ def _unbuilt(error: Exception, hidden: Sequence[str]) -> str:
     if isinstance(error, ImportError):
         named = [name for name in named if os.environ[name].startswith("socks")] or named
         return f"{', '.join(named)} names a SOCKS proxy; pip install socksio, or unset the variable"
-    named += [name for name in ("SSL_CERT_FILE", "SSL_CERT_DIR") if os.environ.get(name)]
+    named += [name for name in ("NO_PROXY", "no_proxy", "SSL_CERT_FILE", "SSL_CERT_DIR") if os.environ.get(name)]
     said = secrets.hide(str(error), hidden, _HIDDEN)[:200]
     return f"no client can be made ({said}); look at {', '.join(named) or 'base_url'}"
 
@@ -244,11 +245,18 @@ def retry_after(headers: Mapping[str, str], now: float) -> float | None:
         try:
             seconds = float(text) * scale
         except ValueError:
-            date = email.utils.parsedate_tz(text)
-            seconds = email.utils.mktime_tz(date) - now if date else math.nan
-        if math.isfinite(seconds):
+            seconds = _until(text, now)
+        if seconds < MOST_WAIT:  # which not-a-number is not
             return max(0.0, seconds)
     return None
+
+
+def _until(date: str, now: float) -> float:
+    try:
+        told = email.utils.parsedate_tz(date)
+        return email.utils.mktime_tz(told) - now if told else math.nan
+    except (ValueError, OverflowError):
+        return math.nan
 
 
 # ----------------------------------------------------------------------------------------------------

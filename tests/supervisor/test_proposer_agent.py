@@ -254,6 +254,34 @@ def test_the_command_sees_and_signals_no_process_but_its_own(tmp_path: Path) -> 
     assert len(found) == 18 and set(found.values()) == {"PermissionError"}, found
 
 
+@pytest.mark.skipif(process_tree.landlock() < 2, reason="needs landlock of Linux 5.19")
+@pytest.mark.parametrize("version", [1, 2, 5, 6])
+def test_an_older_kernel_keeps_as_much_as_it_can(tmp_path: Path, version: int) -> None:
+    probe = """
+import os
+def allowed(work):
+    try:
+        work()
+    except PermissionError:
+        return False
+    return True
+os.makedirs("a/b"), open("c", "w").close(), os.rename("c", "a/b/c")
+above = os.getppid()
+print(allowed(lambda: open(f"/proc/{above}/environ").read()), allowed(lambda: os.kill(above, 0)))
+"""
+    code = f"""
+import os, sys
+from supervisor.proposers import process_tree
+process_tree.landlock = lambda: {version}
+process_tree.set_apart()
+os.execv(sys.executable, [sys.executable, "-c", {probe!r}])
+"""
+    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, env=env)
+    told = done.stdout.split()
+    assert told[1] == str(version < 6) and (version < 2 or told[0] == "False"), done
+
+
 def wait(until: object, seconds: float = 30.0) -> None:
     limit = time.monotonic() + seconds
     while not until():  # type: ignore[operator]
@@ -266,6 +294,12 @@ def test_output_is_kept_up_to_its_cap(tmp_path: Path) -> None:
     with pytest.raises(ProposerError):
         agent(tmp_path, code).propose(REQUEST)
     assert (tmp_path / "ws" / "trial-001" / "output.txt").stat().st_size == OUTPUT_BYTES
+
+
+@pytest.mark.parametrize("how", ["os.mkfifo(o)", "os.symlink('/dev/zero', o)", "os.mkdir(o)", "os.symlink(o, o)", "0"])
+def test_what_stands_in_the_place_of_the_output_is_not_read(tmp_path: Path, how: str) -> None:
+    code = f"{ANSWERS}    import os\n    o = 'output.txt'\n    os.unlink(o), {how}\n"
+    assert agent(tmp_path, code).propose(REQUEST).turns[0]["output"] == ""
 
 
 def test_the_environment_is_reduced_to_what_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -102,7 +102,8 @@ def test_one_good_answer() -> None:
 
 
 @pytest.mark.parametrize(("first", "said"), [
-    (completion("Here you are: {}"), "begin with {"), (completion(written({"remove": "gaps"})), "did you mean 'gap'?"),
+    (completion("Here you are: [it]"), "begin with {"),
+    (completion(written({"remove": "gaps"})), "did you mean 'gap'?"),
     (completion(GOOD[:200], "length"), "cut off after 16000 tokens"), (completion(None), "no text"),
     (completion(None, refusal="I would rather not"), "the model refused: I would rather not"),
     (completion(None, "tool_calls", tool_calls=[{"id": "1"}]), "there are no tools"),
@@ -395,6 +396,8 @@ def test_retry_after_in_every_form() -> None:
     assert retry_after({"retry-after": "Thu, 01 Jan 1970 00:01:00 GMT"}, 20) == 40
     assert retry_after({"retry-after": "soon"}, 0) is None and retry_after({"retry-after": "nan"}, 0) is None
     assert retry_after({}, 0) is None and retry_after({"retry-after": "-5"}, 0) == 0
+    for never in ("inf", "1e300", "Thu, 01 Jan 99999999 00:00:00 GMT", "Thu, 99 Foo 1 99:99:99 +99999999", "9" * 5000):
+        assert retry_after({"retry-after": never}, 0) is None
 
 
 def test_every_setting_is_documented() -> None:

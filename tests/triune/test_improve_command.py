@@ -222,8 +222,14 @@ def test_what_no_edit_could_be_applied_to_is_refused_at_the_start(tmp_path: Path
     (("--proposer", "agent", "--command", "x --token hunter2pass"), "--keep-env"),
     (("--proposer", "agent", "--command", "x", "--keep-env", "A=hunter2pass"), "not the key"),
     (("--proposer", "agent", "--command", "x 'hunter2pass"), "quotation"),
+    (("--proposer", "agent", "--command", "x hunter2pass", "--keep-env", "MY_TOKEN"), "agent_command holds a key"),
+    (("--proposer", "agent", "--command", "x", "--keep-env", "MY_TOKEN", "--record", "hunter2pass"), "record holds a key"),
+    (("--set", "key_env=MY_TOKEN", "--base-url", "http://host/hunter2pass/v1"), "base_url holds a key"),
 ])  # fmt: skip
-def test_words_that_hold_a_key_are_refused_and_not_shown(tmp_path: Path, words: tuple[str, ...], said: str) -> None:
+def test_words_that_hold_a_key_are_refused_and_not_shown(
+    tmp_path: Path, words: tuple[str, ...], said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:  # fmt: skip
+    monkeypatch.setenv("MY_TOKEN", "hunter2pass")
     code, told = run_here(tmp_path, "cartpole", "--out", "task", "--run", "run", *ASK, *words)
     assert code == 2 and said in told and "hunter2" not in told and not list(tmp_path.iterdir())
 

@@ -46,8 +46,12 @@ def check_words(args: argparse.Namespace) -> None:
         secrets.plain_words(shlex.split(args.agent_command or ""), "--command")
         for name in args.keep_env or ():
             secrets.variable(name, "--keep-env")
-        if args.proposer == "openai":
-            openai_settings(args)
+        names = [openai_settings(args).key_env] if args.proposer == "openai" else []
+        names += filter(secrets.names_one, args.keep_env or ())  # others may well stand in a path
+        hidden = secrets.forms(os.environ.get(name, "").strip() for name in names)
+        for option, value in options_of(args).items():
+            if secrets.hide(str(value), hidden, "") != str(value):
+                raise UsageError(f"{option} holds a key and is logged; leave the key in its environment variable")
     except (SupervisorError, ValueError) as error:  # ValueError: an open quotation mark
         raise UsageError(str(error)) from None
 
