@@ -91,7 +91,7 @@ def test_the_same_request_gives_the_same_search(tmp_path: Path) -> None:
     assert np.array_equal(before, np.random.get_state()[1])  # type: ignore[index]
 
 
-KILLED = [(1, 0.03), (1, 0.4), (1, 0.99), (2, 0.1), (2, 0.75), (5, 0.41), (5, 0.9)]
+KILLED = [(1, 0.03), (1, 0.4), (2, 0.75), (5, 0.41), (5, 0.99)]
 
 
 @pytest.fixture(scope="module")
@@ -126,7 +126,7 @@ def test_a_killed_search_goes_on_and_plays_nothing_again(
 
 
 @pytest.mark.parametrize(("steps", "lines"), [
-    (30_000.0, 1), (40_000.0, 4), (30_000.0, 6), (60_000.0, 6),
+    (30_000.0, 1), (40_000.0, 4), (30_000.0, 5),
 ])  # fmt: skip
 def test_too_little_is_no_ground_for_a_conclusion(tmp_path: Path, steps: float, lines: int) -> None:
     """Long games, few frames: the run stops and can go on with more, which uses what was played."""
