@@ -19,6 +19,7 @@ from data_flywheel.storage.files import sync_folder, try_lock
 from data_flywheel.storage.log import append_at, set_aside
 from envs.files import Unreadable, read_file
 from supervisor.errors import SupervisorError
+from supervisor.secrets import SHORTEST, forms, hide
 
 # ----------------------------------------------------------------------------------------------------
 # One line of the event log: a JSON record that carries the hash of the line before it and its own.
@@ -84,13 +85,12 @@ def _json(value: Any, sort_keys: bool = False) -> str:
 
 
 def plain(value: Any, secrets: Sequence[str] = (), where: str = "data", depth: int = 0) -> Any:
-    """A copy made of plain JSON values with every secret blotted out; SupervisorError names what is not plain."""
+    """A copy made of plain JSON values, with all `secrets` (see supervisor.secrets.forms) blotted out; SupervisorError
+    names what is not plain."""
     if depth > _DEEPEST:
         raise SupervisorError(f"{where[:80]}: nested deeper than {_DEEPEST} levels; keep it in a file of its own")
     if isinstance(value, str):
-        for secret in secrets:
-            value = value.replace(secret, _HIDDEN)
-        return str(value)
+        return str(hide(value, secrets, _HIDDEN))
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, int) and abs(value) < 2**63:
@@ -155,7 +155,6 @@ def _no_constant(word: str) -> NoReturn:
 
 TORN = "log.torn"
 _HEAD_BYTES = 256
-_SHORTEST_SECRET = 8
 
 
 @dataclass(frozen=True)
@@ -172,7 +171,7 @@ class EventLog:
     """The one writer of a log. Use as a context manager, or `close()`."""
 
     def __init__(self, path: Path, now: Callable[[], float], secrets: Sequence[str]) -> None:
-        self.path, self.now, self.secrets = path, now, tuple(secrets)
+        self.path, self.now, self.secrets = path, now, forms(secrets)
         self.events: list[Event] = []
         self.notes: list[str] = []  # what opening found, for people
         self.torn: Path | None = None
@@ -183,12 +182,12 @@ class EventLog:
 
     @classmethod
     def open(cls, path: Path, now: Callable[[], float] = time.time, secrets: Sequence[str] = ()) -> EventLog:
-        """Create or continue the log at `path`. Every occurrence of one of `secrets` in later data is blotted out.
+        """Create or continue the log at `path`. One of `secrets` in later data is blotted out, in any notation.
 
         SupervisorError when another process writes it; LogDamaged when it was changed by anything else.
         """
-        if any(len(s) < _SHORTEST_SECRET for s in secrets):
-            raise SupervisorError(f"a secret shorter than {_SHORTEST_SECRET} characters cannot be told from other text")
+        if any(len(s) < SHORTEST for s in secrets):
+            raise SupervisorError(f"a secret shorter than {SHORTEST} characters cannot be told from other text")
         path.parent.mkdir(parents=True, exist_ok=True)
         log = cls(path, now, secrets)
         try:

@@ -79,11 +79,15 @@ class Reply:
 
 
 class ProposerError(SupervisorError):
-    """No answer could be had (time-out, refused call, a recording without this request). The run goes on or stops."""
+    """There is no answer. `fatal`: nothing was said (time-out, refused call, a recording without this request), so the
+    run stops, no trial is used up, and resuming asks again; else something was said that is no answer, which is judged
+    as one that failed. `wait`: seconds after which to ask again, where somebody told."""
 
-    def __init__(self, message: str, usage: Usage | None = None, fatal: bool = False) -> None:
+    def __init__(
+        self, message: str, usage: Usage | None = None, fatal: bool = False, wait: float | None = None
+    ) -> None:  # fmt: skip
         super().__init__(message)
-        self.usage, self.fatal = usage or Usage(), fatal  # fatal: the next trial would fail the same way
+        self.usage, self.fatal, self.wait = usage or Usage(), fatal, wait
 
 
 class Waiting(SupervisorError):

@@ -35,7 +35,7 @@ EXCEPTIONS = {
     "supervisor/loop/loop.py": ({"os.open"}, "locks a folder"),
     "supervisor/proposers/agent.py": ({"open", "os.open", "read_text"}, "an agent's answer, by no link at all; docs"),
     "supervisor/proposers/instructions.py": ({"read_text"}, OWN),
-    "supervisor/proposers/process_tree.py": ({"open"}, KERNEL),
+    "supervisor/proposers/process_tree.py": ({"open", "os.open"}, KERNEL),
     "triune/cli.py": ({"os.open"}, "/dev/null"),
     "triune/commands/run.py": ({"cv2.VideoCapture", "open"}, "a camera, or a video that `open_file` looked at; a log"),
     "triune/deploy/export.py": ({"onnxruntime.InferenceSession"}, "bytes that were made here"),

@@ -6,8 +6,9 @@ import json
 import math
 import re
 import unicodedata
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from typing import Annotated, Any, Literal, NamedTuple, NoReturn
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema, field_validator
@@ -20,13 +21,20 @@ from supervisor.errors import SupervisorError
 from supervisor.gate.seeds import role_of
 
 # ----------------------------------------------------------------------------------------------------
-# The one JSON object of an answer, read strictly: nothing around it, no key twice, no number that is none.
+# The one JSON object of an answer, read strictly: no key twice, no number that is none, no second object.
 #
-# JSON, fences, sizes.
+# Around it stand what chat models write there: reasoning, words, a fence, marks of their templates. They are taken off.
 
 
 ANSWER_CHARS = 120_000
-_FENCED = re.compile(r"```(?:json)?[ \t]*\n(.*)\n[ \t]*```", re.S)
+_REASONING = r"(?:think|thinking|thought|thoughts|reasoning|reflection|analysis)"
+_OPENED = re.compile(rf"<{_REASONING}>|\[THINK\]|\u25c1think\u25b7|(?:<\|start\|>\w+)?<\|channel\|>(?!final)", re.I)
+_CLOSED = re.compile(
+    rf"</{_REASONING}>|\[/THINK\]|\u25c1/think\u25b7|<\|channel\|>final[\w\s]{{0,20}}(?:<\|constrain\|>\w+)?<\|message\|>",
+    re.I,
+)
+_MOST_THOUGHTS = 8
+_BRACKETS = frozenset("{}[]")
 _SHOWN = 80
 
 
@@ -56,43 +64,54 @@ def shown(value: object) -> str:
 
 
 def read_object(text: str) -> dict[str, Any]:
-    """The object; NotJson when the text is anything else."""
+    """The object; NotJson when the text holds none, or something beside it that may be part of another."""
     if len(text) > ANSWER_CHARS:
         raise NotJson(f"{len(text)} characters", f"write at most {ANSWER_CHARS}")
-    body = _unfenced(text)
+    body = text.strip("\ufeff \n\r\t")
+    if not body:
+        raise NotJson("nothing was written", "write one JSON object")
+    wrong: NotJson | None = None
+    for rest in _rests(body):
+        if not _OPENED.match(rest):
+            try:
+                return _alone(rest)
+            except NotJson as error:
+                wrong = wrong or error
+    raise wrong or NotJson("its reasoning has no end", "think less, then write one JSON object")
+
+
+def _rests(body: str) -> Iterator[str]:
+    """The text, and what follows each mark that may be the end of a reasoning: a string can hold one, too."""
+    yield body
+    if not body.startswith("{"):
+        for found in islice(_CLOSED.finditer(body), _MOST_THOUGHTS):
+            yield body[found.end() :].strip()
+
+
+def _alone(body: str) -> dict[str, Any]:
+    """The object with nothing but words around it."""
+    start = body.find("{")
+    if start < 0 or not _words(body[:start]):
+        raise NotJson(f"it begins with {shown(body[:30])}", "begin with { and write nothing before it")
     try:
-        made = json.loads(
-            body, object_pairs_hook=_once, parse_constant=_constant, parse_float=_finite, parse_int=_whole
-        )
+        made, end = _READER.raw_decode(body, start)
     except json.JSONDecodeError as error:
         raise _explained(error) from None
     except RecursionError:
         raise NotJson("nested too deep", "write the keys that the instructions name") from None
-    if not isinstance(made, dict):
-        raise NotJson(f"not an object but {shown(made)}", 'write {"diagnosis": ...} with the keys of the instructions')
+    if not _words(body[end:]):
+        raise NotJson(f"text after the object: {shown(body[end:].strip()[:30])}", "end with its last }")
+    assert isinstance(made, dict)
     return made
 
 
-def _unfenced(text: str) -> str:
-    body = text.strip(" \n\r\t")
-    if not body:
-        raise NotJson("nothing was written", "write one JSON object")
-    if body.startswith("```"):
-        if sum(line.lstrip().startswith("```") for line in body.split("\n")) > 2:
-            raise NotJson("more than one fenced block", "write one JSON object and nothing else")
-        found = _FENCED.fullmatch(body)
-        if not found:
-            raise NotJson("a fence that does not hold the whole answer", "write the JSON object without fences")
-        body = found[1].strip(" \n\r\t")
-    if body[:1] not in "{[":
-        raise NotJson(f"it begins with {shown(body[:30])}", "begin with { and write nothing before it")
-    return body
+def _words(text: str) -> bool:
+    """Whether this can be no part of an object: words, a fence, a mark such as <|im_end|>."""
+    return not _BRACKETS & set(text) and all(c.isprintable() or c in "\n\r\t" for c in text)
 
 
 def _explained(error: json.JSONDecodeError) -> NotJson:
     """What the parser says, with the place, and what it means for an answer."""
-    if error.msg == "Extra data":
-        return NotJson(f"text after the object: {shown(error.doc[error.pos : error.pos + 30])}", "end with its last }")
     if not error.doc[error.pos :].strip() or error.msg.startswith("Unterminated string"):
         return NotJson("it is cut off before its end", "write a shorter answer: change fewer things, explain less")
     place = f"line {error.lineno}, column {error.colno}"
@@ -126,6 +145,11 @@ def _whole(word: str) -> int:
     if len(word) > 16:
         raise NotJson(f"{shown(word)} is too large for a number", "write a number below 2**53")
     return int(word)
+
+
+_READER = json.JSONDecoder(
+    object_pairs_hook=_once, parse_constant=_constant, parse_float=_finite, parse_int=_whole
+)  # fmt: skip
 
 
 # ----------------------------------------------------------------------------------------------------

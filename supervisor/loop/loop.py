@@ -96,12 +96,14 @@ LOG, BLOBS = "events.jsonl", "blobs"
 
 @dataclass(frozen=True)
 class Ended:
-    """How a run stopped. `why`: "trials", "budget", "proposer" or "waiting"; `state` has the rest."""
+    """How a run stopped. `why`: "trials", "budget", "proposer" or "waiting"; `state` has the rest. `wait_s`: seconds
+    after which the proposer asks to be asked again, where it told."""
 
     why: str
     detail: str
     state: State
     budgets: Mapping[str, Mapping[str, Any]]
+    wait_s: float | None = None
 
 
 class Loop:
@@ -137,6 +139,7 @@ class Loop:
         """Trials until something ends them; `only_evidence`: up to the first question, which is not asked."""
         with held(self.parts.folder):
             self._begin(only_evidence)
+            wait = None
             try:
                 why, detail = self._trials(only_evidence)
             except (BudgetSpent, AmountUnknown) as error:
@@ -144,12 +147,12 @@ class Loop:
             except Waiting as error:
                 why, detail = "waiting", str(error)
             except ProposerError as error:
-                why, detail = "proposer", str(error)
+                why, detail, wait = "proposer", str(error), error.wait
             except KeyboardInterrupt:
                 self._stop("interrupted", "")
                 raise
             self._stop(why, detail)
-            return Ended(why, detail, self.state, self.run_.meter.budgets.table())
+            return Ended(why, detail, self.state, self.run_.meter.budgets.table(), wait)
 
     def _stop(self, why: str, detail: str) -> None:
         self.run_.meter.record("run.stopped", {"why": "proposer" if why == "waiting" else why, "detail": detail})

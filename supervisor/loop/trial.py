@@ -87,7 +87,7 @@ def _gate(seed: int) -> bool:
 
 
 def ask(run: Run, trial: Trial, request: Request) -> None:
-    """One answer, or the reason why there is none. ProposerError when asking again would be no use."""
+    """One answer, or the reason why it is none. ProposerError when nothing was said: only answers are trials."""
     proposer = run.parts.proposer
     estimate = dict(proposer.estimate(request))
     with run.meter.job(f"proposal {trial.number}", estimate.pop("wall_s", 1.0), **estimate) as job:
@@ -95,6 +95,7 @@ def ask(run: Run, trial: Trial, request: Request) -> None:
             reply = proposer.propose(request)
         except ProposerError as error:
             told = {"trial": trial.number, "message": str(error)[:2000], "fatal": error.fatal}
+            told |= {} if error.wait is None else {"wait_s": round(error.wait, 3)}
             job.settle("proposal.failed", told, usd=error.usage.usd, tokens=error.usage.tokens)
             if error.fatal:
                 raise

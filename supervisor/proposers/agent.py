@@ -14,11 +14,12 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from data_flywheel.storage.files import atomic_write
 from envs.files import read_json
 from envs.process import start_file
+from logic.language.frontend.text import plain_lines
 from supervisor.budget import UNKNOWN, Amount
 from supervisor.edits.definitions import Text, Unit, Unreadable
 from supervisor.edits.edits import Edit, EditError, apply
@@ -181,7 +182,7 @@ def answer(folder: Path, request: Request) -> str:
     if told.get("edit"):
         raise Unusable(f"{ANSWER} holds an edit: change policy.py instead")
     try:
-        edit = changes_between(request.policy, _read(folder / POLICY))
+        edit = changes_between(request.policy, plain_lines(_read(folder / POLICY)))
     except SupervisorError as error:
         raise Unusable(str(error)) from None
     return json.dumps({"new_locks": [], "data_requests": [], **told, "edit": edit})
@@ -189,13 +190,7 @@ def answer(folder: Path, request: Request) -> str:
 
 def _read(path: Path) -> str:
     """A plain file of sane size: no link, no pipe."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError as error:
-        raise Unusable(f"{path.name}: {error.strerror or error}") from None
-    with open(descriptor, "rb") as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise Unusable(f"{path.name} is not a plain file")
+    with _open(path) as file:
         data = file.read(MOST_BYTES + 1)
     if len(data) > MOST_BYTES:
         raise Unusable(f"{path.name} has more than {MOST_BYTES} bytes")
@@ -203,6 +198,18 @@ def _read(path: Path) -> str:
         return data.decode()
     except UnicodeDecodeError:
         raise Unusable(f"{path.name} is not UTF-8 text") from None
+
+
+def _open(path: Path) -> IO[bytes]:
+    """The file, if it is a plain one."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        raise Unusable(f"{path.name}: {error.strerror or error}") from None
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise Unusable(f"{path.name} is not a plain file")
+    return open(descriptor, "rb")
 
 
 # ----------------------------------------------------------------------------------------------------
@@ -260,7 +267,8 @@ class AgentProposer:
             text = answer(folder, request)
         except Unusable as error:
             how = "ran out of time" if outcome["exit"] is None else f"ended with exit code {outcome['exit']}"
-            raise ProposerError(f"the agent {how}; {error}", usage) from None
+            silent = not os.path.lexists(folder / ANSWER)
+            raise ProposerError(f"the agent {how}; {error}", usage, fatal=silent) from None
         return Reply(text, usage, ({"command": self.command, **outcome},))
 
     def _by_hand(self, folder: Path, request: Request) -> Reply:
@@ -279,6 +287,19 @@ class AgentProposer:
         words = [str(self.time_limit), str(OUTPUT_BYTES), OUTPUT]
         names = (*PASSED, *self.keep)
         env = {name: os.environ[name] for name in names if name in os.environ}
+        with process_tree.nothing_left():
+            said, ended = self._guarded(folder, words, env)
+        if ended < 0:
+            told = f"the agent's command ended the process that watches it (signal {-ended}); use another command"
+            raise ProposerError(told, Usage(UNKNOWN, UNKNOWN, 0.0), fatal=True)
+        try:
+            outcome: dict[str, Any] = json.loads(said)
+        except ValueError:
+            raise ProposerError(f"the agent's command cannot be run: {shlex.join(self.command)}", fatal=True) from None
+        return {**outcome, "output": _end_of(folder / OUTPUT)}
+
+    def _guarded(self, folder: Path, words: Sequence[str], env: Mapping[str, str]) -> tuple[bytes, int]:
+        """What the process that watches the command says in the end, and its exit code."""
         process = start_file(
             process_tree.__file__, *words, *self.command, env=env, cwd=folder, stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True,
@@ -294,17 +315,13 @@ class AgentProposer:
             if isinstance(error, subprocess.TimeoutExpired):
                 raise ProposerError("the agent's processes could not be ended in time", fatal=True) from None
             raise
-        try:
-            outcome: dict[str, Any] = json.loads(said)
-        except ValueError:
-            raise ProposerError(f"the agent's command cannot be run: {shlex.join(self.command)}", fatal=True) from None
-        return {**outcome, "output": _end_of(folder / OUTPUT)}
+        return said, process.returncode
 
 
 def _end_of(path: Path) -> str:
     try:
-        with path.open("rb") as file:
-            file.seek(max(0, path.stat().st_size - SHOWN))
+        with _open(path) as file:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - SHOWN))
             return file.read(SHOWN).decode("utf-8", "replace")
-    except OSError:
+    except Unusable:
         return ""

@@ -12,12 +12,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from supervisor import secrets
 from supervisor.budget import UNKNOWN, Amount, Price, Tokens, total
 from supervisor.edits.answer import ANSWER_CHARS, Defect, problems, schema
 from supervisor.edits.checks import nearest
 from supervisor.errors import SupervisorError
 from supervisor.proposers.instructions import REPAIR_CHARS, messages, repair_text
-from supervisor.proposers.transport import Caller, CallError, SdkTransport, Spent, Transport
+from supervisor.proposers.transport import TOKEN_PARAMETERS, Caller, CallError, SdkTransport, Spent, Transport
 from supervisor.protocols import ProposerError, Reply, Request, Usage
 
 # ----------------------------------------------------------------------------------------------------
@@ -26,7 +27,7 @@ from supervisor.protocols import ProposerError, Reply, Request, Usage
 # Does not hold a key, only the name of the variable that has it.
 
 
-TOKEN_PARAMETERS = ("max_completion_tokens", "max_tokens")
+BASE_URL = "OPENAI_BASE_URL"  # the client reads it too
 NO_KEY = "no-key-needed"  # servers on one's own machine want a header, whatever is in it
 _OURS = {"model", "messages", "response_format", "stream", "n", "tools", *TOKEN_PARAMETERS}
 
@@ -37,7 +38,7 @@ class Settings:
     `timeout_s`: of one call, `total_s`: of a proposal with all its calls. `attempts`: of one call."""
 
     model: str
-    base_url: str | None = None  # None: the client's own default
+    base_url: str | None = None  # None: what OPENAI_BASE_URL says, or the client's own default
     key_env: str = "OPENAI_API_KEY"
     sees: bool = False
     max_output: int = 16_000  # tokens, thinking included
@@ -79,18 +80,28 @@ class Settings:
             raise SupervisorError("openai: price is a table with input and output, US dollars per million tokens")
         if not isinstance(self.extra, Mapping):
             raise SupervisorError("openai: extra is a table of fields, such as temperature = 0.5")
+        secrets.plain_fields(self.extra, "openai: extra")
+        secrets.variable(self.key_env, "openai: key_env")
+        if self.base_url is not None:
+            secrets.address(self.base_url, "openai: base_url")
         if _OURS & set(self.extra):
             raise SupervisorError(f"openai: extra cannot hold {', '.join(sorted(_OURS & set(self.extra)))}")
 
+    def address(self) -> str | None:
+        """Where the server is: as set, or as the environment says; None for the client's own."""
+        named = os.environ.get(BASE_URL, "").strip()
+        return secrets.address(named, BASE_URL) if named and self.base_url is None else self.base_url
+
     def key(self) -> str:
-        """The key, from the environment. SupervisorError when it is missing and no server of one's own is named."""
+        """The key, from the environment. SupervisorError when it is missing and no server of one's own is named, or
+        when it could not be sent."""
         key = os.environ.get(self.key_env, "").strip()
-        if not key and self.base_url is None:
+        if not key and self.address() is None:
             raise SupervisorError(
                 f"openai: no key; set {self.key_env}, or name a server that needs none with base_url, "
                 "or use --proposer tuner"
             )
-        return key or NO_KEY
+        return secrets.header(key, self.key_env) if key else NO_KEY
 
 
 def _number(name: str, value: object, kind: type) -> None:
@@ -126,7 +137,7 @@ class OpenAIProposer:
         jitter: Callable[[], float] = random.random,
     ) -> None:  # fmt: skip
         self.settings, self.rules, self.clock = settings, rules, clock
-        carrier = transport or SdkTransport(settings.key(), settings.base_url)
+        carrier = transport or SdkTransport(settings.key(), settings.address())
         self._caller = Caller(carrier, settings.attempts, sleep, clock, jitter)
         self._schema = schema()
 
@@ -159,7 +170,7 @@ class OpenAIProposer:
         likely = Tokens(self._size(request, 4), self.settings.max_output // 4)
         price = self.settings.price
         return {
-            "proposer": self.name, "model": self.settings.model, "base_url": self.settings.base_url,
+            "proposer": self.name, "model": self.settings.model, "base_url": self.settings.address(),
             "images": len(request.images) if self.settings.sees else 0, "prompt_tokens_likely": likely.prompt,
             "tokens_likely": likely.prompt + likely.completion,
             "usd_likely": UNKNOWN if price is None else round(price.at_most(likely), 6),
@@ -188,7 +199,8 @@ class OpenAIProposer:
             talk = [*talk, {"role": "assistant", "content": said.text[:ANSWER_CHARS] or "(nothing)"}]
             talk.append({"role": "user", "content": repair_text(defects)})
         if not said.text:
-            raise ProposerError(f"the model gave no answer: {said.problem or 'nothing'}", self._usage(spent, began))
+            why = f"the model gave no answer: {said.problem or 'nothing'}"
+            raise ProposerError(why, self._usage(spent, began), fatal=True)
         return Reply(said.text, self._usage(spent, began), tuple(turns))
 
     def _ask(self, talk: list[dict[str, Any]], began: float, spent: Spent, turns: list[dict[str, Any]]) -> Said:
@@ -196,7 +208,9 @@ class OpenAIProposer:
         body = {**s.extra, "model": s.model, "messages": talk, s.token_parameter: s.max_output}
         response = self._caller.ask(body, self._schema, s.timeout_s, began + s.total_s, spent)
         asked = talk[-1]["content"] if turns else "the request"
-        turns.append({"asked": asked, "form": self._caller.form, "tries": spent.tries, "response": response})
+        form = self._caller.form
+        blind = {} if form.pictures else {"pictures": "refused"}
+        turns.append({"asked": asked, "form": form.json, **blind, "tries": spent.tries, "response": response})
         return read(response, s.max_output)
 
     def _defects(self, said: Said, request: Request) -> list[Defect]:
@@ -213,12 +227,13 @@ class OpenAIProposer:
             fix = f"; check the key in {self.settings.key_env}"
         elif error.status == 404:
             fix = f"; check model ({self.settings.model}) and base_url"
-        elif error.status == 400 and any(name in said for name in ("max_tokens", "max_completion_tokens")):
-            fix = "; set token_parameter to the name that this server knows"
+        elif error.status in (400, 422) and any(name in said for name in TOKEN_PARAMETERS):
+            fix = "; lower max_output, or set token_parameter to the name that this server knows"
         elif said.startswith("no connection"):
             fix = "; check base_url and that the server runs"
-        unreachable = said.startswith("no connection") and not error.billed
-        return ProposerError(f"the model could not be asked: {said}{fix}", usage, not error.again or unreachable)
+        elif error.wait:
+            fix = f"; the server asks to wait {error.wait:.0f} s, go on then"
+        return ProposerError(f"the model could not be asked: {said}{fix}", usage, fatal=True, wait=error.wait)
 
 
 def read(response: Mapping[str, Any], limit: int) -> Said:
@@ -227,7 +242,7 @@ def read(response: Mapping[str, Any], limit: int) -> Said:
     message = choice["message"]
     content = message.get("content")
     if isinstance(content, list):  # some servers answer in parts
-        content = "".join(str(p.get("text") or "") for p in content if isinstance(p, Mapping))
+        content = "".join(str(p.get("text") or "") for p in content if isinstance(p, Mapping) and _answers(p))
     text = content if isinstance(content, str) else ""
     if choice.get("finish_reason") == "length":
         return Said(text, f"cut off after {limit} tokens, thinking included; write less")
@@ -238,3 +253,8 @@ def read(response: Mapping[str, Any], limit: int) -> Said:
     if not text and (message.get("tool_calls") or message.get("function_call")):
         return Said("", "a call of a tool instead of an answer; there are no tools")
     return Said(text, "" if text.strip() else "no text")
+
+
+def _answers(part: Mapping[str, Any]) -> bool:
+    """Whether a part of a content is the answer, not the reasoning before it."""
+    return part.get("type", "text") in ("text", "output_text") and not part.get("thought")

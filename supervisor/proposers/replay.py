@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,9 @@ from data_flywheel.storage.files import atomic_write
 from envs.files import read_file
 from supervisor.budget import Amount
 from supervisor.errors import SupervisorError
+from supervisor.events import plain
 from supervisor.protocols import Proposer, ProposerError, Reply, Request, Usage
+from supervisor.secrets import forms
 
 FORMAT = 2
 Exchange = dict[str, Any]
@@ -27,8 +29,9 @@ Exchange = dict[str, Any]
 class Recorder:
     """Asks another proposer and writes down what it answers, failures too, before anyone sees it."""
 
-    def __init__(self, proposer: Proposer, path: Path) -> None:
-        self.proposer, self.path, self.name = proposer, path, proposer.name
+    def __init__(self, proposer: Proposer, path: Path, secrets: Sequence[str] = ()) -> None:
+        """`secrets` are blotted out of what is written, in any notation."""
+        self.proposer, self.path, self.name, self.hidden = proposer, path, proposer.name, forms(secrets)
 
     def estimate(self, request: Request) -> Mapping[str, Amount]:
         """As the other's."""
@@ -40,15 +43,16 @@ class Recorder:
             reply = self.proposer.propose(request)
         except ProposerError as error:
             told = {"message": str(error), "fatal": error.fatal}
-            append(self.path, request, self.name, error.usage, {"error": told})
+            append(self.path, request, self.name, error.usage, {"error": plain(told, self.hidden)})
             raise
-        append(self.path, request, self.name, reply.usage, {"text": reply.text, "turns": list(reply.turns)})
+        outcome = plain({"text": reply.text, "turns": list(reply.turns)}, self.hidden)
+        append(self.path, request, self.name, reply.usage, outcome)
         return reply
 
 
-def recording(proposer: Proposer, path: Path) -> Recorder:
+def recording(proposer: Proposer, path: Path, secrets: Sequence[str] = ()) -> Recorder:
     """`proposer`, recorded into the file or folder at `path`."""
-    return Recorder(proposer, path)
+    return Recorder(proposer, path, secrets)
 
 
 def append(path: Path, request: Request, name: str, usage: Usage, outcome: Mapping[str, Any]) -> None:

@@ -300,8 +300,8 @@ class Games:
         self.dead: dict[str, str] = {}  # what cannot be played, and why
         self.mine: set[tuple[str, int]] = set()  # on this trial's bill
         self.asked: dict[str, dict[int, int]] = {}  # frames of the games asked for so far
-        self.paid = 0.0
-        self.spent = 0.0
+        self.paid = 0.0  # frames of the games on this bill, also of those that the search has yet to ask for again
+        self.spent = 0.0  # frames of those that it has asked for
         for event in events:
             self._recall(event)
 
@@ -384,6 +384,7 @@ class Games:
         for score in scores:
             self.found[candidate.key, score.seed] = _number(score.score), score.frames
             self.mine.add((candidate.key, score.seed))
+            self.paid += score.frames
         return scores
 
 
@@ -402,6 +403,7 @@ def _plain(score: float) -> float | str:
 
 
 FULL = 8  # games on which a candidate is compared with the incumbent
+TRIED_VALUES = 2  # of each constant, besides its own, before anything is said of the constants as a whole
 
 
 class Race:
@@ -456,6 +458,14 @@ class Race:
     def chance(self) -> float:
         """p-value of "the leader is no better than the incumbent"."""
         return 1.0 if self.leader == self.start else stats.p_greater(self.differences())
+
+    def looked(self) -> bool:
+        """Whether every constant has been tried at enough other values to say something of all of them."""
+        for i, tunable in enumerate(self.space.tunables):
+            others = {point[i] for point in self.scores} - {self.start[i]}
+            if len(others) < (min(TRIED_VALUES, tunable.high - tunable.low) if tunable.whole else TRIED_VALUES):
+                return False
+        return True
 
     def digits(self) -> int:
         """Decimals that means of the incumbent's and the leader's scores are told with."""

@@ -16,7 +16,17 @@ from supervisor.errors import SupervisorError
 from supervisor.events import Event
 from supervisor.gate import statistics as stats
 from supervisor.gate.seeds import TRAIN
-from supervisor.proposers.search import SHOWN, Enough, Games, Race, Space, search
+from supervisor.proposers.search import (
+    FIRST_LOOK,
+    FULL,
+    SHOWN,
+    TRIED_VALUES,
+    Enough,
+    Games,
+    Race,
+    Space,
+    search,
+)
 from supervisor.protocols import Evaluator, ProposerError, Reply, Request
 
 # ----------------------------------------------------------------------------------------------------
@@ -28,8 +38,13 @@ MOST_NAMED = 8
 
 
 def answer(race: Race, why: str) -> Answer:
-    """An edit of the constants, or target "stop" when the search found nothing that is worth the gate's games."""
+    """An edit of the constants, or target "stop" when the search found nothing that is worth the gate's games.
+
+    ProposerError, fatal, where it found nothing because it could hardly look: that says nothing of the constants.
+    """
     if race.leader == race.start or race.chance() > HOPE:
+        if not race.looked():
+            raise ProposerError(_too_little(race, why), fatal=True)
         return _nothing(race, why)
     changed = race.space.changed(race.leader)
     parent, child = race.space.text, race.space.policy(race.leader)
@@ -62,6 +77,15 @@ def _nothing(race: Race, why: str) -> Answer:
         best += f", which scores {race.scores[race.start][0]:g} on every seed"
     said = f"{_effort(race, why)} {best[0].upper()}{best[1:]}. Constants are not what holds this policy back, or their "
     return Answer(said + "ranges are too narrow.", "stop", "", "", lesson="")
+
+
+def _too_little(race: Race, why: str) -> str:
+    """With the frames that a first look at every constant takes."""
+    need = race.frames(race.start) * (TRIED_VALUES * len(race.space) + FULL) / FIRST_LOOK
+    return (
+        f"{_effort(race, why)} That is too little to say anything of the constants. The search alone needs about "
+        f"{need:.0f} frames: resume with a larger --budget-steps, or declare fewer constants tunable"
+    )
 
 
 def _effort(race: Race, why: str) -> str:
@@ -125,7 +149,8 @@ class Tuner:
     def propose(self, request: Request) -> Reply:
         """Search, and say what came out.
 
-        ProposerError, fatal, for a policy without tunables; BudgetSpent when not even the incumbent can be played.
+        ProposerError, fatal, for a policy without tunables and where too little was played to tell anything;
+        BudgetSpent when not even the incumbent can be played.
         """
         space = _space(request.policy)
         events = list(self.events)

@@ -20,10 +20,11 @@ def malformed(a: Against) -> str:
     """JSON with something wrong around it or in it."""
     text = written(a.act(), diagnosis=noise(a.rng))
     return a.rng.choice([
-        f"Sure! Here is my answer:\n{text}", f"{text}\n\nLet me know if it helps.", text + text, f"[{text}]",
+        f"Sure! {{this}} is my answer:\n{text}", f"{text}\n\nOr rather {{}}.", text + text, f"[{text}]",
         text.replace('"', "'"), text.replace("{", "{ // first\n", 1), text[:-1] + ",}", text.replace(":", "=", 3),
-        text.replace("\\n", "\n"), f"```json\n{text}\n```\n```json\n{text}\n```", f"```json\n{text}", f"\ufeff{text}",
-        f"```python\n{text}\n```", f"<answer>{text}</answer>", f"<think>{noise(a.rng)}</think>{text}", f"\0{text}",
+        text.replace("\\n", "\n"), f"```json\n{text}\n```\n```json\n{text}\n```", f"```json\n[{text}]\n```",
+        f"<think>{noise(a.rng)}{text}", f"{text}}}", f"{text}]\n```", f"<think>x</think>{text}<think>{{}}</think>",
+        f"\0{text}", f"\u200b{text}",
         json.dumps(text), str(answer(diagnosis=noise(a.rng))), text.replace("}", "]", 1), text[1:], f"{text}\0",
         f"<html><body>502 {noise(a.rng)}</body></html>", "null", "", " \n", "true", "12", "[]", "{}", '"stop"',
         "I refuse to " + noise(a.rng), text.replace('"diagnosis"', "diagnosis"), text.replace("\\n", "\\x0a"),

@@ -90,9 +90,11 @@ def plain(status: int, body: Any, hang: bool = False, **headers: str) -> tuple[i
 
 
 @contextmanager
-def http_server(*responses: tuple[int, dict[str, str], list[bytes], bool]) -> Iterator[tuple[str, Http]]:
-    """(base_url, what it was asked)."""
-    http = Http(responses)
+def http_server(
+    *responses: tuple[int, dict[str, str], list[bytes], bool], http: Http | None = None
+) -> Iterator[tuple[str, Http]]:  # fmt: skip
+    """(base_url, what it was asked). `http`: another way to answer."""
+    http = http or Http(responses)
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:

@@ -96,19 +96,38 @@ def test_all_defects_are_named_at_once() -> None:
 
 
 @pytest.mark.parametrize(("text", "said"), [
-    ("", "nothing was written"), ("Sure! {}", "begins with 'Sure! {}'"),
-    ("{} thanks", "text after the object: 'thanks'"),
+    ("", "nothing was written"), ("Sure! [x] {}", "begins with 'Sure! [x] {}'"),
+    ("{} thanks {}", "text after the object: 'thanks {}'"),
     ('{"a": 1, "a": 2}', "the key 'a' stands twice"), ('{"a": {"b": 1, "b": 1}}', "the key 'b' stands twice"),
     ('{"a": NaN}', "NaN is not JSON"), ('{"a": -Infinity}', "-Infinity is not JSON"), ('{"a": 1e999}', "too large"),
-    ('{"a": ' + "9" * 5000 + "}", "too large"), ("[" * 100_000, "nested too deep"), ('{"a": "b', "cut off"),
-    ("{", "cut off"), ("[1]", "not an object but [1]"), ('{"a" 1}', "line 1, column 6: Expecting ':'"),
-    ("```json\n{}\n```\n```json\n{}\n```", "more than one fenced block"),
-    ("```json\n{}\n``` bye", "a fence that does not"),
-    ("\ufeff{}", "begins with"), ('{"a": "\n"}', "not JSON at line 1"), (" " * 130_000, "write at most 120000"),
+    ('{"a": ' + "9" * 5000 + "}", "too large"), ('{"a":' * 20_000, "nested too deep"), ('{"a": "b', "cut off"),
+    ("{", "cut off"), ("[1]", "begins with '[1]'"), ('{"a" 1}', "line 1, column 6: Expecting ':'"),
+    ("```json\n{}\n```\n```json\n{}\n```", "text after the object"), ("{}]", "text after the object: ']'"),
+    ("<think>so {}", "its reasoning has no end"),
+    ('{"a": "\n"}', "not JSON at line 1"), (" " * 130_000, "write at most 120000"),
 ], ids=range(19))  # fmt: skip
 def test_only_one_strict_object_is_read(text: str, said: str) -> None:
     (found,) = defects(text)
     assert found.startswith("answer: ") and said in found
+
+
+TEXT = json.dumps(answer(lesson="</think> and ``` are words here"), indent=1)
+
+
+@pytest.mark.parametrize("around", [
+    "<think>maybe {this}, or [that]</think>{}", "maybe {this}</think>\n\n{}", "<think>\n</think>\n{}",
+    "<Thinking>a</Thinking><reasoning>b {</reasoning>{}", "[THINK]first: {[/THINK]{}",
+    "\u25c1think\u25b7x\u25c1/think\u25b7{}",
+    "<|channel|>analysis<|message|>{hm}<|end|><|start|>assistant<|channel|>final<|message|>{}<|return|>",
+    "<|start|>assistant<|channel|>analysis<|message|>a<|end|><|channel|>final <|constrain|>json<|message|>{}",
+    "<think>I write </think> then </think>{}", "Here is the revision:\n\n{}", "The answer: {}\n\nLet me know!",
+    "```JSON\n{}\n```", "```json\r\n{}\r\n```\r\n", "~~~\n{}\n~~~", "```json5\n{}", "Sure:\n```\n{}\n```\nGood luck.",
+    "```json {}```", "{}<|im_end|>", "{}<|eot_id|>\n", "{}</s>",
+    "{}<\uff5cend\u2581of\u2581sentence\uff5c>", "\ufeff{}",
+    "<s> {}<end_of_turn>", "\ufeff<think>a</think>\r\n```Json\r\n{}\r\n```<|im_end|>", "<answer>{}</answer>",
+], ids=range(25))  # fmt: skip
+def test_what_chat_models_write_around_the_object_is_taken_off(around: str) -> None:
+    assert read_answer(around.replace("{}", TEXT)).as_dict() == json.loads(TEXT)
 
 
 def test_what_an_answer_says_is_quoted_short_and_plain() -> None:

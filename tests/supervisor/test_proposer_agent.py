@@ -51,6 +51,14 @@ def test_the_edit_is_what_differs_in_policy_py(tmp_path: Path) -> None:
     assert reply.usage.tokens == reply.usage.usd == UNKNOWN, "never taken for nothing"
 
 
+@pytest.mark.parametrize("end", ["\r\n", "\r"])
+def test_an_editor_may_end_lines_as_it_likes(tmp_path: Path, end: str) -> None:
+    code = ANSWERS + f"    open('policy.py', 'wb').write('\\ufeff'.encode() + text.replace('\\n', {end!r}).encode())\n"
+    assert json.loads(agent(tmp_path, code).propose(REQUEST).text)["edit"] == [
+        {"replace": "SKILL", "code": "SKILL = 30"}
+    ]
+
+
 def test_the_workspace_holds_what_is_needed(tmp_path: Path) -> None:
     folder = tmp_path / "w"
     workspace.prepare(folder, REQUEST, tmp_path)
@@ -81,8 +89,6 @@ def test_a_folder_of_somebody_else_is_left_alone(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("code", "said"),
     [
-        ("pass", "exit code 0; answer.json: No such file"),
-        ("raise SystemExit(3)", "exit code 3"),
         ("open('answer.json', 'w').write('{')", "not JSON"),
         ("open('answer.json', 'w').write('[]')", "not an object"),
         ("open('answer.json', 'w').write('{\"edit\": [1]}')", "change policy.py instead"),
@@ -97,6 +103,16 @@ def test_an_answer_that_is_none_says_why(tmp_path: Path, code: str, said: str) -
     with pytest.raises(ProposerError, match=said) as caught:
         agent(tmp_path, code).propose(REQUEST)
     assert not caught.value.fatal
+
+
+@pytest.mark.parametrize(("code", "said"), [
+    ("pass", "exit code 0; answer.json: No such file"), ("raise SystemExit(3)", "exit code 3"),
+    ("import os; os.kill(os.getpid(), 9)", "exit code -9"), ("import time; time.sleep(60)", "ran out of time"),
+])  # fmt: skip
+def test_no_answer_stops_the_run(tmp_path: Path, code: str, said: str) -> None:
+    with pytest.raises(ProposerError, match=said) as caught:
+        agent(tmp_path, code, limit=0.5 if "sleep" in code else 20.0).propose(REQUEST)
+    assert caught.value.fatal
 
 
 def test_a_command_that_is_not_there_stops_the_run(tmp_path: Path) -> None:
@@ -173,6 +189,99 @@ AgentProposer(Path({str(tmp_path / "ws")!r}), Path("/"), [sys.executable, {str(s
     wait(lambda: not alive(MARK))
 
 
+ESCAPES = {
+    "kill": "os.kill(os.getppid(), signal.SIGKILL)",
+    "kill from another session": "os.setsid() if os.getpid() != os.getsid(0) else 0; os.kill(os.getppid(), 9)",
+    "kill the group": "os.killpg(os.getpgid(os.getppid()), signal.SIGKILL)",
+    "terminate": "os.kill(os.getppid(), signal.SIGTERM)",
+    "stop": "os.kill(os.getppid(), signal.SIGSTOP)",
+}
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="daemons can be followed on Linux only")
+@pytest.mark.parametrize("how", ESCAPES)
+def test_nothing_outlives_a_guard_that_was_ended(tmp_path: Path, how: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a kernel that lets the command signal its guard."""
+    text = Path(process_tree.__file__).read_text()
+    (tmp_path / "guard.py").write_text(text.replace("preexec_fn=set_apart", "preexec_fn=None"))
+    monkeypatch.setattr(process_tree, "__file__", str(tmp_path / "guard.py"))
+    monkeypatch.setattr(workspace, "GRACE", 0.3)
+    code = f"{DAEMONS}    import signal\n    time.sleep(0.1)\n    {ESCAPES[how]}\n    time.sleep(600)\n"
+    with pytest.raises(ProposerError) as caught:
+        agent(tmp_path, code, limit=0.5 if how == "stop" else 20.0).propose(REQUEST)
+    assert caught.value.fatal and not alive(MARK)
+
+
+def test_other_children_of_the_run_live_on() -> None:
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as mine:
+        with process_tree.nothing_left():
+            other = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+        assert mine.poll() is None
+        other.communicate(b"")
+        mine.communicate(b"\n")
+    assert mine.returncode == 0
+
+
+LOOKS = """
+    import os, json, signal
+    found = {}
+    def told(name, read):
+        try:
+            found[name] = str(read())[:99]
+        except OSError as error:
+            found[name] = type(error).__name__
+    for pid in (PID, os.getppid(), MAIN):
+        told(f"{pid} environ", lambda: open(f"/proc/{pid}/environ").read())
+        told(f"{pid} mem", lambda: open(f"/proc/{pid}/mem", "rb"))
+        told(f"{pid} maps", lambda: open(f"/proc/{pid}/maps").read())
+        told(f"{pid} fd", lambda: os.readlink(f"/proc/{pid}/fd/0"))
+        told(f"{pid} cwd", lambda: os.readlink(f"/proc/{pid}/cwd"))
+        told(f"{pid} signal", lambda: os.kill(pid, 0))
+    os.makedirs("a/b"), os.rename("check", "a/b/check")
+    json.dump(found, open("found.json", "w"))
+"""
+
+
+@pytest.mark.skipif(process_tree.landlock() < 6, reason="needs landlock of Linux 6.12")
+def test_the_command_sees_and_signals_no_process_but_its_own(tmp_path: Path) -> None:
+    env = {"PATH": os.environ["PATH"], "OPENAI_API_KEY": "sk-of-a-shell-above"}
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, env=env) as other:
+        wait(lambda: "sk-of-a-shell" in Path(f"/proc/{other.pid}/environ").read_text())
+        with pytest.raises(ProposerError, match="exit code 0"):
+            agent(tmp_path, LOOKS.replace("PID", str(other.pid)).replace("MAIN", str(os.getpid()))).propose(REQUEST)
+        other.communicate(b"\n")
+    found = json.loads((tmp_path / "ws" / "trial-001" / "found.json").read_text())
+    assert len(found) == 18 and set(found.values()) == {"PermissionError"}, found
+
+
+@pytest.mark.skipif(process_tree.landlock() < 2, reason="needs landlock of Linux 5.19")
+@pytest.mark.parametrize("version", [1, 2, 5, 6])
+def test_an_older_kernel_keeps_as_much_as_it_can(tmp_path: Path, version: int) -> None:
+    probe = """
+import os
+def allowed(work):
+    try:
+        work()
+    except PermissionError:
+        return False
+    return True
+os.makedirs("a/b"), open("c", "w").close(), os.rename("c", "a/b/c")
+above = os.getppid()
+print(allowed(lambda: open(f"/proc/{above}/environ").read()), allowed(lambda: os.kill(above, 0)))
+"""
+    code = f"""
+import os, sys
+from supervisor.proposers import process_tree
+process_tree.landlock = lambda: {version}
+process_tree.set_apart()
+os.execv(sys.executable, [sys.executable, "-c", {probe!r}])
+"""
+    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, env=env)
+    told = done.stdout.split()
+    assert told[1] == str(version < 6) and (version < 2 or told[0] == "False"), done
+
+
 def wait(until: object, seconds: float = 30.0) -> None:
     limit = time.monotonic() + seconds
     while not until():  # type: ignore[operator]
@@ -185,6 +294,12 @@ def test_output_is_kept_up_to_its_cap(tmp_path: Path) -> None:
     with pytest.raises(ProposerError):
         agent(tmp_path, code).propose(REQUEST)
     assert (tmp_path / "ws" / "trial-001" / "output.txt").stat().st_size == OUTPUT_BYTES
+
+
+@pytest.mark.parametrize("how", ["os.mkfifo(o)", "os.symlink('/dev/zero', o)", "os.mkdir(o)", "os.symlink(o, o)", "0"])
+def test_what_stands_in_the_place_of_the_output_is_not_read(tmp_path: Path, how: str) -> None:
+    code = f"{ANSWERS}    import os\n    o = 'output.txt'\n    os.unlink(o), {how}\n"
+    assert agent(tmp_path, code).propose(REQUEST).turns[0]["output"] == ""
 
 
 def test_the_environment_is_reduced_to_what_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,7 @@ from supervisor.budget import UNKNOWN, Price, Tokens, tokens_of, total
 from supervisor.errors import SupervisorError
 from supervisor.proposers.instructions import evidence_text, mark, messages, system_text
 from supervisor.proposers.openai_client import OpenAIProposer, Settings
-from supervisor.proposers.transport import CallError, retry_after
+from supervisor.proposers.transport import CallError, reason, retry_after
 from supervisor.protocols import ProposerError, Section
 
 GOOD = json.dumps(answer())
@@ -102,7 +102,8 @@ def test_one_good_answer() -> None:
 
 
 @pytest.mark.parametrize(("first", "said"), [
-    (completion("Here you are: {}"), "begin with {"), (completion(written({"remove": "gaps"})), "did you mean 'gap'?"),
+    (completion("Here you are: [it]"), "begin with {"),
+    (completion(written({"remove": "gaps"})), "did you mean 'gap'?"),
     (completion(GOOD[:200], "length"), "cut off after 16000 tokens"), (completion(None), "no text"),
     (completion(None, refusal="I would rather not"), "the model refused: I would rather not"),
     (completion(None, "tool_calls", tool_calls=[{"id": "1"}]), "there are no tools"),
@@ -121,7 +122,7 @@ def test_there_is_no_second_repair() -> None:
     made, script, _ = proposer(completion("one"), completion("two"))
     assert made.propose(request()).text == "two" and len(script.bodies) == 2
     error = failing(completion(None, refusal="no"), completion(None, refusal="never"))
-    assert "never" in str(error) and not error.fatal and error.usage.tokens == 240
+    assert "never" in str(error) and error.fatal and error.usage.tokens == 240
 
 
 def test_an_answer_is_kept_when_its_repair_cannot_be_asked() -> None:
@@ -156,15 +157,17 @@ def test_jitter_only_shortens_a_pause() -> None:
 
 def test_giving_up() -> None:
     error = failing(*[CallError("status 503: busy", 503, True)] * 5)
-    assert not error.fatal and "503" in str(error) and error.usage.tokens == 0
+    assert error.fatal and "503" in str(error) and error.usage.tokens == 0
     error = failing(CallError("status 401: bad key", 401))
     assert error.fatal and "OPENAI_API_KEY" in str(error)
     error = failing(*[CallError("status 404: no such model", 404)] * 3)
     assert error.fatal and "model (m)" in str(error)
     error = failing(*[CallError("no connection (ConnectError: refused)", again=True)] * 5)
     assert error.fatal and "check base_url" in str(error)
-    error = failing(*[CallError("status 400: Unsupported parameter: 'max_tokens'", 400)] * 3)
-    assert error.fatal and "token_parameter" in str(error)
+    error = failing(*[CallError("status 400: max_tokens is too large: 16000", 400)] * 4)
+    assert error.fatal and "lower max_output" in str(error)
+    error = failing(CallError("status 429: slow down", 429, True, wait=3600.0))
+    assert error.fatal and error.wait == 3600 and "asks to wait 3600 s" in str(error) and error.usage.tokens == 0
 
 
 def test_a_proposal_ends_in_time() -> None:
@@ -190,6 +193,99 @@ def test_forms_of_json_mode() -> None:
         made.propose(request())
     made.propose(request())  # a refusal of everything says nothing about the form
     assert script.bodies[3]["response_format"]["type"] == "json_schema"
+
+
+LOCAL = [  # what servers say of JSON by schema
+    (500, "invalid JSON schema in format"), (500, "failed to parse grammar"), (422, "body.response_format: extra"),
+    (404, "response_format is not supported by this engine"), (500, "'response_format.type' must be 'text'"),
+    (400, "Unrecognized schema"), (501, "not implemented"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("status", "said"), LOCAL)
+def test_a_refused_form_is_not_asked_for_again(status: int, said: str) -> None:
+    refused = CallError(f"status {status}: {said}", status, again=status >= 500)
+    made, script, clock = proposer(refused, completion(GOOD), completion(GOOD))
+    made.propose(request())
+    made.propose(request())
+    forms = [b.get("response_format", {}).get("type") for b in script.bodies]
+    assert forms == ["json_schema", "json_object", "json_object"] and not clock.slept
+
+
+def test_what_fails_without_a_reason_is_asked_again_in_the_same_form() -> None:
+    for status, said in [(500, "internal error"), (503, "the image server restarts"), (502, "bad gateway: format")]:
+        made, script, clock = proposer(CallError(f"status {status}: {said}", status, again=True), completion(GOOD))
+        made.propose(request())
+        assert {b["response_format"]["type"] for b in script.bodies} == {"json_schema"} and clock.slept == [1.0]
+
+
+@pytest.mark.parametrize("said", [
+    "image input is not supported - hint: you may need to provide the mmproj", "m is not a multimodal model",
+    "Invalid content type. image_url is only supported by certain models.", "Model does not support images",
+    "messages[1]: unknown variant `image_url`, expected `text`", "messages.1.content: Input should be a valid string",
+    "'messages.1' : for 'role:user' the following must be satisfied: 'messages.1.content' must be a string",
+    "this model has no vision",
+])  # fmt: skip
+@pytest.mark.parametrize("status", [400, 500])
+def test_a_model_that_refuses_pictures_is_asked_without_them(said: str, status: int) -> None:
+    refused = CallError(f"status {status}: {said}", status, again=status == 500)
+    made, script, clock = proposer(refused, completion(GOOD), completion(GOOD), sees=True)
+    reply = made.propose(request())
+    made.propose(request())
+    shown = [isinstance(b["messages"][1]["content"], list) for b in script.bodies]
+    assert shown == [True, False, False] and script.bodies[1]["messages"] == messages(request())
+    assert {b["response_format"]["type"] for b in script.bodies} == {"json_schema"} and not clock.slept
+    assert reply.turns[0]["pictures"] == "refused"
+
+
+def test_pictures_go_last_where_nobody_says_what_is_wrong() -> None:
+    refused = CallError("status 400: bad request", 400)
+    made, script, _ = proposer(*[refused] * 3, completion(GOOD), sees=True)
+    made.propose(request())
+    assert [isinstance(b["messages"][1]["content"], list) for b in script.bodies] == [True] * 3 + [False]
+
+
+@pytest.mark.parametrize(("set_", "status", "said"), [
+    ("max_completion_tokens", 400, "unknown field max_completion_tokens"), ("max_completion_tokens", 422,
+     "body.max_completion_tokens: Extra inputs are not permitted"),
+    ("max_tokens", 400, "Unsupported parameter: 'max_tokens'. Use 'max_completion_tokens' instead."),
+    ("max_completion_tokens", 500, "json: unknown field max_completion_tokens"),
+])  # fmt: skip
+def test_the_other_token_parameter_is_tried(set_: str, status: int, said: str) -> None:
+    refused = CallError(f"status {status}: {said}", status, again=status == 500)
+    made, script, _ = proposer(refused, completion(GOOD), completion(GOOD), token_parameter=set_, max_output=77)
+    made.propose(request())
+    made.propose(request())
+    (other,) = {"max_tokens", "max_completion_tokens"} - {set_}
+    told = [{name: b[name] for name in b if name.startswith("max_")} for b in script.bodies]
+    assert told == [{set_: 77}, {other: 77}, {other: 77}]
+
+
+def test_everything_at_once_is_found_one_by_one() -> None:
+    made, script, _ = proposer(
+        CallError("status 400: max_completion_tokens", 400), CallError("status 400: no images", 400),
+        CallError("status 500: schema", 500, True), CallError("status 400: response_format", 400), completion(GOOD),
+        sees=True,
+    )  # fmt: skip
+    made.propose(request())
+    assert "response_format" not in script.bodies[4] and script.bodies[4]["messages"] == messages(request())
+    assert "max_tokens" in script.bodies[4]
+
+
+@pytest.mark.parametrize(("body", "said"), [
+    ({"error": {"message": "no such model", "type": "x"}}, "no such model"),
+    ({"error": "no such model"}, "no such model"),
+    ({"detail": "Not Found"}, "Not Found"), ({"message": "gone", "object": "error"}, "gone"),
+    ({"detail": [{"loc": ["body", "seed"], "msg": "not permitted"}]}, "body.seed: not permitted"),
+    ({"error": {"message": "unsupported value", "param": "temperature"}}, "temperature: unsupported value"),
+    ({"errors": [{"message": "one"}, {"message": "two"}]}, "one; two"), ([{"error": {"message": "listed"}}], "listed"),
+    ({"error": {"error": {"error": {"message": "deep"}}}}, "deep"), ({"odd": 1}, '{"odd": 1}'),
+    (b"404 page not found\n", "404 page not found"), (b"<html><h1>Bad  Gateway</h1></html>", "Bad Gateway"),
+    (b"", ""), (b"\xff\xfe", "\ufffd\ufffd"), (b"[" * 100_000, "[" * 400), (b"<" * 100_000, "<" * 400),
+    ({"error": "x" * 9000}, "x" * 400),
+], ids=range(17))  # fmt: skip
+def test_the_reason_is_found_in_any_body_and_cut_short(body: Any, said: str) -> None:
+    assert reason(body if isinstance(body, bytes) else json.dumps(body).encode()) == said
 
 
 @pytest.mark.parametrize("broken", [
@@ -300,6 +396,8 @@ def test_retry_after_in_every_form() -> None:
     assert retry_after({"retry-after": "Thu, 01 Jan 1970 00:01:00 GMT"}, 20) == 40
     assert retry_after({"retry-after": "soon"}, 0) is None and retry_after({"retry-after": "nan"}, 0) is None
     assert retry_after({}, 0) is None and retry_after({"retry-after": "-5"}, 0) == 0
+    for never in ("inf", "1e300", "Thu, 01 Jan 99999999 00:00:00 GMT", "Thu, 99 Foo 1 99:99:99 +99999999", "9" * 5000):
+        assert retry_after({"retry-after": never}, 0) is None
 
 
 def test_every_setting_is_documented() -> None:

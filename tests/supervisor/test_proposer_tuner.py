@@ -26,6 +26,7 @@ from supervisor.protocols import ProposerError
 from triune.play import evaluate
 
 SHORT = TunerSettings(share=0.5, gate_games=10)
+TIGHT = 1_000_000.0  # frames, which end a search of these games
 
 
 def land(seed: int, size: int = 5, off: int = 2) -> tuple[Landscape, FakeArena]:
@@ -59,10 +60,14 @@ def test_a_search_keeps_to_its_share_and_leaves_the_gate_its_games(tmp_path: Pat
     made, evaluator = land(3, 10, 3)
     settings = TunerSettings(share=0.5, gate_games=20)
     with Desk(tmp_path, evaluator, steps, settings) as desk:
-        told = answered(desk, made.policy())
+        try:
+            told: Answer | None = answered(desk, made.policy())
+        except ProposerError as error:
+            assert steps == 400_000 and "too little" in str(error)
+            told = None
         left = desk.budgets.left("steps")
         known = desk.budgets.known["steps"]
-    child = apply(made.policy(), told.edit) if told.edit else made.policy()
+    child = apply(made.policy(), told.edit) if told and told.edit else made.policy()
     longest = 600 + 95 * 1400
     games = [made.game(made.values(text), seed)[1] for text in (child, made.policy()) for seed in range(20)]
     assert known == evaluator.frames == sum(t["frames"] for t in desk.tried)
@@ -86,32 +91,62 @@ def test_the_same_request_gives_the_same_search(tmp_path: Path) -> None:
     assert np.array_equal(before, np.random.get_state()[1])  # type: ignore[index]
 
 
+KILLED = [(1, 0.03), (1, 0.4), (2, 0.75), (5, 0.41), (5, 0.99)]
+
+
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, list[dict[str, Any]], int]:
-    """A search that nobody interrupts: its reply, what it tried, how many games it played."""
-    made, evaluator = land(1)
-    with Desk(tmp_path_factory.mktemp("whole"), evaluator, settings=SHORT) as desk:
-        reply = desk.tuner.propose(ask(made.policy())).text
-        return reply, [{**t, "budget": 0} for t in desk.tried], len(evaluator.played)
+def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[int, tuple[str, list[dict[str, Any]], int]]:
+    """Searches that nobody interrupts, by the seed of their game: reply, what was tried, how many games were played."""
+    found = {}
+    for seed in {seed for seed, _ in KILLED}:
+        made, evaluator = land(seed)
+        with Desk(tmp_path_factory.mktemp("whole"), evaluator, TIGHT, SHORT) as desk:
+            reply = desk.tuner.propose(ask(made.policy())).text
+            found[seed] = reply, [{**t, "budget": 0} for t in desk.tried], len(evaluator.played)
+    return found
 
 
-@pytest.mark.parametrize("part", [0.03, 0.4, 0.41, 0.75, 0.99])
+@pytest.mark.parametrize(("seed", "part"), KILLED)
 def test_a_killed_search_goes_on_and_plays_nothing_again(
-    tmp_path: Path, part: float, whole: tuple[str, list[dict[str, Any]], int]
+    tmp_path: Path, seed: int, part: float, whole: dict[int, tuple[str, list[dict[str, Any]], int]]
 ) -> None:
-    reply, tried, games = whole
-    made, evaluator = land(1)
+    reply, tried, games = whole[seed]
+    made, evaluator = land(seed)
     evaluator.stop_after = int(part * games)
-    with Desk(tmp_path, evaluator, settings=SHORT) as desk, pytest.raises(KeyboardInterrupt):
+    with Desk(tmp_path, evaluator, TIGHT, SHORT) as desk, pytest.raises(KeyboardInterrupt):
         desk.tuner.propose(ask(made.policy()))
     kept = {(t["policy"], seed) for t in desk.tried for seed in t["seeds"]}
     evaluator.stop_after = None
     played = len(evaluator.played)
-    with Desk(tmp_path, evaluator, settings=SHORT) as desk:
+    with Desk(tmp_path, evaluator, TIGHT, SHORT) as desk:
         assert desk.tuner.propose(ask(made.policy())).text == reply
         assert [{**t, "budget": 0} for t in desk.tried] == tried
     again = {(hashlib.sha256(text.encode()).hexdigest(), seed) for text, seed in evaluator.played[played:]}
     assert again and not again & kept
+
+
+@pytest.mark.parametrize(("steps", "lines"), [
+    (30_000.0, 1), (40_000.0, 4), (30_000.0, 5),
+])  # fmt: skip
+def test_too_little_is_no_ground_for_a_conclusion(tmp_path: Path, steps: float, lines: int) -> None:
+    """Long games, few frames: the run stops and can go on with more, which uses what was played."""
+    text = policy(*(f"C{i} = tunable(0.5, 0.0, 1.0)" for i in range(lines)))
+    evaluator = FakeArena(lambda text, seed: (100.0, 2000), 2000)
+    settings = TunerSettings(share=0.7, gate_games=1)
+    with Desk(tmp_path, evaluator, steps, settings) as desk, pytest.raises(ProposerError, match="too little") as found:
+        desk.tuner.propose(ask(text))
+    need = int(str(found.value).split("needs about ")[1].split(" frames")[0])
+    played = list(evaluator.played)
+    with Desk(tmp_path, evaluator, need / 0.7 + 1, settings) as desk:
+        told = answered(desk, text)
+    assert found.value.fatal and told.target == "stop" and "Constants are not what holds" in told.diagnosis
+    assert evaluator.played[: len(played)] == played and len(set(evaluator.played)) == len(evaluator.played)
+
+
+@pytest.mark.parametrize("line", ["A = tunable(0, 0, 1)", "A = tunable(1, 0, 2)", "A = tunable(0.5, 0.0, 1.0)"])
+def test_a_constant_with_few_values_is_known_when_they_have_played(tmp_path: Path, line: str) -> None:
+    with Desk(tmp_path, FakeArena(lambda text, seed: (7.0, 100), 200), 20_000, SHORT) as desk:
+        assert answered(desk, policy(line)).target == "stop"
 
 
 def test_only_training_seeds_are_played_and_shown_games_are_not_played_again(tmp_path: Path) -> None:

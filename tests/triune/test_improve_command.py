@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cli_kit import triune
+from cli_kit import copy_task, triune
 from improve_kit import answer
 from test_arena import LAZY, LEFTWARD, REWRITTEN
+from transport_kit import completion, http_server, plain
 
 from supervisor.events import read
-from triune.commands.improve_setup import copy_folder, remembered
+from triune.commands.improve_setup import copy_folder, remembered, root_text
 from triune.system import load
 
 WORDS = {k: v for k, v in json.loads(answer([])).items() if k != "edit"}
@@ -153,3 +154,88 @@ def test_a_run_of_an_earlier_version_is_resumed_with_its_detector() -> None:
     args = argparse.Namespace(detector=None, protocol="sticky")
     remembered(args, {"options": {"eyes": "teacher", "protocol": "classic"}, "folder": "task"})
     assert (args.detector, args.protocol, args.task) == ("teacher", "sticky", "task")
+
+
+# --- a model behind a server
+
+ASK = ("--proposer", "openai", "--model", "m", "--shown", "1", "--trials", "1", "--floors", "off")
+
+
+@pytest.fixture(scope="module")
+def ends(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A task whose policy has lines that end as on Windows."""
+    folder = tmp_path_factory.mktemp("ends") / "task"
+    copy_task(folder, "cartpole")
+    text = (folder / "policy.py").read_text()
+    (folder / "policy.py").write_bytes(b"\xef\xbb\xbf" + text.replace("\n", "\r\n").encode())
+    return folder
+
+
+def test_a_server_that_asks_to_wait_stops_the_run_until_then(
+    ends: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:  # fmt: skip
+    key = "sk-test-0123456789abcdef"
+    monkeypatch.setenv("OPENAI_API_KEY", key)
+    busy = plain(429, {"error": {"message": f"rate limit of {key}"}}, Retry_After="3600")
+    stop = plain(200, completion(answer([], target="stop")))
+    with http_server(busy, stop) as (url, http):
+        words = (*ASK, "--base-url", url, "--run", "run", "--json")
+        told = []
+        for more in ((str(ends), *words), ("--resume", "run", "--json")):
+            code, _ = run_here(tmp_path, *more)
+            told.append((code, json.loads(capfd.readouterr().out)))
+    codes, payloads = zip(*told, strict=True)
+    assert codes == (1, 0) and payloads[0]["why"] == "proposer"
+    assert payloads[0]["wait_s"] == 3600 and "asks to wait 3600 s" in payloads[0]["detail"]
+    assert [len(p["trials"]) for p in payloads] == [0, 1], "only answers are trials"
+    events = (tmp_path / "run" / "events.jsonl").read_text()
+    assert len(http.seen) == 2 and key not in events and "rate limit of [" in events
+    assert len((ends / "trials.jsonl").read_text().splitlines()) == 1
+    assert b"\r" not in (ends / "policy.py").read_bytes(), "the run starts from lines that edits can be applied to"
+
+
+@pytest.mark.parametrize("change", [
+    lambda t: t, lambda t: t.replace("\n", "\r\n"), lambda t: t.replace("\n", "\r"), lambda t: "\ufeff" + t,
+    lambda t: t.replace("\n", "\r\n", 9),
+])  # fmt: skip
+def test_a_run_starts_from_lines_that_end_one_way(tmp_path: Path, change: Any) -> None:
+    system = load("cartpole")
+    text = (system.folder / "policy.py").read_text()
+    (tmp_path / "policy.py").write_bytes(change(text).encode())
+    assert root_text(system, str(tmp_path / "policy.py")) == text
+
+
+@pytest.mark.parametrize("text", ["def act(:", "x = 1\x0c\n", "# \u202e\n", "(" * 9000])
+def test_what_no_edit_could_be_applied_to_is_refused_at_the_start(tmp_path: Path, text: str) -> None:
+    (tmp_path / "policy.py").write_text(text)
+    code, said = run_here(
+        tmp_path, "cartpole", "--policy", "policy.py", "--out", "task", *ASK, "--base-url", "http://x"
+    )
+    assert code == 1 and "policy.py" in said and not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(("words", "said"), [
+    (("--base-url", "http://me:hunter2pass@host/v1"), "holds a password"), (("--base-url", "host:80"), "no address"),
+    (("--set", 'extra={"api_key": "hunter2pass"}'), "would be logged"),
+    (("--set", "key_env=hunter2-pass"), "not the key"),
+    (("--proposer", "agent", "--command", "x --token hunter2pass"), "--keep-env"),
+    (("--proposer", "agent", "--command", "x", "--keep-env", "A=hunter2pass"), "not the key"),
+    (("--proposer", "agent", "--command", "x 'hunter2pass"), "quotation"),
+    (("--proposer", "agent", "--command", "x hunter2pass", "--keep-env", "MY_TOKEN"), "agent_command holds a key"),
+    (("--proposer", "agent", "--keep-env", "MY_TOKEN", "--record", "hunter2pass"), "record holds a key"),
+    (("--set", "key_env=MY_TOKEN", "--base-url", "http://host/hunter2pass/v1"), "base_url holds a key"),
+])  # fmt: skip
+def test_words_that_hold_a_key_are_refused_and_not_shown(
+    tmp_path: Path, words: tuple[str, ...], said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:  # fmt: skip
+    monkeypatch.setenv("MY_TOKEN", "hunter2pass")
+    code, told = run_here(tmp_path, "cartpole", "--out", "task", "--run", "run", *ASK, *words)
+    assert code == 2 and said in told and "hunter2" not in told and not list(tmp_path.iterdir())
+
+
+def test_a_key_that_cannot_be_sent_is_refused_before_the_first_game(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:  # fmt: skip
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-abcdefgh\nijklmnop")
+    code, told = run_here(tmp_path, "cartpole", "--out", "task", "--run", "run", *ASK)
+    assert code == 1 and "line break" in told and "abcdefgh" not in told and not (tmp_path / "run").exists()

@@ -79,15 +79,17 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     from triune.commands import improve_setup as setup
 
     home = _home(args)
+    setup.check_words(args)
     system = setup.load_task(args)
     settings = setup.settings_of(args, system)
     if home is None:
         home = setup.new_home(system.name, args.proposer)
+    root = setup.root_text(system, args.policy)
     parts = setup.parts_of(args, system, home, args.workers or common.cores(), console.log)
     with EventLog.open(home / LOG, secrets=setup.secrets_of(args)) as log:
         for note in log.notes:
             console.log(note)
-        loop = Loop(parts, settings, log, setup.root_text(system, args.policy))
+        loop = Loop(parts, settings, log, root)
         setup.attach(parts.proposer, loop.run_.meter, loop.run_.gate.config)
         previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
         try:
@@ -165,6 +167,8 @@ def _told(home: Path, parts: Parts, ended: Ended, console: Console) -> dict[str,
         "accepted": kinds.count("accept"), "policy": ended.state.incumbent, "budgets": ended.budgets,
         "exit_code": 1 if ended.why == "proposer" and ended.state.current else 0,
     }  # fmt: skip
+    if ended.wait_s is not None:
+        payload["wait_s"] = ended.wait_s
     if ended.why == "waiting" and ended.state.current:
         folder = getattr(getattr(parts.proposer, "proposer", parts.proposer), "folder", None)
         payload["workspace"] = str(folder(ended.state.current.number)) if folder else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shlex
 import shutil
 import time
 from collections.abc import Callable, Mapping
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from envs.files import read_json, read_text
+from supervisor import secrets
 from supervisor.errors import SupervisorError
 from supervisor.gate.types import GateConfig
 from supervisor.loop.parts import Evidence, Parts, Settings, Situation
@@ -31,11 +33,27 @@ PROPOSERS = ("tuner", "openai", "agent", "replay")
 
 
 def secrets_of(args: argparse.Namespace) -> list[str]:
-    """Values that must never reach a log: the model's key, and what the agent's command may see."""
+    """Values that must never reach a log: the model's key, what the agent's command may see, a proxy's password."""
     names = [openai_settings(args).key_env] if args.proposer == "openai" else []
     names += args.keep_env or []
-    found = (os.environ.get(name, "").strip() for name in names)
-    return [value for value in found if len(value) >= 8]
+    found = [os.environ.get(name, "").strip() for name in names] + secrets.proxy_passwords()
+    return [value for value in found if len(value) >= secrets.SHORTEST]
+
+
+def check_words(args: argparse.Namespace) -> None:
+    """UsageError where a word of the command line holds a key: words are shown, and kept in the log of the run."""
+    try:
+        secrets.plain_words(shlex.split(args.agent_command or ""), "--command")
+        for name in args.keep_env or ():
+            secrets.variable(name, "--keep-env")
+        names = [openai_settings(args).key_env] if args.proposer == "openai" else []
+        names += filter(secrets.names_one, args.keep_env or ())  # others may well stand in a path
+        hidden = secrets.forms(os.environ.get(name, "").strip() for name in names)
+        for option, value in options_of(args).items():
+            if secrets.hide(str(value), hidden, "") != str(value):
+                raise UsageError(f"{option} holds a key and is logged; leave the key in its environment variable")
+    except (SupervisorError, ValueError) as error:  # ValueError: an open quotation mark
+        raise UsageError(str(error)) from None
 
 
 def proposer_of(
@@ -47,7 +65,7 @@ def proposer_of(
         return made
     from supervisor.proposers.replay import recording
 
-    return recording(made, Path(args.record))
+    return recording(made, Path(args.record), secrets_of(args))
 
 
 def attach(proposer: Proposer, meter: Meter, gate: GateConfig) -> None:
@@ -160,9 +178,14 @@ def copy_folder(system: System, out: Path, history: bool) -> Path:
 
 
 def root_text(system: System, policy: str | None) -> str:
-    """The text to start from; TriuneError for a file that holds none."""
+    """The text to start from, its lines ending with LF; TriuneError for a file that holds none, or none that any edit
+    could be applied to."""
+    from supervisor.edits.definitions import Text
+
     path = Path(policy) if policy else system.folder / "policy.py"
-    return read_text(path, "policy", TriuneError, None if policy else system.folder)
+    text = read_text(path, "policy", TriuneError, None if policy else system.folder)
+    Text(text, str(path))
+    return text
 
 
 def settings_of(args: argparse.Namespace, system: System) -> Settings:
