@@ -69,8 +69,8 @@ class Rules:
 class Simulator(Protocol):
     """What a backend runs behind the wall. `score`, `truth` and `metrics` are privileged: they never reach a policy.
 
-    One that ends episodes by a time limit of its own has `truncated` too: whether the last one ended so, which learners
-    ask. By default those that reach the `frame_limit` of the rules did.
+    One whose episodes may end by a limit has `truncated` too: whether the last one ended so and not by its own rules on
+    the very frame of the limit. Of one that does not say, those that reach the `frame_limit` of the rules did.
     """
 
     done: bool

@@ -30,7 +30,8 @@ from envs.visual_shifts import check_shift
 @dataclass(frozen=True)
 class Outcome:
     """The referee's record of one episode: score (None: there is none), the backend's other figures, simulated frames;
-    per step the running score and lives (0 where a world has none). `finished` is False when it was abandoned."""
+    per step the running score and lives (0 where a world has none). `finished` is False when it was abandoned;
+    `truncated`: a limit ended it, not its own rules."""
 
     score: int | float | None
     metrics: Mapping[str, float]
@@ -38,6 +39,7 @@ class Outcome:
     finished: bool
     scores: tuple[int | float, ...]
     lives_left: tuple[int, ...]
+    truncated: bool = False
 
     @property
     def lives(self) -> int:
