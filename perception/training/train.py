@@ -7,8 +7,12 @@ from __future__ import annotations
 
 import math
 import os
+import signal
 import sys
+import threading
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -109,21 +113,37 @@ def _fit(
     done = checkpoint.load(net, optimiser)
     bar = Bar(steps, done, progress)
     net.train()
-    for step, batch in enumerate(batches(done, steps, threads > 1), done):
-        rate = recipe.rate * min(1.0, (step + 1) / recipe.warm) * 0.5 * (1 + math.cos(math.pi * step / steps))
-        for group in optimiser.param_groups:
-            group["lr"] = rate
-        frames, scenes, camera = (torch.from_numpy(part) for part in batch)
-        losses = total_loss(net, frames, scenes, camera, seed * 1_000_003 + step)
-        optimiser.zero_grad()
-        losses["total"].backward()
-        torch.nn.utils.clip_grad_norm_(net.parameters(), recipe.clip)
-        optimiser.step()
-        bar.show(step + 1, losses)
-        if (step + 1) % SAVE_EVERY == 0 or step + 1 == steps:
-            checkpoint.save(net, optimiser, step + 1)
+    with _stop_between_steps() as stopped:
+        for step, batch in enumerate(batches(done, steps, threads > 1), done):
+            rate = recipe.rate * min(1.0, (step + 1) / recipe.warm) * 0.5 * (1 + math.cos(math.pi * step / steps))
+            for group in optimiser.param_groups:
+                group["lr"] = rate
+            frames, scenes, camera = (torch.from_numpy(part) for part in batch)
+            losses = total_loss(net, frames, scenes, camera, seed * 1_000_003 + step)
+            optimiser.zero_grad()
+            losses["total"].backward()
+            torch.nn.utils.clip_grad_norm_(net.parameters(), recipe.clip)
+            optimiser.step()
+            bar.show(step + 1, losses)
+            if (step + 1) % SAVE_EVERY == 0 or step + 1 == steps or stopped():
+                checkpoint.save(net, optimiser, step + 1)
+            if stopped():
+                raise KeyboardInterrupt
     bar.end()
     net.eval()
+
+
+@contextmanager
+def _stop_between_steps() -> Iterator[Callable[[], bool]]:
+    """Whether Ctrl-C was pressed. It interrupts nothing meanwhile: a step that is cut short could not be kept."""
+    pressed: list[int] = []
+    mine = threading.current_thread() is threading.main_thread()  # no other may handle signals
+    before = signal.signal(signal.SIGINT, lambda number, _: pressed.append(number)) if mine else None
+    try:
+        yield lambda: bool(pressed)
+    finally:
+        if mine:
+            signal.signal(signal.SIGINT, before)
 
 
 @torch.no_grad()  # type: ignore[untyped-decorator]

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from envs.repeat import command_line
 from triune.commands import common
 from triune.console import Console, told_score
 from triune.errors import TriuneError, UsageError
@@ -101,6 +102,12 @@ def _check_episode(system: System, episode: Episode, where: str) -> None:
         raise TriuneError(f"{where} has no steps")
     if episode.meta.get("schema") != system.schema.fingerprint:
         raise TriuneError(f"{where} was recorded with another scene schema; play it again")
+    now = system.hashes()
+    kept = {"policy": "policy.py", "safety": "safety.py"} | ({"weights": "detector"} if episode.meta["weights"] else {})
+    for key, file in kept.items():
+        if episode.meta.get(key) != now["eyes" if key == "weights" else key]:
+            again = command_line("eval", system.called, seeds=episode.meta["seed"])
+            raise TriuneError(f"{where} was played with another {file} than {system.folder} has; play it again: {again}")
 
 
 def _source(episode: Episode, where: str) -> dict[str, Any]:
@@ -134,10 +141,6 @@ def _floor(system: System, episode: Episode, args: argparse.Namespace, about: di
     meta = episode.meta
     if not meta.get("finished"):
         raise TriuneError("this episode was cut short; a floor needs one that was played to its end")
-    if meta.get("policy") != system.hashes()["policy"]:
-        raise TriuneError(
-            "policy.py has changed since this episode was recorded; play it again before locking its score"
-        )
     scored = meta["score"]
     floor = args.floor if args.floor is not None else scored - max(1, round(abs(scored) * MARGIN))
     floor = int(floor) if isinstance(scored, int) and floor == int(floor) else floor
