@@ -204,6 +204,17 @@ class Declared(Protocol):
     def protocol(self) -> str: ...
 
 
+SEEDS = 2**31
+
+
+def check_seed(seed: Any) -> int:
+    """The seed of an episode as an int; EnvError unless it is a whole number from 0 to SEEDS - 1."""
+    whole = isinstance(seed, (int, np.integer)) and not isinstance(seed, bool)
+    if not whole or not 0 <= seed < SEEDS:
+        raise EnvError(f"seeds are whole numbers from 0 to {SEEDS - 1}, got {seed!r:.40}")
+    return int(seed)
+
+
 def protocols_of(env: Declared) -> Mapping[str, Rules]:
     """The protocols of an environment's backend."""
     return backend(env.backend).protocols

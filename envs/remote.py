@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from envs.actions import Action
-from envs.env import Rules, target_of
+from envs.env import Rules, check_seed, target_of
 from envs.errors import EnvError
 from envs.process import start
 from envs.remote_process import CLOSE, DONE, FAILED, LENGTH, OUTCOME, RESET, SEED, STEP
@@ -123,8 +123,8 @@ class PixelEnv:
             raise EnvError(f"the emulator process is gone (exit code {self._process.wait()})") from None
 
     def reset(self, seed: int) -> np.ndarray:
-        """Start the episode of `seed`; its first frame."""
-        self._send(bytes([RESET]) + SEED.pack(seed))
+        """Start the episode of `seed`; its first frame. EnvError for a seed that there is not."""
+        self._send(bytes([RESET]) + SEED.pack(check_seed(seed)))
         self.done = self._read(1)[0] == DONE
         return self._frame
 

@@ -53,7 +53,8 @@ def train(
     samples: Samples, schema: SceneSchema, out_path: str | Path, *, steps: int = 2500, seed: int = 0,
     threads: int = 1, resume: bool = True, progress: bool = True, recipe: Recipe | None = None,
 ) -> dict[str, Any]:  # fmt: skip
-    """Train, calibrate, measure on the test split, export to `out_path`; the metrics, also kept in the file.
+    """Train, calibrate, measure on the test split, export to `out_path`; the metrics, also kept in the file. Without a
+    test split nothing is measured (`frames` 0 and no figures).
 
     `threads` > 1 prepares batches in a second thread. A checkpoint lies beside `out_path` until the run is done.
     SampleError for labels that do not fit, PerceptionError for a checkpoint of another run.
@@ -175,15 +176,16 @@ def _deliver(
     net: DetectorNet, samples: Samples, schema: SceneSchema, out_path: Path, origin: dict[str, Any]
 ) -> dict[str, Any]:
     """Serialise twice: once to measure the very graph that will be used, once with the metrics in it, to `out_path`."""
-    test = samples.of("test") if (samples.splits == 2).any() else samples.of("val")
-    test = test if len(test) else samples.take(np.arange(min(len(samples), 200)))
-    check = np.stack([test.rgb(int(r)) for r in np.linspace(0, len(test) - 1, 32).astype(int)])
+    test = samples.of("test")
+    shown = test if len(test) else samples  # to compare two programs on, not for a figure
+    check = np.stack([shown.rgb(int(r)) for r in np.linspace(0, len(shown) - 1, 32).astype(int)])
     data, gap = serialised(net, origin, check)
     detector = OnnxDetector.parse(data, schema)
     metrics = evaluate(detector.look, test, schema)
     metrics |= {
         "parameters": sum(p.numel() for p in net.parameters()), "ms_per_frame": time_per_frame(detector.look, check[0]),
         "torch_onnx_gap": round(gap, 6), "sharpness": round(float(net.sharpness), 3),
+        "calibrated": bool(len(samples.rows("val"))),
         "wall_s": origin["wall_s"], "cpu_s": origin["cpu_s"],
     }  # fmt: skip
     export(net, out_path, {**origin, "metrics": metrics}, check)

@@ -60,9 +60,13 @@ def test_seeds_are_read_back_as_they_were(seeds: list[int]) -> None:
 @pytest.mark.parametrize(
     "asked",
     [
-        {}, {"seeds": [1, 5, 9]}, {"shift": "dim+noise"}, {"eyes": "teacher", "limit": 50}, {"policy": "/tmp/my policy.py"},
+        {},
+        {"seeds": [1, 5, 9]},
+        {"shift": "dim+noise"},
+        {"eyes": "teacher", "limit": 50},
+        {"policy": "/tmp/my policy.py"},
     ],
-)  # fmt: skip
+)
 def test_the_page_of_a_run_repeats_it(tmp_path: Path, asked: dict[str, Any]) -> None:
     """As the parser of `eval` reads the line, it asks for the same."""
     system = load(copy(tmp_path / "my pong"), trust=True)
@@ -78,7 +82,7 @@ def test_the_page_of_a_run_repeats_it(tmp_path: Path, asked: dict[str, Any]) -> 
 @pytest.mark.parametrize(
     ("typed", "more", "without", "told"),
     [
-        (["eval", "pong", "--record", "my rec"], ["--resume", "r"], (), "triune eval pong --record 'my rec' --resume r"),
+        (["eval", "x", "--record", "my rec"], ["--resume", "r"], (), "triune eval x --record 'my rec' --resume r"),
         (["train", "pong", "--fresh", "--frames", "9"], [], ("--fresh",), "triune train pong --frames 9"),
         (["train", "x", "--fres", "--out", "a.onnx"], [], ("--fresh",), "triune train x --out a.onnx"),
         (["--json", "collect", "./pong", "--out", "$(id)"], [], (), "triune --json collect ./pong --out '$(id)'"),
@@ -193,9 +197,11 @@ def test_games_of_other_texts_are_not_overwritten(tmp_path: Path, monkeypatch: p
     assert kept[0] == kept[2] != kept[1] and all((path / "episodes" / "0.npz").is_file() for path in kept)
 
 
-@pytest.mark.parametrize("changed", ["policy", "safety", "weights"])
+@pytest.mark.parametrize(
+    ("changed", "file"), [("policy", "policy.py"), ("safety", "safety.py"), ("weights", "detector")]
+)
 def test_no_lock_is_made_of_what_others_decided_or_saw(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], changed: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], changed: str, file: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
     system = load(copy(tmp_path / "mine"))
@@ -204,7 +210,8 @@ def test_no_lock_is_made_of_what_others_decided_or_saw(
     for what in (["--step", "20"], ["--floor-auto"], ["--from", "10", "--to", "12"]):
         assert cli.main(["lock", "mine", "--episode", "run/episodes/0.npz", *what]) == 1
         said = capsys.readouterr().err
-        assert "was played with another" in said and "triune eval mine --seeds 0" in said
+        assert f"another {file} than mine has now played" in said
+        assert "triune eval mine --seeds 0 --protocol default --eyes cnn" in said
     assert not (system.folder / "locks").exists()
 
 
@@ -222,3 +229,33 @@ def test_episodes_are_found_wherever_they_are(tmp_path: Path, monkeypatch: pytes
         find_episode(system, "far")
     with pytest.raises(TriuneError, match="is an episode of cartpole, not of pong"):
         find_episode(load("pong"), "far/run")
+
+
+# --- a figure of one game ---------------------------------------------------------------------------
+
+
+def test_one_game_has_no_interval(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    """Not on the console, in JSON, on the page, in the card, nor where an earlier version wrote one."""
+    import json
+
+    from triune.commands.eval import show
+    from triune.console import Console
+    from triune.report import page
+    from triune.report.card import _pair
+
+    monkeypatch.setattr(page, "_replays", lambda *_: [])
+    system = load(copy(tmp_path / "mine"))
+    for games, shown in ((1, False), (2, True)):
+        run = tmp_path / str(games)
+        for seed in range(games):
+            kept = keep(system, run, seed, 5 + seed)
+        result = evaluation.summarise(kept.info["request"], kept.records(), 1.0, 1)
+        assert (result.ci95 is not None) is shown
+        kept.finish(result)
+        show(result, "mine", Console())
+        assert ("95 %" in capsys.readouterr().out) is shown
+        assert ("95 %" in page.write_report(kept).read_text()) is shown
+        assert ("[" in _pair(vars(result) | {"worst": 5})[0]) is shown
+        told = result.to_dict() | {"ci95": [5.0, 5.0]}
+        (run / "result.json").write_text(json.dumps(told))
+        assert ("95 %" in page.write_report(Run.read(run)).read_text()) is shown

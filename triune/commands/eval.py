@@ -113,13 +113,15 @@ def _evaluate(system: System, args: argparse.Namespace, seeds: list[int], folder
 
 def show(result: Result, called: str, console: Console) -> None:
     """The figures, for people. `called`: the task, as a command line names it."""
-    if result.mean is None or result.ci95 is None:
+    if result.mean is None:
         return
-    low, high = result.ci95
+    interval = "one game, no interval"
+    if result.ci95:
+        interval = f"95 % interval {result.ci95[0]:.2f} to {result.ci95[1]:.2f}   ({len(result.scores)} seeds)"
     console.say(
         f"{result.task}  {result.protocol}{f'  {result.shift}' if result.shift else ''}  {result.detector} detector"
     )
-    console.say(f"mean       {result.mean:.2f}   95 % interval {low:.2f} to {high:.2f}   ({len(result.scores)} seeds)")
+    console.say(f"mean       {result.mean:.2f}   {interval}")
     console.say(
         f"IQM        {result.iqm:.2f}   worst decile {result.worst_decile:.2f}   worst {told_score(min(result.scores))}"
     )

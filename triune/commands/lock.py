@@ -106,8 +106,9 @@ def _check_episode(system: System, episode: Episode, where: str) -> None:
     kept = {"policy": "policy.py", "safety": "safety.py"} | ({"weights": "detector"} if episode.meta["weights"] else {})
     for key, file in kept.items():
         if episode.meta.get(key) != now["eyes" if key == "weights" else key]:
-            again = command_line("eval", system.called, seeds=episode.meta["seed"])
-            raise TriuneError(f"{where} was played with another {file} than {system.folder} has; play it again: {again}")
+            what = {name: episode.meta[name] for name in ("protocol", "shift", "eyes")}
+            again = command_line("eval", system.called, seeds=episode.meta["seed"], **what)
+            raise TriuneError(f"{where}: another {file} than {system.folder} has now played; play it again: {again}")
 
 
 def _source(episode: Episode, where: str) -> dict[str, Any]:

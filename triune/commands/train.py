@@ -64,6 +64,8 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     from perception.training.metrics import table
 
     console.say(Lines(table(metrics)))
+    if not metrics["calibrated"]:
+        console.say("no frame is held out for calibration (the split val): `sure` is no probability")
     console.say(f"detector   {out}")
     console.say(f"weights    {weights_beside(out)}, from which training can go on")
     return {

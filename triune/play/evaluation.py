@@ -18,7 +18,7 @@ import numpy as np
 
 from data_flywheel.episodes.episode import Episode
 from data_flywheel.storage.files import atomic_write
-from envs.env import backend
+from envs.env import backend, check_seed
 from envs.files import Unreadable, read_file, read_json
 from envs.repeat import command_line
 from envs.spec import called
@@ -64,11 +64,11 @@ def ci95(scores: Sequence[float]) -> tuple[float, float]:
 
 
 def summary(scores: Sequence[float]) -> dict[str, Any]:
-    """mean, iqm, ci95 [low, high], worst_decile; all None without scores."""
+    """mean, iqm, ci95 [low, high], worst_decile; all None without scores, and no interval of a single one."""
     if not scores:
         return {"mean": None, "iqm": None, "ci95": None, "worst_decile": None}
     return {
-        "mean": float(np.mean(scores)), "iqm": iqm(scores), "ci95": list(ci95(scores)),
+        "mean": float(np.mean(scores)), "iqm": iqm(scores), "ci95": list(ci95(scores)) if len(scores) > 1 else None,
         "worst_decile": worst_decile(scores),
     }  # fmt: skip
 
@@ -82,7 +82,8 @@ Progress = Callable[[int, int, Record | None], None]  # episodes done, wanted, t
 
 @dataclass
 class Result:
-    """An evaluation. `interventions` and `reasons` count steps; `ci95` is a bootstrap interval of the mean."""
+    """An evaluation. `interventions` and `reasons` count steps; `ci95` is a bootstrap interval of the mean, None
+    where there is but one game."""
 
     task: str
     protocol: str
@@ -116,8 +117,10 @@ class Result:
 
     @staticmethod
     def from_dict(values: dict[str, Any]) -> Result:
-        """Back from `to_dict`."""
-        return Result(**{"detector" if k == "eyes" else k: v for k, v in values.items()})
+        """Back from `to_dict`. One game has no interval, whatever an earlier version wrote."""
+        found = Result(**{"detector" if k == "eyes" else k: v for k, v in values.items()})
+        found.ci95 = found.ci95 if len(found.scores) > 1 else None
+        return found
 
 
 def summarise(request: dict[str, Any], records: Sequence[Record], seconds: float, workers: int) -> Result:
@@ -166,7 +169,7 @@ def evaluate(
     `limit` cuts episodes short after that many steps (for a quick look, never for a figure). `record`: where every
     game is recorded too, as `triune.play.recording` makes it.
     """
-    seeds = list(seeds)
+    seeds = [check_seed(seed) for seed in seeds]
     if not seeds:
         raise UsageError("no seeds to play; give some, such as --seeds 100:110")
     request = make_request(system, protocol, seeds, shift, detector, limit)

@@ -92,5 +92,5 @@ def _seeds(seen: dict[str, Any], exact: dict[str, Any]) -> str:
 def _pair(figures: dict[str, Any]) -> tuple[str, str]:
     if "mean" not in figures:
         return "not measured", ""
-    low, high = figures["ci95"]
-    return f"**{figures['mean']:.1f}** [{low:.1f}, {high:.1f}]", told_score(figures["worst"])
+    interval = f" [{figures['ci95'][0]:.1f}, {figures['ci95'][1]:.1f}]" if figures.get("ci95") else ""
+    return f"**{figures['mean']:.1f}**{interval}", told_score(figures["worst"])

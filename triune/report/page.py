@@ -47,15 +47,18 @@ def write_report(run: Run, out: Path | None = None, console: Console | None = No
 
 
 def _view(run: Run, system: System, r: Result, console: Console | None) -> dict[str, Any]:
-    assert r.ci95 and r.mean is not None
+    assert r.mean is not None
     request, records = run.info["request"], sorted(run.records(), key=lambda record: record["score"])
-    digits = 0 if min(map(abs, r.ci95)) >= 100 else 1
+    interval = []
+    if r.ci95:
+        digits = 0 if min(map(abs, r.ci95)) >= 100 else 1
+        interval = [(f"{r.ci95[0]:.{digits}f} to {r.ci95[1]:.{digits}f}", "95 % interval of the mean")]
     return {
         "title": f"{system.spec.title}: {r.mean:.1f} points",
         "subtitle": _subtitle(run, r),
         "figures": [
             (f"{r.mean:.1f}", "mean score"),
-            (f"{r.ci95[0]:.{digits}f} to {r.ci95[1]:.{digits}f}", "95 % interval of the mean"),
+            *interval,
             (f"{r.iqm:.1f}", "interquartile mean"), (f"{r.worst_decile:.1f}", "worst decile"),
             (told_score(min(r.scores)), "worst seed"), (f"{r.frames_per_second or 0:,.0f}", "frames a second"),
         ],
