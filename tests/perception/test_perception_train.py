@@ -110,7 +110,7 @@ def test_a_killed_run_resumes_to_the_same_weights(tmp_path):
 
 @pytest.mark.parametrize("at", [1, 7, 30])
 def test_an_interrupted_run_keeps_every_step(tmp_path, monkeypatch, at):
-    """Ctrl-C within a step, long before the first checkpoint: the whole step is kept, and the weights come out equal."""
+    """Ctrl-C within a step, long before the first checkpoint: the step is kept, and the weights come out equal."""
     real, steps = training.torch.nn.utils.clip_grad_norm_, []
 
     def press(*words):

@@ -259,3 +259,9 @@ def test_one_game_has_no_interval(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         told = result.to_dict() | {"ci95": [5.0, 5.0]}
         (run / "result.json").write_text(json.dumps(told))
         assert ("95 %" in page.write_report(Run.read(run)).read_text()) is shown
+
+
+def test_frames_are_not_asked_of_a_data_set_that_is_given(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("torch")
+    assert cli.main(["train", "pong", "--data", "d", "--frames", "9", "--out", str(tmp_path / "x.onnx")]) == 2
+    assert "nothing is collected into --data" in capsys.readouterr().err

@@ -21,7 +21,7 @@ AROUND = 5
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Task, episode, step."""
     common.add_task(parser)
-    parser.add_argument("--episode", metavar="E", help="an episode file, or a seed of the newest run of this task")
+    common.add_episode(parser)
     parser.add_argument("--step", type=int, metavar="N", help="default: the first at which something was lost")
     parser.add_argument("--full", action="store_true", help="conditions inside library functions too")
 

@@ -24,7 +24,7 @@ MARGIN = 0.1  # of the score: how far below it --floor-auto sets the floor
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Task, episode, window or floor."""
     common.add_task(parser, trust=False)
-    parser.add_argument("--episode", metavar="E", help="an episode file, or a seed of the newest run of this task")
+    common.add_episode(parser)
     parser.add_argument("--from", dest="start", type=int, metavar="A", help="first step that must not change")
     parser.add_argument("--to", type=int, metavar="B", help="last one (included)")
     parser.add_argument("--step", type=int, metavar="N", help=f"instead: N and the {AROUND} steps on either side")
