@@ -135,22 +135,28 @@ def test_a_camera_is_held_to_the_rate_and_ends_when_it_is_gone(monkeypatch: Any)
 
 
 def test_frames_of_another_size_are_left_out_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    shapes = [SHAPE, (24, 64, 3), SHAPE, (1, 1, 3)]
+
     class Source:
         rate, promised, undecodable = 15.0, 5, 1
 
         def __init__(self, *_: object) -> None:
-            self.shapes = [SHAPE, (24, 64, 3), SHAPE, (1, 1, 3)]
+            pass
 
         def __iter__(self) -> Any:
-            return (np.full(shape, i, np.uint8) for i, shape in enumerate(self.shapes))
+            return (np.full(shape, i, np.uint8) for i, shape in enumerate(shapes))
 
         def close(self) -> None:
-            self.shapes = []
+            pass
 
     monkeypatch.setattr(films, "Film", Source)
     seen, told, said = watch("x")
     assert seen == [0, 2] and told["left_out"] == 2 and told["undecodable"] == 1 and said.count("left out") == 2
+    assert "frame 1" in said and "64x24" in said and "--fit" in said
     assert len(watch("x", fit="stretch")[0]) == 4
+    shapes.reverse()
+    with pytest.raises(TriuneError, match="--fit letterbox"):
+        watch("x")
 
 
 @pytest.mark.parametrize("damaged", [(40,), (1,), (99, 100), tuple(range(30, 90)), (3, 50, 51, 97)])
