@@ -69,8 +69,8 @@ class Rules:
 class Simulator(Protocol):
     """What a backend runs behind the wall. `score`, `truth` and `metrics` are privileged: they never reach a policy.
 
-    One that ends episodes by a time limit of its own has `truncated` too: whether the last one ended so, which learners
-    ask. By default those that reach the `frame_limit` of the rules did.
+    One whose episodes may end by a limit has `truncated` too: whether the last one ended so and not by its own rules on
+    the very frame of the limit. Of one that does not say, those that reach the `frame_limit` of the rules did.
     """
 
     done: bool
@@ -202,6 +202,17 @@ class Declared(Protocol):
 
     @property
     def protocol(self) -> str: ...
+
+
+SEEDS = 2**31
+
+
+def check_seed(seed: Any) -> int:
+    """The seed of an episode as an int; EnvError unless it is a whole number from 0 to SEEDS - 1."""
+    whole = isinstance(seed, (int, np.integer)) and not isinstance(seed, bool)
+    if not whole or not 0 <= seed < SEEDS:
+        raise EnvError(f"seeds are whole numbers from 0 to {SEEDS - 1}, got {seed!r:.40}")
+    return int(seed)
 
 
 def protocols_of(env: Declared) -> Mapping[str, Rules]:

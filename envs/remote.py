@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from envs.actions import Action
-from envs.env import Rules, target_of
+from envs.env import Rules, check_seed, target_of
 from envs.errors import EnvError
 from envs.process import start
 from envs.remote_process import CLOSE, DONE, FAILED, LENGTH, OUTCOME, RESET, SEED, STEP
@@ -30,7 +30,8 @@ from envs.visual_shifts import check_shift
 @dataclass(frozen=True)
 class Outcome:
     """The referee's record of one episode: score (None: there is none), the backend's other figures, simulated frames;
-    per step the running score and lives (0 where a world has none). `finished` is False when it was abandoned."""
+    per step the running score and lives (0 where a world has none). `finished` is False when it was abandoned;
+    `truncated`: a limit ended it, not its own rules."""
 
     score: int | float | None
     metrics: Mapping[str, float]
@@ -38,6 +39,7 @@ class Outcome:
     finished: bool
     scores: tuple[int | float, ...]
     lives_left: tuple[int, ...]
+    truncated: bool = False
 
     @property
     def lives(self) -> int:
@@ -121,8 +123,8 @@ class PixelEnv:
             raise EnvError(f"the emulator process is gone (exit code {self._process.wait()})") from None
 
     def reset(self, seed: int) -> np.ndarray:
-        """Start the episode of `seed`; its first frame."""
-        self._send(bytes([RESET]) + SEED.pack(seed))
+        """Start the episode of `seed`; its first frame. EnvError for a seed that there is not."""
+        self._send(bytes([RESET]) + SEED.pack(check_seed(seed)))
         self.done = self._read(1)[0] == DONE
         return self._frame
 

@@ -64,7 +64,8 @@ class Host:
         env, declared = EnvSpec.from_config(job["env"]), find(job["backend"])
         if job.get("trusted"):
             vouch(env.id)
-        self.core = find(declared.simulator)(env, declared.kind(**job["protocol"]))
+        rules = declared.kind(**job["protocol"])
+        self.core, self.limit = find(declared.simulator)(env, rules), rules.frame_limit
         if job.get("canary"):
             self.core = Lying(self.core)
         self.actions = env.actions
@@ -80,6 +81,12 @@ class Host:
             self.observe = find(job["observer"])(job["observer_arg"])
         self.scores: list[float] = []
         self.lives: list[int] = []
+
+    @property
+    def truncated(self) -> bool:
+        """The episode is over, but not by its own rules."""
+        core = self.core
+        return bool(core.done and getattr(core, "truncated", core.frames >= self.limit))
 
     def publish(self) -> None:
         """Put the frame (and the labeller's vector) where the agent side sees it."""
@@ -115,6 +122,7 @@ class Host:
         core = self.core
         told: dict[str, Any] = {
             "score": core.score, "metrics": dict(core.metrics()), "frames": core.frames, "finished": bool(core.done),
+            "truncated": self.truncated,
         }  # fmt: skip
         return json.dumps(told | {"scores": self.scores, "lives_left": self.lives}).encode()
 

@@ -14,7 +14,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from envs.env import find
 from envs.errors import EnvError
 from envs.remote import PixelEnv
 from envs.remote_process import LENGTH, Host, main
@@ -37,15 +36,13 @@ class Telling(Host):
 
     def __init__(self, job: dict[str, Any]) -> None:
         super().__init__(job)
-        self.limit = find(job["backend"]).kind(**job["protocol"]).frame_limit
         with open(job["told"], "r+b") as f:
             self.told = mmap.mmap(f.fileno(), ROOM)
 
     def publish(self) -> None:
         super().publish()
         core = self.core
-        cut = core.done and getattr(core, "truncated", core.frames >= self.limit)
-        data = json.dumps({"score": core.score, "metrics": dict(core.metrics()), "truncated": bool(cut)}).encode()
+        data = json.dumps({"score": core.score, "metrics": dict(core.metrics()), "truncated": self.truncated}).encode()
         if len(data) > ROOM - LENGTH.size:
             raise EnvError(f"the metrics of this backend take {len(data)} bytes, {ROOM} is the most")
         self.told[: LENGTH.size + len(data)] = LENGTH.pack(len(data)) + data

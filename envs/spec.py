@@ -77,6 +77,11 @@ class SystemSpec:
     text: str = ""
     require_isolation: bool = False
 
+    @property
+    def called(self) -> str:
+        """What names it on a command line."""
+        return called(self.folder)
+
     def constants(self, protocol: Rules) -> dict[str, float]:
         """The compile-time constants a policy sees under a protocol."""
         return {**protocol.constants, "HEIGHT": self.env.height, "WIDTH": self.env.width}
@@ -88,14 +93,24 @@ def task_names() -> list[str]:
 
 
 def find_folder(task: str | Path) -> Path:
-    """The folder of a task given by name or path; EnvError with the nearest name when there is none."""
-    for folder in (ZOO / str(task), Path(task)):
+    """The folder of a task given by name or path; EnvError with the nearest name when there is none. A text with a
+    separator is a path: `./pong` is not the zoo's."""
+    plain = not any(separator and separator in str(task) for separator in (os.sep, os.altsep))
+    for folder in (ZOO / str(task), Path(task)) if plain else (Path(task),):
         if os.path.lexists(folder / "system.toml"):  # whatever it is: `read_text` says what is wrong with it
             return folder
     names = task_names()
     close = difflib.get_close_matches(str(task), names, 1)
     hint = f"did you mean {close[0]!r}?" if close else f"the zoo has {', '.join(names) or 'nothing'}"
     raise EnvError(f"unknown task {str(task)!r}: no such name in the zoo and no folder with a system.toml; {hint}")
+
+
+def called(folder: Path) -> str:
+    """What names a task on a command line: in the zoo its name, elsewhere its folder, as `find_folder` finds it."""
+    there = Path(os.path.realpath(folder)) if "\0" not in str(folder) else folder  # a record may say anything
+    if there.parent == ZOO.resolve():
+        return there.name
+    return f".{os.sep}{folder}" if str(folder) in task_names() else str(folder)
 
 
 def load_spec(task: str | Path) -> SystemSpec:

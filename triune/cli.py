@@ -75,6 +75,7 @@ def _first_word(argv: Sequence[str]) -> str | None:
 def _run(argv: Sequence[str], console: Console) -> tuple[int, dict[str, Any]]:
     parser = build_parser(_first_word(argv))
     args = parser.parse_args(list(argv))
+    args.typed = list(argv)
     if args.version:
         from triune.version import __version__
 

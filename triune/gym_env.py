@@ -17,6 +17,7 @@ import numpy as np
 from gymnasium import spaces
 
 from envs.actions import ActionSpace, Discrete
+from envs.env import SEEDS, check_seed
 from envs.rewards import RewardEnv
 from perception.scene import SceneSchema
 from triune.errors import UsageError, nearest
@@ -26,7 +27,6 @@ from triune.system import System, load
 
 DETECTORS, OBSERVE = ("cnn", "teacher"), ("scene", "frame")
 MARGIN = 64.0  # px beyond the field that a coasting position may reach
-SEEDS = 2**31
 
 
 class SceneEnv(gymnasium.Env[Any, Any]):  # type: ignore[misc]
@@ -66,7 +66,7 @@ class SceneEnv(gymnasium.Env[Any, Any]):  # type: ignore[misc]
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Start the episode of `seed`, or one drawn from the environment's generator."""
-        super().reset(seed=seed)
+        super().reset(seed=None if seed is None else check_seed(seed))
         episode = int(self.np_random.integers(SEEDS)) if seed is None else seed
         self._player.reset()
         self._steps = steps(self._env, self._player, self._env.reset(episode), to_the_end=True)

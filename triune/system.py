@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from envs.actions import ActionSpace, Discrete
 from envs.env import Rules, protocol_of
 from envs.files import read_file, read_text
+from envs.repeat import command_line
 from envs.spec import ZOO, SystemSpec, find_line, load_spec
 from envs.trust import vouch
 from logic.language.program import Library, shipped_library
@@ -229,7 +230,13 @@ class System:
     @property
     def called(self) -> str:
         """What names it on a command line: its name in the zoo, elsewhere its folder."""
-        return self.name if self.folder.parent.resolve() == ZOO.resolve() else str(self.folder)
+        return self.spec.called
+
+    def vouched(self, detector: str) -> bool:
+        """Whether Python that comes with it runs only because somebody said so (--trust): the module of its
+        environment, or what makes the scenes of this kind of detector."""
+        strange = ZOO.resolve() not in self.folder.resolve().parents
+        return self.trust and strange and (detector != "cnn" or ":" in self.spec.env.id)
 
     @property
     def detector_path(self) -> Path:
@@ -293,8 +300,7 @@ class System:
         from triune.runtime import Foreign, check_graph
 
         if not os.path.lexists(self.detector_path):
-            fix = f"train one with `triune train {self.called}`"
-            fix += ", or compare with --detector teacher"
+            fix = f"train one with `{command_line('train', self.called)}`, or compare with --detector teacher"
             raise TriuneError(f"{self.folder} has no detector (perception.onnx); {fix}")
         data = self.weights()
         try:

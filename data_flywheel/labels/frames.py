@@ -25,6 +25,7 @@ from envs.arrays import arrays_of
 from envs.env import protocol_of
 from envs.files import open_file
 from envs.remote import PixelEnv
+from envs.repeat import command_line
 from envs.spec import SystemSpec
 from perception.scene import SceneSchema
 
@@ -235,7 +236,7 @@ class Places:
 def open_frames(folder: str | Path, spec: SystemSpec) -> DatasetFrames | EpisodeFrames:
     """A data set (it has a manifest), or else recorded episodes. DataError when it is neither."""
     if not Path(folder).exists():
-        raise DataError(f"{folder}: no such data; make some with `triune collect {spec.name}`")
+        raise DataError(f"{folder}: no such data; make some with `{command_line('collect', spec.called, out=folder)}`")
     return DatasetFrames(folder) if (Path(folder) / MANIFEST).exists() else EpisodeFrames(folder, spec)
 
 

@@ -149,6 +149,8 @@ def with_scores(verdict: Verdict, old: Sequence[float], new: Sequence[float]) ->
 
 def _decide(old: Sight, new: Sight, figures: dict[str, Any]) -> tuple[bool, str]:
     frozen = figures["frozen"]
+    if not frozen["frames"]:
+        return False, "no frame of the old look is frozen, so nobody can tell whether it suffers"
     lost = (frozen["newly_wrong"] - frozen["newly_right"]) / max(1, frozen["frames"])
     if lost > OLD_LOSS and frozen["p"] < CHANCE:
         return False, f"{FORGETS}: {frozen['newly_wrong']} of {frozen['frames']} frozen frames newly wrong"

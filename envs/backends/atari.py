@@ -106,10 +106,19 @@ class AtariCore:
         for _ in range(self.protocol.frameskip):
             self._points += int(self.ale.act(self._actions[action]))
             self.score = self._points
-            won = self.env.max_score is not None and self._points >= self.env.max_score
-            if won or self.ale.game_over() or self.frames >= self.protocol.max_frames:
+            if self._ended() or self.frames >= self.protocol.max_frames:
                 self.done = True
                 return
+
+    def _ended(self) -> bool:
+        """Over by the game's own rules, or nothing is left to win."""
+        won = self.env.max_score is not None and self._points >= self.env.max_score
+        return won or bool(self.ale.game_over())
+
+    @property
+    def truncated(self) -> bool:
+        """The limit of frames ended the episode, and nothing else did on that very frame."""
+        return self.done and not self._ended()
 
     def frame(self, out: np.ndarray | None = None) -> np.ndarray:
         """The screen as uint8[H, W, 3] RGB, into `out` when given."""

@@ -207,13 +207,13 @@ class GymnasiumSimulator:
             copy.copy(self._observed),
             self.score,
             self.frames,
-            self.done,
+            (self.done, self.truncated),
             getattr(self.world, "_elapsed_steps", 0),
         )
 
     def load(self, state: Any, noise_seed: int = 0) -> None:
         """Back to a saved state; `noise_seed` above 0 draws other chances from there on."""
-        held, observed, self.score, self.frames, self.done, elapsed = state
+        held, observed, self.score, self.frames, (self.done, self.truncated), elapsed = state
         vars(self.world.unwrapped).update(copy.deepcopy(held))
         if hasattr(self.world, "_elapsed_steps"):
             self.world._elapsed_steps = elapsed

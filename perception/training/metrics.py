@@ -12,6 +12,7 @@ from perception.scene import SLOT, ReadingSpec, SceneSchema, ThingSpec
 from perception.training.data import Samples
 
 See = Callable[[np.ndarray], np.ndarray]
+NOTHING_HELD_OUT = "not measured: no frame is held out for it (the split test, of seeds 900 to 999, is empty)"
 BINS = 10  # of the calibration error
 
 
@@ -25,18 +26,26 @@ def evaluate(see: See, samples: Samples, schema: SceneSchema, limit: int | None 
 
 
 def compare(found: np.ndarray, truth: np.ndarray, schema: SceneSchema) -> dict[str, Any]:
-    """Metrics of float32[N, size] against labels of the same shape."""
+    """Metrics of float32[N, size] against labels of the same shape; of no frames none but their number."""
     result: dict[str, Any] = {"frames": len(truth), "things": {}, "grids": {}, "gauges": {}}
+    if not len(truth):
+        return result
     if schema.readings:
         result["readings"] = {r.name: _reading(found, truth, schema, r) for r in schema.readings}
     for thing in schema.things:
         result["things"][thing.name] = _thing(found, truth, schema, thing)
     for grid in schema.grids:
-        right = (found[:, schema.grid(grid.name)] > 0.5) == (truth[:, schema.grid(grid.name)] > 0.5)
+        set_ = truth[:, schema.grid(grid.name)] > 0.5
+        right = (found[:, schema.grid(grid.name)] > 0.5) == set_
         result["grids"][grid.name] = {"accuracy": _share(right), "frames_all_right": _share(right.all(1))}
+        if set_.all() or not set_.any():
+            result["grids"][grid.name]["all_alike"] = True
     for gauge in schema.gauges:
-        error = np.abs(found[:, schema.gauge(gauge.name)] - truth[:, schema.gauge(gauge.name)])
+        wanted = truth[:, schema.gauge(gauge.name)]
+        error = np.abs(found[:, schema.gauge(gauge.name)] - wanted)
         result["gauges"][gauge.name] = {"error_mean": _round(error.mean()), "error_p99": _quantile(error, 99)}
+        if np.ptp(wanted) == 0:
+            result["gauges"][gauge.name]["all_alike"] = True
     return result
 
 
@@ -134,7 +143,10 @@ def time_per_frame(see: See, frame: np.ndarray, rounds: int = 400) -> dict[str, 
 
 
 def table(metrics: dict[str, Any]) -> str:
-    """The metrics as lines for people."""
+    """The metrics as lines for people; they say which labels could not put a detector to the test."""
+    if not metrics["frames"]:
+        return NOTHING_HELD_OUT
+    alike = {True: "; all labels alike", None: ""}
     heads = ("labels", "median", "p95", "p99", "size p99", "precision", "recall", "F1", "ECE")
     lines = [f"{'thing':<10}" + "".join(f"{head:>10}" for head in heads)]
     for name, m in metrics["things"].items():
@@ -148,9 +160,12 @@ def table(metrics: dict[str, Any]) -> str:
             text = "".join(f"{'-' if v is None else format(v, '.4g'):>10}" for v in cells)
             lines.append(f"{f'{name}.{field}':<10}{m['labels']:>10}{text}")
     for name, m in metrics["grids"].items():
-        lines.append(f"{name:<10} cells right {m['accuracy']:.5f}, whole frames right {m['frames_all_right']:.4f}")
+        right = f"cells right {m['accuracy']:.5f}, whole frames right {m['frames_all_right']:.4f}"
+        lines.append(f"{name:<10} {right}{alike[m.get('all_alike')]}")
     for name, m in metrics["gauges"].items():
-        lines.append(f"{name:<10} error mean {m['error_mean']}, p99 {m['error_p99']}")
+        lines.append(f"{name:<10} error mean {m['error_mean']}, p99 {m['error_p99']}{alike[m.get('all_alike')]}")
+    unseen = [n for part in ("things", "readings") for n, m in metrics.get(part, {}).items() if not m["labels"]]
+    lines += [f"{name} is on none of the {metrics['frames']} held-out frames: not measured" for name in unseen]
     return "\n".join(lines)
 
 

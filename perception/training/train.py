@@ -7,8 +7,12 @@ from __future__ import annotations
 
 import math
 import os
+import signal
 import sys
+import threading
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -49,7 +53,8 @@ def train(
     samples: Samples, schema: SceneSchema, out_path: str | Path, *, steps: int = 2500, seed: int = 0,
     threads: int = 1, resume: bool = True, progress: bool = True, recipe: Recipe | None = None,
 ) -> dict[str, Any]:  # fmt: skip
-    """Train, calibrate, measure on the test split, export to `out_path`; the metrics, also kept in the file.
+    """Train, calibrate, measure on the test split, export to `out_path`; the metrics, also kept in the file. Without a
+    test split nothing is measured (`frames` 0 and no figures).
 
     `threads` > 1 prepares batches in a second thread. A checkpoint lies beside `out_path` until the run is done.
     SampleError for labels that do not fit, PerceptionError for a checkpoint of another run.
@@ -109,21 +114,37 @@ def _fit(
     done = checkpoint.load(net, optimiser)
     bar = Bar(steps, done, progress)
     net.train()
-    for step, batch in enumerate(batches(done, steps, threads > 1), done):
-        rate = recipe.rate * min(1.0, (step + 1) / recipe.warm) * 0.5 * (1 + math.cos(math.pi * step / steps))
-        for group in optimiser.param_groups:
-            group["lr"] = rate
-        frames, scenes, camera = (torch.from_numpy(part) for part in batch)
-        losses = total_loss(net, frames, scenes, camera, seed * 1_000_003 + step)
-        optimiser.zero_grad()
-        losses["total"].backward()
-        torch.nn.utils.clip_grad_norm_(net.parameters(), recipe.clip)
-        optimiser.step()
-        bar.show(step + 1, losses)
-        if (step + 1) % SAVE_EVERY == 0 or step + 1 == steps:
-            checkpoint.save(net, optimiser, step + 1)
+    with _stop_between_steps() as stopped:
+        for step, batch in enumerate(batches(done, steps, threads > 1), done):
+            rate = recipe.rate * min(1.0, (step + 1) / recipe.warm) * 0.5 * (1 + math.cos(math.pi * step / steps))
+            for group in optimiser.param_groups:
+                group["lr"] = rate
+            frames, scenes, camera = (torch.from_numpy(part) for part in batch)
+            losses = total_loss(net, frames, scenes, camera, seed * 1_000_003 + step)
+            optimiser.zero_grad()
+            losses["total"].backward()
+            torch.nn.utils.clip_grad_norm_(net.parameters(), recipe.clip)
+            optimiser.step()
+            bar.show(step + 1, losses)
+            if (step + 1) % SAVE_EVERY == 0 or step + 1 == steps or stopped():
+                checkpoint.save(net, optimiser, step + 1)
+            if stopped():
+                raise KeyboardInterrupt
     bar.end()
     net.eval()
+
+
+@contextmanager
+def _stop_between_steps() -> Iterator[Callable[[], bool]]:
+    """Whether Ctrl-C was pressed. It interrupts nothing meanwhile: a step that is cut short could not be kept."""
+    pressed: list[int] = []
+    mine = threading.current_thread() is threading.main_thread()  # no other may handle signals
+    before = signal.signal(signal.SIGINT, lambda number, _: pressed.append(number)) if mine else None
+    try:
+        yield lambda: bool(pressed)
+    finally:
+        if mine:
+            signal.signal(signal.SIGINT, before)
 
 
 @torch.no_grad()  # type: ignore[untyped-decorator]
@@ -155,15 +176,16 @@ def _deliver(
     net: DetectorNet, samples: Samples, schema: SceneSchema, out_path: Path, origin: dict[str, Any]
 ) -> dict[str, Any]:
     """Serialise twice: once to measure the very graph that will be used, once with the metrics in it, to `out_path`."""
-    test = samples.of("test") if (samples.splits == 2).any() else samples.of("val")
-    test = test if len(test) else samples.take(np.arange(min(len(samples), 200)))
-    check = np.stack([test.rgb(int(r)) for r in np.linspace(0, len(test) - 1, 32).astype(int)])
+    test = samples.of("test")
+    shown = test if len(test) else samples  # to compare two programs on, not for a figure
+    check = np.stack([shown.rgb(int(r)) for r in np.linspace(0, len(shown) - 1, 32).astype(int)])
     data, gap = serialised(net, origin, check)
     detector = OnnxDetector.parse(data, schema)
     metrics = evaluate(detector.look, test, schema)
     metrics |= {
         "parameters": sum(p.numel() for p in net.parameters()), "ms_per_frame": time_per_frame(detector.look, check[0]),
         "torch_onnx_gap": round(gap, 6), "sharpness": round(float(net.sharpness), 3),
+        "calibrated": bool(len(samples.rows("val"))),
         "wall_s": origin["wall_s"], "cpu_s": origin["cpu_s"],
     }  # fmt: skip
     export(net, out_path, {**origin, "metrics": metrics}, check)

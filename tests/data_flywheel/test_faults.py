@@ -5,7 +5,6 @@ Each is told in words that name the fix, and the rest goes on. Recordings have t
 
 from __future__ import annotations
 
-import argparse
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -33,8 +32,6 @@ from perception.detector import OnnxDetector
 from triune import load
 from triune.cli import build_parser
 from triune.commands import review
-from triune.commands import run as running
-from triune.errors import TriuneError
 from triune.play import play
 from triune.play.self_training import Request, SelfTraining
 
@@ -135,26 +132,6 @@ def test_a_full_disk_leaves_the_eyes_that_were(tmp_path: Path) -> None:
 
 
 # --- a camera frame of another size ---------------------------------------------------------------------------------
-
-
-def test_a_camera_that_once_gives_another_size_is_watched_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    good, odd = np.zeros((210, 160, 3), np.uint8), np.zeros((480, 640, 3), np.uint8)
-    args, ear, seen = argparse.Namespace(source="0", steps=None, fit=None), Ear(), list[Any]()
-    pilot: Any = SimpleNamespace(
-        times=seen, bot=SimpleNamespace(frame_shape=good.shape), console=ear, act=seen.append, summary=dict
-    )
-
-    def camera(*frames: np.ndarray) -> None:
-        monkeypatch.setattr(running, "_capture", lambda source: iter(frames))
-
-    camera(good, odd, odd, good)
-    assert running._frames(pilot, args) == {"left_out": 2}
-    assert len(seen) == 2 and all(frame is good for frame in seen)
-    assert len(ear.heard) == 1 and "frame 1" in ear.heard[0] and "640x480" in ear.heard[0] and "--fit" in ear.heard[0]
-    seen.clear()
-    camera(odd, good)
-    with pytest.raises(TriuneError, match="--fit letterbox"):
-        running._frames(pilot, args)
 
 
 def test_eyes_refuse_a_frame_of_another_size_and_see_the_next() -> None:

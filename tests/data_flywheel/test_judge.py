@@ -114,3 +114,9 @@ def test_a_falling_score_keeps_eyes_out_and_none_is_no_reason() -> None:
     fallen = judge.with_scores(good, [100, 90], [80, 90])
     assert not fallen.promote and "95.0 -> 85.0" in fallen.reason and fallen.figures["scores"]["new"] == [80, 90]
     assert not judge.with_scores(good, [-10], [-12]).promote
+
+
+def test_nothing_frozen_promotes_nothing() -> None:
+    none = np.zeros(0, bool)
+    verdict = judge.judge(Sight({"ball": 0.1}, 0.0, None, 500), Sight({"ball": 1.0}, 0.0, None, 500), none, none)
+    assert not verdict.promote and "no frame of the old look is frozen" in verdict.reason and not verdict.forgets

@@ -79,3 +79,30 @@ def test_evaluate_shows_the_frames_it_was_given():
     metrics = evaluate(lambda frame: want[frame[0, 0, 0]], samples, SCHEMA)
     assert metrics["frames"] == N and metrics["things"]["ball"]["recall"] == 1
     assert evaluate(lambda frame: want[frame[0, 0, 0]], samples, SCHEMA, limit=10)["frames"] == 10
+
+
+# --- figures need held-out labels ---------------------------------------------------------------------
+
+
+def test_of_no_frames_nothing_is_said():
+    metrics = compare(np.zeros((0, SCHEMA.size), np.float32), np.zeros((0, SCHEMA.size), np.float32), SCHEMA)
+    assert metrics == {"frames": 0, "things": {}, "grids": {}, "gauges": {}}
+    assert "not measured: no frame is held out" in table(metrics)
+
+
+def test_labels_of_one_kind_are_named():
+    """A thing that no frame shows, a grid that is never touched, a gauge that never moves put nothing to the test."""
+    truth = np.zeros((5, SCHEMA.size), np.float32)
+    metrics = compare(truth.copy(), truth, SCHEMA)
+    ball = metrics["things"]["ball"]
+    assert ball["labels"] == 0 and ball["precision"] is ball["recall"] is ball["f1_iou50"] is None
+    told = table(metrics)
+    assert "ball is on none of the 5 held-out frames: not measured" in told and told.count("all labels alike") == 2
+    truth[1, SCHEMA.slot("ball").start] = 1
+    truth[2, SCHEMA.grid("dots").start] = 1
+    truth[3, SCHEMA.gauge("air")] = 1
+    told = table(compare(truth.copy(), truth, SCHEMA))
+    assert "ball is on none" not in told and "alike" not in told
+    full = np.zeros((2, SCHEMA.size), np.float32)
+    full[:, SCHEMA.grid("dots")] = 1
+    assert compare(full, full, SCHEMA)["grids"]["dots"]["all_alike"], "all set is one kind, too"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -17,7 +18,9 @@ pytestmark = pytest.mark.train
 from perception.detector import OnnxDetector  # noqa: E402
 from perception.errors import PerceptionError, SampleError  # noqa: E402
 from perception.scene import SceneSchema  # noqa: E402
-from perception.training.data import Samples  # noqa: E402
+from perception.training import train as training  # noqa: E402
+from perception.training.data import SPLITS, Samples  # noqa: E402
+from perception.training.metrics import table  # noqa: E402
 
 SCHEMA = SceneSchema.from_config(
     {
@@ -103,6 +106,41 @@ def test_a_killed_run_resumes_to_the_same_weights(tmp_path):
     frames = toy(40)
     for i in range(40):
         assert np.array_equal(a.look(frames.rgb(i)), b.look(frames.rgb(i)))
+
+
+@pytest.mark.parametrize("at", [1, 7, 30])
+def test_an_interrupted_run_keeps_every_step(tmp_path, monkeypatch, at):
+    """Ctrl-C within a step, long before the first checkpoint: the step is kept, and the weights come out equal."""
+    real, steps = training.torch.nn.utils.clip_grad_norm_, []
+
+    def press(*words):
+        steps.append(1)
+        if len(steps) == at:
+            os.kill(os.getpid(), signal.SIGINT)
+        return real(*words)
+
+    monkeypatch.setattr(training.torch.nn.utils, "clip_grad_norm_", press)
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "a.onnx", 31)
+    assert training.torch.load(tmp_path / "a.onnx.training", weights_only=True)["step"] == at
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    run(tmp_path / "a.onnx", 31)
+    assert len(steps) == 31, "no step is made twice"
+    run(tmp_path / "b.onnx", 31, resume=False)
+    a, b = (OnnxDetector.load(tmp_path / f"{name}.onnx", SCHEMA) for name in "ab")
+    assert all(np.array_equal(a.look(toy(9).rgb(i)), b.look(toy(9).rgb(i))) for i in range(9))
+
+
+@pytest.mark.parametrize("held", [{}, {"val"}, {"test"}, {"val", "test"}])
+def test_no_figure_without_held_out_frames(tmp_path, held):
+    whole = toy()
+    kept = np.isin(whole.splits, [SPLITS.index(name) for name in {"train", *held}])
+    samples = whole.take(np.flatnonzero(kept))
+    metrics = run(tmp_path / "eyes.onnx", 2, samples=samples)
+    assert metrics["frames"] == int((samples.splits == 2).sum()) and bool(metrics["things"]) is ("test" in held)
+    assert metrics["calibrated"] is ("val" in held)
+    assert ("not measured" in table(metrics)) is ("test" not in held)
+    assert OnnxDetector.load(tmp_path / "eyes.onnx", SCHEMA).provenance["metrics"]["frames"] == metrics["frames"]
 
 
 def test_a_checkpoint_of_another_run_is_refused(tmp_path):

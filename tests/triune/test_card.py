@@ -34,7 +34,8 @@ def test_card_keeps_both_sights_and_every_protocol(system: System) -> None:
     scores = read_scores(system.folder)
     assert set(scores) == {"sticky", "classic"} and scores["sticky"]["teacher"]["worst"] == 19
     text = card.read_text()
-    assert "triune eval pong --protocol sticky --seeds 1000:1003`" in text
+    assert f"`triune eval {system.folder} --protocol sticky --seeds 1000:1003`" in text
+    assert f"`triune eval {system.folder} --card`" in text, "a copy is not the zoo's"
     assert text.index("`classic`") < text.index("`sticky`") and "not measured" in text
 
 

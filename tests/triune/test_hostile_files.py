@@ -198,13 +198,13 @@ def test_a_command_says_so_in_a_line(tmp_path: Path, name: str, form: str) -> No
 
 
 def test_a_video_may_not_be_a_pipe(tmp_path: Path) -> None:
-    from triune.commands.run import _capture
+    from triune.play.film import Film
 
     for form in ("pipe", "folder", "dangling", "circle", "empty", "binary"):
         path = tmp_path / form.replace(" ", "")
         FORMS[form](path)
         with pytest.raises(TriuneError, match=path.name):
-            list(_capture(str(path)))
+            list(Film(str(path)))
 
 
 def test_text_as_windows_saves_it_is_accepted(tmp_path: Path) -> None:

@@ -14,8 +14,8 @@ import triune as api
 from data_flywheel.episodes.recording import Recording
 from data_flywheel.labels.frames import open_frames
 from data_flywheel.splits import split_of
-from triune.commands.run import _capture
 from triune.play import play
+from triune.play.film import Film
 from triune.play.loop import frames_of
 from triune.play.recording import BundleRecorder
 from triune.runtime import Bundle
@@ -41,7 +41,7 @@ def test_a_film_is_recorded_with_its_frames_and_can_be_blamed(exported: Path, fi
     assert done.returncode == 0 and json.loads(done.stdout)["recorded"] == 1, done.stderr
     recording = Recording(tmp_path / "rec")
     ((name, episode),) = list(recording)
-    shown = list(_capture(str(film)))
+    shown = list(Film(str(film)))
     assert len(episode) == len(shown) == 60 and episode.frames is not None
     assert all(np.array_equal(episode.frames.rgb(i), frame) for i, frame in enumerate(shown))
     assert episode.scenes[:, 0].any() and episode.meta["source"] == str(film)

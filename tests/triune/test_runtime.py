@@ -309,7 +309,7 @@ def test_run_on_a_video_of_the_game(exported: Path, tmp_path: Path) -> None:
 
 
 def test_how_frames_are_fitted() -> None:
-    from triune.commands.run import fitted
+    from triune.play.film import fitted
 
     wide = np.full((100, 400, 3), 200, np.uint8)
     boxed = fitted(wide, (210, 160, 3), "letterbox", "x")

@@ -71,6 +71,7 @@ def told_at(episodes: list[Episode], step: int) -> Failure:
 def find(what: str, seed: int | None) -> tuple[str, list[Episode]]:
     """The task's folder or name, and the recorded games; the newest run of a task that is named."""
     from data_flywheel.episodes.episode import Episode
+    from envs.spec import find_folder
     from triune.play.evaluation import Run, latest
 
     path = Path(what)
@@ -79,7 +80,7 @@ def find(what: str, seed: int | None) -> tuple[str, list[Episode]]:
             raise UsageError("--seed chooses a game of a run; an episode file is one game")
         episode = Episode.load(path)
         return str(episode.meta["task"]), [episode]
-    run = Run.read(path if (path / "run.json").is_file() else latest(what))
+    run = Run.read(path if (path / "run.json").is_file() else latest(find_folder(what)))
     episodes = [run.episode(seed)] if seed is not None else [Episode.load(file) for file in run.files()]
     if not episodes:
         raise TriuneError(f"{run.path} holds no finished episode; let `triune eval` finish one")

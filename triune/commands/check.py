@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from envs.files import read_text
+from envs.repeat import command_line
 from triune.commands import common
 from triune.console import Console, table, told_score
 from triune.errors import TriuneError, UsageError, one_line
@@ -53,7 +54,8 @@ def _file(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     from triune.check import check_text
 
     if not args.of:
-        raise UsageError(f"whose scene does {args.task} see? name it: triune check {args.task} --task breakout")
+        fix = command_line("check", args.task, task="breakout")
+        raise UsageError(f"whose scene does {args.task} see? name it: {fix}")
     path = Path(args.task)
     system = common.load_system(argparse.Namespace(task=args.of))
     checked = check_text(_read(path), path.name, args.safety or path.name == "safety.py", system.spec, system.schema)

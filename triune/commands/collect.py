@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from envs.repeat import again
 from triune.commands import common
 from triune.console import Console
 
@@ -32,7 +33,10 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     """Payload: the report of the collection."""
     system = common.load_system(args)
     folder = Path(args.out) if args.out else data_folder(system.name)
-    return collect_into(system, folder, args.frames, args.workers or common.cores(), console)
+    try:
+        return collect_into(system, folder, args.frames, args.workers or common.cores(), console)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(f"continue with: {again(args)}") from None
 
 
 def collect_into(system: System, folder: Path, frames: int, workers: int, console: Console) -> dict[str, Any]:
@@ -42,12 +46,7 @@ def collect_into(system: System, folder: Path, frames: int, workers: int, consol
     def progress(done: int, total: int, seconds: float) -> None:
         console.progress(done, total, f"{done} of {total} frames, {seconds:.0f} s")
 
-    try:
-        report = collect(system.spec, folder, frames, workers, progress=progress)
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt(
-            f"continue with: triune collect {system.called} --frames {frames} --out {folder}"
-        ) from None
+    report = collect(system.spec, folder, frames, workers, progress=progress)
     console.clear()
     console.say(
         f"{report.frames} frames in {folder}, {report.seconds:.0f} s; {report.refused} refused by the label check"

@@ -58,6 +58,15 @@ def add_policy(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_episode(parser: argparse.ArgumentParser) -> None:
+    """Which recorded game; `triune.play.evaluation.find_episode` finds it."""
+    parser.add_argument(
+        "--episode", metavar="E",
+        help="an episode file, the folder of a run or recording (its worst game), or a seed of this task's newest run "
+        "under runs/eval (default: the worst there)",
+    )  # fmt: skip
+
+
 def load_system(args: argparse.Namespace) -> System:
     """The system a command was asked for; an unknown name is a usage error."""
     from envs.errors import EnvError

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from envs.env import packages
+from envs.repeat import command_line
 from triune.console import Console
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -136,7 +137,7 @@ def _tasks() -> list[Finding]:
     for name in task_names():
         folder = load_spec(name).folder
         lacking = [n for n in ("policy.py", "perception.onnx") if not (folder / n).is_file()]
-        fix = f"triune train {name}" if lacking == ["perception.onnx"] else f"restore {folder}"
+        fix = command_line("train", name) if lacking == ["perception.onnx"] else f"restore {folder}"
         if lacking:
             found.append(_finding(name, "problem", f"no {', '.join(lacking)}", fix))
             continue

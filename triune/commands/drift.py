@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from envs.repeat import command_line
 from triune.commands import common
 from triune.console import Console, table
 from triune.errors import TriuneError
@@ -34,7 +35,8 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     ranges = system.ranges()
     if ranges is None:
         raise TriuneError(
-            f"{system.ranges_path}: no ranges of the present detector; measure them: triune drift {args.task} --measure"
+            f"{system.ranges_path}: no ranges of the present detector; measure them: "
+            + command_line("drift", system.called, measure=True)
         )
     names = [("picture", stat) for stat in PICTURE] + [(part, stat) for part, stat, _ in scene_names(ranges["scene"])]
     values = dict(zip((f"{part} {stat}" for part, stat in names), ranges["picture"] + ranges["eyes"], strict=True))

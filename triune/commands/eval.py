@@ -9,6 +9,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from envs.repeat import again
 from triune.commands import common
 from triune.console import Console, told_score
 from triune.errors import UsageError
@@ -50,7 +51,7 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     common.check_conditions(args)
     seeds, folder = _what(system, args)
     result = _evaluate(system, args, seeds, folder, console)
-    show(result, console)
+    show(result, system.called, console)
     payload = result.to_dict()
     del payload["episodes"]
     if args.record:
@@ -75,7 +76,7 @@ def _what(system: System, args: argparse.Namespace) -> tuple[list[int], Path]:
 
     seeds = common.parse_seeds(args.seeds)
     if args.resume is not None:
-        old = Run.read(args.resume or latest(system.name, unfinished=True))
+        old = Run.read(args.resume or latest(system.folder, unfinished=True))
         request = old.info["request"]
         args.protocol, args.shift, args.detector = request["protocol"], request["shift"], request["eyes"]
         args.steps = request["limit"]
@@ -83,7 +84,7 @@ def _what(system: System, args: argparse.Namespace) -> tuple[list[int], Path]:
             system.policy_path = Path(request["policy"])
         return request["seeds"], old.path
     protocol = system.protocol(args.protocol).name
-    return seeds, Path(args.out) if args.out else new_folder(system.name, protocol, args.shift, args.detector)
+    return seeds, Path(args.out) if args.out else new_folder(system, protocol, args.shift, args.detector)
 
 
 def _evaluate(system: System, args: argparse.Namespace, seeds: list[int], folder: Path, console: Console) -> Result:
@@ -107,18 +108,20 @@ def _evaluate(system: System, args: argparse.Namespace, seeds: list[int], folder
             progress=progress, record=job,
         )  # fmt: skip
     except KeyboardInterrupt:
-        raise KeyboardInterrupt(f"continue with: triune eval {args.task} --resume {folder}") from None
+        raise KeyboardInterrupt(f"continue with: {again(args, '--resume', folder)}") from None
 
 
-def show(result: Result, console: Console) -> None:
-    """The figures, for people."""
-    if result.mean is None or result.ci95 is None:
+def show(result: Result, called: str, console: Console) -> None:
+    """The figures, for people. `called`: the task, as a command line names it."""
+    if result.mean is None:
         return
-    low, high = result.ci95
+    interval = "one game, no interval"
+    if result.ci95:
+        interval = f"95 % interval {result.ci95[0]:.2f} to {result.ci95[1]:.2f}   ({len(result.scores)} seeds)"
     console.say(
         f"{result.task}  {result.protocol}{f'  {result.shift}' if result.shift else ''}  {result.detector} detector"
     )
-    console.say(f"mean       {result.mean:.2f}   95 % interval {low:.2f} to {high:.2f}   ({len(result.scores)} seeds)")
+    console.say(f"mean       {result.mean:.2f}   {interval}")
     console.say(
         f"IQM        {result.iqm:.2f}   worst decile {result.worst_decile:.2f}   worst {told_score(min(result.scores))}"
     )
@@ -127,8 +130,8 @@ def show(result: Result, console: Console) -> None:
     console.say(f"overruled  {rules}   faults {result.faults}   deadline misses {result.deadline_misses}")
     from triune.play.drift import warning
 
-    if line := warning(result.drift, result.task, result.shift):
-        console.say(line)
+    if told := warning(result.drift, called, result.shift):
+        console.say(told)
     if result.unfinished:
         console.say(f"unfinished {len(result.unfinished)} episodes were cut short: these are not scores")
     console.say(f"run        {result.run}")

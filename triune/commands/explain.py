@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
+from envs.repeat import command_line
 from perception.scene import SLOT_FIELDS
 from triune.commands import common
 from triune.console import Console, table, told_score
@@ -20,7 +21,7 @@ AROUND = 5
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Task, episode, step."""
     common.add_task(parser)
-    parser.add_argument("--episode", metavar="E", help="an episode file, or a seed of the newest run of this task")
+    common.add_episode(parser)
     parser.add_argument("--step", type=int, metavar="N", help="default: the first at which something was lost")
     parser.add_argument("--full", action="store_true", help="conditions inside library functions too")
 
@@ -52,7 +53,7 @@ def _trace(system: System, episode: Episode, step: int, full: bool) -> dict[str,
         return {"trace": trace_step(system, episode, step, full), "trace_error": None}
     except LogicError as error:
         first = str(error).split("\n")[0]
-        return {"trace": None, "trace_error": f"{first} (see `triune check {system.called}`)"}
+        return {"trace": None, "trace_error": f"{first} (see `{command_line('check', system.called)}`)"}
 
 
 def worst_step(episode: Episode) -> int:

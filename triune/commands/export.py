@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from envs.repeat import command_line
 from triune.commands import common
 from triune.console import Console
 
@@ -28,5 +29,5 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     console.say(f"bundle     {path}, {size / 1024:.0f} kB, for protocol {manifest['protocol']['name']}")
     for name, value in sorted(manifest["hashes"].items()):
         console.say(f"           {value[:16]}  {name}")
-    console.say(f"try it     triune run {path}")
+    console.say(f"try it     {command_line('run', path)}")
     return {"task": system.name, "file": str(path), "bytes": size, "manifest": manifest}

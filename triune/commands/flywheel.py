@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from envs.repeat import again, command_line
 from triune.commands import common
 from triune.console import Console, table
 from triune.errors import TriuneError
@@ -49,7 +50,7 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     try:
         told = SelfTraining(system, ask, home, console.log).run()
     except KeyboardInterrupt:
-        raise KeyboardInterrupt("the same command goes on where it was") from None
+        raise KeyboardInterrupt(f"continue with: {again(args)}") from None
     told["report"] = str(write_report(system, home))
     console.say(table([_row(r) for r in told["rounds"]], ["round", "coverage", "frames", "sight", "after", "outcome"]))
     console.say(f"{told['outcome']}: {told['reason']}")
@@ -57,7 +58,7 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
         take_over(Path(told["eyes"]), system.detector_path)
         measure(system)
         console.say(f"installed  {system.detector_path}; the drift watch has measured them")
-        console.say("           the score card is no longer true: `triune eval --card`")
+        console.say(f"           the score card is no longer true: {command_line('eval', system.called, card=True)}")
     console.say(f"detector   {told['eyes']}")
     console.say(f"report     {told['report']}")
     return {"task": system.name, **told}

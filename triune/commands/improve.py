@@ -7,6 +7,7 @@ import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from envs.repeat import command_line
 from triune.commands import common
 from triune.console import Console, table
 from triune.errors import UsageError, nearest
@@ -95,7 +96,7 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
         try:
             ended = loop.run(only_evidence=args.dry_run)
         except KeyboardInterrupt:
-            raise KeyboardInterrupt(f"continue with: triune improve --resume {home}") from None
+            raise KeyboardInterrupt(f"continue with: {command_line('improve', resume=home)}") from None
         finally:
             signal.signal(signal.SIGTERM, previous)
     if args.dry_run:
@@ -120,7 +121,7 @@ def _home(args: argparse.Namespace) -> Path | None:
     elif not args.task:
         raise UsageError("which task? triune improve TASK, or triune improve --resume RUN")
     elif args.home and (Path(args.home) / LOG).is_file():
-        raise UsageError(f"{args.home} holds a run; go on with it: triune improve --resume {args.home}")
+        raise UsageError(f"{args.home} holds a run; go on with it: {command_line('improve', resume=args.home)}")
     args.proposer = args.proposer or "tuner"
     if args.proposer not in PROPOSERS:
         raise UsageError(f"unknown proposer {args.proposer!r}; {nearest(args.proposer, PROPOSERS)}")
@@ -161,7 +162,7 @@ def _told(home: Path, parts: Parts, ended: Ended, console: Console) -> dict[str,
         console.say(table(rows, ["trial", "verdict", "stage", "why"], {0}))
     console.say(f"stopped    {ended.why}: {ended.detail}")
     console.say(f"accepted   {kinds.count('accept')} of {len(lines)}; policy {ended.state.incumbent[:12]}")
-    console.say(f"run        {home}   (go on: triune improve --resume {home})")
+    console.say(f"run        {home}   (go on: {command_line('improve', resume=home)})")
     payload = {
         "run": str(home), "folder": str(parts.folder), "why": ended.why, "detail": ended.detail, "trials": lines,
         "accepted": kinds.count("accept"), "policy": ended.state.incumbent, "budgets": ended.budgets,

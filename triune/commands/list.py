@@ -43,8 +43,8 @@ def _missing(parts: dict[str, bool]) -> str:
 
 def _figures(card: dict[str, Any]) -> str:
     cells = [
-        f"{protocol} {f['mean']:.1f} [{f['ci95'][0]:.0f}, {f['ci95'][1]:.0f}]"
+        f"{protocol} {f['mean']:.1f}" + (f" [{f['ci95'][0]:.0f}, {f['ci95'][1]:.0f}]" if f.get("ci95") else "")
         for protocol, f in card.items()
-        if isinstance(f, dict) and isinstance(f.get("mean"), (int, float)) and f.get("ci95")
+        if isinstance(f, dict) and isinstance(f.get("mean"), (int, float))
     ]
     return "   ".join(cells) or "not measured"

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from envs.repeat import command_line
 from triune.commands import common
 from triune.console import Console, told_score
 from triune.errors import TriuneError, UsageError
@@ -23,7 +24,7 @@ MARGIN = 0.1  # of the score: how far below it --floor-auto sets the floor
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Task, episode, window or floor."""
     common.add_task(parser, trust=False)
-    parser.add_argument("--episode", metavar="E", help="an episode file, or a seed of the newest run of this task")
+    common.add_episode(parser)
     parser.add_argument("--from", dest="start", type=int, metavar="A", help="first step that must not change")
     parser.add_argument("--to", type=int, metavar="B", help="last one (included)")
     parser.add_argument("--step", type=int, metavar="N", help=f"instead: N and the {AROUND} steps on either side")
@@ -101,6 +102,13 @@ def _check_episode(system: System, episode: Episode, where: str) -> None:
         raise TriuneError(f"{where} has no steps")
     if episode.meta.get("schema") != system.schema.fingerprint:
         raise TriuneError(f"{where} was recorded with another scene schema; play it again")
+    now = system.hashes()
+    kept = {"policy": "policy.py", "safety": "safety.py"} | ({"weights": "detector"} if episode.meta["weights"] else {})
+    for key, file in kept.items():
+        if episode.meta.get(key) != now["eyes" if key == "weights" else key]:
+            what = {name: episode.meta[name] for name in ("protocol", "shift", "eyes")}
+            again = command_line("eval", system.called, seeds=episode.meta["seed"], **what)
+            raise TriuneError(f"{where}: another {file} than {system.folder} has now played; play it again: {again}")
 
 
 def _source(episode: Episode, where: str) -> dict[str, Any]:
@@ -134,10 +142,6 @@ def _floor(system: System, episode: Episode, args: argparse.Namespace, about: di
     meta = episode.meta
     if not meta.get("finished"):
         raise TriuneError("this episode was cut short; a floor needs one that was played to its end")
-    if meta.get("policy") != system.hashes()["policy"]:
-        raise TriuneError(
-            "policy.py has changed since this episode was recorded; play it again before locking its score"
-        )
     scored = meta["score"]
     floor = args.floor if args.floor is not None else scored - max(1, round(abs(scored) * MARGIN))
     floor = int(floor) if isinstance(scored, int) and floor == int(floor) else floor

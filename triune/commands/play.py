@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -107,7 +108,7 @@ def _play(rollout: Rollout, args: argparse.Namespace, console: Console) -> Episo
             console.clear()
             from triune.play.drift import warning
 
-            console.log(warning(rollout.watch.report(), rollout.system.name, args.shift))
+            console.log(warning(rollout.watch.report(), rollout.system.called, args.shift))
         if step.index % 50 == 0:
             console.progress(step.index, limit, f"step {step.index}: {step.decision.reason}")
         if window:
@@ -119,13 +120,21 @@ def _play(rollout: Rollout, args: argparse.Namespace, console: Console) -> Episo
 
 
 def _keep(system: System, args: argparse.Namespace, episode: Episode) -> Run:
-    """The episode as a run of one seed, so that report and explain can read it; the last one is replaced."""
+    """The episode as a run of one seed, so that report and explain can read it; one of the same texts and conditions is
+    replaced, one of others stays."""
     from triune.play.evaluation import HOME, Run, make_request, summarise
     from triune.play.workers import episode_record
 
-    folder = HOME / "play" / f"{system.name}-{episode.meta['protocol']}-{args.seed}"
-    _fresh(folder)
     request = make_request(system, args.protocol, [args.seed], args.shift, args.detector, args.steps)
+    stem = f"{system.name}-{episode.meta['protocol']}-{args.seed}"
+    for n in itertools.count(1):
+        folder = HOME / "play" / (f"{stem}.{n}" if n > 1 else stem)
+        try:
+            Run.open(folder, request, system)
+        except TriuneError:
+            continue
+        break
+    _fresh(folder)
     run = Run.open(folder, request, system)
     episode.save(run.episodes / f"{args.seed}.npz")
     record = episode_record(episode)

@@ -50,7 +50,7 @@ def _evaluation(args: argparse.Namespace, folder: Path, out: Path | None, consol
 
         args.task = args.run
         common.load_system(args)
-        folder = latest(load_spec(args.run).name)
+        folder = latest(load_spec(args.run).folder)
     found = Run.read(folder)
     out = write_report(found, out, console, args.trust)
     result = found.result()

@@ -6,8 +6,6 @@ import argparse
 import json
 import time
 from collections import Counter
-from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from triune.commands import common
@@ -32,6 +30,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("bundle", help="a file made by `triune export`")
     parser.add_argument("--source", default="env", metavar="S", help="env (default), a video file, or a camera number")
     parser.add_argument("--shadow", action="store_true", help="decide and log, but let the fallback action play")
+    parser.add_argument(
+        "--every", type=common.positive, metavar="N",
+        help="look at every Nth frame of a video or camera (default: all, refused where its rate is not the bundle's)",
+    )  # fmt: skip
     parser.add_argument("--fit", choices=FITS, metavar="HOW", help="frames of another size: letterbox or stretch them")
     parser.add_argument(
         "--deadline", type=float, metavar="MS", help="real time a step may take (default: the bundle's)"
@@ -165,66 +167,33 @@ def _env(pilot: _Pilot, args: argparse.Namespace) -> dict[str, Any]:
 def _frames(pilot: _Pilot, args: argparse.Namespace) -> dict[str, Any]:
     """Nobody carries the actions out here: a video or a camera is watched, decisions are counted and logged.
 
-    A source that begins with frames of another size is refused; one such frame later on is left out alone.
+    A source that begins with frames of another size is refused; one such frame later on is left out alone, and so is
+    one that cannot be decoded.
     """
-    left_out = 0
-    for i, frame in enumerate(_capture(args.source)):
-        if i == args.steps:
-            break
-        try:
-            picture = fitted(frame, pilot.bot.frame_shape, args.fit, args.source)
-        except TriuneError as error:
-            if not pilot.times:
-                raise
-            if not left_out:
-                pilot.console.log(f"left out   frame {i}, and all others like it: {error}")
-            left_out += 1
-            continue
-        pilot.act(picture)
+    from triune.play.film import Film, check_rate, fitted
+
+    film, left_out = Film(args.source, args.every or 1), 0
+    try:
+        if warning := check_rate(film.rate, pilot.bot.protocol.control_hz, args.every, args.source):
+            pilot.console.log(f"rate       {warning}")
+        for i, frame in enumerate(film):
+            if i == args.steps:
+                break
+            try:
+                picture = fitted(frame, pilot.bot.frame_shape, args.fit, args.source)
+            except TriuneError as error:
+                if not pilot.times:
+                    raise
+                if not left_out:
+                    pilot.console.log(f"left out   frame {i}, and all others like it: {error}")
+                left_out += 1
+                continue
+            pilot.act(picture)
+    finally:
+        film.close()
     if not pilot.times:
         raise TriuneError(f"no frame could be read from {args.source}; is it a video that OpenCV decodes (mp4, avi)?")
-    return {"left_out": left_out, **pilot.summary()}
-
-
-def fitted(frame: np.ndarray, shape: tuple[int, ...], how: str | None, source: str) -> np.ndarray:
-    """The frame in the size that the detector was trained on."""
-    if frame.shape == shape:
-        return frame
-    (height, width, _), (high, wide, _) = shape, frame.shape
-    if how is None:
-        raise TriuneError(
-            f"{source} gives frames of {wide}x{high}, the detector reads {width}x{height}; add --fit letterbox "
-            "(keeps the proportions, black borders) or --fit stretch"
-        )
-    import cv2
-    import numpy as np
-
-    scale = min(height / high, width / wide)
-    h, w = (height, width) if how == "stretch" else (max(1, round(high * scale)), max(1, round(wide * scale)))
-    picture = cv2.resize(frame, (w, h), interpolation=cv2.INTER_AREA if h * w < high * wide else cv2.INTER_LINEAR)
-    out = np.zeros(shape, np.uint8)
-    top, left = (height - h) // 2, (width - w) // 2
-    out[top : top + h, left : left + w] = picture
-    return out
-
-
-def _capture(source: str) -> Iterator[np.ndarray]:
-    """RGB frames of a video file or a camera."""
-    import cv2
-
-    from envs.files import open_file
-
-    if not source.isdigit():
-        open_file(Path(source), "video", TriuneError).close()  # OpenCV would wait for a pipe
-    capture = cv2.VideoCapture(int(source) if source.isdigit() else source)
-    if not capture.isOpened():
-        what = f"camera {source}" if source.isdigit() else source
-        raise TriuneError(f"{what} cannot be opened; is it there, and in a format that OpenCV reads?")
-    try:
-        while True:
-            good, frame = capture.read()
-            if not good:
-                return
-            yield cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
-    finally:
-        capture.release()
+    if film.undecodable:
+        whole = f" of {film.promised}" if film.promised else ""
+        pilot.console.log(f"left out   {film.undecodable}{whole} frames of {args.source}, which cannot be decoded")
+    return {"left_out": left_out, "undecodable": film.undecodable, "rate": film.rate, **pilot.summary()}

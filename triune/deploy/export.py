@@ -291,6 +291,7 @@ def _about(
         "actions": list(space.names), **({"controls": space.to_config()} if isinstance(space, Box) else {}),
         "fallback": fallback,
         "reasons": list(logic.policy.graph.reasons), "rules": list(logic.rules), "protocol": asdict(protocol),
+        "control_hz": protocol.control_hz,
         "frame": [spec.env.height, spec.env.width, 3], "deadline_ms": deadline,
         "scene": {
             "names": list(schema.names), "units": [_unit(schema, name) for name in schema.names],

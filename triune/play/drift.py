@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from envs.env import protocols_of
+from envs.repeat import command_line
 from perception.drift import CHANGED, FAILING, OK, Gauge, save, scene_parts
 from triune.play.loop import Rollout, Step, Wander
 from triune.system import sha256
@@ -76,6 +77,6 @@ def warning(report: Mapping[str, Any], task: str, shift: str | None) -> str:
     level = report["level"]
     step = report["since"][level]
     what = "; ".join(report["words"][:3]) or "statistics are out of range"
-    command = f"triune flywheel {task}" + (f" --shift {shift}" if shift else "")
+    command = command_line("flywheel", task, shift=shift)
     advice = f"the detector is failing: run `{command}`" if level == FAILING else "the detector still sees as it did"
     return f"drift: {what} (since step {step}; {advice})"

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import json
 import platform
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,8 +18,10 @@ import numpy as np
 
 from data_flywheel.episodes.episode import Episode
 from data_flywheel.storage.files import atomic_write
-from envs.env import backend
-from envs.files import Unreadable, read_json
+from envs.env import backend, check_seed
+from envs.files import Unreadable, read_file, read_json
+from envs.repeat import command_line
+from envs.spec import called
 from triune.console import jsonable
 from triune.errors import TriuneError, UsageError
 from triune.play.drift import together
@@ -59,11 +64,11 @@ def ci95(scores: Sequence[float]) -> tuple[float, float]:
 
 
 def summary(scores: Sequence[float]) -> dict[str, Any]:
-    """mean, iqm, ci95 [low, high], worst_decile; all None without scores."""
+    """mean, iqm, ci95 [low, high], worst_decile; all None without scores, and no interval of a single one."""
     if not scores:
         return {"mean": None, "iqm": None, "ci95": None, "worst_decile": None}
     return {
-        "mean": float(np.mean(scores)), "iqm": iqm(scores), "ci95": list(ci95(scores)),
+        "mean": float(np.mean(scores)), "iqm": iqm(scores), "ci95": list(ci95(scores)) if len(scores) > 1 else None,
         "worst_decile": worst_decile(scores),
     }  # fmt: skip
 
@@ -77,7 +82,8 @@ Progress = Callable[[int, int, Record | None], None]  # episodes done, wanted, t
 
 @dataclass
 class Result:
-    """An evaluation. `interventions` and `reasons` count steps; `ci95` is a bootstrap interval of the mean."""
+    """An evaluation. `interventions` and `reasons` count steps; `ci95` is a bootstrap interval of the mean, None
+    where there is but one game."""
 
     task: str
     protocol: str
@@ -111,8 +117,10 @@ class Result:
 
     @staticmethod
     def from_dict(values: dict[str, Any]) -> Result:
-        """Back from `to_dict`."""
-        return Result(**{"detector" if k == "eyes" else k: v for k, v in values.items()})
+        """Back from `to_dict`. One game has no interval, whatever an earlier version wrote."""
+        found = Result(**{"detector" if k == "eyes" else k: v for k, v in values.items()})
+        found.ci95 = found.ci95 if len(found.scores) > 1 else None
+        return found
 
 
 def summarise(request: dict[str, Any], records: Sequence[Record], seconds: float, workers: int) -> Result:
@@ -161,7 +169,7 @@ def evaluate(
     `limit` cuts episodes short after that many steps (for a quick look, never for a figure). `record`: where every
     game is recorded too, as `triune.play.recording` makes it.
     """
-    seeds = list(seeds)
+    seeds = [check_seed(seed) for seed in seeds]
     if not seeds:
         raise UsageError("no seeds to play; give some, such as --seeds 100:110")
     request = make_request(system, protocol, seeds, shift, detector, limit)
@@ -210,11 +218,11 @@ class Run:
     @classmethod
     def open(cls, path: str | Path, request: dict[str, Any], system: System) -> Run:
         """Start a run, or continue one that asked the same with the same parts; TriuneError when it did not."""
-        path = Path(path)
+        path, hashes = Path(path), _hashes(system, request)
         if not (path / "run.json").is_file():
             info = {
                 "request": request,
-                "hashes": system.hashes(),
+                "hashes": hashes,
                 "versions": versions(system.spec.env),
                 "started": time.time(),
             }
@@ -224,7 +232,7 @@ class Run:
         for key in ("task", "protocol", "shift", "eyes", "limit"):
             if run.info["request"].get(key) != request[key]:
                 raise TriuneError(f"{path} holds a run with another {key}; name another folder")
-        changed = [k for k, v in system.hashes().items() if run.info["hashes"].get(k) != v]
+        changed = [k for k, v in hashes.items() if run.info["hashes"].get(k) != v]
         if changed:
             raise TriuneError(f"{path} was made with another {', '.join(changed)}; start a new run instead of resuming")
         return run
@@ -269,30 +277,42 @@ class Run:
             return None
 
 
-def new_folder(task: str, protocol: str, shift: str | None, detector: str) -> Path:
-    """A name for a new run under runs/eval."""
-    parts = [task, protocol, *([shift] if shift else []), *([detector] if detector != "cnn" else [])]
-    stem = "-".join(parts) + time.strftime("-%Y%m%d-%H%M%S")
-    path, n = HOME / "eval" / stem, 1
-    while path.exists():
-        path, n = HOME / "eval" / f"{stem}.{n}", n + 1
+def _hashes(system: System, request: Mapping[str, Any]) -> dict[str, str | None]:
+    """Of everything that decides this run: with other eyes than the detector's the teacher too."""
+    teacher = system.folder / "teacher.py"
+    if request["eyes"] == "cnn" or not teacher.is_file():
+        return system.hashes()
+    return system.hashes() | {"teacher": sha256(read_file(teacher, "teacher", TriuneError)).hexdigest()}
+
+
+def new_folder(system: System, protocol: str, shift: str | None, detector: str) -> Path:
+    """A new folder for a run, under runs/eval; it is made here, so that no other process has it."""
+    parts = [system.name, protocol, *([shift] if shift else []), *([detector] if detector != "cnn" else [])]
+    path = stem = HOME / "eval" / ("-".join(parts) + time.strftime("-%Y%m%d-%H%M%S"))
+    for n in itertools.count(1):
+        path = stem.with_name(f"{stem.name}.{n}") if n > 1 else stem
+        with contextlib.suppress(FileExistsError):
+            path.mkdir(parents=True)
+            break
     return path
 
 
-def latest(task: str | None = None, unfinished: bool = False) -> Path:
-    """The newest run that has played (of a task; or still unfinished); TriuneError when there is none."""
+def latest(folder: Path | None = None, unfinished: bool = False) -> Path:
+    """The newest run that has played (of the task in `folder`, not of a copy; or still unfinished); TriuneError when
+    there is none."""
     found = sorted((HOME / "eval").glob("*/run.json"), key=lambda p: p.stat().st_mtime, reverse=True)
     for path in found:
         run = Run.read(path.parent)
-        if task and run.info["request"]["task"] != task:
+        if folder and run.info["request"].get("folder") != str(folder.resolve()):
             continue
         if unfinished and (path.parent / "result.json").exists():
             continue
         if not unfinished and not run.records():  # never came to play
             continue
         return path.parent
-    what = f"{'unfinished ' if unfinished else ''}run{f' of {task}' if task else ''}"
-    raise TriuneError(f"there is no {what} under {HOME / 'eval'}; make one with `triune eval {task or 'TASK'}`")
+    task = called(folder) if folder else "TASK"
+    what = f"{'unfinished ' if unfinished else ''}run{f' of {task}' if folder else ''}"
+    raise TriuneError(f"there is no {what} under {HOME / 'eval'}; make one with `{command_line('eval', task)}`")
 
 
 def versions(env: EnvSpec) -> dict[str, str]:
@@ -313,16 +333,25 @@ def _write(path: Path, value: Any) -> None:
 
 
 def find_episode(system: System, wanted: str | None) -> tuple[Episode, str]:
-    """A file, or a seed of the newest run (default: the worst episode there)."""
+    """An episode, and where it is: a file; the worst of a run's or recording's folder; a seed of the task's newest run
+    (by default the worst there)."""
+    if wanted and not wanted.isdigit() and not Path(wanted).is_dir():
+        return _of_task(system, Episode.load(wanted), wanted), wanted
     if wanted and not wanted.isdigit():
-        episode = Episode.load(wanted)
-        if episode.meta.get("task") != system.name:
-            raise TriuneError(f"{wanted} is an episode of {episode.meta.get('task')}, not of {system.name}")
-        return episode, wanted
-    run = Run.read(latest(system.name))
-    if wanted is None:
-        records = run.records()
-        if not records:
-            raise TriuneError(f"{run.path} holds no finished episode; name one with --episode FILE")
-        wanted = str(min(records, key=lambda r: r["score"])["seed"])
-    return run.episode(int(wanted)), str(Path(run.episodes) / f"{wanted}.npz")
+        run = Path(wanted)
+        files = sorted((run / "episodes").glob("*.npz"))
+    else:
+        run = latest(system.folder)
+        if wanted is not None:
+            return Run.read(run).episode(int(wanted)), str(run / "episodes" / f"{wanted}.npz")
+        files = Run.read(run).files()
+    if not files:
+        raise TriuneError(f"{run} holds no finished episode; name one with --episode FILE")
+    worst = min(((Episode.load(file), file) for file in files), key=lambda found: found[0].meta.get("score") or 0)
+    return _of_task(system, worst[0], str(worst[1])), str(worst[1])
+
+
+def _of_task(system: System, episode: Episode, where: str) -> Episode:
+    if episode.meta.get("task") != system.name:
+        raise TriuneError(f"{where} is an episode of {episode.meta.get('task')}, not of {system.name}")
+    return episode

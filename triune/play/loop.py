@@ -317,9 +317,9 @@ def play(
 def finish(recorder: EpisodeRecorder, sheet: Outcome, wall: float, **meta: Any) -> Episode:
     """The episode, once the referee has given the score; `wall`: seconds it took; `meta`: what else to remember.
 
-    Where a backend says that the clock ended it (`truncated` of its metrics), the meta says so too.
+    Where a limit ended it and not its own rules, the meta says so (`truncated`).
     """
-    if sheet.metrics.get("truncated"):
+    if sheet.truncated:
         meta["truncated"] = True
     return recorder.finish(
         scores=sheet.scores, lives=sheet.lives_left, score=sheet.score, lives_at_end=sheet.lives,

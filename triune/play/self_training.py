@@ -25,6 +25,7 @@ from data_flywheel.self_training.judge import Sight, Verdict
 from data_flywheel.storage.files import atomic_write
 from envs.files import read_file, read_json
 from envs.remote import PixelEnv
+from envs.repeat import command_line
 from perception.detector import OnnxDetector
 from perception.training.augment import Augmentation
 from perception.weights import read_weights, weights_beside
@@ -119,7 +120,7 @@ class SelfTraining:
         self.schema, self.weights, self._plays = system.schema, home / "eyes.onnx", list[Capture]()
         memory = system.folder / "memory"
         if not (memory / "manifest.json").is_file():
-            fix = f"make one with `triune collect {system.called} --frames 5000 --out {memory}`"
+            fix = f"make one with `{command_line('collect', system.called, frames=5000, out=memory)}`"
             raise TriuneError(f"{system.folder} has no memory of old labelled frames; {fix}")
         self.frozen = load_samples(memory, "test")
         train = load_samples(memory, "train")

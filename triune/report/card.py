@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from data_flywheel.storage.files import atomic_write
 from envs.files import Unreadable, read_json
+from envs.repeat import command_line, seeds_text
 from triune.console import told_score
 from triune.errors import UsageError
 from triune.version import __version__
@@ -24,7 +25,7 @@ SCORES, CARD = "scores.json", "README.md"
 ORDER = ("seed", "seed-sticky", "classic", "sticky")
 HEAD = """# {title}
 
-Written by `triune eval {task} --card`; do not edit by hand. Scores are game scores, means over gate seeds with a 95 %
+Written by `{command}`; do not edit by hand. Scores are game scores, means over gate seeds with a 95 %
 bootstrap interval. "Perfect sight" is the same policy on the teacher's exact scenes: the difference is the price of
 seeing.
 
@@ -61,9 +62,10 @@ def record(system: System, result: Result, steps_limit: int | None) -> Path:
 
 
 def _figures(system: System, result: Result) -> dict[str, Any]:
-    seeds = f"{result.seeds[0]}:{result.seeds[-1] + 1}"
-    detector = " --eyes teacher" if result.detector == "teacher" else ""
-    command = f"triune eval {result.task} --protocol {result.protocol} --seeds {seeds}{detector}"
+    eyes = "teacher" if result.detector == "teacher" else None
+    seeds = seeds_text(result.seeds)
+    what = {"protocol": result.protocol, "seeds": seeds, "eyes": eyes, "trust": system.vouched(result.detector)}
+    command = command_line("eval", system.called, **what)
     return {
         "mean": result.mean, "ci95": result.ci95, "iqm": result.iqm, "worst_decile": result.worst_decile,
         "worst": min(result.scores), "n": len(result.scores), "scores": result.scores, "frames": result.frames,
@@ -78,7 +80,8 @@ def _page(system: System, card: dict[str, Any]) -> str:
         seen, exact = card[protocol], card[protocol].get("teacher", {})
         cells = [f"`{protocol}`", *_pair(seen), *_pair(exact), _seeds(seen, exact)]
         rows.append("| " + " | ".join([*cells, f"`{(seen if 'command' in seen else exact)['command']}`"]) + " |")
-    return HEAD.format(title=system.spec.title, task=system.name) + "\n".join(rows) + "\n"
+    head = HEAD.format(title=system.spec.title, command=command_line("eval", system.called, card=True))
+    return head + "\n".join(rows) + "\n"
 
 
 def _seeds(seen: dict[str, Any], exact: dict[str, Any]) -> str:
@@ -89,5 +92,5 @@ def _seeds(seen: dict[str, Any], exact: dict[str, Any]) -> str:
 def _pair(figures: dict[str, Any]) -> tuple[str, str]:
     if "mean" not in figures:
         return "not measured", ""
-    low, high = figures["ci95"]
-    return f"**{figures['mean']:.1f}** [{low:.1f}, {high:.1f}]", told_score(figures["worst"])
+    interval = f" [{figures['ci95'][0]:.1f}, {figures['ci95'][1]:.1f}]" if figures.get("ci95") else ""
+    return f"**{figures['mean']:.1f}**{interval}", told_score(figures["worst"])

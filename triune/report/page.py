@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import shlex
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from markupsafe import Markup
 
 from data_flywheel.episodes.episode import Episode, dense
+from envs.repeat import command_line, seeds_text
+from envs.spec import called
 from triune.console import Console, told_score
 from triune.errors import TriuneError
 from triune.play.evaluation import Result, Run, summarise
@@ -37,7 +38,8 @@ def write_report(run: Run, out: Path | None = None, console: Console | None = No
     records = run.records()
     if not records:
         raise TriuneError(
-            f"{run.path} holds no finished episode; continue it: triune eval {request['task']} --resume {run.path}"
+            f"{run.path} holds no finished episode; continue it: "
+            + command_line("eval", called(Path(request["folder"])), resume=run.path)
         )
     system = load(request["folder"], trust, policy=request.get("policy"))
     result = run.result() or summarise(request, records, sum(r["seconds"] for r in records), 1)
@@ -45,15 +47,18 @@ def write_report(run: Run, out: Path | None = None, console: Console | None = No
 
 
 def _view(run: Run, system: System, r: Result, console: Console | None) -> dict[str, Any]:
-    assert r.ci95 and r.mean is not None
+    assert r.mean is not None
     request, records = run.info["request"], sorted(run.records(), key=lambda record: record["score"])
-    digits = 0 if min(map(abs, r.ci95)) >= 100 else 1
+    interval = []
+    if r.ci95:
+        digits = 0 if min(map(abs, r.ci95)) >= 100 else 1
+        interval = [(f"{r.ci95[0]:.{digits}f} to {r.ci95[1]:.{digits}f}", "95 % interval of the mean")]
     return {
         "title": f"{system.spec.title}: {r.mean:.1f} points",
         "subtitle": _subtitle(run, r),
         "figures": [
             (f"{r.mean:.1f}", "mean score"),
-            (f"{r.ci95[0]:.{digits}f} to {r.ci95[1]:.{digits}f}", "95 % interval of the mean"),
+            *interval,
             (f"{r.iqm:.1f}", "interquartile mean"), (f"{r.worst_decile:.1f}", "worst decile"),
             (told_score(min(r.scores)), "worst seed"), (f"{r.frames_per_second or 0:,.0f}", "frames a second"),
         ],
@@ -99,11 +104,11 @@ def _moments(run: Run, system: System, ordered: list[Record]) -> list[Moment]:
         episode = run.episode(record["seed"])
         lost = episode.losses()
         if lost and len(found) < MOMENTS:
-            found.append(_moment(system, episode, lost[0]))
+            found.append(_moment(system, episode, lost[0], run.episodes / f"{record['seed']}.npz"))
     return found
 
 
-def _moment(system: System, episode: Episode, step: int) -> Moment:
+def _moment(system: System, episode: Episode, step: int, file: Path) -> Moment:
     steps = [i for i in range(step - BEFORE, step + AFTER + 1, STRIDE) if 0 <= i < len(episode)]
     painter = Painter(system.schema, system.spec.env.actions.names, panel=False)
     cells = []
@@ -113,7 +118,7 @@ def _moment(system: System, episode: Episode, step: int) -> Moment:
         cells.append((webp(drawn), f"{i}: {action}", episode.reason(i) + rule))
     setback = "a setback" if dense(episode.rewards()) else "a point lost"
     what = "a life lost" if episode.lives[step] < episode.lives[step - 1] else setback
-    command = f"triune explain {system.called} --episode {episode.meta['seed']} --step {step}"
+    command = command_line("explain", system.called, episode=file, step=step)
     return f"Seed {episode.meta['seed']}: {what} at step {step}", command, cells
 
 
@@ -125,23 +130,7 @@ def counts(found: Mapping[str, int], total: int, kind: str = "") -> list[tuple[s
 
 
 def _command(system: System, request: Mapping[str, Any], r: Result) -> str:
-    words = [
-        "triune",
-        "eval",
-        system.called,
-        "--protocol",
-        r.protocol,
-        "--seeds",
-        _seeds(request["seeds"]),
-        "--eyes",
-        r.detector,
-    ]
-    words += ["--shift", r.shift] if r.shift else []
-    words += ["--policy", str(request["policy"])] if request.get("policy") else []
-    return shlex.join(words + (["--steps", str(request["limit"])] if request.get("limit") else []))
-
-
-def _seeds(seeds: Sequence[int]) -> str:
-    if len(seeds) > 2 and list(seeds) == list(range(seeds[0], seeds[-1] + 1)):
-        return f"{seeds[0]}:{seeds[-1] + 1}"
-    return ",".join(map(str, seeds))
+    return command_line(
+        "eval", system.called, protocol=r.protocol, seeds=seeds_text(request["seeds"]), eyes=r.detector, shift=r.shift,
+        policy=request.get("policy"), steps=request.get("limit"), trust=system.vouched(r.detector),
+    )  # fmt: skip

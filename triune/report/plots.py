@@ -187,9 +187,9 @@ def gauge(used: float, held: float) -> Markup:
 # Scores by seed: a bar each, the mean and its interval across them.
 
 
-def scores(seeds: Sequence[int], values: Sequence[float], mean: float, ci: Sequence[float]) -> Markup:
-    """Bars of the score of each seed; the worst one stands out."""
-    low, high, worst = min(0.0, *values), max(1.0, *values, *ci), min(values)
+def scores(seeds: Sequence[int], values: Sequence[float], mean: float, ci: Sequence[float] | None) -> Markup:
+    """Bars of the score of each seed; the worst one stands out. One game has no mean and no interval `ci`."""
+    low, high, worst = min(0.0, *values), max(1.0, *values, *(ci or ())), min(values)
 
     def draw(narrow: bool) -> Markup:
         size = (NARROW, 220) if narrow else (WIDE, 230)
@@ -201,14 +201,19 @@ def scores(seeds: Sequence[int], values: Sequence[float], mean: float, ci: Seque
             kind = "seed worst" if score == worst < max(values) else "seed"
             words = tag("title", f"seed {seed}: {score:g}")
             bars.append(tag("rect", words, kind=kind, **place, height=max(1.0, bottom - top), rx=2))
-        band = {"x": axes.left, "y": axes.y(ci[1]), "width": axes.edge - axes.left}
+        band, legend = [], "seed"
+        if ci:
+            legend = "seed; dashed line: mean, band: its 95 % interval"
+            place = {"x": axes.left, "y": axes.y(ci[1]), "width": axes.edge - axes.left}
+            band = [
+                tag("rect", kind="within", **place, height=max(1.0, axes.y(ci[0]) - axes.y(ci[1]))),
+                tag("line", kind="average", x1=axes.left, x2=axes.edge, y1=axes.y(mean), y2=axes.y(mean)),
+            ]
         every = max(1, len(values) // (6 if narrow else 15))
         return svg(
             *size, "score of each seed", axes.rows(sorted({low, (low + high) / 2, high}), lambda v: f"{v:.0f}"), *bars,
-            axes.columns([i + 0.5 for i in range(0, len(values), every)], lambda v: str(seeds[int(v)])),
-            tag("rect", kind="within", **band, height=max(1.0, axes.y(ci[0]) - axes.y(ci[1]))),
-            tag("line", kind="average", x1=axes.left, x2=axes.edge, y1=axes.y(mean), y2=axes.y(mean)),
-            tag("text", "seed; dashed line: mean, band: its 95 % interval", x=axes.left, y=axes.height - 4),
+            axes.columns([i + 0.5 for i in range(0, len(values), every)], lambda v: str(seeds[int(v)])), *band,
+            tag("text", legend, x=axes.left, y=axes.height - 4),
         )  # fmt: skip
 
     return both(draw)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 from markupsafe import Markup
 
 from envs.files import read_file
+from envs.repeat import command_line, seeds_text
+from envs.spec import called
 from supervisor.budget import KINDS as BUDGETS
 from supervisor.budget import UNKNOWN
 from supervisor.edits.edits import diff
@@ -401,15 +402,15 @@ def _tried(t: Trial) -> list[tuple[str, str, int]]:
 def _commands(run: ImproveRun, t: Trial) -> list[str]:
     """Commands that give the scores of parent and child again, from the texts kept in the task's folder."""
     data, lines = run.started, []
+    task = str(data.get("folder", ""))
     for role in ROLES:
         seeds = [p.seed for p in pairs(run, t, role)]
-        if not seeds or seeds != list(range(seeds[0], seeds[0] + len(seeds))):
+        if not seeds:
             continue
         for policy in (t.parent, t.child):
-            text = f"{data.get('folder', '')}/lineage/{run.name(policy)}.py"
-            line = ["triune", "eval", str(data.get("task", "")), "--policy", text, "--eyes", str(data.get("eyes", ""))]
-            line += ["--protocol", str(data.get("protocol", "")), "--seeds", f"{seeds[0]}:{seeds[-1] + 1}"]
-            lines.append(shlex.join(line))
+            text = f"{task}/lineage/{run.name(policy)}.py"
+            what = {"policy": text, "eyes": data.get("eyes", ""), "protocol": data.get("protocol", "")}
+            lines.append(command_line("eval", called(Path(task)), **what, seeds=seeds_text(seeds)))
     return lines
 
 
