@@ -17,7 +17,7 @@ import numpy as np
 from envs.actions import Action, ActionSpace, action_space
 from envs.env import Rules, backend, nearest
 from envs.errors import EnvError
-from envs.files import read_text
+from envs.files import OutOfRange, check_numbers, read_text
 
 SYSTEM_FORMAT = 1
 MOST_PIXELS = 4096  # of a frame's height and width
@@ -130,6 +130,10 @@ def parse_spec(text: str, path: Path) -> SystemSpec:
         line = found.group(1) if found else str(text.count("\n") + 1)
         raise EnvError(f"{path}, line {line}: not valid TOML: {e}") from e
     reader = _Reader(config, text, path)
+    try:
+        check_numbers(config)
+    except OutOfRange as error:
+        reader.fail(error.key, str(error))
     reader.only((), "format", "name", "title", "env", "safety", "scene", "budget")
     if reader.get((), "format", int) != SYSTEM_FORMAT:
         reader.fail(("format",), f"format {config['format']} is not {SYSTEM_FORMAT}, the one this Triune reads")
@@ -229,8 +233,9 @@ def _safety(reader: _Reader) -> dict[str, Any]:
     reader.only(("safety",), "lost_after", "deadline_ms", "require_isolation", "soft")
     lost_after = reader.get(("safety",), "lost_after", int, 8)
     deadline_ms = reader.get(("safety",), "deadline_ms", (int, float), 100)
-    if lost_after < 1 or not 0 < deadline_ms < math.inf:
-        reader.fail(("safety",), "lost_after and deadline_ms are positive")
+    if not 1 <= lost_after <= MOST_SCORE or not 0 < deadline_ms <= MOST_SCORE:
+        key = "deadline_ms" if 1 <= lost_after <= MOST_SCORE else "lost_after"
+        reader.fail(("safety", key), f"{key} is a number above 0, at most {MOST_SCORE:g}, got {deadline_ms if key == 'deadline_ms' else lost_after}")
     soft = reader.get(("safety",), "soft", list, SOFT)
     if not all(isinstance(title, str) for title in soft):
         reader.fail(("safety", "soft"), "soft is a list of titles of safety rules, the first lines of their docstrings")

@@ -10,6 +10,7 @@ import numpy as np
 import onnxruntime
 
 from envs.files import read_file
+from perception import graph
 from perception.errors import PerceptionError
 from perception.scene import SceneSchema
 
@@ -35,16 +36,18 @@ class OnnxDetector:
     @classmethod
     def parse(cls, data: bytes, schema: SceneSchema | None = None, name: str = "the weights") -> OnnxDetector:
         """As `load`, from memory."""
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = options.inter_op_num_threads = 1
-        options.log_severity_level = 4
         try:
-            session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+            session = graph.session(data)
+        except graph.Foreign as error:
+            raise PerceptionError(f"{name} is refused: {error}; fetch or train it again") from None
         except Exception as error:  # onnxruntime's exceptions share no base class but this
             reason = str(error).strip().splitlines()[0][:160] if str(error).strip() else type(error).__name__
             raise PerceptionError(f"{name} is damaged or no ONNX file ({reason}); fetch or train it again") from None
         metadata = dict(session.get_modelmeta().custom_metadata_map)
-        return cls(session, _checked(session, metadata, schema, name), metadata)
+        made = cls(session, _checked(session, metadata, schema, name), metadata)
+        if not usable(made.look(np.zeros(made.shape, np.uint8)), made.schema.size):
+            raise PerceptionError(f"{name} sees what are no numbers (NaN or infinite) in a black frame; train it again")
+        return made
 
     @property
     def provenance(self) -> dict[str, Any]:
@@ -80,6 +83,11 @@ class OnnxDetector:
         return f"{wanted}, got {frame.dtype}{list(frame.shape)}; {fix}"
 
 
+def usable(scene: np.ndarray, size: int) -> bool:
+    """Whether what a detector gave is a scene: float32[size], all of them finite."""
+    return scene.shape == (size,) and bool(np.isfinite(scene).all())
+
+
 def _checked(
     session: onnxruntime.InferenceSession, metadata: dict[str, str], schema: SceneSchema | None, name: str
 ) -> SceneSchema:
@@ -99,7 +107,8 @@ def _checked(
         )
     inputs, outputs = session.get_inputs(), session.get_outputs()
     good = len(inputs) == 1 and inputs[0].type == "tensor(uint8)" and len(inputs[0].shape) == 3
-    if not good or len(outputs) != 1 or list(outputs[0].shape) != [own.size]:
+    out = (outputs[0].type, outputs[0].shape) if len(outputs) == 1 else ()
+    if not good or out != ("tensor(float)", [own.size]):
         raise PerceptionError(f"{name} does not map a frame to a scene of {own.size} values; train it again")
     return own
 

@@ -34,8 +34,8 @@ class Protocol(Rules):
     hz: float = 50.0
 
     def __post_init__(self) -> None:
-        whole = all(isinstance(v, int) and not isinstance(v, bool) for v in (self.frame_skip, self.horizon))
-        good = whole and self.frame_skip >= 1 and self.horizon >= 0
+        whole = type(self.frame_skip) is type(self.horizon) is int
+        good = whole and 1 <= self.frame_skip <= 1000 and 0 <= self.horizon <= 10**9
         if not good or not isinstance(self.hz, (int, float)) or not 0 < self.hz < 1e6:  # a bundle brings its own
             raise EnvError(f"protocol {self.name}: frame_skip from 1, horizon from 0 and hz above 0, got {vars(self)}")
 
