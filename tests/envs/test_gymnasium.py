@@ -196,7 +196,7 @@ def test_a_write_ends_the_end() -> None:
 def test_what_cannot_be_written_or_told_is_said() -> None:
     spec = env_of(CARTPOLE)
     world = simulator(spec, protocol_of(spec))
-    with pytest.raises(EnvError, match="has no 'stat'; did you mean 'state'"):
+    with pytest.raises(EnvError, match="'stat' is not in its truth; did you mean 'state'"):
         world.write({"stat": np.zeros(4)})  # type: ignore[attr-defined]
     with pytest.raises(EnvError, match=r"state of CartPole-v1 has the shape \(4,\), not \(2,\)"):
         world.write({"state": np.zeros(2)})  # type: ignore[attr-defined]
