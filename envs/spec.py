@@ -233,9 +233,9 @@ def _safety(reader: _Reader) -> dict[str, Any]:
     reader.only(("safety",), "lost_after", "deadline_ms", "require_isolation", "soft")
     lost_after = reader.get(("safety",), "lost_after", int, 8)
     deadline_ms = reader.get(("safety",), "deadline_ms", (int, float), 100)
-    if not 1 <= lost_after <= MOST_SCORE or not 0 < deadline_ms <= MOST_SCORE:
-        key = "deadline_ms" if 1 <= lost_after <= MOST_SCORE else "lost_after"
-        reader.fail(("safety", key), f"{key} is a number above 0, at most {MOST_SCORE:g}, got {deadline_ms if key == 'deadline_ms' else lost_after}")
+    for key, value, least in (("lost_after", lost_after, 1), ("deadline_ms", deadline_ms, 1e-9)):
+        if not least <= value <= MOST_SCORE:
+            reader.fail(("safety", key), f"{key} is a number above 0, at most {MOST_SCORE:g}, got {value}")
     soft = reader.get(("safety",), "soft", list, SOFT)
     if not all(isinstance(title, str) for title in soft):
         reader.fail(("safety", "soft"), "soft is a list of titles of safety rules, the first lines of their docstrings")

@@ -67,7 +67,20 @@ def check_graph(model: bytes, control: bool = True) -> Cost:
 
 
 Shape = tuple[int, ...]
-_SIZES = {1: 4, 2: 1, 3: 1, 4: 2, 5: 2, 6: 4, 7: 8, 9: 1, 10: 2, 11: 8, 12: 4, 13: 8}  # bytes by ONNX's number of a type
+_SIZES = {
+    1: 4,
+    2: 1,
+    3: 1,
+    4: 2,
+    5: 2,
+    6: 4,
+    7: 8,
+    9: 1,
+    10: 2,
+    11: 8,
+    12: 4,
+    13: 8,
+}  # bytes by ONNX's number of a type
 _INTS = {6: 4, 7: 8}
 _FEW = 4096  # elements of a constant that may say a shape: places where a vector is split
 _NODE, _SLOW = 1000, 20  # work of a node at all, and of an element where a function is computed
@@ -274,44 +287,61 @@ def _windows(node: _Node, sides: Shape, kernel: Shape) -> Shape:
 Rule = Callable[[_Node], list[Shape]]
 _FLOAT, _INT, _TEXT, _GRAPH, _LIST = 1, 2, 3, 5, 7
 _KINDS = {  # of attributes, whichever operator has them
-    **dict.fromkeys("axis detect_negative detect_positive fmod group keepdims largest to transA transB".split(), _INT),
-    **dict.fromkeys("kernel_shape pads perm strides".split(), _LIST),
-    **dict.fromkeys("then_branch else_branch body".split(), _GRAPH),
-    "epsilon": _FLOAT, "reduction": _TEXT,
+    **dict.fromkeys(["axis", "detect_negative", "detect_positive", "fmod", "group", "keepdims", "largest", "to", "transA", "transB"], _INT),
+    **dict.fromkeys(["kernel_shape", "pads", "perm", "strides"], _LIST),
+    **dict.fromkeys(["then_branch", "else_branch", "body"], _GRAPH),
+    "epsilon": _FLOAT,
+    "reduction": _TEXT,
 }  # fmt: skip
-# operator -> the shapes it makes, and the attributes it may have; whatever is not here is refused
-_RULES: dict[str, tuple[Rule, frozenset[str]]] = {
-    **dict.fromkeys(
-        "Abs Add And Ceil Clip Div Equal Exp Floor Greater GreaterOrEqual Identity IsNaN Less LessOrEqual Log Max Min "
-        "Mul Neg Not Or Pow Relu Round Sigmoid Sign Sin Cos Atan Sqrt Sub Sum Tanh Where Xor".split(),
-        (_joined, frozenset()),
+# (operators, the shapes they make, the attributes they may have); whatever is not here is refused
+_TABLE: tuple[tuple[str, Rule, str], ...] = (
+    (
+        "Abs Add And Atan Ceil Clip Cos Div Equal Exp Floor Greater GreaterOrEqual Identity IsNaN Less LessOrEqual Log "
+        "Max Min Mul Neg Not Or Pow Relu Round Sigmoid Sign Sin Sqrt Sub Sum Tanh Where Xor",
+        _joined, "",
     ),
-    "Mod": (_joined, frozenset({"fmod"})),
-    "IsInf": (_joined, frozenset({"detect_negative", "detect_positive"})),
-    "Cast": (_cast, frozenset({"to"})),
-    "Softmax": (_first, frozenset({"axis"})),
-    "LayerNormalization": (_first, frozenset({"axis", "epsilon"})),
-    "ScatterElements": (_first, frozenset({"axis", "reduction"})),
-    "ScatterND": (_first, frozenset({"reduction"})),
-    "Concat": (_concat, frozenset({"axis"})),
-    "Reshape": (_reshape, frozenset()),
-    "Slice": (_slice, frozenset()),
-    "Split": (_split, frozenset({"axis"})),
-    "Gather": (_gather, frozenset({"axis"})),
-    "Expand": (_expand, frozenset()),
-    "Transpose": (_transpose, frozenset({"perm"})),
-    **dict.fromkeys(
-        ("ReduceMax", "ReduceMin", "ReduceSum", "ReduceMean", "ReduceL1"), (_reduce, frozenset({"keepdims"}))
-    ),
-    **dict.fromkeys(("ArgMax", "ArgMin"), (_arg, frozenset({"axis", "keepdims"}))),
-    "TopK": (_top_k, frozenset({"axis", "largest"})),
-    "MatMul": (_matmul, frozenset()),
-    "Gemm": (_gemm, frozenset({"transA", "transB"})),
-    "Conv": (_conv, frozenset({"kernel_shape", "strides", "pads", "group"})),
-    "MaxPool": (_pool, frozenset({"kernel_shape", "strides", "pads"})),
-}
+    ("Mod", _joined, "fmod"),
+    ("IsInf", _joined, "detect_negative detect_positive"),
+    ("Cast", _cast, "to"),
+    ("Softmax", _first, "axis"),
+    ("LayerNormalization", _first, "axis epsilon"),
+    ("ScatterElements", _first, "axis reduction"),
+    ("ScatterND", _first, "reduction"),
+    ("Concat", _concat, "axis"),
+    ("Reshape", _reshape, ""),
+    ("Slice", _slice, ""),
+    ("Split", _split, "axis"),
+    ("Gather", _gather, "axis"),
+    ("Expand", _expand, ""),
+    ("Transpose", _transpose, "perm"),
+    ("ReduceMax ReduceMin ReduceSum ReduceMean ReduceL1", _reduce, "keepdims"),
+    ("ArgMax ArgMin", _arg, "axis keepdims"),
+    ("TopK", _top_k, "axis largest"),
+    ("MatMul", _matmul, ""),
+    ("Gemm", _gemm, "transA transB"),
+    ("Conv", _conv, "kernel_shape strides pads group"),
+    ("MaxPool", _pool, "kernel_shape strides pads"),
+)  # fmt: skip
+_RULES = {name: (rule, frozenset(words.split())) for names, rule, words in _TABLE for name in names.split()}
 _CONTROL = {"If": frozenset({"then_branch", "else_branch"}), "Loop": frozenset({"body"})}
-_FUNCTIONS = set("Atan Cos Div Exp LayerNormalization Log Mod Pow Sigmoid Sin Softmax Sqrt Tanh TopK".split())
+_FUNCTIONS = set(
+    [
+        "Atan",
+        "Cos",
+        "Div",
+        "Exp",
+        "LayerNormalization",
+        "Log",
+        "Mod",
+        "Pow",
+        "Sigmoid",
+        "Sin",
+        "Softmax",
+        "Sqrt",
+        "Tanh",
+        "TopK",
+    ]
+)
 
 
 class _Survey:

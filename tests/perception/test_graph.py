@@ -51,8 +51,9 @@ TURNS = np.array(5, np.int64)
 
 
 def branch(shape: int) -> GraphProto:
-    return helper.make_graph([node("Expand", "v s", "b")], "b", [], [port("b", (shape,))],
-                             [numpy_helper.from_array(np.array([shape]), "s")])  # fmt: skip
+    return helper.make_graph(
+        [node("Expand", "v s", "b")], "b", [], [port("b", (shape,))], [numpy_helper.from_array(np.array([shape]), "s")]
+    )
 
 
 def changed(what: Callable[[ModelProto], Any]) -> ModelProto:
@@ -75,7 +76,11 @@ def odd_axis() -> ModelProto:
 BIG = np.array([20_000, 20_000])
 # name -> (the model, whether it may branch and loop, what is said)
 REFUSED: dict[str, tuple[ModelProto, bool, str]] = {
-    "operators of another domain": (model(helper.make_node("Gelu", ["x"], ["y"], domain="com.microsoft")), True, "'com.m"),
+    "operators of another domain": (
+        model(helper.make_node("Gelu", ["x"], ["y"], domain="com.microsoft")),
+        True,
+        "'com.m",
+    ),
     "an operator that makes tensors": (model(node("Range", "x x x")), True, "operator Range"),
     "an operator nobody knows": (model(node("Frobnicate", "x")), True, "operator Frobnicate"),
     "strings": (model(node("Cast", "x", to=TensorProto.STRING)), True, "else than numbers"),
@@ -84,28 +89,80 @@ REFUSED: dict[str, tuple[ModelProto, bool, str]] = {
     "a very long loop": (model(node("Loop", "n  x", body=STEP), n=np.array(2**62)), True, "too long"),
     "turns from the frame": (model(node("Cast", "x", "n", to=7), node("Loop", "n  x", body=STEP)), True, "not known"),
     "a loop of loops": (
-        model(node("Loop", "n  x", body=body(node("Loop", "m  v", "w", body=helper.make_graph(
-            [node("Identity", "g", "o"), node("Neg", "u", "z")], "c",
-            [port("i", (), 7), port("g", (), 9), port("u")], [port("o", (), 9), port("z")])))),
-            n=np.array(50_000), m=np.array(50_000)), True, "too long"),
-    "a loop that grows": (model(node("Loop", "n  x", body=body(node("Concat", "v v", "w", axis=0))), n=TURNS), True, "carries"),
+        model(
+            node(
+                "Loop",
+                "n  x",
+                body=body(
+                    node(
+                        "Loop",
+                        "m  v",
+                        "w",
+                        body=helper.make_graph(
+                            [node("Identity", "g", "o"), node("Neg", "u", "z")],
+                            "c",
+                            [port("i", (), 7), port("g", (), 9), port("u")],
+                            [port("o", (), 9), port("z")],
+                        ),
+                    )
+                ),
+            ),
+            n=np.array(50_000),
+            m=np.array(50_000),
+        ),
+        True,
+        "too long",
+    ),
+    "a loop that grows": (
+        model(node("Loop", "n  x", body=body(node("Concat", "v v", "w", axis=0))), n=TURNS),
+        True,
+        "carries",
+    ),
     "branches that differ": (
-        model(node("Identity", "x", "v"), node("If", "c", then_branch=branch(2), else_branch=branch(3)),
-              c=np.array(True)), True, "another shape on each side"),
+        model(
+            node("Identity", "x", "v"), node("If", "c", then_branch=branch(2), else_branch=branch(3)), c=np.array(True)
+        ),
+        True,
+        "another shape on each side",
+    ),
     "a square of 20,000": (model(node("Expand", "x s", "a"), node("MatMul", "a a"), s=BIG), False, "tensor"),
     "a product below every size": (
-        model(node("Expand", "x s", "a"), node("MatMul", "a a"), s=np.array([8_000, 8_000])), False, "too long"),
+        model(node("Expand", "x s", "a"), node("MatMul", "a a"), s=np.array([8_000, 8_000])),
+        False,
+        "too long",
+    ),
     "many tensors": (
-        model(*(node("Expand", "x s", f"a{i}") for i in range(6)), s=np.array([7_000, 8_000])), False, "tensors have"),
+        model(*(node("Expand", "x s", f"a{i}") for i in range(6)), s=np.array([7_000, 8_000])),
+        False,
+        "tensors have",
+    ),
     "a kernel over far borders": (
-        model(node("Conv", "x k", pads=[0, 0, 9_000, 9_000], kernel_shape=[1, 1]), shape=(1, 1, 1, 1),
-              k=np.ones((9, 1, 1, 1), np.float32)), False, "tensor"),
-    "a shape from the frame": (model(node("Cast", "x", "n", to=7), node("Expand", "x n")), False, "before the first run"),
+        model(
+            node("Conv", "x k", pads=[0, 0, 9_000, 9_000], kernel_shape=[1, 1]),
+            shape=(1, 1, 1, 1),
+            k=np.ones((9, 1, 1, 1), np.float32),
+        ),
+        False,
+        "tensor",
+    ),
+    "a shape from the frame": (
+        model(node("Cast", "x", "n", to=7), node("Expand", "x n")),
+        False,
+        "before the first run",
+    ),
     "a frame of any size": (model(node("Neg", "x"), shape=("H", 3)), False, "not fixed"),
     "too many nodes": (model(*(node("Neg", f"a{i}" if i else "x", f"a{i + 1}") for i in range(101))), False, "nodes"),
-    "a constant that lacks its values": (changed(lambda m: m.graph.initializer[0].dims.append(2**40)), False, "declares"),
+    "a constant that lacks its values": (
+        changed(lambda m: m.graph.initializer[0].dims.append(2**40)),
+        False,
+        "declares",
+    ),
     "a constant of texts": (changed(lambda m: setattr(m.graph.initializer[0], "data_type", 8)), False, "declares"),
-    "a tensor in another file": (changed(lambda m: setattr(m.graph.initializer[0], "data_location", 1)), True, "another file"),
+    "a tensor in another file": (
+        changed(lambda m: setattr(m.graph.initializer[0], "data_location", 1)),
+        True,
+        "another file",
+    ),
     "sparse constants": (changed(sparse), True, "sparse"),
     "functions": (changed(lambda m: m.functions.add(name="f")), True, "functions"),
     "a name made twice": (model(node("Neg", "x", "z"), node("Abs", "x", "z"), node("Neg", "z")), False, "two tensors"),
@@ -113,7 +170,7 @@ REFUSED: dict[str, tuple[ModelProto, bool, str]] = {
     "an attribute of another type": (odd_axis(), False, "ArgMax with axis"),
     "an old standard": (model(node("Neg", "x"), opset=9), False, "version"),
     "what is made later": (model(node("Neg", "z"), node("Neg", "x", "z")), False, "before it is made"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", REFUSED)
@@ -162,8 +219,9 @@ def test_loops_and_branches_of_a_policy_are_sound() -> None:
     looped = model(node("Loop", "n  x", body=STEP), n=TURNS)
     once, often = (check_graph(m.SerializeToString()) for m in (model(node("Neg", "x")), looped))
     assert often.outputs == {"y": (1,)} and 5 * once.work < often.work < 25 * once.work
-    sides = model(node("Identity", "x", "v"), node("If", "c", then_branch=branch(3), else_branch=branch(3)),
-                  c=np.array(True))  # fmt: skip
+    sides = model(
+        node("Identity", "x", "v"), node("If", "c", then_branch=branch(3), else_branch=branch(3)), c=np.array(True)
+    )
     assert check_graph(sides.SerializeToString()).outputs == {"y": (3,)}
 
 
@@ -174,8 +232,9 @@ def seeing(make: NodeProto, kind: int = FLOAT, **held: Any) -> bytes:
     """Weights whose scene is made by one node of the frame as numbers, x."""
     constants = [numpy_helper.from_array(np.asarray(value), name) for name, value in held.items()]
     frame = node("Cast", "frame", "f", to=FLOAT), node("ReduceSum", "f", "x", keepdims=0)
-    made = helper.make_graph([*frame, make], "g", [port("frame", (2, 2, 3), TensorProto.UINT8)],
-                             [port("y", (8,), kind)], constants)  # fmt: skip
+    made = helper.make_graph(
+        [*frame, make], "g", [port("frame", (2, 2, 3), TensorProto.UINT8)], [port("y", (8,), kind)], constants
+    )
     whole = helper.make_model(made, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
     helper.set_model_props(whole, {"triune.format": "1", "triune.schema": json.dumps(SCHEMA.to_config())})
     data: bytes = whole.SerializeToString()
@@ -184,10 +243,12 @@ def seeing(make: NodeProto, kind: int = FLOAT, **held: Any) -> bytes:
 
 EIGHT = np.ones(8, np.float32)
 BLIND = {
-    "nan": seeing(node("Div", "x z"), z=0 * EIGHT), "infinite": seeing(node("Exp", "z"), z=1000 * EIGHT),
-    "too few values": seeing(node("Add", "x z"), z=EIGHT[:3]), "too many values": seeing(node("Add", "x z"), z=np.ones(9, np.float32)),
+    "nan": seeing(node("Div", "x z"), z=0 * EIGHT),
+    "infinite": seeing(node("Exp", "z"), z=1000 * EIGHT),
+    "too few values": seeing(node("Add", "x z"), z=EIGHT[:3]),
+    "too many values": seeing(node("Add", "x z"), z=np.ones(9, np.float32)),
     "another type": seeing(node("Cast", "z", to=TensorProto.DOUBLE), TensorProto.DOUBLE, z=EIGHT),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", BLIND)
