@@ -59,6 +59,7 @@ KINDS = {
     "triune curation": Kind(GIB, "reasons for a million frames", "make it: triune curate"),
     "blob": Kind(256 * MIB, "one request, answer or picture", "restore it, or start a new run"),
     "log": Kind(GIB, "years of play; each line is checked for itself"),
+    "file of a task": Kind(256 * MIB, "the largest are weights"),
     "video": Kind(256 * GIB, "days of film: it is read frame by frame", "give a video file, a camera number or env"),
 }
 
@@ -149,12 +150,12 @@ def json_of(data: bytes, name: str, kind: str, raises: type[Exception] = Unreada
         raise raises(f"{name}: damaged or half-written {kind} ({reason}); {remedy}") from None
 
 
-def loads(text: str | bytes) -> Any:
+def loads(text: str | bytes, **options: Any) -> Any:
     """The value in foreign JSON text; ValueError when it is none, nested too deeply, or has a number beyond 64 bits,
-    which no float and no array would take."""
+    which no float and no array would take. options: of `json.loads`."""
     try:
         plain = text if isinstance(text, str) else text.decode()
-        return json.loads(plain, parse_int=_whole if _LONG.search(plain) else None)
+        return json.loads(plain, parse_int=_whole if _LONG.search(plain) else None, **options)
     except RecursionError:
         raise ValueError("nested too deeply") from None
 

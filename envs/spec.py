@@ -158,10 +158,15 @@ def _words(reader: _Reader, path: Sequence[str], key: str, default: str | None =
     return text
 
 
+def is_name(text: str) -> bool:
+    """Whether files and folders can be called so, and lie where they should."""
+    return 0 < len(text) <= MOST_LETTERS and text.isprintable() and text[0] != "." and not set(text) & set("/\\:")
+
+
 def _name(reader: _Reader) -> str:
     """Folders of runs and data are called after it."""
     name = _words(reader, (), "name")
-    if name.startswith(".") or set(name) & set("/\\:"):
+    if not is_name(name):
         reader.fail(("name",), f"name names folders: it has no / \\ : in it and no dot in front, got {name!r}")
     return name
 

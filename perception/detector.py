@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnxruntime
 
-from envs.files import read_file
+from envs.files import loads, read_file
 from perception import graph
 from perception.errors import PerceptionError
 from perception.scene import SceneSchema
@@ -52,7 +51,7 @@ class OnnxDetector:
     @property
     def provenance(self) -> dict[str, Any]:
         """How the weights were made: data set, steps, seed, metrics."""
-        made: dict[str, Any] = json.loads(self.metadata.get("triune.provenance", "{}"))
+        made: dict[str, Any] = loads(self.metadata.get("triune.provenance", "{}"))
         return made
 
     def reset(self) -> None:
@@ -97,9 +96,11 @@ def _checked(
     if metadata.get("triune.format") != str(FORMAT):
         raise PerceptionError(f"{name} has format {metadata.get('triune.format')}, this is {FORMAT}; update Triune")
     try:
-        own = SceneSchema.from_config(json.loads(metadata["triune.schema"]))
+        own = SceneSchema.from_config(loads(metadata["triune.schema"]))
+        if not isinstance(loads(metadata.get("triune.provenance", "{}")), dict):
+            raise ValueError("triune.provenance is no table")
     except ValueError as error:
-        raise PerceptionError(f"{name} holds a broken scene schema ({error}); train it again") from None
+        raise PerceptionError(f"{name} holds a broken scene schema or provenance ({error}); train it again") from None
     if schema is not None and schema.fingerprint != own.fingerprint:
         raise PerceptionError(
             f"{name} was trained for another scene schema ({own.fingerprint[:12]}, the task has "

@@ -285,14 +285,12 @@ def _windows(node: _Node, sides: Shape, kernel: Shape) -> Shape:
 
 
 Rule = Callable[[_Node], list[Shape]]
-_FLOAT, _INT, _TEXT, _GRAPH, _LIST = 1, 2, 3, 5, 7
-_KINDS = {  # of attributes, whichever operator has them
-    **dict.fromkeys(["axis", "detect_negative", "detect_positive", "fmod", "group", "keepdims", "largest", "to", "transA", "transB"], _INT),
-    **dict.fromkeys(["kernel_shape", "pads", "perm", "strides"], _LIST),
-    **dict.fromkeys(["then_branch", "else_branch", "body"], _GRAPH),
-    "epsilon": _FLOAT,
-    "reduction": _TEXT,
-}  # fmt: skip
+# types of attributes, whichever operator has them
+_TYPES = (
+    (1, "epsilon"), (2, "axis detect_negative detect_positive fmod group keepdims largest to transA transB"),
+    (3, "reduction"), (5, "then_branch else_branch body"), (7, "kernel_shape pads perm strides"),
+)  # fmt: skip
+_KINDS = {name: kind for kind, names in _TYPES for name in names.split()}
 # (operators, the shapes they make, the attributes they may have); whatever is not here is refused
 _TABLE: tuple[tuple[str, Rule, str], ...] = (
     (
@@ -324,24 +322,8 @@ _TABLE: tuple[tuple[str, Rule, str], ...] = (
 )  # fmt: skip
 _RULES = {name: (rule, frozenset(words.split())) for names, rule, words in _TABLE for name in names.split()}
 _CONTROL = {"If": frozenset({"then_branch", "else_branch"}), "Loop": frozenset({"body"})}
-_FUNCTIONS = set(
-    [
-        "Atan",
-        "Cos",
-        "Div",
-        "Exp",
-        "LayerNormalization",
-        "Log",
-        "Mod",
-        "Pow",
-        "Sigmoid",
-        "Sin",
-        "Softmax",
-        "Sqrt",
-        "Tanh",
-        "TopK",
-    ]
-)
+_COSTLY = "Atan Cos Div Exp LayerNormalization Log Mod Pow Sigmoid Sin Softmax Sqrt Tanh TopK"
+_FUNCTIONS = frozenset(name for name in _RULES if name in _COSTLY.split())
 
 
 class _Survey:

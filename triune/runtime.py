@@ -20,7 +20,7 @@ from envs.actions import Action, Box, action_space
 from envs.env import backend
 from envs.errors import EnvError
 from envs.files import loads, read_file
-from envs.spec import MOST_PIXELS, parse_spec
+from envs.spec import MOST_PIXELS, is_name, parse_spec
 from perception import graph
 from perception.detector import usable
 from perception.drift import Watch, scene_parts
@@ -226,7 +226,8 @@ def _milliseconds(value: Any) -> bool:
 _LIST = f"a list of at most {MOST_TEXTS} texts of {MOST_TEXT} characters"
 # what a manifest's keys must be, before anything is made of them: key -> (whether it is, in words)
 _KEYS: dict[str, tuple[Callable[[Any], bool], str]] = {
-    **dict.fromkeys(("task", "title"), (_text, f"a text of at most {MOST_TEXT} characters")),
+    "task": (lambda v: isinstance(v, str) and is_name(v), "a name, which files can be called"),
+    "title": (_text, f"a text of at most {MOST_TEXT} characters"),
     **dict.fromkeys(("actions", "reasons", "rules"), (_texts, _LIST)),
     "frame": (_frame, f"[height, width, 3], sides from 1 to {MOST_PIXELS}"),
     "deadline_ms": (_milliseconds, "a number of milliseconds above 0"),
