@@ -185,7 +185,10 @@ class GymnasiumSimulator:
         for name, value in values.items():
             if name not in self._told:
                 raise EnvError(f"{self.env.id}: {name!r} is not in its truth{nearest(str(name), self._told)}")
-            array, there = np.array(value, np.float64), np.shape(getattr(world, name))
+            try:
+                array, there = np.array(value, np.float64), np.shape(getattr(world, name))
+            except (TypeError, ValueError):
+                raise EnvError(f"{name} of {self.env.id} takes numbers, got {str(value)[:60]!r}") from None
             if array.ndim and array.shape != there:
                 raise EnvError(f"{name} of {self.env.id} has the shape {there}, not {array.shape}")
             setattr(world, name, array if array.ndim else None if np.isnan(array) else float(array))
