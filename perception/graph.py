@@ -19,7 +19,8 @@ import onnxruntime
 from perception.protobuf import Message
 
 OPSETS = range(13, 19)  # versions of the standard in which the rules below hold
-MOST_NODES = 50_000  # the largest policies come to some thousands; onnxruntime takes seconds to load so many
+MOST_NODES = 20_000  # six times the largest of the zoo; onnxruntime takes seconds to load so many
+MOST_SEEING = 2_000  # of a detector: twenty times the largest
 MOST_ELEMENTS = 2**26  # of one tensor: a frame of 4096 x 4096
 MOST_MEMORY = 2**28  # elements of all tensors of one run
 MOST_WORK = 10**10  # multiplications, or elements read and written: seconds
@@ -369,11 +370,12 @@ class _Survey:
             raise Foreign("it has sparse constants")
         for tensor in graph.messages(5):
             self.add(scope, tensor.text(8), _constant(tensor))
+        self.nodes += len(graph.all(1))
+        most = MOST_NODES if self.control else MOST_SEEING
+        if self.nodes > most:
+            raise Foreign(f"it has more than {most} nodes")
         work = 0
         for message in graph.messages(1):
-            self.nodes += 1
-            if self.nodes > MOST_NODES:
-                raise Foreign(f"it has more than {MOST_NODES} nodes")
             work += self.node(message, scope)
             if work > MOST_WORK:
                 raise Foreign("one run of it takes too long")

@@ -176,7 +176,7 @@ REFUSED: dict[str, tuple[ModelProto, bool, str]] = {
 @pytest.mark.parametrize("name", REFUSED)
 def test_a_graph_is_refused_before_anything_loads_it(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     wrong, control, words = REFUSED[name]
-    monkeypatch.setattr(graph, "MOST_NODES", 100)
+    monkeypatch.setattr(graph, "MOST_SEEING", 100)
     monkeypatch.setattr(onnxruntime, "InferenceSession", None)
     with pytest.raises(Foreign, match=words):
         check_graph(wrong.SerializeToString(), control)
