@@ -18,6 +18,8 @@ from envs.errors import EnvError
 
 Action = int | np.ndarray
 MOST_ACTIONS, MOST_CONTROLS = 250, 64
+MOST_LETTERS = 64  # of a name
+MOST_CONTROL = 1e30  # float32 ends at 3e38
 
 
 @dataclass(frozen=True)
@@ -168,12 +170,17 @@ class Box:
 ActionSpace = Discrete | Box
 
 
+def _word(name: Any) -> bool:
+    """A name as programs and people write it: "é" may be one letter or two, and look the same."""
+    return isinstance(name, str) and len(name) <= MOST_LETTERS and name.isascii() and name.isidentifier()
+
+
 def action_space(config: Any) -> ActionSpace:
     """The space behind `[env] actions`: a list of names, or a table of controls, each `[low, high]` (or a table with
     `low` and `high`). EnvError says what is wrong."""
     if isinstance(config, Sequence) and not isinstance(config, str):
         names = tuple(config)
-        if not names or not all(isinstance(a, str) and a.isidentifier() for a in names):
+        if not names or not all(map(_word, names)):
             raise EnvError("actions is a list of names such as NOOP, FIRE, or a table of controls: hip = [-1, 1]")
         if len(set(names)) < len(names) or len(names) > MOST_ACTIONS:
             raise EnvError(f"actions are at most {MOST_ACTIONS} names, each another")
@@ -186,7 +193,7 @@ def action_space(config: Any) -> ActionSpace:
             bounds = (bounds["low"], bounds["high"])
         good = isinstance(bounds, Sequence) and not isinstance(bounds, str) and len(bounds) == 2
         numbers = good and all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in bounds)
-        if not name.isidentifier() or not numbers or not all(map(math.isfinite, bounds)) or bounds[0] >= bounds[1]:
+        if not _word(name) or not numbers or not all(abs(v) < MOST_CONTROL for v in bounds) or bounds[0] >= bounds[1]:
             raise EnvError(f"control {name!r} needs finite bounds: {name} = [low, high] with low < high")
         low.append(float(bounds[0]))
         high.append(float(bounds[1]))

@@ -13,24 +13,27 @@ import numpy as np
 
 from envs.files import GIB
 
-MOST_INFLATED = 4 * GIB  # of all arrays of one file: an hour of frames in palette colours
+MOST_INFLATED = 2 * GIB  # of all arrays that are read of one file: an hour of frames in palette colours
 # What damaged bytes were seen to raise in numpy and zipfile (RuntimeError: a flipped "encrypted" flag).
 ARRAY_ERRORS = (zipfile.BadZipFile, zlib.error, ValueError, KeyError, EOFError, OSError, RuntimeError, MemoryError)
 
 
-def arrays_of(npz: bytes | IO[bytes], only: Collection[str] | None = None) -> dict[str, np.ndarray]:
-    """The arrays of an npz, or those named. One of ARRAY_ERRORS where it is damaged, or declares more than it may.
+def arrays_of(
+    npz: bytes | IO[bytes], only: Collection[str] | None = None, most: int | None = None
+) -> dict[str, np.ndarray]:
+    """The arrays of an npz, or those named, of at most `most` bytes in all.
 
-    What the directory and every array's header say of sizes is compared before anything is inflated or allocated.
+    One of ARRAY_ERRORS where it is damaged, or declares more than it may: what the directory and every array's header
+    say of sizes is compared before anything is inflated or allocated.
     """
     file = io.BytesIO(npz) if isinstance(npz, bytes) else npz
     with zipfile.ZipFile(file) as archive:
-        members = archive.infolist()
-        total = sum(member.file_size for member in members)
-        if total > MOST_INFLATED:
-            raise ValueError(f"its arrays have {total} bytes, {MOST_INFLATED} are read at most")
-        found = {member.filename.removesuffix(".npy"): member for member in members}
-        return {name: _array(archive, found[name]) for name in (found if only is None else only)}
+        found = {member.filename.removesuffix(".npy"): member for member in archive.infolist()}
+        wanted = {name: found[name] for name in (found if only is None else only)}
+        total, most = sum(member.file_size for member in wanted.values()), MOST_INFLATED if most is None else most
+        if total > most:
+            raise ValueError(f"its arrays have {total} bytes, {most} are read at most")
+        return {name: _array(archive, member) for name, member in wanted.items()}
 
 
 def _array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarray:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import stat
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,6 +59,7 @@ KINDS = {
     "triune curation": Kind(GIB, "reasons for a million frames", "make it: triune curate"),
     "blob": Kind(256 * MIB, "one request, answer or picture", "restore it, or start a new run"),
     "log": Kind(GIB, "years of play; each line is checked for itself"),
+    "file of a task": Kind(256 * MIB, "the largest are weights"),
     "video": Kind(256 * GIB, "days of film: it is read frame by frame", "give a video file, a camera number or env"),
 }
 
@@ -141,8 +143,47 @@ def read_json(
 def json_of(data: bytes, name: str, kind: str, raises: type[Exception] = Unreadable, fix: str = "") -> Any:
     """The value in JSON text that `name` names."""
     try:
-        return json.loads(decoded(data, name, kind))
-    except (ValueError, RecursionError, Unreadable) as error:
-        reason = "nested too deeply" if isinstance(error, RecursionError) else str(error).removeprefix(f"{name}, ")
+        return loads(decoded(data, name, kind))
+    except (ValueError, Unreadable) as error:
+        reason = str(error).removeprefix(f"{name}, ")
         remedy = fix or KINDS[kind].missing
         raise raises(f"{name}: damaged or half-written {kind} ({reason}); {remedy}") from None
+
+
+def loads(text: str | bytes, **options: Any) -> Any:
+    """The value in foreign JSON text; ValueError when it is none, nested too deeply, or has a number beyond 64 bits,
+    which no float and no array would take. options: of `json.loads`."""
+    try:
+        plain = text if isinstance(text, str) else text.decode()
+        return json.loads(plain, parse_int=_whole if _LONG.search(plain) else None, **options)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
+_LONG = re.compile(r"\d{19}")  # only then is every number looked at
+
+
+def _whole(digits: str) -> int:
+    if len(digits) > 20 or not -(2**63) <= int(digits) < 2**64:
+        raise ValueError(f"{digits[:12]}... is a whole number of more than 64 bits")
+    return int(digits)
+
+
+def check_numbers(value: Any, key: tuple[str, ...] = ()) -> None:
+    """The same of a table that was read otherwise, TOML; `OutOfRange` has the path of the key."""
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            check_numbers(inner, (*key, name))
+    elif isinstance(value, list):
+        for inner in value:
+            check_numbers(inner, key)
+    elif isinstance(value, int) and not -(2**63) <= value < 2**64:
+        raise OutOfRange(f"{'.'.join(key)} has a whole number of more than 64 bits", key)
+
+
+class OutOfRange(ValueError):
+    """A number that nothing can use; `key` is where it stands."""
+
+    def __init__(self, message: str, key: tuple[str, ...]) -> None:
+        super().__init__(message)
+        self.key = key

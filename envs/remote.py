@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import mmap
 import os
+import select
 import subprocess
 import tempfile
 from collections.abc import Mapping
@@ -64,6 +65,8 @@ class PixelEnv:
     """
 
     _module = "envs.remote_process"  # what runs behind the wall
+    # seconds to start, reset or go back, and to step: far beyond any simulator that works; one that hangs is ended
+    _start_s, _step_s = 300.0, 60.0
 
     def __init__(
         self,
@@ -74,6 +77,7 @@ class PixelEnv:
         canary: bool = False,
     ) -> None:
         check_shift(shift)
+        self._id, self.done = env.id, True
         n, extra = env.height * env.width * 3, observer.size if observer else 0
         folder = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
         with tempfile.NamedTemporaryFile(dir=folder) as shared:
@@ -94,38 +98,54 @@ class PixelEnv:
         self._frame = np.frombuffer(self._map, np.uint8, n).reshape(env.height, env.width, 3)
         self._extra = np.frombuffer(self._map, np.float32, extra, n)
         self.actions = env.actions
-        self.done = True
 
     def _start(self, job: dict[str, object]) -> None:
         self._process: subprocess.Popen[bytes] = start(self._module, json.dumps(job), bufsize=0)
         assert self._process.stdin and self._process.stdout
         self._in, self._out = self._process.stdin.fileno(), self._process.stdout.fileno()
-        if self._read(1)[0] == FAILED:
-            message = self._read(LENGTH.unpack(self._read(LENGTH.size))[0]).decode(errors="replace")
-            self.close()
-            raise EnvError(message.removeprefix("EnvError: "))
+        self._ready = select.poll()
+        self._ready.register(self._out, select.POLLIN)
+        self._answer(self._start_s)
 
-    def _read(self, n: int) -> bytes:
-        """Exactly n bytes from the emulator; EnvError when it has died."""
-        data = os.read(self._out, n)
+    def _answer(self, within: float) -> int:
+        """The status after a command; EnvError when the simulator failed, died, or took longer than `within` s."""
+        status = self._read(1, within)[0]
+        if status == FAILED:
+            message = self._words(within).decode(errors="replace")
+            self.close()
+            raise EnvError(message if self._id in message else f"{self._id}: {message}")
+        return status
+
+    def _words(self, within: float) -> bytes:
+        """What follows a status that has something to tell."""
+        return self._read(LENGTH.unpack(self._read(LENGTH.size, within))[0], within)
+
+    def _read(self, n: int, within: float) -> bytes:
+        """Exactly n bytes from the simulator."""
+        data = b""
         while len(data) < n:
+            if not self._ready.poll(1000 * within):
+                self._process.kill()
+                self.close()
+                raise EnvError(f"{self._id}: no answer from the simulator for {within:g} s, so it was ended")
             more = os.read(self._out, n - len(data))
             if not more:
                 code = self._process.wait()
-                raise EnvError(f"the emulator process ended unexpectedly (exit code {code}); its message is above")
+                self.close()
+                raise EnvError(f"{self._id}: the simulator's process ended unexpectedly (exit code {code})")
             data += more
         return data
 
     def _send(self, command: bytes) -> None:
         try:
             os.write(self._in, command)
-        except BrokenPipeError:
-            raise EnvError(f"the emulator process is gone (exit code {self._process.wait()})") from None
+        except OSError:
+            raise EnvError(f"{self._id}: the simulator's process is gone (exit code {self._process.wait()})") from None
 
     def reset(self, seed: int) -> np.ndarray:
         """Start the episode of `seed`; its first frame. EnvError for a seed that there is not."""
         self._send(bytes([RESET]) + SEED.pack(check_seed(seed)))
-        self.done = self._read(1)[0] == DONE
+        self.done = self._answer(self._start_s) == DONE
         return self._frame
 
     def step(self, action: Action) -> np.ndarray:
@@ -133,8 +153,8 @@ class PixelEnv:
         action = self.actions.check(action)
         if self.done:
             raise EnvError("the episode is over (or never began): call reset(seed)")
-        os.write(self._in, bytes([STEP]) + self.actions.pack(action))
-        self.done = self._read(1)[0] == DONE
+        self._send(bytes([STEP]) + self.actions.pack(action))
+        self.done = self._answer(self._step_s) == DONE
         return self._frame
 
     @property
@@ -146,13 +166,14 @@ class PixelEnv:
         """The referee's record. Reading it ends the episode."""
         self._send(bytes([OUTCOME]))
         self.done = True
-        text = self._read(LENGTH.unpack(self._read(LENGTH.size))[0])
-        raw: dict[str, Any] = json.loads(text)
+        self._answer(self._step_s)
+        raw: dict[str, Any] = json.loads(self._words(self._step_s))
         raw |= {k: tuple(raw[k]) for k in ("scores", "lives_left")}
         return Outcome(**raw)
 
     def close(self) -> None:
-        """End the emulator process. Safe to call twice."""
+        """End the simulator's process. Safe to call twice."""
+        self.done = True
         if self._process.poll() is None:
             try:
                 os.write(self._in, bytes([CLOSE]))
@@ -163,6 +184,7 @@ class PixelEnv:
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe:
                 pipe.close()
+        self._in = self._out = -1  # these numbers may mean other files from now on
 
     def __enter__(self) -> PixelEnv:
         return self

@@ -7,11 +7,14 @@ status byte out; the outcome (score and all) leaves only once the episode is ove
 from __future__ import annotations
 
 import json
+import math
 import mmap
 import os
 import signal
 import struct
 import sys
+import traceback
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -91,13 +94,24 @@ class Host:
     def publish(self) -> None:
         """Put the frame (and the labeller's vector) where the agent side sees it."""
         if self.observe is not None:
-            true = self.core.frame()
+            true = self.picture()
             self.extra[:] = self.observe(self.core.truth(), true)
             self.frame[:] = self.shift(true) if self.shift_name else true
         elif self.shift_name:
-            self.frame[:] = self.shift(self.core.frame())
+            self.frame[:] = self.shift(self.picture())
         else:
-            self.core.frame(self.frame)
+            self.picture(self.frame)
+
+    def picture(self, out: np.ndarray | None = None) -> np.ndarray:
+        """What the simulator draws, into `out` when given; EnvError when that is no frame of this task."""
+        found = self.core.frame() if out is None else self.core.frame(out)
+        if found is not out:
+            if not isinstance(found, np.ndarray) or found.dtype != np.uint8 or found.shape != self.shape:
+                drawn = f"{found.dtype}{list(found.shape)}" if isinstance(found, np.ndarray) else type(found).__name__
+                raise EnvError(f"it draws {drawn}, system.toml says uint8{list(self.shape)}")
+            if out is not None:
+                out[:] = found
+        return found
 
     def reset(self, seed: int) -> None:
         from envs.visual_shifts import make_shift
@@ -109,8 +123,8 @@ class Host:
 
     def step(self, action: Any) -> None:
         self.core.advance(action)
-        self.scores.append(0 if self.core.score is None else self.core.score)
-        self.lives.append(int(self.core.metrics().get("lives", 0)))
+        self.scores.append(_figure("score", 0 if self.core.score is None else self.core.score))
+        self.lives.append(int(_figure("lives", self.core.metrics().get("lives", 0))))
         self.publish()
 
     def command(self, command: int) -> None:
@@ -121,10 +135,19 @@ class Host:
         """What happened, as JSON. Asking ends the episode (`serve`), so nothing can be learned while it runs."""
         core = self.core
         told: dict[str, Any] = {
-            "score": core.score, "metrics": dict(core.metrics()), "frames": core.frames, "finished": bool(core.done),
-            "truncated": self.truncated,
+            "score": None if core.score is None else _figure("score", core.score),
+            "metrics": {name: _figure(name, value) for name, value in core.metrics().items()},
+            "frames": core.frames, "finished": bool(core.done), "truncated": self.truncated,
         }  # fmt: skip
         return json.dumps(told | {"scores": self.scores, "lives_left": self.lives}).encode()
+
+
+def _figure(name: str, value: Any) -> Any:
+    """A number as it is; EnvError when it is none."""
+    plain = value.item() if isinstance(value, np.generic) else value
+    if not isinstance(plain, (int, float)) or not math.isfinite(plain):
+        raise EnvError(f"its {name} is {value!r}; a figure is a finite number")
+    return plain
 
 
 def serve(host: Host, read: int, write: int) -> None:
@@ -139,9 +162,7 @@ def serve(host: Host, read: int, write: int) -> None:
             over = False
         elif command[0] == OUTCOME:
             over, data = True, host.outcome()
-            os.write(write, LENGTH.pack(len(data)))
-            with os.fdopen(os.dup(write), "wb") as f:
-                f.write(data)
+            _say(write, DONE, data)
             continue
         elif command[0] == STEP:
             action = host.actions.unpack(os.read(read, host.actions.packed))
@@ -153,22 +174,36 @@ def serve(host: Host, read: int, write: int) -> None:
         os.write(write, bytes([DONE if over else RUNNING]))
 
 
+def _say(write: int, status: int, data: bytes) -> None:
+    """A status with something to tell."""
+    with os.fdopen(os.dup(write), "wb") as f:
+        f.write(bytes([status]) + LENGTH.pack(len(data)) + data)
+
+
+def _failure(error: Exception) -> bytes:
+    """In words: a stranger's simulator may raise anything, and who plays wants to know what and where."""
+    if isinstance(error, EnvError):
+        return str(error).encode()[:4000]
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    where = f"{os.path.basename(place.filename)}, line {place.lineno}"
+    return f"{type(error).__name__}: {error} ({where})".encode(errors="replace")[:4000]
+
+
 def main(kind: type[Host] = Host) -> int:
-    """Entry point of the simulator process. Failure to start is told over the pipe, in words."""
+    """Entry point of the simulator process. Failure to start or to go on is told over the pipe, in words."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the agent side decides when to stop
     out = os.dup(1)
     os.dup2(2, 1)  # nothing that prints may speak into the protocol
     try:
         host = kind(json.loads(sys.argv[1]))
         os.write(out, bytes([RUNNING]))
-    except Exception as e:
-        text = f"{type(e).__name__}: {e}".encode()[:4000]
-        os.write(out, bytes([FAILED]) + LENGTH.pack(len(text)) + text)
-        return 1
-    try:
         serve(host, 0, out)
-    except BrokenPipeError:
+    except BrokenPipeError:  # whoever played is gone
         return 0
+    except Exception as error:
+        with suppress(BrokenPipeError):
+            _say(out, FAILED, _failure(error))
+        return 1
     return 0
 
 

@@ -6,7 +6,6 @@ handed one by mistake.
 
 from __future__ import annotations
 
-import os
 import sys
 from typing import Any
 
@@ -65,8 +64,8 @@ class RewindEnv(PixelEnv):
         """Keep this moment of a running game; a later mark replaces it."""
         if self.done:
             raise EnvError("there is no running game to mark: call reset(seed)")
-        os.write(self._in, bytes([MARK]))
-        self._read(1)
+        self._send(bytes([MARK]))
+        self._answer(self._step_s)
         self._marked = True
 
     def back(self, noise_seed: int = 0) -> np.ndarray:
@@ -74,7 +73,7 @@ class RewindEnv(PixelEnv):
         if not self._marked:
             raise EnvError("nothing is marked: call mark() in a running game")
         self._send(bytes([RESET]) + SEED.pack(-1 - noise_seed))
-        self.done = self._read(1)[0] == DONE
+        self.done = self._answer(self._start_s) == DONE
         return self._frame
 
 

@@ -17,7 +17,7 @@ import numpy as np
 from envs.actions import Action, ActionSpace, action_space
 from envs.env import Rules, backend, nearest
 from envs.errors import EnvError
-from envs.files import read_text
+from envs.files import OutOfRange, check_numbers, read_text
 
 SYSTEM_FORMAT = 1
 MOST_PIXELS = 4096  # of a frame's height and width
@@ -130,6 +130,10 @@ def parse_spec(text: str, path: Path) -> SystemSpec:
         line = found.group(1) if found else str(text.count("\n") + 1)
         raise EnvError(f"{path}, line {line}: not valid TOML: {e}") from e
     reader = _Reader(config, text, path)
+    try:
+        check_numbers(config)
+    except OutOfRange as error:
+        reader.fail(error.key, str(error))
     reader.only((), "format", "name", "title", "env", "safety", "scene", "budget")
     if reader.get((), "format", int) != SYSTEM_FORMAT:
         reader.fail(("format",), f"format {config['format']} is not {SYSTEM_FORMAT}, the one this Triune reads")
@@ -154,10 +158,15 @@ def _words(reader: _Reader, path: Sequence[str], key: str, default: str | None =
     return text
 
 
+def is_name(text: str) -> bool:
+    """Whether files and folders can be called so, and lie where they should."""
+    return 0 < len(text) <= MOST_LETTERS and text.isprintable() and text[0] != "." and not set(text) & set("/\\:")
+
+
 def _name(reader: _Reader) -> str:
     """Folders of runs and data are called after it."""
     name = _words(reader, (), "name")
-    if name.startswith(".") or set(name) & set("/\\:"):
+    if not is_name(name):
         reader.fail(("name",), f"name names folders: it has no / \\ : in it and no dot in front, got {name!r}")
     return name
 
@@ -229,8 +238,9 @@ def _safety(reader: _Reader) -> dict[str, Any]:
     reader.only(("safety",), "lost_after", "deadline_ms", "require_isolation", "soft")
     lost_after = reader.get(("safety",), "lost_after", int, 8)
     deadline_ms = reader.get(("safety",), "deadline_ms", (int, float), 100)
-    if lost_after < 1 or not 0 < deadline_ms < math.inf:
-        reader.fail(("safety",), "lost_after and deadline_ms are positive")
+    for key, value, least in (("lost_after", lost_after, 1), ("deadline_ms", deadline_ms, 1e-9)):
+        if not least <= value <= MOST_SCORE:
+            reader.fail(("safety", key), f"{key} is a number above 0, at most {MOST_SCORE:g}, got {value}")
     soft = reader.get(("safety",), "soft", list, SOFT)
     if not all(isinstance(title, str) for title in soft):
         reader.fail(("safety", "soft"), "soft is a list of titles of safety rules, the first lines of their docstrings")

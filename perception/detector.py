@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnxruntime
 
-from envs.files import read_file
+from envs.files import loads, read_file
+from perception import graph
 from perception.errors import PerceptionError
 from perception.scene import SceneSchema
 
@@ -35,21 +35,23 @@ class OnnxDetector:
     @classmethod
     def parse(cls, data: bytes, schema: SceneSchema | None = None, name: str = "the weights") -> OnnxDetector:
         """As `load`, from memory."""
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = options.inter_op_num_threads = 1
-        options.log_severity_level = 4
         try:
-            session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+            session = graph.session(data)
+        except graph.Foreign as error:
+            raise PerceptionError(f"{name} is refused: {error}; fetch or train it again") from None
         except Exception as error:  # onnxruntime's exceptions share no base class but this
             reason = str(error).strip().splitlines()[0][:160] if str(error).strip() else type(error).__name__
             raise PerceptionError(f"{name} is damaged or no ONNX file ({reason}); fetch or train it again") from None
         metadata = dict(session.get_modelmeta().custom_metadata_map)
-        return cls(session, _checked(session, metadata, schema, name), metadata)
+        made = cls(session, _checked(session, metadata, schema, name), metadata)
+        if not usable(made.look(np.zeros(made.shape, np.uint8)), made.schema.size):
+            raise PerceptionError(f"{name} sees what are no numbers (NaN or infinite) in a black frame; train it again")
+        return made
 
     @property
     def provenance(self) -> dict[str, Any]:
         """How the weights were made: data set, steps, seed, metrics."""
-        made: dict[str, Any] = json.loads(self.metadata.get("triune.provenance", "{}"))
+        made: dict[str, Any] = loads(self.metadata.get("triune.provenance", "{}"))
         return made
 
     def reset(self) -> None:
@@ -80,6 +82,11 @@ class OnnxDetector:
         return f"{wanted}, got {frame.dtype}{list(frame.shape)}; {fix}"
 
 
+def usable(scene: np.ndarray, size: int) -> bool:
+    """Whether what a detector gave is a scene: float32[size], all of them finite."""
+    return scene.shape == (size,) and bool(np.isfinite(scene).all())
+
+
 def _checked(
     session: onnxruntime.InferenceSession, metadata: dict[str, str], schema: SceneSchema | None, name: str
 ) -> SceneSchema:
@@ -89,9 +96,11 @@ def _checked(
     if metadata.get("triune.format") != str(FORMAT):
         raise PerceptionError(f"{name} has format {metadata.get('triune.format')}, this is {FORMAT}; update Triune")
     try:
-        own = SceneSchema.from_config(json.loads(metadata["triune.schema"]))
+        own = SceneSchema.from_config(loads(metadata["triune.schema"]))
+        if not isinstance(loads(metadata.get("triune.provenance", "{}")), dict):
+            raise ValueError("triune.provenance is no table")
     except ValueError as error:
-        raise PerceptionError(f"{name} holds a broken scene schema ({error}); train it again") from None
+        raise PerceptionError(f"{name} holds a broken scene schema or provenance ({error}); train it again") from None
     if schema is not None and schema.fingerprint != own.fingerprint:
         raise PerceptionError(
             f"{name} was trained for another scene schema ({own.fingerprint[:12]}, the task has "
@@ -99,7 +108,8 @@ def _checked(
         )
     inputs, outputs = session.get_inputs(), session.get_outputs()
     good = len(inputs) == 1 and inputs[0].type == "tensor(uint8)" and len(inputs[0].shape) == 3
-    if not good or len(outputs) != 1 or list(outputs[0].shape) != [own.size]:
+    out = (outputs[0].type, outputs[0].shape) if len(outputs) == 1 else ()
+    if not good or out != ("tensor(float)", [own.size]):
         raise PerceptionError(f"{name} does not map a frame to a scene of {own.size} values; train it again")
     return own
 

@@ -12,8 +12,9 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
-import math
-from collections.abc import Iterator, Mapping
+import re
+from collections import Counter
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from keyword import iskeyword
 from types import SimpleNamespace
@@ -24,6 +25,9 @@ import numpy as np
 SLOT_FIELDS = ("seen", "x", "y", "w", "h", "vx", "vy", "sure")
 SLOT = len(SLOT_FIELDS)
 SCHEMA_FORMAT = 1
+MOST_VALUES = 2**16  # of a scene vector: 500 times the largest of the zoo
+MOST_NUMBER = 1e30  # float32 ends at 3e38
+MOST_LETTERS = 64  # of a name
 
 
 class SceneError(ValueError):
@@ -276,10 +280,12 @@ class SceneSchema:
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> SceneSchema:
         """Build from the `[scene]` table of `system.toml`; SceneError names the offending key."""
+        if not isinstance(config, Mapping):
+            raise SceneError(f"a scene is a table, got a {type(config).__name__}")
         _known(config, ("format", "crop", "window", "things", "grids", "gauges", "readings"), ())
         if config.get("format", SCHEMA_FORMAT) != SCHEMA_FORMAT:
             raise SceneError(f"scene format {config['format']} is not {SCHEMA_FORMAT}; update Triune", ("format",))
-        crop = _numbers(config, "crop", 4, ())
+        crop = _numbers(config, "crop", ())
         things = tuple(_item(ThingSpec, n, t, ("things", n)) for n, t in _table(config, "things").items())
         if not things and not config.get("grids") and not config.get("readings"):
             raise SceneError("a scene needs at least one thing, grid or reading: add [scene.things.NAME]", ("things",))
@@ -287,15 +293,17 @@ class SceneSchema:
         gauges = tuple(_item(GaugeSpec, n, t, ("gauges", n)) for n, t in _table(config, "gauges").items())
         readings = tuple(_reading(n, t, ("readings", n)) for n, t in _table(config, "readings").items())
         names = [i.name for i in (*things, *grids, *gauges, *readings)]
-        for name in names:
-            if names.count(name) > 1:
-                raise SceneError(f"two parts of the scene are named {name!r}", ("things", name))
+        twice = [name for name, count in Counter(names).items() if count > 1]
+        if twice:
+            raise SceneError(f"two parts of the scene are named {twice[0]!r}", ("things", twice[0]))
         window = config.get("window", 1)
-        if not isinstance(window, int) or not 1 <= window <= 8:
+        if type(window) is not int or not 1 <= window <= 8:
             raise SceneError(f"window is a whole number of frames from 1 to 8, got {window!r}", ("window",))
         top, left, bottom, right = (int(v) for v in crop)
-        if not (0 <= top < bottom and 0 <= left < right):
-            raise SceneError("crop is [top, left, bottom, right] with top < bottom and left < right", ("crop",))
+        size = sum(SLOT * t.count for t in things) + sum(g.rows * g.cols for g in grids)
+        size += len(gauges) + sum(len(r.slot) for r in readings)
+        if size > MOST_VALUES:
+            raise SceneError(f"a scene has at most {MOST_VALUES} values, this one {size}: fewer or smaller parts")
         return cls((top, left, bottom, right), things, grids, gauges, window, readings)
 
 
@@ -314,56 +322,74 @@ def _known(config: Mapping[str, Any], known: tuple[str, ...], key: tuple[str, ..
             raise SceneError(f"unknown key {name!r}; {hint}", (*key, name))
 
 
-def _numbers(config: Mapping[str, Any], key: str, n: int, path: tuple[str, ...]) -> tuple[float, ...]:
-    value = config.get(key)
-    good = isinstance(value, (list, tuple)) and len(value) == n
-    if not good or not all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in value or ()):
-        raise SceneError(f"{key} is a list of {n} numbers, got {value!r}", (*path, key))
-    return tuple(value)  # type: ignore[arg-type]
+def _numbers(config: Mapping[str, Any], key: str, path: tuple[str, ...]) -> tuple[float, ...]:
+    """A list of as many numbers as `key` has: sizes above 0, or edges of a box in the picture."""
+    value, n = config.get(key), _TUPLES[key]
+    if not isinstance(value, (list, tuple)) or len(value) != n or not all(map(_number, value)):
+        raise SceneError(f"{key} is a list of {n} numbers, got {str(value)[:60]}", (*path, key))
+    if n == 4:
+        top, left, bottom, right = value
+        if not (0 <= int(top) < int(bottom) <= MOST_VALUES and 0 <= int(left) < int(right) <= MOST_VALUES):
+            raise SceneError(f"{key} is [top, left, bottom, right] with top < bottom and left < right", (*path, key))
+    elif min(value) <= 0:
+        raise SceneError(f"{key} is a width and a height above 0, got {value}", (*path, key))
+    return tuple(value)
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= MOST_NUMBER
+
+
+def _name(name: str, path: tuple[str, ...], taken: Container[str]) -> None:
+    """What a policy reads a part of the scene by: a plain word that is nothing else."""
+    if not re.fullmatch("[A-Za-z][A-Za-z0-9_]*", name) or len(name) > MOST_LETTERS:
+        raise SceneError(f"a name is a word of at most {MOST_LETTERS} of a-z, A-Z, 0-9 and _, got {name[:80]!r}", path)
+    if name in taken or iskeyword(name):
+        raise SceneError(f"nothing here can be called {name!r}; choose another name", path)
 
 
 def _reading(name: str, config: Any, path: tuple[str, ...]) -> ReadingSpec:
     """One ReadingSpec from its table: `required`, and a table of `fields`."""
-    if not isinstance(config, Mapping) or not name.isidentifier():
-        raise SceneError(f"{name!r} is a table with an identifier as its name", path)
+    _name(name, path, vars(Scene))
+    if not isinstance(config, Mapping):
+        raise SceneError(f"{name} is a table: write [scene.readings.{name}]", path)
     _known(config, ("fields", "required"), path)
     required, tables = config.get("required", False), config.get("fields")
     if not isinstance(required, bool):
         raise SceneError(f"required is a bool, got {required!r}", (*path, "required"))
     if not isinstance(tables, Mapping) or not tables:
         raise SceneError(f"a reading declares its fields: [scene.readings.{name}.fields]", path)
-    for field_name in tables:
-        if field_name in ("seen", "sure") or iskeyword(field_name):
-            raise SceneError(f"a field cannot be called {field_name!r}; choose another name", (*path, "fields"))
     fields = tuple(_item(FieldSpec, n, t, (*path, "fields", n)) for n, t in tables.items())
     for f in fields:
-        if not (math.isfinite(f.low) and math.isfinite(f.high) and f.low < f.high):
+        if not f.low < f.high:
             raise SceneError(f"low is below high, got {f.low:g} and {f.high:g}", (*path, "fields", f.name))
     return ReadingSpec(name, fields, required)
 
 
-_TUPLES = {"size": 2, "cell": 2, "box": 4}  # fields that are lists of numbers
+_TUPLES = {"size": 2, "cell": 2, "box": 4, "crop": 4}  # fields that are lists of numbers
 
 
 def _item(kind: type[Any], name: str, config: Any, path: tuple[str, ...]) -> Any:
     """One ThingSpec, GridSpec, GaugeSpec or FieldSpec from its table, every field checked by type."""
-    if not isinstance(config, Mapping) or not name.isidentifier():
-        raise SceneError(f"{name!r} is a table with an identifier as its name", path)
+    _name(name, path, ("seen", "sure") if kind is FieldSpec else vars(Scene))
+    if not isinstance(config, Mapping):
+        raise SceneError(f"{name} is a table: write [scene.{'.'.join(path)}]", path)
     fields = {f: t for f, t in kind.__annotations__.items() if f != "name"}
     _known(config, tuple(fields), path)
     values: dict[str, Any] = {}
     for key, value in config.items():
         wanted = fields[key]
         if key in _TUPLES:
-            values[key] = _numbers(config, key, _TUPLES[key], path)
+            values[key] = _numbers(config, key, path)
         elif wanted == "bool" and isinstance(value, bool) or wanted == "str" and isinstance(value, str):
             values[key] = value
-        elif wanted == "int" and isinstance(value, int) and not isinstance(value, bool) and value > 0:
+        elif wanted == "int" and type(value) is int and 0 < value <= MOST_VALUES:
             values[key] = value
-        elif wanted == "float" and isinstance(value, (int, float)) and not isinstance(value, bool):
+        elif wanted == "float" and _number(value):
             values[key] = float(value)
         else:
-            raise SceneError(f"{key} is a {wanted}, got {value!r}", (*path, key))
+            what = {"int": f"a whole number from 1 to {MOST_VALUES}", "float": "a number", "bool": "true or false"}
+            raise SceneError(f"{key} is {what.get(wanted, 'a text')}, got {str(value)[:60]!r}", (*path, key))
     try:
         return kind(name, **values)
     except TypeError:

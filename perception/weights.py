@@ -12,7 +12,7 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from envs.files import KINDS, Unreadable, read_file
+from envs.files import KINDS, Unreadable, loads, read_file
 from perception.errors import PerceptionError
 
 FORMAT = 1
@@ -49,7 +49,7 @@ class Header:
         """Of the bytes of a whole file; ValueError says what is wrong with them."""
         size = header_size(data)
         try:
-            told = json.loads(json.loads(data[8 : 8 + size])["__metadata__"][KEY])
+            told = loads(loads(data[8 : 8 + size])["__metadata__"][KEY])
             if told["format"] != FORMAT:
                 raise ValueError(f"it has format {told['format']}, this is {FORMAT}; update Triune")
             header = Header(**{**told, "shape": tuple(told["shape"])})

@@ -6,8 +6,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
@@ -18,134 +19,15 @@ import onnxruntime
 from envs.actions import Action, Box, action_space
 from envs.env import backend
 from envs.errors import EnvError
-from envs.files import read_file
-from envs.spec import parse_spec
+from envs.files import loads, read_file
+from envs.spec import MOST_PIXELS, is_name, parse_spec
+from perception import graph
+from perception.detector import usable
 from perception.drift import Watch, scene_parts
+from perception.protobuf import BYTES, field, fields
 from perception.scene import Scene, SceneSchema
 from triune.errors import TriuneError
 from triune.version import __version__
-
-# ----------------------------------------------------------------------------------------------------
-# Just enough protobuf to read and append to an ONNX file without a library.
-#
-# Standard library only.
-
-
-VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
-
-
-class Field(NamedTuple):
-    """One field: its number, wire type, and where its payload stands in the data (`value` for a varint)."""
-
-    number: int
-    wire: int
-    start: int
-    stop: int
-    value: int = 0
-
-
-def varint(n: int) -> bytes:
-    """A whole number from 0."""
-    out = bytearray()
-    while n > 0x7F:
-        out.append(n & 0x7F | 0x80)
-        n >>= 7
-    return bytes([*out, n])
-
-
-def field(number: int, payload: bytes) -> bytes:
-    """A length-delimited field."""
-    return varint(number << 3 | BYTES) + varint(len(payload)) + payload
-
-
-def fields(data: bytes, start: int = 0, stop: int | None = None) -> Iterator[Field]:
-    """The fields of the message `data[start:stop]`, in order; ValueError where that is no protobuf."""
-    at, stop = start, len(data) if stop is None else stop
-    while at < stop:
-        tag, at = _read_varint(data, at, stop)
-        number, wire, value, begin = tag >> 3, tag & 7, 0, at
-        if wire == VARINT:
-            value, at = _read_varint(data, at, stop)
-        elif wire == BYTES:
-            length, begin = _read_varint(data, at, stop)
-            at = begin + length
-        elif wire in (FIXED64, FIXED32):
-            at += 8 if wire == FIXED64 else 4
-        else:
-            raise ValueError(f"wire type {wire} at byte {at}")
-        if at > stop or not number:
-            raise ValueError(f"field {number} reaches beyond the end")
-        yield Field(number, wire, begin, at, value)
-
-
-def _read_varint(data: bytes, at: int, stop: int) -> tuple[int, int]:
-    n = shift = 0
-    while at < stop and shift < 70:
-        byte = data[at]
-        n, shift, at = n | (byte & 0x7F) << shift, shift + 7, at + 1
-        if byte < 0x80:
-            return n, at
-    raise ValueError(f"a number at byte {at} has no end")
-
-
-# ----------------------------------------------------------------------------------------------------
-# What a bundle's graph may not hold, looked up in its bytes before anything loads it.
-#
-# Refused: operators outside the standard set (they would need a library of the sender's), functions and training
-# parts, tensors kept in other files (a path of the sender's choice would be read here).
-
-
-STANDARD = ("", "ai.onnx")
-DEEPEST = 24  # levels of graphs inside graphs
-# message -> {field: message it holds}
-_INSIDE = {
-    "model": {7: "graph", 8: "opset"},
-    "graph": {1: "node", 5: "tensor", 15: "sparse"},
-    "node": {5: "attribute"},
-    "attribute": {5: "tensor", 6: "graph", 10: "tensor", 11: "graph", 22: "sparse", 23: "sparse"},
-    "sparse": {1: "tensor", 2: "tensor"},
-}
-_REFUSED = {
-    ("model", 20): "it has a training part",
-    ("model", 25): "it defines functions of its own",
-    ("tensor", 13): "it keeps a tensor in another file",
-}
-_DOMAIN = {("node", 7), ("opset", 1)}
-_LOCATION = ("tensor", 14)
-
-
-class Foreign(ValueError):
-    """Something that a bundle may not hold."""
-
-
-def check_graph(model: bytes) -> None:
-    """Foreign when the model asks for anything but standard operators on tensors of its own."""
-    try:
-        _check(model, "model", 0, len(model), 0)
-    except ValueError as error:
-        raise error if isinstance(error, Foreign) else Foreign(f"its graph is damaged ({error})") from None
-
-
-def _check(data: bytes, message: str, start: int, stop: int, depth: int) -> None:
-    if depth > DEEPEST:
-        raise Foreign(f"its graphs are nested more than {DEEPEST} deep")
-    inside = _INSIDE.get(message, {})
-    for item in fields(data, start, stop):
-        here = (message, item.number)
-        if here in _REFUSED:
-            raise Foreign(_REFUSED[here])
-        if here == _LOCATION and item.wire == VARINT and item.value:
-            raise Foreign(_REFUSED["tensor", 13])
-        if item.wire != BYTES:
-            continue
-        if here in _DOMAIN:
-            domain = data[item.start : item.stop].decode(errors="replace")
-            if domain not in STANDARD:
-                raise Foreign(f"it needs operators of {domain!r}, outside the ONNX standard")
-        elif item.number in inside:
-            child = inside[item.number]
-            _check(data, child, item.start, item.stop, depth + (child == "graph"))
-
 
 # ----------------------------------------------------------------------------------------------------
 # The bundle: one ONNX file that is a whole system, with everything people want to know of it in its metadata.
@@ -216,10 +98,6 @@ def read(data: bytes, name: str) -> Contents:
     strange = {key for key in entries if not key.startswith(PART)} - {FORMAT_KEY, MANIFEST, DIGEST, READER}
     if wrong or strange or begin != len(model):
         raise TriuneError(_tampered(name, ", ".join([*wrong, *sorted(strange)]) or "what stands after the graph"))
-    try:
-        check_graph(model)
-    except Foreign as error:
-        raise TriuneError(f"{name} is refused: {error}") from None
     _check_memory(manifest["memory"], name)
     if not {"system.toml", "policy.py"} <= set(parts):
         raise TriuneError(f"{name} lacks system.toml or policy.py; export it again")
@@ -273,8 +151,8 @@ def _manifest(entries: Mapping[str, str], name: str) -> dict[str, Any]:
     if digest(text) != entries.get(DIGEST):
         raise TriuneError(_tampered(name, "the manifest"))
     try:
-        manifest = json.loads(text)
-    except (ValueError, RecursionError):
+        manifest = loads(text)
+    except ValueError:
         manifest = None
     if not isinstance(manifest, dict):
         raise TriuneError(f"{name} has a manifest that is no JSON object; export it again")
@@ -293,7 +171,7 @@ def _check_memory(memory: Any, name: str) -> None:
     """Size within the limit, start values inside it."""
     try:
         size, start = int(memory["size"]), [(int(at), float(value)) for at, value in memory["start"]]
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, OverflowError):
         raise TriuneError(f"{name} has a manifest that makes no sense (memory); export it again") from None
     if not 0 < size <= MAX_MEMORY:
         raise TriuneError(f"{name} wants a memory of {size} values, a bundle has 1 to {MAX_MEMORY}")
@@ -323,6 +201,37 @@ _TYPES = {
 }  # fmt: skip
 INPUTS = ("frame", "memory")
 OUTPUTS = tuple(_TYPES)[2:]
+
+
+MOST_TEXT, MOST_TEXTS = 1_000, 65_534  # characters of a reason, and how many a policy may have
+
+
+def _text(value: Any) -> bool:
+    return isinstance(value, str) and len(value) <= MOST_TEXT
+
+
+def _texts(value: Any) -> bool:
+    return isinstance(value, list) and len(value) <= MOST_TEXTS and all(map(_text, value))
+
+
+def _frame(value: Any) -> bool:
+    sides = value if isinstance(value, list) and len(value) == 3 else [0]
+    return all(type(n) is int and 1 <= n <= MOST_PIXELS for n in sides) and sides[2] == 3
+
+
+def _milliseconds(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < math.inf
+
+
+_LIST = f"a list of at most {MOST_TEXTS} texts of {MOST_TEXT} characters"
+# what a manifest's keys must be, before anything is made of them: key -> (whether it is, in words)
+_KEYS: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "task": (lambda v: isinstance(v, str) and is_name(v), "a name, which files can be called"),
+    "title": (_text, f"a text of at most {MOST_TEXT} characters"),
+    **dict.fromkeys(("actions", "reasons", "rules"), (_texts, _LIST)),
+    "frame": (_frame, f"[height, width, 3], sides from 1 to {MOST_PIXELS}"),
+    "deadline_ms": (_milliseconds, "a number of milliseconds above 0"),
+}
 
 
 class Why(NamedTuple):
@@ -357,6 +266,9 @@ class Bundle:
         deadline_ms: float | None, clock: Callable[[], float],
     ) -> None:  # fmt: skip
         manifest = self.manifest = contents.manifest
+        for key, (good, what) in _KEYS.items():
+            if not good(manifest[key]):
+                raise ValueError(f"{key} is {what}")
         self.spec = parse_spec(contents.parts["system.toml"], Path(name) / "system.toml")
         self.schema = SceneSchema.from_config(manifest["scene"]["schema"])
         self.protocol = backend(self.spec.env.backend).kind(**manifest["protocol"])
@@ -369,7 +281,7 @@ class Bundle:
         if isinstance(self.fallback, np.ndarray):
             _frozen(self.fallback)  # every caller gets this one
         self.frame_shape = tuple(manifest["frame"])
-        self.deadline = float(manifest["deadline_ms"] if deadline_ms is None else deadline_ms) / 1000
+        self.deadline = (manifest["deadline_ms"] if deadline_ms is None else deadline_ms) / 1000
         self._start = State(_frozen(_start(manifest["memory"])))
         self._session, self._clock = session, clock
 
@@ -385,8 +297,9 @@ class Bundle:
         session = _session(data, name)
         try:
             bot = cls(session, contents, name, deadline_ms, clock)
-        except (EnvError, KeyError, TypeError, ValueError, IndexError) as error:
-            raise TriuneError(f"{name} has a manifest that makes no sense ({error!r}); export it again") from None
+        except (EnvError, AttributeError, LookupError, TypeError, ValueError, OverflowError) as error:
+            reason = str(error) if isinstance(error, (EnvError, ValueError)) else repr(error)
+            raise TriuneError(f"{name} has a manifest that makes no sense ({reason}); export it again") from None
         bot._check_shapes(name)
         return bot
 
@@ -416,10 +329,14 @@ class Bundle:
             self._refuse(frame)
         try:
             found = self._session.run(OUTPUTS, {"frame": frame, "memory": state.memory})
+            action, proposed = self._action(found[0]), self._proposed(found[2])
+            reason, (interventions, faults, memory, vector) = int(found[1][0]), found[3:]
+            if not -1 <= reason < len(self.reasons):
+                raise ValueError(f"reason {reason} is none of its {len(self.reasons)}")
+            if not usable(vector, self.schema.size):
+                raise ValueError("it sees what are no numbers (NaN or infinite)")
         except Exception as error:  # onnxruntime's exceptions share no base class but this
             return self._failed(state, error)
-        action, proposed = self._action(found[0]), self._action(found[2])
-        reason, (interventions, faults, memory, vector) = int(found[1][0]), found[3:]
         overruled = tuple(rule for rule, flag in zip(self.rules, interventions.tolist(), strict=True) if flag)
         if self._clock() - began > self.deadline:
             action, overruled = self.fallback, (*overruled, DEADLINE)
@@ -430,7 +347,12 @@ class Bundle:
         return action, State(_frozen(memory)), why
 
     def _action(self, tensor: np.ndarray) -> Action:
-        return tensor if isinstance(self.action_space, Box) else int(tensor[0])
+        """An action that exists; EnvError when the graph gave none."""
+        return self.action_space.check(tensor if isinstance(self.action_space, Box) else int(tensor[0]))
+
+    def _proposed(self, tensor: np.ndarray) -> Action:
+        """As `_action`, but controls may lie beyond their bounds."""
+        return tensor if isinstance(self.action_space, Box) else self._action(tensor)
 
     def _fault(self, flags: list[bool]) -> str:
         who = next(name for name, flag in zip(("the policy", *self.rules), flags, strict=True) if flag)
@@ -471,11 +393,10 @@ class Bundle:
 
 
 def _session(data: bytes, name: str) -> onnxruntime.InferenceSession:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.log_severity_level = 4
     try:
-        return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+        return graph.session(data, control=True)
+    except graph.Foreign as error:
+        raise TriuneError(f"{name} is refused: {error}") from None
     except Exception as error:  # onnxruntime's exceptions share no base class but this
         reason = (str(error).strip() or type(error).__name__).splitlines()[0][:160]
         raise TriuneError(f"{name} is damaged or no ONNX file ({reason}); export or fetch it again") from None

@@ -19,10 +19,11 @@ from numpy.typing import NDArray
 from data_flywheel.episodes.episode import Episode, setbacks
 from data_flywheel.episodes.frame_buffer import KeptFrames, Size
 from data_flywheel.errors import DataError
+from data_flywheel.storage.container import header_text
 from data_flywheel.storage.files import atomic_write, canonical_json
 from data_flywheel.storage.log import Log
-from envs.arrays import arrays_of
 from envs.files import read_json
+from envs.spec import is_name
 from perception.scene import SceneSchema
 
 # ----------------------------------------------------------------------------------------------------
@@ -133,9 +134,12 @@ def write_manifest(path: Path, task: str, schema: SceneSchema, size: Size) -> No
 
 def name_of(episode: Episode, payload: bytes) -> str:
     """Task, protocol, seed, and a hash of the header, which holds that of every array: as `EpisodeFrames` names it."""
-    digest = sha256(bytes(arrays_of(payload, {"header"})["header"])).hexdigest()[:12]
+    digest = sha256(header_text(payload)).hexdigest()[:12]
     meta = episode.meta
-    return f"{meta['task']}-{meta.get('protocol')}-seed{meta.get('seed')}-{digest}"
+    name = f"{meta['task']}-{meta.get('protocol')}-seed{meta.get('seed')}-{digest}"
+    if not is_name(name):
+        raise DataError(f"an episode of {meta['task']!r} under {meta.get('protocol')!r} cannot name a file")
+    return name
 
 
 def write(path: Path, payload: bytes) -> None:

@@ -5,7 +5,6 @@ An episode recorded without frames is played again from its seed and actions.
 
 from __future__ import annotations
 
-import json
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from hashlib import sha256
@@ -19,11 +18,11 @@ from data_flywheel.episodes.episode import KIND as EPISODE_KIND
 from data_flywheel.episodes.episode import Episode
 from data_flywheel.errors import DataError
 from data_flywheel.labels.label import FrameRef, Label, values_of
+from data_flywheel.storage.container import header_text
 from data_flywheel.storage.dataset import MANIFEST, Dataset, Shard
 from data_flywheel.storage.frames import Frames
-from envs.arrays import arrays_of
 from envs.env import protocol_of
-from envs.files import open_file
+from envs.files import loads, open_file
 from envs.remote import PixelEnv
 from envs.repeat import command_line
 from envs.spec import SystemSpec
@@ -133,8 +132,8 @@ class EpisodeFrames:
         for path in [self.folder] if self.folder.is_file() else sorted(self.folder.rglob("*.npz")):
             try:
                 with open_file(path, EPISODE_KIND, DataError) as file:
-                    text = bytes(arrays_of(file, {"header"})["header"])
-                header = json.loads(text)
+                    text = header_text(file)
+                header = loads(text)
                 meta = header["fields"]["meta"] if header["kind"] == EPISODE_KIND else {"task": ""}
             except Exception as error:  # whatever numpy and zipfile raise on damaged bytes
                 self.problems.append(f"{path}: damaged or no episode ({type(error).__name__}: {error})")

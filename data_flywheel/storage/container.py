@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,15 +19,16 @@ from numpy.typing import NDArray
 from data_flywheel.errors import DataError
 from data_flywheel.storage.files import canonical_json
 from envs.arrays import ARRAY_ERRORS, arrays_of
-from envs.files import read_file
+from envs.files import MIB, loads, read_file
 
 Arrays = dict[str, NDArray[Any]]
+MOST_HEADER = 64 * MIB  # tables of reasons, and what a recorder remembers
 
 
 def array_digest(array: NDArray[Any]) -> str:
     """sha256 hex over dtype, shape and bytes; the same for every memory layout and compression level."""
     digest = hashlib.sha256(f"{array.dtype.str}{array.shape}".encode())
-    digest.update(np.ascontiguousarray(array).tobytes())
+    digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data if array.size else b"")
     return digest.hexdigest()
 
 
@@ -57,17 +57,27 @@ def unpack(
     `name` and `remedy` (what the reader should do) go into every DataError.
     """
     try:
-        header = json.loads(bytes(arrays_of(payload, {"header"})["header"]))
+        header = header_of(payload)
         _check_header(header, kind, version, name, remedy)
-        arrays = {key: array for key, array in arrays_of(payload).items() if key != "header"}
         wanted, fields = dict(header["sha256"]), dict(header["fields"])
+        arrays = arrays_of(payload, wanted)  # what the header does not name stays packed
     except (*ARRAY_ERRORS, TypeError) as error:
         reason = f"{type(error).__name__}: {error}"
         raise DataError(f"{name}: damaged or truncated {kind} ({reason}); {remedy}") from error
-    bad = [key for key in sorted(wanted) if key not in arrays or array_digest(arrays[key]) != wanted[key]]
+    bad = [key for key in sorted(wanted) if array_digest(arrays[key]) != wanted[key]]
     if bad:
         raise DataError(f"{name}: checksum mismatch in {', '.join(bad)}; {remedy}")
     return fields, arrays
+
+
+def header_of(payload: bytes | IO[bytes]) -> Any:
+    """The header; one of ARRAY_ERRORS when there is none. Nothing else is unpacked."""
+    return loads(header_text(payload))
+
+
+def header_text(payload: bytes | IO[bytes]) -> bytes:
+    """The header as it stands in the file."""
+    return bytes(arrays_of(payload, {"header"}, MOST_HEADER)["header"])
 
 
 def _check_header(header: Any, kind: str, version: int | tuple[int, ...], name: str, remedy: str) -> None:

@@ -147,6 +147,8 @@ class AtariCore:
     def poke(self, writes: Mapping[int, int]) -> None:
         """Overwrite bytes of RAM (training data and causal labels only)."""
         for address, value in writes.items():
+            if not 0 <= int(address) < 128:
+                raise EnvError(f"{self.env.id} has no byte {address} to write; there are 0 to 127")
             self.ale.setRAM(int(address), int(value) & 0xFF)
 
     def truth(self) -> dict[str, np.ndarray]:

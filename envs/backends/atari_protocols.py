@@ -20,6 +20,12 @@ class Protocol(Rules):
     noop_max: int
     max_frames: int = 108_000
 
+    def __post_init__(self) -> None:
+        whole = {"frameskip": (1, 1000), "noop_max": (0, 1000), "max_frames": (1, 10**9)}
+        good = all(type(v := getattr(self, key)) is int and low <= v <= high for key, (low, high) in whole.items())
+        if not good or type(self.sticky) not in (int, float) or not 0 <= self.sticky < 1:  # a bundle brings its own
+            raise EnvError(f"protocol {self.name}: frameskip from 1, noop_max from 0, sticky below 1, got {vars(self)}")
+
     frames_per_step = property(lambda self: self.frameskip)
     frame_hz = property(lambda self: FRAME_HZ)
     frame_limit = property(lambda self: self.max_frames)

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from envs.actions import Action, ActionSpace, Discrete
-from envs.files import decoded, read_file
+from envs.files import decoded, loads, read_file
 from logic.errors import LogicError
 from logic.runtime.controller import Controller
 from perception.scene import SceneSchema
@@ -188,7 +188,7 @@ def read(path: Path, schema: SceneSchema) -> Lock:
     """A lock file; LogicError says what is wrong with it: damaged, of a newer format, for another schema."""
     payload = decoded(read_file(path, "lock", LogicError, path.parent), str(path), "lock", LogicError)
     try:
-        told = json.loads(payload, parse_constant=_no_constant)
+        told = loads(payload, parse_constant=_no_constant)
         if not isinstance(told, dict):
             raise ValueError("not an object")
         _check_format(told, path)

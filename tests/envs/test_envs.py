@@ -180,7 +180,7 @@ def test_unknown_names_offer_the_nearest() -> None:
         ("policy_ms = 1.0", "polcy_ms = 1.0", "polcy_ms", "did you mean 'policy_ms'"),
         ("policy_ms = 1.0", "policy_ms = nan", "policy_ms", "milliseconds above 0"),
         ("policy_ms = 1.0", "policy_ms = true", "policy_ms", "a number, got True"),
-        ("deadline_ms = 1000", "deadline_ms = nan", "[safety]", "are positive"),
+        ("deadline_ms = 1000", "deadline_ms = nan", "deadline_ms", "deadline_ms is a number above 0"),
         ("[budget]", "[colours]\nball = 1\n[budget]", "[colours]", "unknown key 'colours'"),
         ("[budget]", "[bugdet]", "[bugdet]", "did you mean 'budget'"),
         ('title = "Breakout"', "title = 3", "title", "title is a string"),

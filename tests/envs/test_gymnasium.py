@@ -196,8 +196,14 @@ def test_a_write_ends_the_end() -> None:
 def test_what_cannot_be_written_or_told_is_said() -> None:
     spec = env_of(CARTPOLE)
     world = simulator(spec, protocol_of(spec))
-    with pytest.raises(EnvError, match="has no 'stat'; did you mean 'state'"):
+    with pytest.raises(EnvError, match="'stat' is not in its truth; did you mean 'state'"):
         world.write({"stat": np.zeros(4)})  # type: ignore[attr-defined]
+    for name in ("gravity", "render_mode", "np_random", "action_space", "__class__", "spec", "step", "", "state.x"):
+        with pytest.raises(EnvError, match="is not in its truth"):
+            world.write({"state": np.zeros(4), name: 0.0})  # type: ignore[attr-defined]
+    for value in ("up", {"a": 1}, [[1], [1, 2]], object()):
+        with pytest.raises(EnvError, match="state of CartPole-v1 takes numbers"):
+            world.write({"state": value})  # type: ignore[attr-defined]
     with pytest.raises(EnvError, match=r"state of CartPole-v1 has the shape \(4,\), not \(2,\)"):
         world.write({"state": np.zeros(2)})  # type: ignore[attr-defined]
     for name, words in (("gravty", "did you mean 'gravity'"), ("render_mode", "names what is no number")):
@@ -212,3 +218,65 @@ def test_a_protocol_that_cannot_be_played_is_refused(wrong: dict[str, Any]) -> N
 
     with pytest.raises(EnvError, match="frame_skip from 1"):
         Protocol("default", **wrong)
+
+
+ODD = {
+    "kwargs {'speed': 3}": "cannot be made with", "kwargs {'render_mode': 'human'}": "cannot be made with",
+    "kwargs {'fails': 'KeyError'}": "cannot be made with", "kwargs {'fails': 'AssertionError'}": "cannot be made with",
+    "reward nan": "gave the reward nan", "reward text": "gave the reward 'much'", "reward none": "gave the reward None",
+    "reward list": r"gave the reward \[1, 2\]", "reward inf": "gave the reward inf",
+    "picture small": r"renders uint8\[4, 9, 3\], system.toml says uint8\[8, 9, 3\]",
+    "picture grey": r"renders uint8\[8, 9\]",
+    "picture floats": "renders float64", "picture signed": "renders int8", "picture none": "renders object",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("mood", ODD)
+def test_an_environment_that_breaks_its_contract_is_named(mood: str) -> None:
+    """In the middle of an episode, or as it is made: a sentence with its id."""
+    import builtins
+    from ast import literal_eval
+
+    import gymnasium
+
+    rewards = {"nan": np.nan, "text": "much", "none": None, "list": [1, 2], "inf": np.inf}
+    frame = np.zeros((8, 9, 3), np.uint8)
+    pictures = {
+        "small": frame[:4], "grey": frame[..., 0], "floats": frame / 255, "signed": frame.astype(np.int8), "none": None,
+    }  # fmt: skip
+    what, which = mood.split(" ", 1)
+
+    class Odd(gymnasium.Env):  # type: ignore[type-arg]
+        metadata = {"render_modes": ["rgb_array"]}
+        action_space, observation_space = gymnasium.spaces.Discrete(2), gymnasium.spaces.Box(0, 1, (1,))
+        n = 0
+
+        def __init__(self, render_mode: str, fails: str = "") -> None:
+            self.render_mode = render_mode
+            if fails:
+                raise getattr(builtins, fails)("first line\nsecond line")
+
+        def reset(self, seed: Any = None, options: Any = None) -> Any:
+            return np.zeros(1, np.float32), {}
+
+        def step(self, action: Any) -> Any:
+            self.n += 1
+            odd = what == "reward" and self.n == 3
+            return np.zeros(1, np.float32), rewards[which] if odd else 1.0, False, False, {}
+
+        def render(self) -> Any:
+            return pictures[which] if what == "picture" and self.n == 3 else frame
+
+    gymnasium.register("Odd-v0", Odd, disable_env_checker=True)
+    spec = env_of(CARTPOLE.replace("CartPole-v1", "Odd-v0").replace("= 400", "= 8").replace("= 600", "= 9"))
+    options = {"kwargs": literal_eval(which)} if what == "kwargs" else {}
+    try:
+        with pytest.raises(EnvError, match=f"Odd-v0.*{ODD[mood]}") as said:
+            world = simulator(dataclasses.replace(spec, options=options), protocol_of(spec))
+            world.reset(0)
+            for _ in range(4):
+                world.advance(1)
+                world.frame()
+        assert "\n" not in str(said.value)
+    finally:
+        del gymnasium.registry["Odd-v0"]

@@ -52,6 +52,26 @@ def test_the_current_folder_is_not_imported(tmp_path: Path, monkeypatch: pytest.
     assert '"error": "JSONDecodeError' in said
 
 
+def test_a_started_command_does_not_import_it_either(tmp_path: Path) -> None:
+    """`python -m triune` puts the current folder first, of which some folders are empty here."""
+    for name in ("envs", "triune", "numpy", "logic"):
+        (tmp_path / name).mkdir()
+    for name in ("onnxruntime", "argparse", "tomllib", "cv2"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('the current folder was imported')\n")
+    command = [sys.executable, "-m", "triune", "play", "cartpole", "--steps", "3", "--json"]
+    full = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=full, timeout=120)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_doctor_tries_a_real_child(monkeypatch: pytest.MonkeyPatch) -> None:
+    from envs import remote
+    from triune.commands import doctor
+
+    monkeypatch.setattr(remote.PixelEnv, "_module", "envs.no_such_module")
+    assert {f["state"] for f in doctor._worlds()} == {"problem"}
+
+
 @pytest.mark.parametrize("words", [("play", "pong"), ("eval", "pong", "--seeds", "0:2", "--workers", "2")])
 def test_a_hostile_current_folder_changes_nothing(tmp_path: Path, words: tuple[str, ...]) -> None:
     command = [sys.executable, "-P", "-m", "triune", *words, "--steps", "5"]

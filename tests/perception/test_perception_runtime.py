@@ -22,21 +22,21 @@ SCHEMA = SceneSchema.from_config(CONFIG)
 
 def weights(schema: SceneSchema = SCHEMA, size: int | None = None, **metadata: str) -> bytes:
     """Eyes that put the brightest red of the frame into every field."""
-    from onnx import TensorProto, helper
+    from onnx import TensorProto, helper, numpy_helper
 
     size = schema.size if size is None else size
     nodes = [
         helper.make_node("Cast", ["frame"], ["float"], to=TensorProto.FLOAT),
-        helper.make_node("ReduceMax", ["float"], ["peak"], axes=[0, 1, 2], keepdims=0),
+        helper.make_node("ReduceMax", ["float"], ["peak"], keepdims=0),
         helper.make_node("Expand", ["peak", "size"], ["scene"]),
     ]
     graph = helper.make_graph(
         nodes, "tiny",
         [helper.make_tensor_value_info("frame", TensorProto.UINT8, [H, W, 3])],
         [helper.make_tensor_value_info("scene", TensorProto.FLOAT, [size])],
-        [helper.make_tensor("size", TensorProto.INT64, [1], [size])],
+        [numpy_helper.from_array(np.array([size], np.int64), "size")],
     )  # fmt: skip
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
     given = {"triune.format": "1", "triune.schema": json.dumps(schema.to_config()), **metadata}
     helper.set_model_props(model, {k: v for k, v in given.items() if v})
     data: bytes = model.SerializeToString()

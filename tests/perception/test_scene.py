@@ -71,7 +71,7 @@ def test_config_round_trip_and_fingerprint() -> None:
         (("crop",), [0, 0, 5], "list of 4 numbers", ("crop",)),
         (("crop",), [9, 0, 5, 5], "top < bottom", ("crop",)),
         (("things", "ball", "cuont"), 2, "did you mean 'count'", ("things", "ball", "cuont")),
-        (("things", "ball", "count"), 0, "count is a int", ("things", "ball", "count")),
+        (("things", "ball", "count"), 0, "count is a whole number from 1", ("things", "ball", "count")),
         (("grids", "bricks"), {"rows": 2}, "missing cols", ("grids", "bricks")),
         (("things", "oxygen"), {}, "two parts", ("things", "oxygen")),
         (("window",), 0, "from 1 to 8", ("window",)),

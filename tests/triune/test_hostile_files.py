@@ -200,11 +200,76 @@ def test_a_command_says_so_in_a_line(tmp_path: Path, name: str, form: str) -> No
 def test_a_video_may_not_be_a_pipe(tmp_path: Path) -> None:
     from triune.play.film import Film
 
-    for form in ("pipe", "folder", "dangling", "circle", "empty", "binary"):
+    lists: dict[str, Callable[[Path], object]] = {
+        "m3u": data(b"#EXTM3U\n#EXTINF:1,\n/etc/passwd\n"), "concat": data(b"ffconcat version 1.0\nfile /etc/passwd\n"),
+        "sdp": data(b"v=0\nc=IN IP4 192.0.2.1\nm=video 5004 RTP/AVP 96\n"),
+    }  # fmt: skip
+    for form in ("pipe", "folder", "dangling", "circle", "empty", "binary", *lists):
         path = tmp_path / form.replace(" ", "")
-        FORMS[form](path)
-        with pytest.raises(TriuneError, match=path.name):
+        (FORMS | lists)[form](path)
+        with pytest.raises(TriuneError, match=f"{path.name}.*(is text or empty)" if form in lists else path.name):
             list(Film(str(path)))
+
+
+@pytest.mark.parametrize("form", ["pipe", "device", "socket", "huge"])
+@pytest.mark.parametrize("name", ["catalogue.json", "locks/a.json", "lineage/x"])
+def test_a_copy_of_a_task_waits_for_nothing_and_ends(tmp_path: Path, name: str, form: str) -> None:
+    from triune.commands.improve_setup import copy_folder
+
+    there = tmp_path / "there"
+    (there / name).parent.mkdir(parents=True)
+    FORMS[form](there / name)
+    task(there / "x")
+    try:
+        copy_folder(load(there), tmp_path / "out", history=True)
+    except TriuneError as said:
+        assert (there / name).name in str(said)
+    assert not (tmp_path / "out" / name).is_fifo() and not (tmp_path / "out" / name).is_file()
+
+
+def test_what_a_header_does_not_name_stays_packed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sizes are known before anything is inflated: the file's, and then those of its arrays."""
+    from data_flywheel.storage.container import pack, unpack
+    from envs import arrays
+
+    class Lied(Exception):
+        pass
+
+    def inflated(*_: object) -> None:
+        raise Lied
+
+    big = pack("k", 1, {}, {"a": np.zeros(1 << 20, np.uint8)})
+    monkeypatch.setattr(arrays, "MOST_INFLATED", 1 << 19)
+    with pytest.raises(DataError, match="1048[0-9]* bytes, 524288 are read at most"):
+        unpack(big, "k", 1, "x.npz", "fetch it again")
+    assert unpack(pack("k", 1, {}, {"a": np.zeros(1 << 18, np.uint8)}), "k", 1, "x.npz", "")[1]["a"].size == 1 << 18
+    stuffed = io.BytesIO(pack("k", 1, {}, {"a": np.zeros(9)}))
+    with zipfile.ZipFile(stuffed, "a", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("more.npy", bytes(1 << 21))
+    assert unpack(stuffed.getvalue(), "k", 1, "x.npz", "")[1].keys() == {"a"}
+    swollen = io.BytesIO()
+    np.savez_compressed(swollen, header=np.zeros(65 << 20, np.uint8))
+    monkeypatch.setattr(arrays, "MOST_INFLATED", 1 << 40)
+    monkeypatch.setattr(np.lib.format, "read_array", inflated)
+    with pytest.raises(DataError, match="67108864 are read at most"):
+        unpack(swollen.getvalue(), "k", 1, "x.npz", "")
+
+
+ELSEWHERE = [("../esc", "p"), ("t", "../../esc"), ("a/b", "p"), ("t", "a\\b"), (".t", "p"), ("t\n", "p")]
+
+
+@pytest.mark.parametrize("meta", ELSEWHERE)
+def test_an_episode_cannot_name_a_file_elsewhere(meta: tuple[str, str]) -> None:
+    from types import SimpleNamespace
+
+    from data_flywheel.episodes.recording import name_of
+    from data_flywheel.storage.container import pack
+
+    episode = SimpleNamespace(meta={"task": meta[0], "protocol": meta[1], "seed": 0})
+    with pytest.raises(DataError, match="cannot name a file"):
+        name_of(episode, pack("k", 1, {}, {}))  # type: ignore[arg-type]
+    episode.meta = {"task": "my task", "protocol": "p", "seed": 0}
+    assert name_of(episode, pack("k", 1, {}, {})).startswith("my task-p-seed0-")  # type: ignore[arg-type]
 
 
 def test_text_as_windows_saves_it_is_accepted(tmp_path: Path) -> None:
@@ -248,4 +313,5 @@ def test_weights_are_standard_operators_on_tensors_of_their_own(tmp_path: Path, 
 
 def test_every_kind_is_read_by_something() -> None:
     others = {"triune shard", "triune capture", "settings", "requests", "video", "log"}  # above, by command or content
+    others |= {"file of a task"}
     assert set(KINDS) <= set(READERS) | others

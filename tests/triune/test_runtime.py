@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -119,21 +120,26 @@ def test_a_missed_deadline_means_the_fallback(exported: Path) -> None:
     assert runtime.DEADLINE not in in_time.step(BLACK, in_time.start())[2].overruled_by
 
 
-def hollow(tmp_path: Path, rules: int = 1, memory: int = 2) -> Path:
-    """A bundle whose graph looks up the top left pixel in a table of one row: every level but 0 is out of range."""
+def hollow(
+    tmp_path: Path, rules: int = 1, memory: int = 2, action: Any = (0,), reason: Any = (0,), seen: Any = (0.0,)
+) -> Path:
+    """A bundle whose graph looks up the top left pixel in tables of one row: every level but 0 is out of range."""
     const = {"one": np.zeros(1, np.int64), "no": np.zeros(rules, bool), "not": np.zeros(rules + 1, bool)}
-    made = [helper.make_node("Constant", [], [k], value=onnx.numpy_helper.from_array(v)) for k, v in const.items()]
-    made += [
+    made = [
         helper.make_node("Slice", ["frame", "start3", "end3"], ["corner"]),
         helper.make_node("Cast", ["corner"], ["level"], to=TensorProto.INT64),
         helper.make_node("Reshape", ["level", "end"], ["at"]),
         helper.make_node("Gather", ["table", "at"], ["action"]),
+        helper.make_node("Gather", ["words", "at"], ["reason"]),
+        helper.make_node("Gather", ["levels", "at"], ["seen"]),
+        helper.make_node("Add", ["nothing", "seen"], ["scene"]),
     ]
-    pairs = {"reason": "one", "proposed": "one", "interventions": "no", "faults": "not", "next_memory": "memory"}
-    made += [helper.make_node("Identity", [a], [b]) for b, a in {**pairs, "scene": "nothing"}.items()]
+    pairs = {"proposed": "one", "interventions": "no", "faults": "not", "next_memory": "memory"}
+    made += [helper.make_node("Identity", [a], [b]) for b, a in pairs.items()]
     tensors = {
         "start3": np.zeros(3, np.int64), "end3": np.ones(3, np.int64), "end": np.ones(1, np.int64),
-        "table": np.zeros(1, np.int64), "nothing": np.zeros(8, np.float32),
+        "table": np.array(action, np.int64), "words": np.array(reason, np.int64),
+        "levels": np.array(seen, np.float32), "nothing": np.zeros(8, np.float32), **const,
     }  # fmt: skip
     kinds = {
         f"tensor({name})": getattr(TensorProto, name.upper()) for name in ("uint8", "double", "int64", "bool", "float")
@@ -177,11 +183,51 @@ def test_a_manifest_that_makes_no_sense_is_refused(tmp_path: Path) -> None:
     model = data[: good.manifest["graph_bytes"]]
     for key, value in (
         ("scene", {}), ("scene", {"schema": {"crop": 1}}), ("protocol", 3), ("fallback", "FLY"), ("actions", 7),
-        ("frame", None), ("deadline_ms", "soon"), ("reasons", None),
+        ("frame", None), ("deadline_ms", "soon"), ("reasons", None), ("deadline_ms", 0), ("deadline_ms", -1.5),
+        ("deadline_ms", True), ("deadline_ms", [1]), ("reasons", "abc"), ("reasons", [1]), ("reasons", ["x" * 2000]),
+        ("reasons", {"r": 1}), ("rules", [None]), ("task", 5), ("task", "../../esc"), ("task", "a/b"), ("task", ""),
+        ("title", ["T"]),
+        ("actions", [f"A{i}" for i in range(300)]),
+        ("actions", ["GÖ", "STAY"]), ("frame", [2, 2, 4]), ("frame", [2.0, 2, 3]), ("frame", [10**9, 2, 3]),
+        ("frame", [-2, -2, 3]), ("frame", "223"), ("protocol", {**good.manifest["protocol"], "frameskip": 10**9}),
+        ("protocol", {**good.manifest["protocol"], "sticky": "x"}), ("protocol", {"name": "p"}), ("scene", "ball"),
+        ("scene", {"schema": {"crop": [0, 0, 2, 2], "things": {"ball": {"count": 10**9}}}}), ("scene", {"schema": []}),
     ):  # fmt: skip
         (tmp_path / "odd.onnx").write_bytes(bundle.pack(model, good.parts, {**good.manifest, key: value}))
-        with pytest.raises(TriuneError, match="makes no sense"):
+        with pytest.raises(TriuneError, match="makes no sense") as said:
             Bundle.load(tmp_path / "odd.onnx")
+        assert "\n" not in str(said.value) and len(str(said.value)) < 500
+    for text in ("name = 3", "", "format = " + "9" * 5000, good.parts["system.toml"].replace('"pong"', '"../../esc"')):
+        parts = {**good.parts, "system.toml": text}
+        (tmp_path / "odd.onnx").write_bytes(bundle.pack(model, parts, good.manifest))
+        with pytest.raises(TriuneError, match="system.toml, line"):
+            Bundle.load(tmp_path / "odd.onnx")
+    huge = bundle.pack(model, good.parts, {**good.manifest, "deadline_ms": 10**400})
+    (tmp_path / "odd.onnx").write_bytes(huge)
+    with pytest.raises(TriuneError, match="no JSON object"):
+        Bundle.load(tmp_path / "odd.onnx")
+
+
+@pytest.mark.parametrize(
+    "wrong, words",
+    [
+        ({"action": (0, 2)}, "action 2"), ({"action": (0, -1)}, "action -1"), ({"action": (1, 2**62)}, "action 4"),
+        ({"reason": (0, 1)}, "reason 1"), ({"reason": (0, -2)}, "reason -2"), ({"reason": (0, 2**40)}, "reason 1"),
+        ({"seen": (0.0, np.nan)}, "no numbers"), ({"seen": (0.0, -np.inf)}, "no numbers"),
+    ],
+)  # fmt: skip
+def test_answers_that_do_not_exist_are_faults_and_refused_at_the_start(
+    wrong: dict[str, Any], words: str, tmp_path: Path
+) -> None:
+    sound: dict[str, Any] = {"action": (1, 1), "reason": (0, 0), "seen": (0.0, 0.0)} | wrong
+    bot = Bundle.load(hollow(tmp_path, **sound))
+    bright = np.ones((2, 2, 3), np.uint8)
+    state = bot.start()
+    action, after, why = bot.step(bright, state)
+    assert action == bot.fallback == 0 and after is state and why.reason == "fault" and words in why.fault
+    late = {name: values[::-1] for name, values in sound.items()}
+    with pytest.raises(TriuneError, match=f"cannot be run: .*{words}"):
+        Bundle.load(hollow(tmp_path, **late))
 
 
 @needs_detector

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from envs.files import read_json, read_text
+from envs.files import read_file, read_json, read_text
 from supervisor import secrets
 from supervisor.errors import SupervisorError
 from supervisor.gate.types import GateConfig
@@ -171,10 +171,15 @@ def copy_folder(system: System, out: Path, history: bool) -> Path:
     for name in (*COPIED, *(HISTORY if history else ())):
         source = system.folder / name
         if source.is_dir():
-            shutil.copytree(source, out / name, dirs_exist_ok=True)
+            shutil.copytree(source, out / name, symlinks=True, copy_function=_copy, dirs_exist_ok=True)
         elif source.is_file():
-            shutil.copyfile(source, out / name)
+            _copy(source, out / name)
     return out
+
+
+def _copy(source: str | Path, target: str | Path) -> None:
+    """A regular file of bounded size, or a TriuneError."""
+    Path(target).write_bytes(read_file(Path(source), "file of a task", TriuneError))
 
 
 def root_text(system: System, policy: str | None) -> str:

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime
 from onnx import TensorProto, version_converter
 
 from data_flywheel.storage.files import atomic_write
@@ -30,6 +29,7 @@ from logic.runtime.logic import Logic
 from logic.runtime.tracker import Tracker
 from perception.detector import OnnxDetector
 from perception.drift import Ranges
+from perception.graph import Foreign, check_graph, session
 from perception.scene import Scene, SceneSchema
 from triune import runtime as bundle
 from triune.errors import TriuneError
@@ -121,11 +121,12 @@ def _window(nodes: Nodes, window: int, frame: tuple[int, int, int], frames: str)
 
 def _add_detector(nodes: Nodes, weights: bytes, frame: str, size: int) -> str:
     """The detector's own nodes, every name prefixed; the raw scene's name."""
+    try:
+        check_graph(weights, control=False)
+    except Foreign as error:
+        raise TriuneError(f"this detector is refused: {error}; train one with `triune train`") from None
     model = onnx.load_model_from_string(weights)
-    versions = {entry.domain: entry.version for entry in model.opset_import}
-    if set(versions) - {"", "ai.onnx"} or model.functions:
-        raise TriuneError("this detector needs operators outside the ONNX standard; train one with `triune train`")
-    if versions.get("", OPSET) != OPSET:
+    if any(entry.version != OPSET for entry in model.opset_import):
         model = version_converter.convert_version(model, OPSET)
     graph = model.graph
     if len(graph.input) != 1 or len(graph.output) != 1:
@@ -373,10 +374,7 @@ class Comparison:
     where the graph said otherwise, in words."""
 
     def __init__(self, model: bytes, layout: MemoryLayout, logic: Logic, detector: OnnxDetector) -> None:
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = options.inter_op_num_threads = 1
-        options.log_severity_level = 4
-        self._session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        self._session = session(model, control=True)
         self._names = [output.name for output in self._session.get_outputs()]
         self._layout, self._logic, self._reference = layout, logic, Reference(logic, detector)
         self.counts, self.wrong = Counter[str](), list[str]()

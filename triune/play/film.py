@@ -17,6 +17,7 @@ from envs.files import open_file
 from triune.errors import TriuneError
 
 NEAR = 0.05  # of the control rate: what a clock may be off (29.97 for 30)
+MOST_PIXELS = 2**25  # of a picture: 8K
 PATIENCE = 600  # pictures in a row that cannot be decoded before the rest of a file is given up
 
 
@@ -28,11 +29,16 @@ class Film:
         """TriuneError: no such file or camera, or none that OpenCV reads."""
         camera = source.isdigit()
         if not camera:
-            open_file(Path(source), "video", TriuneError).close()  # OpenCV would wait for a pipe
+            with open_file(Path(source), "video", TriuneError) as file:  # OpenCV would wait for a pipe
+                if b"\0" not in file.read(4096):  # a play list, which may name any other file or address
+                    raise TriuneError(f"{source} cannot be opened: it is text or empty; give the video file itself")
         self._capture = cv2.VideoCapture(int(source) if camera else source)
         if not self._capture.isOpened():
             what = f"camera {source}" if camera else source
             raise TriuneError(f"{what} cannot be opened; is it there, and in a format that OpenCV reads?")
+        width, height = (self._capture.get(p) for p in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
+        if width * height > MOST_PIXELS:
+            raise TriuneError(f"{source} has pictures of {width:g} x {height:g}, more than 8K; scale it down")
         self.source, self.every, self.undecodable = source, every, 0
         rate = self._capture.get(cv2.CAP_PROP_FPS)
         self.rate = rate if 0 < rate < math.inf else None

@@ -18,8 +18,9 @@ import numpy as np
 from data_flywheel.episodes.episode import Episode, EpisodeRecorder
 from envs.actions import Action, ActionSpace
 from envs.remote import Observer, Outcome, PixelEnv
-from logic.runtime.controller import DEADLINE, Controller, Decision
+from logic.runtime.controller import DEADLINE, FAULT, Controller, Decision
 from logic.runtime.tracker import Tracker
+from perception.detector import usable
 from perception.drift import Watch
 from perception.scene import Scene, SceneSchema
 from triune.errors import TriuneError, UsageError, nearest
@@ -144,7 +145,10 @@ class Pipeline:
         tracker: Tracker | None = None,
     ) -> None:  # fmt: skip
         self.detector, self.controller, self.tracker = detector, controller, tracker or Tracker(schema)
-        self.seen = schema.empty()
+        self.seen = self._empty = schema.empty()
+        self._size = schema.size
+        fallback = controller.fallback if controller else standby
+        self._blind = Decision(fallback, FAULT, fallback, (), BLIND)
         self._see, self._update, self._read = detector.see, self.tracker.update, schema.read
         self._stand = Decision(standby, "", standby)
         self._decide: Callable[[Scene], Decision] = controller.decide if controller else lambda scene: self._stand
@@ -159,9 +163,13 @@ class Pipeline:
 
     def act(self, frame: np.ndarray) -> tuple[Scene, Decision]:
         """The tracked scene of a frame, and what is decided on it."""
-        self.seen = self._see(frame)
-        scene = self._read(self._update(self.seen))
-        return scene, self._decide(scene)
+        seen = self._see(frame)
+        if usable(seen, self._size):
+            self.seen = seen
+            scene = self._read(self._update(seen))
+            return scene, self._decide(scene)
+        self.seen = self._empty  # nothing is decided on what was not seen
+        return self._read(self._update(self.seen)), self._blind
 
 
 def run_episode(
@@ -173,6 +181,7 @@ def run_episode(
     yield from steps(env, player, env.reset(seed), limit, frame_buffer, to_the_end)
 
 
+BLIND = "the detector gave no scene (NaN, infinite, or too few or many values)"
 DETECTORS = ("cnn", "teacher", "colour")
 
 
