@@ -61,8 +61,9 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
 
     try:
         metrics = train(
-            samples, system.schema, out, steps=steps, seed=args.seed, resume=not args.fresh, threads=common.cores()
-        )
+            samples, system.schema, out, steps=steps, seed=args.seed, resume=not args.fresh, threads=common.cores(),
+            progress=console.progress,
+        )  # fmt: skip
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"continue with: triune train {system.called} --steps {steps}") from None
     from perception.training.metrics import table
