@@ -6,7 +6,6 @@ The same samples, steps, seed and width on one thread give the same weights; a k
 from __future__ import annotations
 
 import math
-import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from envs.writing import whole
 from perception.detector import OnnxDetector
 from perception.errors import PerceptionError, SampleError
 from perception.scene import SceneSchema
@@ -181,13 +181,11 @@ class Checkpoint:
 
     def save(self, net: DetectorNet, optimiser: torch.optim.Optimizer, step: int) -> None:
         """Write the state after `step` steps; PerceptionError when the disk is full: the state before it stays."""
-        part = self.path.with_name(self.path.name + ".part")
         state = {"origin": self.origin, "net": net.state_dict(), "optimiser": optimiser.state_dict(), "step": step}
         try:
-            torch.save(state, part)
-            os.replace(part, self.path)
+            with whole(self.path) as part:
+                torch.save(state, part)
         except (OSError, RuntimeError) as error:  # torch raises the second when its writer finds no room
-            part.unlink(missing_ok=True)
             fix = "free some space, then run the same command again: it goes on where it was last written"
             raise PerceptionError(f"{self.path}: training cannot be kept ({error}); {fix}") from error
 

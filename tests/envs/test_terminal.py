@@ -132,7 +132,8 @@ class Gone(io.StringIO):
 
 
 LEAVE = [
-    ("list", "stdout"), ("list --json", "stdout"), ("--version", "stdout"), ("evla", "stderr"), ("evla --json", "stdout"),
+    ("list", "stdout"), ("list --json", "stdout"), ("--version", "stdout"), ("evla", "stderr"),
+    ("evla --json", "stdout"),
 ]  # fmt: skip
 
 

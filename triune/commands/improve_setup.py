@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from envs.files import read_json, read_text
+from envs.writing import whole
 from supervisor import secrets
 from supervisor.errors import SupervisorError
 from supervisor.gate.types import GateConfig
@@ -167,13 +168,16 @@ def copy_folder(system: System, out: Path, history: bool) -> Path:
         return out
     if out.exists() and any(out.iterdir()):
         raise UsageError(f"{out} is not empty and no task's folder; name another one with --out")
-    out.mkdir(parents=True, exist_ok=True)
-    for name in (*COPIED, *(HISTORY if history else ())):
-        source = system.folder / name
-        if source.is_dir():
-            shutil.copytree(source, out / name, dirs_exist_ok=True)
-        elif source.is_file():
-            shutil.copyfile(source, out / name)
+    if out.resolve() == Path.cwd():
+        raise UsageError("a copy takes the place of its folder: name another one than you are in with --out")
+    with whole(out.resolve()) as partial:  # killed on the way, it would go on without the locks
+        partial.mkdir()
+        for name in (*COPIED, *(HISTORY if history else ())):
+            source = system.folder / name
+            if source.is_dir():
+                shutil.copytree(source, partial / name)
+            elif source.is_file():
+                shutil.copyfile(source, partial / name)
     return out
 
 

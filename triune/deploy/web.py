@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import shutil
 import struct
 import zlib
 from collections.abc import Collection, Mapping, Sequence
@@ -20,6 +19,7 @@ from data_flywheel.storage.files import atomic_write
 from data_flywheel.storage.frames import Frames
 from envs.actions import Action
 from envs.files import read_text
+from envs.writing import atomic_copy
 from logic.language import compile_program
 from logic.language.layout import MemoryLayout
 from triune.deploy.export import export
@@ -296,14 +296,14 @@ def copy_runtime(folder: Path) -> str | None:
         return None
     (folder / "ort").mkdir(exist_ok=True)
     for name in RUNTIME_FILES:
-        shutil.copyfile(RUNTIME / name, folder / "ort" / Path(name).name)
+        atomic_copy(RUNTIME / name, folder / "ort" / Path(name).name)
     return str(json.loads((RUNTIME / "package.json").read_text("utf-8"))["version"])
 
 
 def _copy_page(folder: Path) -> None:
     for path in PAGE.iterdir():
         if path.suffix in PAGE_KINDS:
-            shutil.copyfile(path, folder / path.name)
+            atomic_copy(path, folder / path.name)
 
 
 def _free_name(name: str, taken: dict[str, Any]) -> str:
