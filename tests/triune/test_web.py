@@ -91,7 +91,7 @@ def test_the_server_names_types_that_browsers_insist_on(tmp_path: Path) -> None:
 
 
 def test_a_port_in_use_is_an_error_that_names_the_fix(tmp_path: Path) -> None:
-    with server(tmp_path) as running, pytest.raises(TriuneError, match="--serve 0"):
+    with server(tmp_path) as running, pytest.raises(TriuneError, match="--serve PORT .0 for any"):
         server(tmp_path, running.server_port)
 
 
