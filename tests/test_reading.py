@@ -42,6 +42,7 @@ EXCEPTIONS = {
     "triune/deploy/web.py": ({"gzip.decompress", "read_text"}, "files of the page, which were made here"),
     "triune/report/improve/replays.py": ({"read_bytes"}, "a picture that was made here"),
     "triune/report/html.py": ({"read_text"}, OWN),
+    "triune/report/replay.py": ({"cv2.VideoCapture"}, "a film that was made here"),
     "triune/report/page.py": ({"read_bytes"}, "a picture that was made here"),
     "triune/review/server.py": ({"read_bytes"}, OWN),
     "triune/runtime.py": ({"onnxruntime.InferenceSession"}, "bytes that were read"),

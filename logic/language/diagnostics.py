@@ -7,7 +7,7 @@ from __future__ import annotations
 import ast
 import difflib
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -195,6 +195,22 @@ class Meter:
         self.held += size
         if self.held > self.limits.table_bytes:
             raise OverBudget(f"constants of more than {self.limits.table_bytes} bytes; make tables smaller")
+
+    def counts(self) -> dict[str, float]:
+        """What has been used."""
+        return {name: getattr(self, name) for name in ("nodes", "calls", "unrolled", "elements", "held", "ns")}
+
+    def charge(self, cost: Mapping[str, float]) -> None:
+        """What work would use that was done before."""
+        for name, count in cost.items():
+            setattr(self, name, getattr(self, name) + count)
+        self.nodes, self.calls, self.unrolled = self.nodes - 1, self.calls - 1, self.unrolled - 1
+        self.node()
+        self.call()
+        self.iteration()
+        self.spend(0.0)
+        self.make(0)
+        self.hold(0)
 
     def tick(self) -> None:
         """The backstop."""
