@@ -23,7 +23,6 @@ from envs.writing import atomic_copy
 from logic.language import compile_program
 from logic.language.layout import MemoryLayout
 from triune import loopback
-from triune.deploy.export import export
 from triune.errors import TriuneError
 from triune.loopback import Refused
 from triune.play.evaluation import versions
@@ -170,7 +169,9 @@ def write_site(
 ) -> dict[str, Any]:  # fmt: skip
     """Write everything; facts about it. `policies`: more policy texts whose logic the page can check alone."""
     if not (PAGE / "index.html").is_file():
-        raise TriuneError("the page's files (web/) are not installed; run this from a source checkout of Triune")
+        raise TriuneError("the page's files (web/) are not installed; run this in a source checkout of Triune")
+    from triune.deploy.export import export  # needs an extra, which would be no use without the page
+
     folder.mkdir(parents=True, exist_ok=True)
     manifest = export(system, folder / "bundle.onnx", protocol)
     episode, frames, overruled = record(system, protocol, seed, steps)
