@@ -316,7 +316,7 @@ def test_every_stage_is_told_as_it_begins(place: Place, monkeypatch: pytest.Monk
     """Whoever waits sees evidence, question, answer, stages of the gate with their pairs, verdict, whatever comes."""
     told: list[str] = []
     monkeypatch.setattr("improve_kit.Parts", lambda *a, **k: Parts(*a, **k, say=told.append))
-    place.run([BETTER, "{nonsense", answer([constant("FAIL", 1, True)]), answer([], target="detector")])
+    place.run([BETTER, "{nonsense", answer([constant("FAIL", 1, True)]), answer([], target="stop")])
     by_trial = {n: [t.split(": ", 1)[1] for t in told if t.startswith(f"trial {n}: ")] for n in range(1, 5)}
     assert sum(map(len, by_trial.values())) >= len(told) - 2  # notes on locks
     starts = ["evidence: playing 2 training games", "asking scripted", "answer: 1 change: it stands still", "compile"]
@@ -324,6 +324,6 @@ def test_every_stage_is_told_as_it_begins(place: Place, monkeypatch: pytest.Monk
     starts += ["confirm: 0 pairs so far", "accept at accept", "evidence: playing 2 training games of the accepted"]
     at = [next((i for i, line in enumerate(by_trial[1]) if line.startswith(start)), -1) for start in starts]
     assert -1 not in at, (starts, by_trial[1])
-    assert by_trial[2][0] == "asking scripted" and by_trial[2][1].startswith("answer: no changes: ")
+    assert by_trial[2][1] == "asking scripted" and by_trial[2][2].startswith("answer: no changes: ")
     assert any(line.startswith("invalid at compile") for line in by_trial[3])
     assert by_trial[4][1].startswith("answer: no changes: it stands still") and len(told) < 60

@@ -469,6 +469,7 @@ class Statements(Answers):
         for known in self.builder.scopes:
             if key in known:
                 return known[key]
+        self.mark(node)
         scope = self.maths()  # type: ignore[misc]
         function = scope.functions[name]
         given: dict[str, Bound] = {p.arg: v for p, v in zip(function.args.args, values, strict=True)}
