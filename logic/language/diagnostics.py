@@ -104,7 +104,7 @@ NOT_SEEN: dict[str, str] = {  # what people look for in the scene
     **dict.fromkeys(("time", "step", "steps", "frame", "t", "tick", "clock", "index"), "count steps: `memory.n += 1`"),
     **dict.fromkeys(("action", "last_action"), "keep what you return in a field of Memory"),
     **dict.fromkeys(("width", "height"), "the constants WIDTH and HEIGHT are the frame's"),
-    **dict.fromkeys(("pixels", "image", "screen", "ram", "obs", "observation"), "a policy sees named things: {have}"),
+    **dict.fromkeys(("pixels", "image", "screen", "obs", "observation"), "a policy sees named things: {have}"),
 }
 FIELDS: dict[str, str] = {  # of a thing, by other names
     "velocity": "vx and vy", "speed": "vx and vy", "v": "vx and vy", "dx": "vx", "dy": "vy", "position": "x and y",
