@@ -188,7 +188,7 @@ class Bench:
         self.say(f"{kind}, {len(rows)} frames, training seed {seed}")
         out, schema = self._path(kind, len(rows), seed), self.system.schema
         weights = out.with_suffix(".onnx")
-        made = train(self._repeated(rows), schema, weights, steps=STEPS, seed=seed, progress=False)
+        made = train(self._repeated(rows), schema, weights, steps=STEPS, seed=seed)
         detector = OnnxDetector.load(weights, schema)
         found = {name: evaluate(detector.look, test, schema)["things"] for name, test in self.tests.items()}
         rung = {"kind": kind, "frames": len(rows), "seed": seed, "tests": found, "cpu_s": made["cpu_s"], **more}

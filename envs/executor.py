@@ -20,6 +20,7 @@ from typing import Any
 from envs.env import find
 from envs.errors import EnvError
 from envs.process import start
+from envs.terminal import guard
 
 Work = Callable[[Any], Any]  # an item to its answer
 
@@ -129,6 +130,7 @@ def main() -> int:
     """Entry point of the process: TARGET EXPLAIN JOB."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # whoever is writing a file finishes or removes it
+    guard()
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # nothing that prints may speak into the protocol
     began, explain = False, ""

@@ -60,6 +60,7 @@ KINDS = {
     "blob": Kind(256 * MIB, "one request, answer or picture", "restore it, or start a new run"),
     "log": Kind(GIB, "years of play; each line is checked for itself"),
     "file of a task": Kind(256 * MIB, "the largest are weights"),
+    "page file": Kind(256 * MIB, "a bundle or a recorded game"),
     "video": Kind(256 * GIB, "days of film: it is read frame by frame", "give a video file, a camera number or env"),
 }
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from envs.env import registered
+from envs.terminal import open_standard
 
 ROOT = Path(__file__).resolve().parent.parent  # what this Triune was imported from: a checkout or site-packages
 
@@ -25,6 +26,7 @@ def start(
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
     env = {**os.environ, "PYTHONPATH": _path(), **registered(), **(variables or {})}
     # -P: without it, -m puts the current folder first, and a stranger's `numpy.py` there would run.
+    open_standard()  # the child speaks over what would else become its 0, 1 or 2
     return subprocess.Popen([sys.executable, "-P", "-m", module, *arguments], env=env, **pipes | options)
 
 

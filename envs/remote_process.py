@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from envs.errors import EnvError
+from envs.terminal import guard
 
 STEP, RESET, OUTCOME, CLOSE = 1, 2, 3, 4
 RUNNING, DONE, FAILED = 0, 1, 2
@@ -192,6 +193,7 @@ def _failure(error: Exception) -> bytes:
 def main(kind: type[Host] = Host) -> int:
     """Entry point of the simulator process. Failure to start or to go on is told over the pipe, in words."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the agent side decides when to stop
+    guard()
     out = os.dup(1)
     os.dup2(2, 1)  # nothing that prints may speak into the protocol
     try:

@@ -351,14 +351,16 @@ def _ends(episodes: list[np.ndarray], size: int) -> list[list[float] | None]:
 
 def save(ranges: Ranges, path: str | Path, weights: str, play: dict[str, Any]) -> None:
     """Write ranges. weights: sha256 of the detector they were measured with; play: what was played, JSON values."""
+    from envs.writing import atomic_write  # here, so that a watch needs numpy and this file alone
+
     record = {"weights": weights, "play": play, **ranges}
     lines = ",\n".join(f"{json.dumps(key)}: {json.dumps(value)}" for key, value in record.items())
-    Path(path).write_text("{\n" + lines + "\n}\n", encoding="utf-8")
+    atomic_write(Path(path), f"{{\n{lines}\n}}\n".encode())
 
 
 def load(path: str | Path, weights: str) -> Ranges:
     """Read ranges; PerceptionError when they are damaged, of another format, or of other weights."""
-    from envs.files import read_json  # here, so that a watch needs numpy and this file alone
+    from envs.files import read_json
     from perception.errors import PerceptionError
 
     remedy = "measure them again: triune drift TASK --measure"

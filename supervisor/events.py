@@ -15,9 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from data_flywheel.storage.files import sync_folder, try_lock
+from data_flywheel.storage.files import try_lock
 from data_flywheel.storage.log import append_at, set_aside
 from envs.files import Unreadable, read_file
+from envs.writing import sync_folder
 from supervisor.errors import SupervisorError
 from supervisor.secrets import SHORTEST, forms, hide
 

@@ -11,7 +11,7 @@ ROOT = Path(__file__).parent.parent
 ALLOWED = {
     "envs": set(),
     "perception": {"envs"},
-    "logic": {"perception.scene", "envs.actions", "envs.files"},
+    "logic": {"perception.scene", "envs.actions", "envs.files", "envs.writing"},
     "data_flywheel": {"perception", "envs", "logic"},
     "supervisor": {"data_flywheel", "perception", "envs", "logic"},
     "triune": {"supervisor", "data_flywheel", "perception", "envs", "logic"},

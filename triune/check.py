@@ -12,7 +12,15 @@ from typing import TYPE_CHECKING, Any
 from envs.actions import ActionSpace
 from envs.env import protocols_of
 from logic.errors import LogicError
-from logic.language import CompiledModule, CompiledProgram, CompileError, Diagnostic, compile_program, compile_safety
+from logic.language import (
+    CompiledModule,
+    CompiledProgram,
+    CompileError,
+    Diagnostic,
+    Worked,
+    compile_program,
+    compile_safety,
+)
 from logic.language.ir import Graph, walk
 from logic.language.ops import table_bytes, worst_ns
 from logic.language.program import Library, shipped_library
@@ -66,10 +74,10 @@ def check_text(
     text: bytes, file: str, rules: bool, spec: SystemSpec, schema: SceneSchema, library: Library = shipped_library
 ) -> Checked:  # fmt: skip
     """Compile for every protocol."""
-    checked = Checked(file, rules, text)
+    checked, worked = Checked(file, rules, text), Worked()
     for name, protocol in protocols_of(spec.env).items():
         began = time.perf_counter()
-        made = compile_text(text, file, rules, schema, constants_of(spec, protocol), spec.env.actions, library)
+        made = compile_text(text, file, rules, schema, constants_of(spec, protocol), spec.env.actions, library, worked)
         if isinstance(made, list):
             for diagnostic in made:
                 checked.found.setdefault(diagnostic, []).append(name)
@@ -87,11 +95,12 @@ def compile_text(
     constants: Mapping[str, Any],
     actions: ActionSpace,
     library: Library = shipped_library,
+    worked: Worked | None = None,
 ) -> CompiledText | list[Diagnostic]:
     """The one place where `check` compiles: what was made, or everything that is wrong. Never raises."""
     work = compile_safety if rules else compile_program
     try:
-        return work(text, schema, constants, library, name=file, actions=actions)
+        return work(text, schema, constants, library, name=file, actions=actions, worked=worked)
     except CompileError as error:
         return error.diagnostics
     except LogicError as error:  # of the task, not of the text: its actions, its names

@@ -7,9 +7,11 @@ import importlib
 import os
 import signal
 import sys
+import traceback
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
+from envs.terminal import ReaderGone, guard
 from triune.console import Console
 from triune.errors import EXIT_DONE, EXIT_FAILED, EXIT_USAGE, UsageError, nearest, one_line
 
@@ -93,24 +95,41 @@ def _run(argv: Sequence[str], console: Console) -> tuple[int, dict[str, Any]]:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line; the exit code (0 done, 1 failed or refused, 2 usage)."""
     words = list(sys.argv[1:] if argv is None else argv)
+    guard()
     console = Console("--json" in words)
     try:
-        with console:
-            code, payload = _run(words, console)
-    except BrokenPipeError:  # `triune list | head`: the reader has what it wanted
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        code, payload = _outcome(words, console)
+        console.emit(payload)
+        sys.stdout.flush()
+    except ReaderGone:  # `triune list | head`: the reader has what it wanted
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, 1)
+        os.dup2(nowhere, 2)
         return EXIT_DONE
-    except KeyboardInterrupt as stop:
-        code, payload = 128 + signal.SIGINT, {"error": f"interrupted{_hint(stop)}"}
-        console.log(f"triune: {payload['error']}")
-    except Exception as error:
-        line = one_line(error)
-        if line is None or os.environ.get("TRIUNE_DEBUG"):
-            raise
-        code, payload = EXIT_USAGE if isinstance(error, UsageError) else EXIT_FAILED, {"error": line}
-        console.log(f"triune: {line}")
-    console.emit(payload)
+    except OSError as error:  # of the words themselves: `triune list > /dev/full`
+        console.log(f"triune: standard output: {error.strerror or error}")
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return EXIT_FAILED
     return code
+
+
+def _outcome(words: Sequence[str], console: Console) -> tuple[int, dict[str, Any]]:
+    """Exit code and payload, an error in words."""
+    try:
+        with console:
+            return _run(words, console)
+    except ReaderGone:
+        raise
+    except KeyboardInterrupt as stop:
+        code, line = 128 + signal.SIGINT, f"interrupted{_hint(stop)}"
+    except Exception as error:
+        told = one_line(error)
+        if told is None or os.environ.get("TRIUNE_DEBUG"):
+            traceback.print_exc()
+        code = EXIT_USAGE if isinstance(error, UsageError) else EXIT_FAILED
+        line = told or f"this is a fault of Triune's: {type(error).__name__}: {error}"
+    console.log(f"triune: {line}")
+    return code, {"error": line}
 
 
 def _hint(stop: KeyboardInterrupt) -> str:

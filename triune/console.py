@@ -9,9 +9,10 @@ import sys
 import time
 from typing import Any
 
+from envs.terminal import Guarded, Lines, clean, printable
 
-class Lines(str):
-    """Text whose line breaks are ours: anywhere else they came with a stranger's text and would fake a line."""
+__all__ = ["Console", "Lines", "clean", "jsonable", "printable", "table", "told_score"]
+EVERY = 30.0  # seconds between lines of progress where there is no terminal
 
 
 def told_score(score: float | None) -> str:
@@ -55,9 +56,9 @@ class Console:
         print(clean(text), file=sys.stderr, flush=True)
 
     def progress(self, done: float, total: float, text: str = "") -> None:
-        """A bar on stderr: redrawn on a terminal, a line every 20 s elsewhere."""
+        """A bar on stderr: redrawn on a terminal; elsewhere a line every 30 s, and none beside a JSON object."""
         now, terminal = time.monotonic(), sys.stderr.isatty()
-        if now - self._last < (0.1 if terminal else 20.0) and done < total:
+        if not terminal and self.as_json or now - self._last < (0.1 if terminal else EVERY) and done < total:
             return
         self._last = now
         share = min(1.0, done / total) if total else 1.0
@@ -66,32 +67,26 @@ class Console:
         if not terminal:
             print(line, file=sys.stderr, flush=True)
             return
-        sys.stderr.write("\r" + line[:118].ljust(len(self._line)))
-        sys.stderr.flush()
+        self._draw("\r" + line[:118].ljust(len(self._line)))
         self._line = line[:118]
 
     def clear(self) -> None:
         """Take the bar off the terminal."""
         if self._line:
-            sys.stderr.write("\r" + " " * len(self._line) + "\r")
-            sys.stderr.flush()
+            self._draw("\r" + " " * len(self._line) + "\r")
             self._line = ""
+
+    def _draw(self, text: str) -> None:
+        stream = sys.stderr
+        (stream.put if isinstance(stream, Guarded) else stream.write)(text)
+        stream.flush()
 
     def emit(self, payload: dict[str, Any]) -> None:
         """The one JSON object. Call after leaving the console."""
         if self.as_json:
-            text = json.dumps(jsonable(payload), ensure_ascii=False, allow_nan=False)
+            escaped = not (sys.stdout.encoding or "utf-8").lower().startswith("utf")
+            text = json.dumps(jsonable(payload), ensure_ascii=escaped, allow_nan=False)
             print("".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in text), flush=True)
-
-
-def clean(text: str) -> str:
-    """Without what could move a terminal's cursor, colour it or turn its text around; one line, or `Lines`."""
-    return "\n".join(map(printable, text.split("\n"))) if isinstance(text, Lines) else printable(text)
-
-
-def printable(text: str) -> str:
-    """The same, always on one line: what quotes a stranger's text within `Lines` uses this."""
-    return "".join(c if c.isprintable() else " " if c.isspace() else "?" for c in text)
 
 
 def jsonable(value: Any) -> Any:

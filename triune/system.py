@@ -22,17 +22,18 @@ from envs.spec import ZOO, SystemSpec, find_line, load_spec
 from envs.trust import vouch
 from logic.language.program import Library, shipped_library
 from logic.runtime.controller import Controller
-from logic.runtime.logic import Logic, compile_logic
+from logic.runtime.logic import Logic, compile_logic, logic_of
 from perception.scene import SceneError, SceneSchema
 from triune.console import printable
 from triune.errors import TriuneError, UsageError
 
 if TYPE_CHECKING:
-    from logic.language import CompiledModule
+    from logic.language import CompiledModule, CompiledProgram
     from logic.runtime.regression import Lock
     from perception.detector import OnnxDetector
     from perception.drift import Ranges
 
+    Made = tuple[CompiledProgram, CompiledModule | None]  # a policy and its safety rules, compiled for one protocol
 
 # ----------------------------------------------------------------------------------------------------
 # The one place where policy and safety text becomes something that acts.
@@ -108,11 +109,17 @@ def _compiled(
 
 def build_controller(
     spec: SystemSpec, schema: SceneSchema, texts: Texts, protocol: Rules, library: Library = shipped_library,
-    clock: Callable[[], int] = time.thread_time_ns,
+    clock: Callable[[], int] = time.thread_time_ns, made: Made | None = None,
 ) -> Controller:  # fmt: skip
-    """A controller with fresh memory for one protocol."""
+    """A controller with fresh memory for one protocol. `made`: its texts, compiled already."""
     deadline = {k: v for k, v in spec.safety.items() if k == "deadline_ms"}
-    return Controller(build_logic(spec, schema, texts, protocol, library), **deadline, clock=clock)
+    if made is None:
+        logic = build_logic(spec, schema, texts, protocol, library)
+    else:
+        extra = {k: v for k, v in spec.safety.items() if k == "lost_after"}
+        known = constants_of(spec, protocol)
+        logic = logic_of(schema, *made, known, spec.env.actions, spec.env.fallback, **extra)
+    return Controller(logic, **deadline, clock=clock)
 
 
 # ----------------------------------------------------------------------------------------------------
@@ -172,19 +179,28 @@ def _say(text: str) -> None:
         print(f"triune: {printable(text)}", file=sys.stderr, flush=True)
 
 
-def build_confined(spec: SystemSpec, schema: SceneSchema, texts: Texts, protocol: Rules, required: bool) -> Controller:
-    """The controller of one protocol whose policy, and foreign safety rules, run in workers; CompileError as ever."""
+def build_confined(
+    spec: SystemSpec, schema: SceneSchema, texts: Texts, protocol: Rules, required: bool, made: Made | None = None
+) -> Controller:
+    """The controller of one protocol whose policy, and foreign safety rules, run in workers; CompileError as ever.
+    `made`: its texts, compiled already."""
     from logic.language import compile_safety
+    from logic.language.artifact import freeze
     from logic.runtime.logic import lost_rule
+    from logic.sandbox.compiling import artifact_of
     from logic.sandbox.controller import ConfinedController
 
     known = constants_of(spec, protocol)
     there = texts.safety if foreign(texts.safety) else ""
     actions, fallback = spec.env.actions, spec.env.fallback
-    data = _artifact(schema, texts.policy, there, tuple(known.items()), actions, required)
+    if made is None:
+        data = _artifact(schema, texts.policy, there, tuple(known.items()), actions, required)
+    else:
+        data = freeze(artifact_of(made[0], made[1] if there else None))
     rules: list[CompiledModule] = []
     if texts.safety and not there:
-        rules.append(compile_safety(texts.safety, schema, known, name="safety.py", actions=actions))
+        made_rules = made[1] if made else None
+        rules.append(made_rules or compile_safety(texts.safety, schema, known, name="safety.py", actions=actions))
     rules.append(lost_rule(schema, known, actions, fallback, spec.safety.get("lost_after", 8)))
     return ConfinedController(data, schema, actions, fallback, rules, require_isolation=required)
 
@@ -271,12 +287,13 @@ class System:
         """Tracker, policy and rules, compiled for a protocol; CompileError lists what is wrong."""
         return build_logic(self.spec, self.schema, self.texts, self.protocol(protocol))
 
-    def controller(self, protocol: str | None = None) -> Controller:
-        """Policy and safety for a protocol, with fresh memory. Close it: isolated, it has a worker."""
+    def controller(self, protocol: str | None = None, made: Made | None = None) -> Controller:
+        """Policy and safety for a protocol, with fresh memory. Close it: isolated, it has a worker. `made`: both,
+        compiled already."""
+        rules = self.protocol(protocol)
         if self.isolated:
-            protocol_ = self.protocol(protocol)
-            return build_confined(self.spec, self.schema, self.texts, protocol_, self.require_isolation)
-        return build_controller(self.spec, self.schema, self.texts, self.protocol(protocol))
+            return build_confined(self.spec, self.schema, self.texts, rules, self.require_isolation, made)
+        return build_controller(self.spec, self.schema, self.texts, rules, made=made)
 
     def locks(self) -> tuple[Lock, ...]:
         """What must not change, as kept by `triune lock`; LogicError names a file that is damaged."""

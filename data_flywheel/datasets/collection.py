@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
@@ -299,7 +298,7 @@ def collect(
     """Fill `out_dir` with `frames` labelled frames. DataError: another plan's data there, a worker failed.
 
     resume: keep the shards that are there and make the missing ones; False refuses a folder that has shards.
-    progress: called now and then; default a bar on stderr when that is a terminal.
+    progress: called now and then.
     audit_frames: how many fresh frames to compare with causal masks at the end, if `triune discover` left a catalogue.
     """
     spec = system if isinstance(system, SystemSpec) else load_spec(system)
@@ -308,7 +307,6 @@ def collect(
     dataset = _open(spec, load_teacher(spec.folder), Path(out_dir), frames, resume)
     report, plan = CollectReport(str(out_dir), shards=dataset.manifest.shards), Plan.of(dataset)
     began, missing = time.monotonic(), dataset.missing()
-    show = progress or _bar()
     done = frames - sum(plan.job(number).frames for number in missing)
     job = {"data": str(dataset.folder), "system": str(spec.folder), "trusted": vouched(spec.env.id)}
     crew = Processes(_WORKER + "shards", workers, _WORKER + "explain")
@@ -316,7 +314,8 @@ def collect(
         for answer in crew.map(job, missing):
             report.count(answer)
             done += plan.job(answer["shard"]).frames
-            show(done, frames, time.monotonic() - began)
+            if progress:
+                progress(done, frames, time.monotonic() - began)
     except WorkerError as error:
         where = "" if error.item is None or error.died else f"shard {error.item}: "
         raise DataError(f"{where}{error}" + ("; run again to resume" if error.died else "")) from None
@@ -375,17 +374,3 @@ def _finish(dataset: Dataset, report: CollectReport) -> CollectReport:
     manifest = dataset.manifest
     Dataset.create(dataset.folder, Manifest(**{**vars(manifest), "extra": {**manifest.extra, "figures": figures}}))
     return totals
-
-
-def _bar() -> Progress:
-    """A progress bar on stderr; silent when that is not a terminal."""
-
-    def show(done: int, wanted: int, seconds: float) -> None:
-        if not sys.stderr.isatty():
-            return
-        filled = 30 * done // wanted
-        end = "\n" if done >= wanted else ""
-        text = f"\rcollect [{'#' * filled}{'.' * (30 - filled)}] {done}/{wanted} frames, {seconds:.0f} s"
-        print(text, end=end, file=sys.stderr, flush=True)
-
-    return show

@@ -21,8 +21,9 @@ from data_flywheel.errors import DataError
 from data_flywheel.labels.label import values_of
 from data_flywheel.splits import split_of
 from data_flywheel.storage.dataset import MANIFEST, Dataset, Manifest, Shard
-from data_flywheel.storage.files import atomic_write, canonical_json
+from data_flywheel.storage.files import DiskFull, atomic_write, canonical_json
 from envs.actions import Box
+from envs.writing import whole
 from perception.scene import SLOT_FIELDS, SceneSchema
 
 # ----------------------------------------------------------------------------------------------------
@@ -215,7 +216,7 @@ def _write_png(path: Path, rgb: NDArray[np.uint8]) -> None:
     good, data = cv2.imencode(".png", rgb[..., ::-1])
     if not good:
         raise DataError(f"{path}: OpenCV cannot write this picture")
-    path.write_bytes(data.tobytes())
+    atomic_write(path, data.tobytes())
 
 
 # ----------------------------------------------------------------------------------------------------
@@ -352,26 +353,24 @@ def export_parquet(source: Source, out: Path) -> dict[str, int]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    out.mkdir(parents=True, exist_ok=True)
-    partial, metas, rows = out / f".{PARQUET_FILE}.part", dict[str, Any](), 0
-    writer = None
-    try:
-        for part in source:
-            table = pa.table(dict(_columns(part, source.schema)))
+    metas, rows, writer = dict[str, Any](), 0, None
+    with whole(out / PARQUET_FILE, DiskFull) as partial:
+        try:
+            for part in source:
+                table = pa.table(dict(_columns(part, source.schema)))
+                if writer is None:
+                    writer = pq.ParquetWriter(partial, table.schema)
+                writer.write_table(table)
+                metas[part.name], rows = part.meta, rows + table.num_rows
             if writer is None:
-                writer = pq.ParquetWriter(partial, table.schema)
-            writer.write_table(table)
-            metas[part.name], rows = part.meta, rows + table.num_rows
-        if writer is None:
-            raise DataError(
-                f"{source.folder}: nothing in it can be read: {'; '.join(source.problems) or 'it is empty'}"
-            )
-        facts = {"task": source.task, "schema": source.schema.to_config(), "episodes": metas}
-        writer.add_key_value_metadata({"triune": _json(facts)})
-    finally:
-        if writer is not None:
-            writer.close()
-    os.replace(partial, out / PARQUET_FILE)
+                raise DataError(
+                    f"{source.folder}: nothing in it can be read: {'; '.join(source.problems) or 'it is empty'}"
+                )
+            facts = {"task": source.task, "schema": source.schema.to_config(), "episodes": metas}
+            writer.add_key_value_metadata({"triune": _json(facts)})
+        finally:
+            if writer is not None:
+                writer.close()
     return {"episodes": len(metas), "rows": rows}
 
 

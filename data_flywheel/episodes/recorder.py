@@ -17,6 +17,7 @@ from data_flywheel.episodes.episode import Episode
 from data_flywheel.episodes.frame_buffer import FrameBuffer
 from data_flywheel.episodes.recording import FramePolicy, Recording
 from data_flywheel.errors import DataError
+from envs.terminal import printable
 
 
 class Recorder:
@@ -27,7 +28,7 @@ class Recorder:
 
     def __init__(
         self, recording: Recording, frames: str = "none", disk: int | None = None,
-        tell: Callable[[str], None] = lambda text: print(text, file=sys.stderr),
+        tell: Callable[[str], None] = lambda text: print(printable(text), file=sys.stderr),
     ) -> None:  # fmt: skip
         self.recording, self.disk, self._tell = recording, disk, tell
         self.policy = FramePolicy.parse(frames, recording.schema.window)

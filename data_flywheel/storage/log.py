@@ -19,8 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from data_flywheel.errors import DataError
-from data_flywheel.storage.files import atomic_write, canonical_json, sync_folder, write_all
+from data_flywheel.storage.files import atomic_write, canonical_json
 from envs.files import open_file, read_file
+from envs.writing import sync_folder, write_all
 
 try:
     import fcntl

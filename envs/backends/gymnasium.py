@@ -169,7 +169,7 @@ class GymnasiumSimulator:
         try:
             return self.world.render()
         except DependencyNotInstalled as error:
-            fix = 'install what draws it, for classic control: pip install -e ".[classic]"'
+            fix = 'install what draws it, for classic control: pip install "triune[classic]"'
             raise EnvError(f"{self.env.id} cannot be drawn: {str(error).splitlines()[0]}; {fix}") from None
 
     def truth(self) -> Mapping[str, np.ndarray]:

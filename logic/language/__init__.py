@@ -12,9 +12,9 @@ from logic.language.api import (
     compile_safety,
 )
 from logic.language.diagnostics import Diagnostic, Limits
-from logic.language.frontend.modules import LANGUAGE_FORMAT
+from logic.language.frontend.modules import LANGUAGE_FORMAT, Worked
 
 __all__ = [
-    "LANGUAGE_FORMAT", "CompileError", "CompiledModule", "CompiledProgram", "Diagnostic", "Limits", "check_safety",
-    "check_source", "compile_program", "compile_safety",
+    "LANGUAGE_FORMAT", "CompileError", "CompiledModule", "CompiledProgram", "Diagnostic", "Limits", "Worked",
+    "check_safety", "check_source", "compile_program", "compile_safety",
 ]  # fmt: skip

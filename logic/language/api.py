@@ -22,6 +22,7 @@ from logic.language.frontend.modules import (
     RULE_PARAMETERS,
     Library,
     Loader,
+    Worked,
     lower,
     named_actions,
     predefined_values,
@@ -65,9 +66,10 @@ class _Compilation:
 
     def __init__(
         self, schema: SceneSchema, constants: Mapping[str, Any], library: Library, limits: Limits,
-        actions: ActionSpace | None,
+        actions: ActionSpace | None, worked: Worked | None = None,
     ) -> None:  # fmt: skip
         """LogicError: the task itself is wrong."""
+        self.worked = worked
         self.reporter = Reporter()
         self.low = Lowering(schema, self.reporter, Meter(limits), actions or named_actions(constants))
         self.library, self.constants = library, constants
@@ -80,7 +82,7 @@ class _Compilation:
     ) -> tuple[Scope, list[tuple[ast.FunctionDef, Graph]]] | None:
         """Scope and graphs; None when something is wrong."""
         with self.failures(name):
-            self.loader = Loader(self.low, self.library)
+            self.loader = Loader(self.low, self.library, self.worked)
             scope, _ = self.loader.load(text, name, predefined_values(self.low, self.constants, self.low.actions))  # type: ignore[arg-type]
             entries = self.rules(scope) if rules else self.act(scope)
             if self.reporter.found and not scope.constants and scope.later:
@@ -187,10 +189,11 @@ def _check(
 def compile_program(
     source: str | bytes, schema: SceneSchema, constants: Mapping[str, Any], library: Library = shipped_library,
     name: str = "policy", limits: Limits | None = None, actions: ActionSpace | None = None,
+    worked: Worked | None = None,
 ) -> CompiledProgram:  # fmt: skip
     """A policy ready to act, from text of any origin; CompileError lists what is wrong. `actions` None: the names that
-    `constants` number 0 .. n - 1."""
-    work = _Compilation(schema, constants, library, limits or Limits(), actions)
+    `constants` number 0 .. n - 1. `worked`: one for all compilations of a text that differ in `constants` alone."""
+    work = _Compilation(schema, constants, library, limits or Limits(), actions, worked)
     done = work.run(source, name, False)
     if done is not None:
         with work.failures(name):
@@ -204,9 +207,10 @@ def compile_program(
 def compile_safety(
     source: str | bytes, schema: SceneSchema, constants: Mapping[str, Any], library: Library = shipped_library,
     name: str = "safety", limits: Limits | None = None, actions: ActionSpace | None = None,
+    worked: Worked | None = None,
 ) -> CompiledModule:  # fmt: skip
     """Safety rules ready for logic.runtime.controller; CompileError lists what is wrong."""
-    work = _Compilation(schema, constants, library, limits or Limits(), actions)
+    work = _Compilation(schema, constants, library, limits or Limits(), actions, worked)
     done = work.run(source, name, True)
     if done is not None:
         with work.failures(name):

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from logic.errors import LogicError
-from logic.language.backends.python import ENTRY, NAMES, to_python
+from logic.language.backends.python import ENTRY, NAMES, SOURCE, to_python
 from logic.language.ir import Graph
 
 # ----------------------------------------------------------------------------------------------------
@@ -216,7 +216,7 @@ def part_of(name: str, fields: Mapping[str, Any], graphs: Iterable[tuple[str, Gr
     functions = []
     for title, graph in graphs:
         code, names = to_python(graph)
-        constants = {k: v for k, v in names.items() if k not in NAMES and k != "__builtins__"}
+        constants = {k: v for k, v in names.items() if k not in NAMES and k not in ("__builtins__", SOURCE)}
         functions.append(Function(title, code, constants))
     return Part(name, dict(fields), tuple(functions))
 
@@ -313,7 +313,7 @@ def _run_part(part: Part) -> Part:
 
 
 def _run(function: Function, name: str) -> Function:
-    names: dict[str, Any] = {**NAMES, **function.constants, "__builtins__": {}}
+    names: dict[str, Any] = {**NAMES, **function.constants, SOURCE: function.code, "__builtins__": {}}
     try:
         exec(compile(function.code, f"<compiled {name}>", "exec"), names)  # noqa: S102 - see the head of this file
         return replace(function, step=names[ENTRY])

@@ -7,7 +7,7 @@ from __future__ import annotations
 import ast
 import difflib
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -58,6 +58,7 @@ _NEWER = {  # of later Pythons than the oldest that runs this
     "TryStar": ("an exception handler", "guard the divisor or the index with `if` instead"),
 }
 ALTERNATIVES |= {getattr(ast, name): hint for name, hint in _NEWER.items() if hasattr(ast, name)}
+UNUSED = "the value of this expression is not used"
 UNKNOWN_CONSTRUCT = ("this construct", "see docs/language.md for what the language has")
 
 OPERATORS: dict[type[ast.AST], tuple[str, str]] = {
@@ -81,7 +82,8 @@ WORDS: dict[str, str] = {
     "sum": "write `total(a)` for an array, or add with +", "any": "write `any_of(a)`", "all": "write `all_of(a)`",
     "sorted": "write `top_k(values, k)`, `nearest` or `argmin`", "enumerate": "write `for i in range(CONST):`",
     "zip": "write `for i in range(CONST):` and index both", "map": "use array arithmetic",
-    "filter": "use `where(condition, a, 0.0)`", "print": "give a reason with the action instead",
+    "filter": "use `where(condition, a, 0.0)`",
+    "print": "nothing is printed: say why in the reason, `return ACTION, \"why\"`",
     "None": "keep an explicit `have_x: bool` in Memory", "list": "keep a fixed-shape array in Memory",
     "dict": "use fields of Memory", "set": "keep a Bool array", "str": "reasons are plain string constants",
     "tuple": "name each value",
@@ -91,6 +93,24 @@ WORDS: dict[str, str] = {
     "getattr": "write the attribute: `scene.ball.x`", "reversed": "count down: `for i in range(n - 1, -1, -1):`",
     "time": "count steps in Memory", "eval": "write the expression itself", "exec": "write the statements themselves",
     "open": "policies cannot reach files", "input": "policies see only the scene",
+    "logging": "nothing is logged: say why in the reason, `return ACTION, \"why\"`", "self": "write memory.NAME",
+    "cls": "write memory.NAME",
+    **dict.fromkeys(("score", "reward", "lives"), "a policy sees the scene alone; count in Memory what it sees happen"),
+}  # fmt: skip
+
+UNSEEN = "a policy sees what is on the screen, {have}; count in Memory what it sees happen"
+NOT_SEEN: dict[str, str] = {  # what people look for in the scene
+    **dict.fromkeys(("score", "reward", "points", "lives", "done", "terminated", "info", "over", "won"), UNSEEN),
+    **dict.fromkeys(("time", "step", "steps", "frame", "t", "tick", "clock", "index"), "count steps: `memory.n += 1`"),
+    **dict.fromkeys(("action", "last_action"), "keep what you return in a field of Memory"),
+    **dict.fromkeys(("width", "height"), "the constants WIDTH and HEIGHT are the frame's"),
+    **dict.fromkeys(("pixels", "image", "screen", "obs", "observation"), "a policy sees named things: {have}"),
+}
+FIELDS: dict[str, str] = {  # of a thing, by other names
+    "velocity": "vx and vy", "speed": "vx and vy", "v": "vx and vy", "dx": "vx", "dy": "vy", "position": "x and y",
+    "pos": "x and y", "center": "x and y, its middle", "left": "x - w / 2", "right": "x + w / 2", "top": "y - h / 2",
+    "bottom": "y + h / 2", "width": "w", "height": "h", "visible": "seen", "present": "seen", "exists": "seen",
+    "confidence": "sure", "probability": "sure",
 }  # fmt: skip
 
 METHODS: dict[str, str] = {
@@ -195,6 +215,22 @@ class Meter:
         self.held += size
         if self.held > self.limits.table_bytes:
             raise OverBudget(f"constants of more than {self.limits.table_bytes} bytes; make tables smaller")
+
+    def counts(self) -> dict[str, float]:
+        """What has been used."""
+        return {name: getattr(self, name) for name in ("nodes", "calls", "unrolled", "elements", "held", "ns")}
+
+    def charge(self, cost: Mapping[str, float]) -> None:
+        """What work would use that was done before."""
+        for name, count in cost.items():
+            setattr(self, name, getattr(self, name) + count)
+        self.nodes, self.calls, self.unrolled = self.nodes - 1, self.calls - 1, self.unrolled - 1
+        self.node()
+        self.call()
+        self.iteration()
+        self.spend(0.0)
+        self.make(0)
+        self.hold(0)
 
     def tick(self) -> None:
         """The backstop."""
@@ -312,7 +348,7 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     """`did you mean 'x'?` or nothing."""
     length = len(name)
     near = sorted((k for k in known if abs(len(k) - length) <= 3), key=lambda k: (abs(len(k) - length), k))[:CANDIDATES]
-    close = difflib.get_close_matches(name[:64], near, 1)
+    close = [k for k in near if k.lower() == name.lower()] or difflib.get_close_matches(name[:64], near, 1)
     return f"did you mean {close[0]!r}?" if close else ""
 
 

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from envs.actions import Action, Box, Discrete
+from logic.language.backends.python import place_of
 from logic.language.program import Memory
 from logic.runtime.logic import LIMITS, LOST, Logic, Rule, rules_of
 from perception.scene import Scene
@@ -83,7 +84,7 @@ class Controller:
         try:
             proposed, reason = self.program.act(scene, self.memory)
         except Exception as error:  # whatever the text does, the step has an action
-            proposed, reason, fault = self.fallback, FAULT, f"{type(error).__name__}: {error}"
+            proposed, reason, fault = self.fallback, FAULT, f"{type(error).__name__}: {error}{place_of(error)}"
         action, overruled = proposed, []
         for i, rule in self._rules:
             ruled, why = self._apply(rule, self.rule_memories[i], scene, action)
@@ -103,7 +104,7 @@ class Controller:
         try:
             return rule.function(scene, memory, action), ""
         except Exception as error:
-            return self.fallback, f"{rule.title}: {type(error).__name__}: {error}"
+            return self.fallback, f"{rule.title}: {type(error).__name__}: {error}{place_of(error)}"
 
     def _within(self, bounds: Box, action: Action) -> tuple[Action, tuple[str, ...]]:
         """The built-in last step: a legal action, and LIMITS where that is another one."""

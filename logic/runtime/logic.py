@@ -55,20 +55,29 @@ def compile_logic(
     what is wrong with all of them at once; EnvError: `fallback` is none of `actions`."""
     fallback = own(actions.check(fallback))
     wrong = []
-    modules = []
+    rules = None
     try:
         program = compile_program(policy, schema, constants, library, name="policy.py", actions=actions)
     except CompileError as error:
         wrong += error.diagnostics
     try:
         if safety:
-            modules.append(compile_safety(safety, schema, constants, library, name="safety.py", actions=actions))
+            rules = compile_safety(safety, schema, constants, library, name="safety.py", actions=actions)
     except CompileError as error:
         wrong += error.diagnostics
     if wrong:
         raise CompileError(wrong)
-    modules.append(lost_rule(schema, constants, actions, fallback, lost_after))
-    return Logic(schema, actions, fallback, program, tuple(modules), compile_tracker(schema))
+    return logic_of(schema, program, rules, constants, actions, fallback, lost_after)
+
+
+def logic_of(
+    schema: SceneSchema, policy: CompiledProgram, rules: CompiledModule | None, constants: Mapping[str, Any],
+    actions: ActionSpace, fallback: Action, lost_after: int = 8,
+) -> Logic:  # fmt: skip
+    """The same from a policy and rules that are compiled already."""
+    lost = lost_rule(schema, constants, actions, fallback, lost_after)
+    modules = (lost,) if rules is None else (rules, lost)
+    return Logic(schema, actions, own(actions.check(fallback)), policy, modules, compile_tracker(schema))
 
 
 def own(action: Action) -> Action:

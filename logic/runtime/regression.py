@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -17,6 +16,7 @@ import numpy as np
 
 from envs.actions import Action, ActionSpace, Discrete
 from envs.files import decoded, loads, read_file
+from envs.writing import atomic_write
 from logic.errors import LogicError
 from logic.runtime.controller import Controller
 from perception.scene import SceneSchema
@@ -129,13 +129,7 @@ def write(lock: Lock, path: Path, schema: SceneSchema) -> Path:
             f"this lock would take {len(payload) // 1000} kB (at most {MOST_BYTES // 1000}); "
             "take a shorter window or a shorter warm-up"
         )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        partial.write_bytes(payload)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    atomic_write(path, payload)
     return path
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from envs.actions import ActionSpace
 from logic.errors import LogicError
-from logic.language import CompileError, Diagnostic, compile_program, compile_safety
+from logic.language import CompiledModule, CompiledProgram, CompileError, Diagnostic, compile_program, compile_safety
 from logic.language.artifact import LARGEST, Artifact, freeze, part_of, read
 from logic.language.frontend.modules import maths_scope
 from logic.language.program import LIBRARY_FOLDER
@@ -85,7 +85,7 @@ def _compile(
     actions: ActionSpace | None,
 ) -> Artifact:  # fmt: skip
     wrong: list[Diagnostic] = []
-    modules = []
+    rules = None
     try:
         program = compile_program(policy, schema, known, library, name="policy.py", actions=actions)
     except CompileError as error:
@@ -93,13 +93,20 @@ def _compile(
     try:
         if safety:
             rules = compile_safety(safety, schema, known, library, name="safety.py", actions=actions)
-            titles = [rule.title for rule in rules_of(rules)]
-            modules.append(part_of("safety.py", rules.fields, zip(titles, rules.graphs.values(), strict=True)))
     except CompileError as error:
         wrong += error.diagnostics
     if wrong:
         raise CompileError(wrong)
+    return artifact_of(program, rules)
+
+
+def artifact_of(program: CompiledProgram, rules: CompiledModule | None) -> Artifact:
+    """What workers run, of a policy and the rules that are to run beside it; LogicError when it is too much."""
     assert program.graph is not None
+    modules = []
+    if rules is not None:
+        titles = [rule.title for rule in rules_of(rules)]
+        modules.append(part_of("safety.py", rules.fields, zip(titles, rules.graphs.values(), strict=True)))
     made = Artifact(
         program.reasons, part_of("policy.py", program.module.fields, [("act", program.graph)]), tuple(modules)
     )

@@ -15,6 +15,7 @@ from envs.actions import Action, ActionSpace, Discrete
 from logic.errors import LogicError
 from logic.language import CompiledModule, CompiledProgram
 from logic.language.artifact import read, thaw
+from logic.language.backends.python import place_of
 from logic.language.program import Memory, Module
 from logic.runtime.controller import FAULT, Controller, Decision
 from logic.runtime.logic import Logic, own
@@ -127,7 +128,7 @@ def make_step(data: bytes, schema: SceneSchema, actions: ActionSpace, fallback: 
         except (MemoryError, OutOfFuel):
             raise
         except Exception as error:
-            proposed, reason, fault = fallback, FAULTED, f"{type(error).__name__}: {error}"
+            proposed, reason, fault = fallback, FAULTED, f"{type(error).__name__}: {error}{place_of(error)}"
         action = proposed
         for i, (title, rule, kept) in enumerate(rules):
             try:
@@ -135,7 +136,7 @@ def make_step(data: bytes, schema: SceneSchema, actions: ActionSpace, fallback: 
             except (MemoryError, OutOfFuel):
                 raise
             except Exception as error:
-                ruled, fault = fallback, fault or f"{title}: {type(error).__name__}: {error}"
+                ruled, fault = fallback, fault or f"{title}: {type(error).__name__}: {error}{place_of(error)}"
             if ruled is not action and not same(ruled, action):
                 overruled |= 1 << i
                 action = ruled

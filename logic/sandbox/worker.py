@@ -263,8 +263,8 @@ class Process:
             raise IsolationError("this system cannot fork: isolated runs need Linux (or macOS, with fewer layers)")
         self.limits, self._owner = limits, os.getpid()
         self.layers: dict[str, str] = {}
-        child_in, writing = os.pipe()
-        reading, child_out = os.pipe()
+        child_in, writing = _pipe()
+        reading, child_out = _pipe()
         self._channel: Channel | None = Channel(reading, writing)
         plan = Plan(limits, (child_in, child_out), tuple(keep_maps), os.getpid(), os.geteuid() == 0)
         try:
@@ -403,6 +403,18 @@ class Process:
         except ChildProcessError:  # somebody else collected it
             return 0, 0.0
         return status, usage.ru_utime + usage.ru_stime
+
+
+def _pipe() -> tuple[int, int]:
+    """A pipe whose ends are none of 0, 1 and 2, even where the parent closed these: what prints must not reach it."""
+    import fcntl  # every system that can fork has it
+
+    ends = os.pipe()
+    try:
+        return tuple(fcntl.fcntl(end, fcntl.F_DUPFD_CLOEXEC, 3) for end in ends)  # type: ignore[return-value]
+    finally:
+        for end in ends:
+            os.close(end)
 
 
 def _fork(live: Callable[[], None]) -> int:

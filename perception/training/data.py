@@ -11,6 +11,7 @@ import numpy as np
 
 from envs.arrays import ARRAY_ERRORS, arrays_of
 from envs.files import read_file
+from envs.writing import whole
 from perception.errors import SampleError
 from perception.scene import SceneSchema
 
@@ -115,7 +116,8 @@ class Samples:
         parts = {k: getattr(self, k) for k in ("frames", "scenes", "episodes", "splits")}
         if self.palette is not None:
             parts["palette"] = self.palette
-        np.savez_compressed(path, source=np.array(self.source), **parts)
+        with whole(Path(path), suffix=".npz") as partial:
+            np.savez_compressed(partial, source=np.array(self.source), **parts)
 
     @staticmethod
     def load(path: str | Path) -> Samples:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import math
-import os
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import nn
 
+from envs.writing import whole
 from perception.detector import FORMAT, OnnxDetector
 from perception.errors import PerceptionError
 from perception.scene import ReadingSpec, SceneSchema
@@ -121,21 +122,14 @@ def load_net(path: str | Path, schema: SceneSchema) -> DetectorNet:
 
 def _replace(files: dict[Path, bytes]) -> None:
     """All files, in this order, or none; PerceptionError says why none."""
-    parts = {path: path.with_name(path.name + ".part") for path in files}
     path = next(iter(files))
     try:
-        for path, data in files.items():
-            with open(parts[path], "wb") as handle:
-                handle.write(data)
-                handle.flush()
-                os.fsync(handle.fileno())  # a verdict that names this file may be on disk soon after
-        for path, part in parts.items():
-            os.replace(part, path)
+        with ExitStack() as stack:
+            for path, data in reversed(files.items()):  # the last one entered takes its place first
+                stack.enter_context(whole(path)).write_bytes(data)
     except OSError as error:
-        for part in parts.values():
-            part.unlink(missing_ok=True)
         fix = "not written: free some space or name another place, then run the same command again"
-        raise PerceptionError(f"{path}: {error.strerror or error}; {fix}") from error
+        raise PerceptionError(f"{error.filename or path}: {error.strerror or error}; {fix}") from error
 
 
 def disagreement(net: DetectorNet, detector: OnnxDetector, frames: np.ndarray) -> float:

@@ -6,9 +6,7 @@ The same samples, steps, seed and width on one thread give the same weights; a k
 from __future__ import annotations
 
 import math
-import os
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -20,6 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from envs.writing import whole
 from perception.detector import OnnxDetector
 from perception.errors import PerceptionError, SampleError
 from perception.scene import SceneSchema
@@ -29,11 +28,12 @@ from perception.training.data import Samples
 from perception.training.export import export, serialised
 from perception.training.layout import Layout
 from perception.training.losses import total_loss
-from perception.training.metrics import evaluate, table, time_per_frame
+from perception.training.metrics import evaluate, time_per_frame
 from perception.training.network import DetectorNet, Width
 
 MIN_LABELS = 200  # of a thing in the training split; fewer teach nothing reliable
 SAVE_EVERY = 200  # steps between checkpoints
+Progress = Callable[[int, int, str], None]  # steps done, wanted, words
 
 
 @dataclass(frozen=True)
@@ -51,12 +51,13 @@ class Recipe:
 
 def train(
     samples: Samples, schema: SceneSchema, out_path: str | Path, *, steps: int = 2500, seed: int = 0,
-    threads: int = 1, resume: bool = True, progress: bool = True, recipe: Recipe | None = None,
+    threads: int = 1, resume: bool = True, progress: Progress | None = None, recipe: Recipe | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """Train, calibrate, measure on the test split, export to `out_path`; the metrics, also kept in the file. Without a
     test split nothing is measured (`frames` 0 and no figures).
 
     `threads` > 1 prepares batches in a second thread. A checkpoint lies beside `out_path` until the run is done.
+    `progress` hears where it stands now and then.
     SampleError for labels that do not fit, PerceptionError for a checkpoint of another run.
     """
     recipe = recipe or Recipe()
@@ -74,9 +75,6 @@ def train(
     timing = {"wall_s": round(time.monotonic() - start, 1), "cpu_s": round(time.process_time() - busy, 1)}
     metrics = _deliver(net, samples, schema, out_path, {**origin, **timing})
     checkpoint.path.unlink(missing_ok=True)
-    if progress:
-        speed = f"{metrics['ms_per_frame']['median']:.3f} ms a frame, {timing['cpu_s']:.0f} processor seconds"
-        print(table(metrics), f"{metrics['parameters']} parameters, {speed}", sep="\n", file=sys.stderr)
     return metrics
 
 
@@ -105,7 +103,7 @@ def _check_labels(scenes: np.ndarray, schema: SceneSchema) -> None:
 
 def _fit(
     net: DetectorNet, samples: Samples, recipe: Recipe, steps: int, seed: int, threads: int, checkpoint: Checkpoint,
-    progress: bool,
+    progress: Progress | None,
 ) -> None:  # fmt: skip
     """The training loop, from the checkpoint on; frames are never copied but for a batch: they may fill the memory."""
     augment = Augmenter(net.layout.schema, samples.palette, recipe.look)
@@ -130,7 +128,6 @@ def _fit(
                 checkpoint.save(net, optimiser, step + 1)
             if stopped():
                 raise KeyboardInterrupt
-    bar.end()
     net.eval()
 
 
@@ -205,13 +202,11 @@ class Checkpoint:
 
     def save(self, net: DetectorNet, optimiser: torch.optim.Optimizer, step: int) -> None:
         """Write the state after `step` steps; PerceptionError when the disk is full: the state before it stays."""
-        part = self.path.with_name(self.path.name + ".part")
         state = {"origin": self.origin, "net": net.state_dict(), "optimiser": optimiser.state_dict(), "step": step}
         try:
-            torch.save(state, part)
-            os.replace(part, self.path)
+            with whole(self.path) as part:
+                torch.save(state, part)
         except (OSError, RuntimeError) as error:  # torch raises the second when its writer finds no room
-            part.unlink(missing_ok=True)
             fix = "free some space, then run the same command again: it goes on where it was last written"
             raise PerceptionError(f"{self.path}: training cannot be kept ({error}); {fix}") from error
 
@@ -234,26 +229,18 @@ class Checkpoint:
 
 
 class Bar:
-    """A progress line on stderr, rewritten at most five times a second."""
+    """Tells `progress` where training stands, at most five times a second."""
 
-    def __init__(self, steps: int, done: int, on: bool) -> None:
-        self.steps, self.first, self.on = steps, done, on and sys.stderr.isatty()
+    def __init__(self, steps: int, done: int, progress: Progress | None) -> None:
+        self.steps, self.first, self.progress = steps, done, progress
         self.start = self.last = time.monotonic()
 
     def show(self, step: int, losses: dict[str, torch.Tensor]) -> None:
         """After `step` of all steps."""
         now = time.monotonic()
-        if not self.on or (now - self.last < 0.2 and step < self.steps):
+        if not self.progress or (now - self.last < 0.2 and step < self.steps):
             return
         self.last = now
         left = (now - self.start) / max(step - self.first, 1) * (self.steps - step)
-        full = 24 * step // self.steps
         parts = " ".join(f"{k} {float(v.detach()):.3f}" for k, v in losses.items() if k != "total")
-        bar = f"[{'#' * full}{'.' * (24 - full)}] {step}/{self.steps}"
-        line = f"{bar}  {left // 60:.0f}m{left % 60:02.0f}s left  {parts}"
-        print(f"\r{line[:118]:<118}", end="", file=sys.stderr, flush=True)
-
-    def end(self) -> None:
-        """Leave the line."""
-        if self.on:
-            print(file=sys.stderr)
+        self.progress(step, self.steps, f"{step}/{self.steps}  {left // 60:.0f}m{left % 60:02.0f}s left  {parts}")

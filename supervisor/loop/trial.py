@@ -29,6 +29,11 @@ DEFECT_CHARS = 600
 WORDS = ("target", "diagnosis", "hypothesis", "prediction", "lesson")
 
 
+def tell(run: Run, trial: Trial, text: str) -> None:
+    """A line about what begins now, or what came of it: a run takes hours, and whoever waits sees where it is."""
+    run.parts.say(f"trial {trial.number}: {text}"[:400])
+
+
 def training_seeds(run: Run) -> list[int]:
     """The training seeds of the present parent: each parent has its own, so that no few are learnt by heart."""
     shown = run.state.setting("shown")
@@ -38,9 +43,11 @@ def training_seeds(run: Run) -> list[int]:
 
 def episodes_of(run: Run, trial: Trial, policy: str, seeds: Sequence[int]) -> list[Episode]:
     """Recorded training episodes, each played once in a run, its frames paid for."""
-    for seed in seeds:
-        if (policy, seed) in run.state.training:
-            continue
+    new = [seed for seed in seeds if (policy, seed) not in run.state.training]
+    if new:
+        whose = "the present policy" if policy == trial.parent else "the accepted policy"
+        tell(run, trial, f"evidence: playing {len(new)} training game{'s' * (len(new) > 1)} of {whose}")
+    for seed in new:
         with run.meter.job(f"training episode {seed}", 20.0, steps=episode_steps(run)) as job:
             episode = run.evaluator.record(run.text(policy), [seed])[0]
             frames = int(episode.meta["frames"])
@@ -90,6 +97,7 @@ def ask(run: Run, trial: Trial, request: Request) -> None:
     """One answer, or the reason why it is none. ProposerError when nothing was said: only answers are trials."""
     proposer = run.parts.proposer
     estimate = dict(proposer.estimate(request))
+    tell(run, trial, f"asking {proposer.name}")
     with run.meter.job(f"proposal {trial.number}", estimate.pop("wall_s", 1.0), **estimate) as job:
         try:
             reply = proposer.propose(request)
@@ -97,6 +105,7 @@ def ask(run: Run, trial: Trial, request: Request) -> None:
             told = {"trial": trial.number, "message": str(error)[:2000], "fatal": error.fatal}
             told |= {} if error.wait is None else {"wait_s": round(error.wait, 3)}
             job.settle("proposal.failed", told, usd=error.usage.usd, tokens=error.usage.tokens)
+            tell(run, trial, f"no answer: {error}")
             if error.fatal:
                 raise
             return
@@ -133,6 +142,9 @@ def read(run: Run, trial: Trial) -> None:
         except EditError as error:
             made["defects"] = [f"{error.reason}: {error}"[:DEFECT_CHARS]]
     run.meter.record("proposal.read", {"trial": trial.number, **made, "child": child})
+    changes = len(made["changes"])
+    words = "; ".join(map(str, made["defects"])) or " ".join(str(made["diagnosis"]).split())
+    tell(run, trial, f"answer: {changes or 'no'} change{'s' * (changes != 1)}: {words}")
 
 
 def _read(text: str) -> dict[str, Any]:
@@ -163,12 +175,16 @@ MOST_DEFECTS = 20
 
 def judge(run: Run, trial: Trial) -> Verdict:
     """The verdict on a child. BudgetSpent leaves the trial open: with a larger budget it goes on."""
-    watched = False
+    watched, told = False, ""
     while True:
         evidence = gather(run, trial)
         step = run.gate.next(evidence)
         if isinstance(step, Verdict):
             return step
+        stage = "" if step.count and not step.seeds else _stage(step, evidence)
+        if stage and stage != told:
+            tell(run, trial, stage)
+            told = stage
         if not watched:
             watch(run, trial)
             watched = True
@@ -178,6 +194,15 @@ def judge(run: Run, trial: Trial) -> Verdict:
             if step.stage in ("probe", "simplify"):  # the full stage, or both blocks, are judged: that can be told
                 return run.gate.conclude(evidence)
             raise
+
+
+def _stage(step: Ask, evidence: Evidence) -> str:
+    """The stage of the gate; how many paired games are behind it, and how many come next."""
+    if not step.seeds:
+        return step.stage
+    pairs = len(evidence.confirm if step.stage == "confirm" else evidence.full)
+    of = "" if step.who == "child" else f" of the simpler {step.who}"
+    return f"{step.stage}: {pairs} pairs so far, playing {len(step.seeds)} more{of}"
 
 
 def gather(run: Run, trial: Trial) -> Evidence:

@@ -147,16 +147,16 @@ def prepare(folder: Path, request: Request, task: Path) -> None:
     for image in request.images:
         if Path(image.name).name != image.name:
             raise SupervisorError(f"a picture cannot be called {image.name!r}; give it a plain name")
-        (folder / image.name).write_bytes(image.data)
+        atomic_write(folder / image.name, image.data)
     texts = {"EVIDENCE.md": page(request), "ANSWER.md": ANSWER_TEXT, POLICY: request.policy}
     language = ROOT / "docs" / "language.md"
     if language.is_file():
         texts["LANGUAGE.md"] = language.read_text(encoding="utf-8")
     for name, text in texts.items():
-        (folder / name).write_text(text, encoding="utf-8")
+        atomic_write(folder / name, text.encode())
     quote = shlex.quote
     script = CHECK_TEXT.format(root=quote(str(ROOT)), python=quote(sys.executable), task=quote(str(task.resolve())))
-    (folder / "check").write_text(script)
+    atomic_write(folder / "check", script.encode())
     (folder / "check").chmod(0o755)
     told = {"task": request.task, "trial": request.trial, "key": request.key}
     atomic_write(folder / REQUEST, (json.dumps(told) + "\n").encode())  # last: the folder is complete

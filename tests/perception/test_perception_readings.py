@@ -49,7 +49,7 @@ def toy(schema: SceneSchema = SCHEMA, n: int = 1200) -> Samples:
 def test_it_learns_numbers_and_knows_when_there_are_none(tmp_path: Path, schema: SceneSchema) -> None:
     from perception.training.train import train
 
-    metrics = train(toy(schema), schema, tmp_path / "net.onnx", steps=500, seed=1, progress=False)
+    metrics = train(toy(schema), schema, tmp_path / "net.onnx", steps=500, seed=1)
     hand, sled = metrics["readings"]["hand"], metrics["readings"]["sled"]
     assert hand["errors"]["turn"]["median"] < 0.08 and hand["errors"]["turn"]["p95"] < 0.35
     assert sled["errors"]["x"]["median"] < 0.08 and sled["errors"]["x"]["p95"] < 0.4
@@ -123,4 +123,4 @@ def test_a_reading_without_labels_is_refused_by_name(tmp_path: Path) -> None:
     samples = toy()
     samples.scenes[:, SCHEMA.slot("sled")] = 0
     with pytest.raises(SampleError, match="'sled' has 0 labels"):
-        train(samples, SCHEMA, tmp_path / "net.onnx", steps=5, progress=False)
+        train(samples, SCHEMA, tmp_path / "net.onnx", steps=5)

@@ -60,7 +60,7 @@ def toy(n: int = 1500) -> Samples:
 def run(path: Path, steps: int, **changes):
     from perception.training.train import train
 
-    return train(changes.pop("samples", None) or toy(), SCHEMA, path, steps=steps, seed=3, progress=False, **changes)
+    return train(changes.pop("samples", None) or toy(), SCHEMA, path, steps=steps, seed=3, **changes)
 
 
 def test_it_learns_things_crowds_grids_and_gauges(tmp_path):
@@ -89,7 +89,7 @@ def save(self, net, optimiser, step):
     if step == 20:
         import os, signal; os.kill(os.getpid(), signal.SIGKILL)
 t.Checkpoint.save = save
-t.train(toy(), SCHEMA, sys.argv[1], steps=40, seed=3, progress=False)
+t.train(toy(), SCHEMA, sys.argv[1], steps=40, seed=3)
 """
 
 

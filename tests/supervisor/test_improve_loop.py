@@ -26,6 +26,7 @@ from improve_kit import (
 from supervisor.errors import SupervisorError
 from supervisor.events import LogDamaged, read
 from supervisor.loop.loop import held
+from supervisor.loop.parts import Parts
 from supervisor.proposers.replay import ReplayProposer, recording
 from supervisor.protocols import ProposerError, Reply, Request
 
@@ -309,3 +310,20 @@ def test_wall_time_is_a_budget_too(place: Place, monkeypatch: pytest.MonkeyPatch
     ended = place.run(script(2, 50), limits={"wall_s": 60.0})
     assert ended.why == "budget" and "wall time" in ended.detail
     assert 30 <= ended.budgets["wall_s"]["spent"] <= 60
+
+
+def test_every_stage_is_told_as_it_begins(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever waits sees evidence, question, answer, stages of the gate with their pairs, verdict, whatever comes."""
+    told: list[str] = []
+    monkeypatch.setattr("improve_kit.Parts", lambda *a, **k: Parts(*a, **k, say=told.append))
+    place.run([BETTER, "{nonsense", answer([constant("FAIL", 1, True)]), answer([], target="stop")])
+    by_trial = {n: [t.split(": ", 1)[1] for t in told if t.startswith(f"trial {n}: ")] for n in range(1, 5)}
+    assert sum(map(len, by_trial.values())) >= len(told) - 2  # notes on locks
+    starts = ["evidence: playing 2 training games", "asking scripted", "answer: 1 change: it stands still", "compile"]
+    starts += ["locks", "duplicate", "screen: 0 pairs so far, playing 3", "full: 3 pairs so far, playing 2"]
+    starts += ["confirm: 0 pairs so far", "accept at accept", "evidence: playing 2 training games of the accepted"]
+    at = [next((i for i, line in enumerate(by_trial[1]) if line.startswith(start)), -1) for start in starts]
+    assert -1 not in at, (starts, by_trial[1])
+    assert by_trial[2][1] == "asking scripted" and by_trial[2][2].startswith("answer: no changes: ")
+    assert any(line.startswith("invalid at compile") for line in by_trial[3])
+    assert by_trial[4][1].startswith("answer: no changes: it stands still") and len(told) < 60

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from answer_kit import POLICY, request
 
-from data_flywheel.storage import files as durable
 from data_flywheel.storage import log
+from envs import writing as durable
 from supervisor.budget import UNKNOWN, Amount
 from supervisor.errors import SupervisorError
 from supervisor.proposers.replay import ReplayProposer, append, exchanges, migrate, recording

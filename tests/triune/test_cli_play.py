@@ -145,3 +145,24 @@ def test_bench_speed_compares_both_emulators_with_the_stack(tmp_path: Path) -> N
     found = payload("bench", "speed", "pong", "--rounds", "2", "--json", cwd=tmp_path)
     assert 0 < found["stack_fps"] < found["emulator_fps"]
     assert 0 < found["ratio"] < 1 and set(found["microseconds"]) >= {"emulator", "transfer", "eyes", "tracker"}
+
+
+def test_a_fault_is_told_with_its_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from cli_kit import copy_task
+
+    from triune.cli import main
+
+    monkeypatch.chdir(tmp_path)
+    copy_task(tmp_path / "task", "cartpole")
+    text = "def act(scene, memory):\n    far = 1.0 / (scene.pole.angle * 0.0)\n"
+    text += '    return (LEFT if far > 0.0 else RIGHT), "x"\n'
+    (tmp_path / "task" / "policy.py").write_text(text)
+    for words in (["play", "task", "--steps", "4"], ["play", "task", "--steps", "4", "--isolate"]):
+        assert main(words) == 0
+        told = capsys.readouterr().out
+        assert (
+            "(policy.py, line 2): `far = 1.0 / (scene.pole.angle * 0.0)`" in told
+            and "fault      4 x  ZeroDivisionError" in told
+        )

@@ -91,7 +91,7 @@ def test_the_server_names_types_that_browsers_insist_on(tmp_path: Path) -> None:
 
 
 def test_a_port_in_use_is_an_error_that_names_the_fix(tmp_path: Path) -> None:
-    with server(tmp_path) as running, pytest.raises(TriuneError, match="--serve 0"):
+    with server(tmp_path) as running, pytest.raises(TriuneError, match="--serve PORT .0 for any"):
         server(tmp_path, running.server_port)
 
 
@@ -193,3 +193,18 @@ def test_the_pinned_version_is_locked() -> None:
     locked = json.loads((web.PAGE / "package-lock.json").read_text())["packages"]
     assert locked["node_modules/onnxruntime-web"]["version"] == pinned and pinned[0].isdigit()
     assert all("resolved" not in entry for entry in locked.values()), "names of package hosts are not kept"
+
+
+def test_an_installed_package_says_what_the_page_needs_before_any_extra(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    import sys
+
+    import triune
+
+    for missing in ("onnx", "triune.deploy.export"):
+        monkeypatch.setitem(sys.modules, missing, None)
+    monkeypatch.setattr(web, "PAGE", tmp_path)
+    with pytest.raises(TriuneError, match="source checkout"):
+        web.write_site(triune.load("cartpole"), tmp_path / "out")
+    assert not (tmp_path / "out").exists()

@@ -43,7 +43,7 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     checks = [_record("system.toml", lambda: str(system.folder / "system.toml"))]
     checks += [_record(name, lambda check=check: check(system)) for name, check in PARTS.items()]  # type: ignore[misc]
     texts = _texts(system, checks)
-    found = _locks(system, all(t.ok for t in texts) and bool(texts), args.floors, console)
+    found = _locks(system, texts, args.floors, console)
     payload = _payload(texts, checks, found) | {"task": system.name, "rules": _rules(system, texts)}
     _show(payload, texts, console)
     return payload
@@ -168,14 +168,14 @@ def _rules(system: System, texts: list[Checked]) -> list[str]:
 # --- locks ----------------------------------------------------------------------------------------
 
 
-def _locks(system: System, compiles: bool, floors: bool, console: Console) -> list[dict[str, Any]]:
+def _locks(system: System, texts: list[Checked], floors: bool, console: Console) -> list[dict[str, Any]]:
     """One record a lock: what it holds, `ok` (None: not checked), `detail`, `differences`."""
     from logic.runtime import regression as locks
 
-    return [_lock(system, path, compiles, floors, console) for path in locks.files(system.folder)]
+    return [_lock(system, path, texts, floors, console) for path in locks.files(system.folder)]
 
 
-def _lock(system: System, path: Path, compiles: bool, floors: bool, console: Console) -> dict[str, Any]:
+def _lock(system: System, path: Path, texts: list[Checked], floors: bool, console: Console) -> dict[str, Any]:
     from logic.runtime import regression as locks
     from triune.commands.lock import describe
 
@@ -185,10 +185,10 @@ def _lock(system: System, path: Path, compiles: bool, floors: bool, console: Con
         record |= describe(lock)
         if lock.task != system.name:
             return record | {"detail": f"made for {lock.task}, not for {system.name}; remove it"}
-        if not compiles:
+        if not texts or not all(t.ok for t in texts):
             return record | {"ok": None, "detail": "not checked: the logic does not compile"}
         if isinstance(lock, locks.ScenesLock):
-            return record | _check_scenes(system, lock)
+            return record | _check_scenes(system, lock, texts)
         if not floors:
             return record | {"ok": None, "detail": "not played; --floors does"}
         console.log(f"playing seed {lock.seed} for {lock.name}")
@@ -200,10 +200,12 @@ def _lock(system: System, path: Path, compiles: bool, floors: bool, console: Con
         return record | {"detail": line}
 
 
-def _check_scenes(system: System, lock: ScenesLock) -> dict[str, Any]:
+def _check_scenes(system: System, lock: ScenesLock, texts: list[Checked]) -> dict[str, Any]:
     from logic.runtime.regression import check_scenes
 
-    wrong = check_scenes(lock, system.controller(lock.protocol))
+    name = lock.protocol
+    made: dict[bool, Any] = {t.rules: t.made[name] for t in texts if name in t.made}
+    wrong = check_scenes(lock, system.controller(name, (made[False], made.get(True)) if False in made else None))
     if not wrong:
         return {"ok": True, "detail": f"{len(lock.actions)} decisions as before"}
     shown = "; ".join(map(str, wrong[:MOST_SHOWN]))

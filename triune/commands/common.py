@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from triune.errors import UsageError, nearest
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from envs.spec import EnvSpec
+    from triune.console import Console
     from triune.system import System
 
 FORBIDDEN = 900_000  # seeds from here on are nobody's
@@ -129,6 +133,20 @@ def positive(text: str) -> int:
     if value < 1:
         raise argparse.ArgumentTypeError(f"a whole number from 1 is needed, got {text!r}")
     return value
+
+
+def told_fault(system: System, fault: str) -> str:
+    """A fault with the line of the task's texts that it names, as far as one is named."""
+    found = re.search(r"\((policy|safety)\.py, line ([0-9]{1,6})\)$", fault)
+    lines = getattr(system.texts, found[1]).split("\n") if found else []
+    at = int(found[2]) - 1 if found else 0
+    return f"{fault}: `{lines[at].strip()}`" if 0 <= at < len(lines) else fault
+
+
+def show_faults(system: System, texts: Mapping[str, int], console: Console) -> None:
+    """The most frequent faults, with their lines."""
+    for fault, n in sorted(texts.items(), key=lambda item: -item[1])[:3]:
+        console.say(f"fault      {n} x  {told_fault(system, fault)}")
 
 
 def cores() -> int:

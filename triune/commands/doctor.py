@@ -124,7 +124,7 @@ def _worlds() -> list[Finding]:
             with PixelEnv(env, protocol_of(env)):
                 good.append(env.id)
         except (EnvError, ImportError) as error:
-            found.append(_finding("world", "problem", f"{name}: {error}", 'pip install -e ".[classic]", or ".[all]"'))
+            found.append(_finding("world", "problem", f"{name}: {error}", 'pip install "triune[classic]"'))
     return [_finding("worlds", "ok", ", ".join(good)), *found] if good else found
 
 
@@ -156,7 +156,7 @@ def _extras() -> list[Finding]:
         text = f"not installed ({', '.join(lacking)} missing)" if lacking else "installed"
         found.append(
             _finding(
-                f"extra {extra}", "note" if lacking else "ok", text, f'pip install -e ".[{extra}]"' if lacking else ""
+                f"extra {extra}", "note" if lacking else "ok", text, f'pip install "triune[{extra}]"' if lacking else ""
             )
         )
     return found

@@ -52,6 +52,7 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     seeds, folder = _what(system, args)
     result = _evaluate(system, args, seeds, folder, console)
     show(result, system.called, console)
+    common.show_faults(system, result.fault_texts, console)
     payload = result.to_dict()
     del payload["episodes"]
     if args.record:

@@ -71,7 +71,8 @@ def explain(system: System, episode: Episode, step: int) -> dict[str, Any]:
         "steps": len(episode), "scene": scene,
         "decision": {
             "action": told(episode.actions[step]), "proposed": told(episode.proposed[step]),
-            "reason": reason, "overruled_by": episode.overruled_by(step) or None, "fault": episode.fault(step) or None,
+            "reason": reason, "overruled_by": episode.overruled_by(step) or None,
+            "fault": common.told_fault(system, episode.fault(step)) or None,
         },
         "score": episode.scores[step].item(), "lives": int(episode.lives[step]), "source": source_lines(system, reason),
         "source_changed": episode.meta.get("policy") != system.hashes()["policy"],

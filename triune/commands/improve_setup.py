@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from envs.files import read_file, read_json, read_text
+from envs.writing import atomic_write, whole
 from supervisor import secrets
 from supervisor.errors import SupervisorError
 from supervisor.gate.types import GateConfig
@@ -167,19 +168,22 @@ def copy_folder(system: System, out: Path, history: bool) -> Path:
         return out
     if out.exists() and any(out.iterdir()):
         raise UsageError(f"{out} is not empty and no task's folder; name another one with --out")
-    out.mkdir(parents=True, exist_ok=True)
-    for name in (*COPIED, *(HISTORY if history else ())):
-        source = system.folder / name
-        if source.is_dir():
-            shutil.copytree(source, out / name, symlinks=True, copy_function=_copy, dirs_exist_ok=True)
-        elif source.is_file():
-            _copy(source, out / name)
+    if out.resolve() == Path.cwd():
+        raise UsageError("a copy takes the place of its folder: name another one than you are in with --out")
+    with whole(out.resolve()) as partial:  # killed on the way, it would go on without the locks
+        partial.mkdir()
+        for name in (*COPIED, *(HISTORY if history else ())):
+            source = system.folder / name
+            if source.is_dir():
+                shutil.copytree(source, partial / name, symlinks=True, copy_function=_copy)
+            elif source.is_file():
+                _copy(source, partial / name)
     return out
 
 
 def _copy(source: str | Path, target: str | Path) -> None:
     """A regular file of bounded size, or a TriuneError."""
-    Path(target).write_bytes(read_file(Path(source), "file of a task", TriuneError))
+    atomic_write(Path(target), read_file(Path(source), "file of a task", TriuneError))
 
 
 def root_text(system: System, policy: str | None) -> str:

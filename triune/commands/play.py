@@ -56,6 +56,7 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     record = episode_record(episode)
     speed = record["frames"] / max(record["seconds"], 1e-9)
     _show(record, speed, console)
+    common.show_faults(system, record["fault_texts"], console)
     kept = _keep(system, args, episode)
     return _outputs(system, args, episode, kept, record | {"frames_per_second": speed}, console)
 

@@ -6,8 +6,10 @@ import argparse
 import json
 import time
 from collections import Counter
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
+from envs.writing import naming
 from triune.commands import common
 from triune.console import Console, told_score
 from triune.errors import TriuneError, UsageError
@@ -64,7 +66,8 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
         payload = _env(pilot, args) if args.source == "env" else _frames(pilot, args)
     finally:
         if log:
-            log.close()
+            with naming(Path(log.name)):
+                log.close()
         kept = book.close(pilot.sheet) if book else 0
     if "score" in payload:
         console.say(f"score      {told_score(payload['score'])}")
@@ -126,7 +129,8 @@ class _Pilot:
             chosen = {"action": self._told(action, why.action), "proposed": self._told(why.wanted, why.proposed)}
             line = {"step": len(self.times) - 1, **chosen, "reason": why.reason}
             line |= {"overruled_by": list(why.overruled_by), "fault": why.fault}
-            print(json.dumps(line), file=self.log)
+            with naming(Path(self.log.name)):
+                print(json.dumps(line), file=self.log)
         if not isinstance(action, int):
             self.controls.append(action)
         carried_out = action if self.sent is None else self.sent

@@ -87,8 +87,9 @@ def _train(
     samples = load_samples(folder)
     console.log(f"training on {len(samples.rows('train'))} of {len(samples)} frames, {steps} steps")
     return train(
-        samples, system.schema, out, steps=steps, seed=args.seed, resume=not args.fresh, threads=common.cores()
-    )
+        samples, system.schema, out, steps=steps, seed=args.seed, resume=not args.fresh, threads=common.cores(),
+        progress=console.progress,
+    )  # fmt: skip
 
 
 def _planned(folder: Path) -> int:

@@ -56,7 +56,8 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
 
 def _serve(folder: Path, port: int, console: Console) -> str:
     """Serve until Ctrl-C; the address."""
-    from triune.deploy.web import HOST, server
+    from triune.deploy.web import server
+    from triune.loopback import HOST
 
     with server(folder, port) as running:
         url = f"http://{HOST}:{running.server_port}/"

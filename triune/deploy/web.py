@@ -4,26 +4,27 @@ from __future__ import annotations
 
 import gzip
 import json
-import shutil
 import struct
 import zlib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 import numpy as np
 
 from data_flywheel.storage.files import atomic_write
 from data_flywheel.storage.frames import Frames
 from envs.actions import Action
-from envs.files import read_text
+from envs.files import read_file, read_text
+from envs.writing import atomic_copy
 from logic.language import compile_program
 from logic.language.layout import MemoryLayout
-from triune.deploy.export import export
+from triune import loopback
 from triune.errors import TriuneError
+from triune.loopback import Refused
 from triune.play.evaluation import versions
 from triune.system import constants_of
 
@@ -105,48 +106,45 @@ def _rows(array: np.ndarray) -> np.ndarray:
 
 
 # ----------------------------------------------------------------------------------------------------
-# A loopback web server for a folder, from the standard library: enough to look at the page on this machine.
-#
-# For the public, copy the folder to any static host.
+# The folder on a loopback server: enough to look at the page on this machine. For the public, copy it to any host.
 
 
-HOST = "127.0.0.1"
+TYPES = {  # modules and WebAssembly need their exact types
+    ".css": "text/css; charset=utf-8", ".gz": "application/gzip", ".html": "text/html; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8", ".json": "application/json", ".md": "text/plain; charset=utf-8",
+    ".mjs": "text/javascript; charset=utf-8", ".onnx": "application/octet-stream", ".wasm": "application/wasm",
+}  # fmt: skip
 
 
-class Handler(SimpleHTTPRequestHandler):
-    """Serves files, quietly. Modules and WebAssembly need their exact types; nothing is kept in a cache."""
+class Handler(loopback.Handler):
+    """The folder's files, no link out of it and nothing hidden; an isolated page has finer clocks."""
 
-    extensions_map = {
-        **SimpleHTTPRequestHandler.extensions_map,
-        ".js": "text/javascript",
-        ".mjs": "text/javascript",
-        ".wasm": "application/wasm",
-        ".onnx": "application/octet-stream",
-        ".gz": "application/gzip",
-        ".json": "application/json",
-    }
+    folder: Path
+    headers_of_all = {**loopback.HEADERS, "Cross-Origin-Embedder-Policy": "require-corp"}
 
-    def end_headers(self) -> None:
-        """Fresh files at every visit; an isolated page has finer clocks."""
-        self.send_header("Cache-Control", "no-store")
-        self.send_header("Cross-Origin-Opener-Policy", "same-origin")
-        self.send_header("Cross-Origin-Embedder-Policy", "require-corp")
-        super().end_headers()
+    def get(self, path: str) -> None:
+        parts = [part for part in unquote(path).split("/") if part] or ["index.html"]
+        kind = TYPES.get(Path(parts[-1]).suffix)
+        if kind is None or any(part.startswith(".") or "\\" in part for part in parts):
+            raise Refused(HTTPStatus.NOT_FOUND, "there is no such page")
+        self.send(HTTPStatus.OK, read_file(self.folder.joinpath(*parts), "page file", _Gone, self.folder), kind)
 
-    def log_message(self, format: str, *args: object) -> None:
-        """Say nothing."""
+    def no_method(self, path: str) -> None:
+        if self.command == "HEAD":
+            return self.get(path)
+        super().no_method(path)
 
 
-def server(folder: Path, port: int = 0) -> ThreadingHTTPServer:
-    """A bound server (`.server_port` is its port; 0 asked for: a free one); call `serve_forever`."""
-    try:
-        return ThreadingHTTPServer((HOST, port), partial(Handler, directory=str(folder)))
-    except OSError as error:
-        raise TriuneError(
-            f"port {port} cannot be used ({error.strerror}); name another, or --serve 0 for any"
-        ) from None
-    except OverflowError:
-        raise TriuneError(f"a port is a number from 0 to 65535, got {port}") from None
+class _Gone(Refused):
+    """Whatever is wrong with a file, where things lie is nobody's business."""
+
+    def __init__(self, words: str) -> None:
+        super().__init__(HTTPStatus.NOT_FOUND, "there is no such page")
+
+
+def server(folder: Path, port: int = 0) -> loopback.Server:
+    """A bound server for the folder; call `serve_forever`. TriuneError when the port cannot be used."""
+    return loopback.Server(port, type("Handler", (Handler,), {"folder": folder}), "--serve PORT")
 
 
 # ----------------------------------------------------------------------------------------------------
@@ -171,7 +169,9 @@ def write_site(
 ) -> dict[str, Any]:  # fmt: skip
     """Write everything; facts about it. `policies`: more policy texts whose logic the page can check alone."""
     if not (PAGE / "index.html").is_file():
-        raise TriuneError("the page's files (web/) are not installed; run this from a source checkout of Triune")
+        raise TriuneError("the page's files (web/) are not installed; run this in a source checkout of Triune")
+    from triune.deploy.export import export  # needs an extra, which would be no use without the page
+
     folder.mkdir(parents=True, exist_ok=True)
     manifest = export(system, folder / "bundle.onnx", protocol)
     episode, frames, overruled = record(system, protocol, seed, steps)
@@ -296,14 +296,14 @@ def copy_runtime(folder: Path) -> str | None:
         return None
     (folder / "ort").mkdir(exist_ok=True)
     for name in RUNTIME_FILES:
-        shutil.copyfile(RUNTIME / name, folder / "ort" / Path(name).name)
+        atomic_copy(RUNTIME / name, folder / "ort" / Path(name).name)
     return str(json.loads((RUNTIME / "package.json").read_text("utf-8"))["version"])
 
 
 def _copy_page(folder: Path) -> None:
     for path in PAGE.iterdir():
         if path.suffix in PAGE_KINDS:
-            shutil.copyfile(path, folder / path.name)
+            atomic_copy(path, folder / path.name)
 
 
 def _free_name(name: str, taken: dict[str, Any]) -> str:

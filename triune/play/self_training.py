@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import time
 from collections.abc import Callable
 from contextlib import closing
@@ -26,6 +25,7 @@ from data_flywheel.storage.files import atomic_write
 from envs.files import read_file, read_json
 from envs.remote import PixelEnv
 from envs.repeat import command_line
+from envs.writing import atomic_copy
 from perception.detector import OnnxDetector
 from perception.training.augment import Augmentation
 from perception.weights import read_weights, weights_beside
@@ -363,8 +363,8 @@ def with_detector(system: System, weights: Path, folder: Path) -> System:
 
     folder.mkdir(parents=True, exist_ok=True)
     for name in ("system.toml", "policy.py", "safety.py"):
-        shutil.copyfile(system.folder / name, folder / name)
-    shutil.copyfile(weights, folder / "perception.onnx")
+        atomic_copy(system.folder / name, folder / name)
+    atomic_copy(weights, folder / "perception.onnx")
     return load(folder)
 
 

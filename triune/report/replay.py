@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 
 from data_flywheel.episodes.episode import Episode
+from envs.writing import whole
 from triune.errors import TriuneError
 from triune.play.loop import frames_of
 from triune.report.drawing import Caption, Painter
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from triune.play.loop import Rollout, Step
     from triune.system import System
 
+_UNWRITTEN = "{} could not be written; is there space, and may this user write there?"
 LONGEST = 600  # frames of an animated WebP, which are all in memory at once
 
 
@@ -87,22 +89,27 @@ def write_webp(path: Path, images: list[np.ndarray], rate: float, quality: int =
     animation = cv2.Animation()
     animation.frames = [cv2.cvtColor(image, cv2.COLOR_RGB2BGR) for image in images]
     animation.durations = [round(1000 / rate)] * len(images)
-    if not cv2.imwriteanimation(str(path), animation, [cv2.IMWRITE_WEBP_QUALITY, quality]):
-        raise TriuneError(f"{path} could not be written; is there space, and may this user write there?")
+    with whole(path, suffix=".webp") as partial:
+        if not cv2.imwriteanimation(str(partial), animation, [cv2.IMWRITE_WEBP_QUALITY, quality]):
+            raise TriuneError(_UNWRITTEN.format(path))
 
 
 def write_mp4(path: Path, images: Iterable[np.ndarray], rate: float) -> None:
     """MPEG-4 of RGB images."""
     writer: Any = None
-    for image in images:
+    with whole(path, suffix=".mp4") as partial:
+        for image in images:
+            if writer is None:
+                size = (image.shape[1], image.shape[0])
+                writer = cv2.VideoWriter(str(partial), cv2.VideoWriter.fourcc(*"mp4v"), rate, size)
+                if not writer.isOpened():
+                    raise TriuneError(f"this OpenCV cannot write {path}; use a .webp file")
+            writer.write(cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
         if writer is None:
-            size = (image.shape[1], image.shape[0])
-            writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), rate, size)
-            if not writer.isOpened():
-                raise TriuneError(f"this OpenCV cannot write {path}; use a .webp file")
-        writer.write(cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
-    if writer is not None:
+            raise TriuneError(f"{path}: there is no picture to show")
         writer.release()
+        if not cv2.VideoCapture(str(partial)).isOpened():  # its index comes last: was there room?
+            raise TriuneError(_UNWRITTEN.format(path))
 
 
 def _counted(images: Iterator[np.ndarray], total: int, console: Console | None) -> Iterator[np.ndarray]:

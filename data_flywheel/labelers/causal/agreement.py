@@ -15,6 +15,7 @@ from data_flywheel.errors import DataError
 from data_flywheel.labelers.causal.colours import teachers_of
 from data_flywheel.labelers.causal.masks import Catalogue
 from data_flywheel.labelers.causal.probe import Probe, ProbeDied
+from data_flywheel.storage.files import atomic_write
 from envs.backends.atari import find_system
 from envs.spec import SystemSpec, load_spec
 
@@ -199,6 +200,5 @@ def _sheet(tiles: list[dict[str, Any]], path: Path) -> Path:
     blank = np.zeros_like(cells[0])
     cells += [blank] * (-len(cells) % COLUMNS)
     rows = [np.hstack(cells[i : i + COLUMNS]) for i in range(0, len(cells), COLUMNS)]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    cv2.imwrite(str(path), np.vstack(rows))
+    atomic_write(path, cv2.imencode(".png", np.vstack(rows))[1].tobytes())
     return path

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -224,7 +223,7 @@ def discover(
     command: module and arguments of another child than `probe_child` (tests).
     """
     spec = system if isinstance(system, SystemSpec) else find_system(system)
-    began, show = time.monotonic(), progress or _bar()
+    began = time.monotonic()
     job = {"system": str(spec.folder), "states": states, "seed": seed}
     evidence: dict[int, dict[str, Any]] = {}
     crashed: dict[str, str] = {}
@@ -234,7 +233,8 @@ def discover(
                 evidence[address] = probe.ask({"do": "byte", "byte": address})
             except ProbeDied as death:
                 crashed[str(address)] = str(death)
-            show(address + 1, BYTES, time.monotonic() - began)
+            if progress:
+                progress(address + 1, BYTES, time.monotonic() - began)
         pixels = spec.env.height * spec.env.width
         kinds = {address: kind_of(found, pixels) for address, found in evidence.items()}
         things = _things(probe, evidence, kinds)
@@ -290,14 +290,3 @@ def _formula(probe: Probe, evidence: dict[int, dict[str, Any]], addresses: list[
         fits += [mirror] if mirror else []
     best = max(fits, key=lambda f: (f.exact, f.near), default=None)
     return best if best and best.near >= USABLE else None
-
-
-def _bar() -> Progress:
-    """A progress bar on stderr; silent when that is not a terminal."""
-
-    def show(done: int, wanted: int, seconds: float) -> None:
-        if sys.stderr.isatty():
-            text = f"\rdiscover [{'#' * (30 * done // wanted):.<30}] byte {done}/{wanted}, {seconds:.0f} s"
-            print(text, end="\n" if done >= wanted else "", file=sys.stderr, flush=True)
-
-    return show

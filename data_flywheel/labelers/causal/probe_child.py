@@ -34,6 +34,7 @@ from data_flywheel.labelers.teacher import Teacher, load_teacher
 from envs.backends.atari import AtariCore, find_system
 from envs.backends.atari_protocols import get_protocol
 from envs.spec import SystemSpec
+from envs.terminal import guard
 
 # ----------------------------------------------------------------------------------------------------
 # Play one game and set the teacher's labels beside causal masks, frame by frame. Runs in the probing child.
@@ -386,6 +387,7 @@ def answer_game(spec: SystemSpec, question: dict[str, Any]) -> dict[str, Any]:
 def main() -> int:
     """Answer questions until stdin closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides when to stop
+    guard()
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # the emulator prints about illegal instructions
     job = json.loads(sys.argv[1])

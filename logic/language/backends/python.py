@@ -361,6 +361,11 @@ _warm_up()
 ENTRY = "step"  # not the policy's own name for it, which might hide one of NAMES
 DEEPEST = 90  # Python's own limit on indentation is 100
 LONGEST = 400  # characters of an expression before it gets a variable
+SOURCE = "__text__"  # the generated text among the names that its function refers to
+PLACE = 0xE000  # a character from here on in a text stands for an op that may fault there; none is left in the end
+PLACES = 6000
+_PLACES = re.compile(f"[{chr(PLACE)}-{chr(PLACE + PLACES)}]")
+_TOLD = re.compile(r".*  # ([^#'\"]*, line [0-9]+)$")
 _VARIABLE = re.compile(r"\bv\d+\b")
 Sink = Callable[[list[Value]], bool]
 
@@ -381,6 +386,7 @@ class PythonCode:
         self.statements: set[Op] = set()  # `if` ops that are no expression
         self.faults: dict[Op, bool] = {}
         self.risky: set[Value] = set()  # values whose text may fault
+        self.places: dict[str, int] = {}  # of the ops that may fault
         self.serial = 0
         self.ops = PythonOps(self.text, self.fresh, self.constant)
         self.uses: Counter[Value] = Counter()
@@ -469,7 +475,9 @@ class PythonCode:
         if self.depth > DEEPEST:
             message = "conditions are nested too deep after inlining; return early or use fewer helpers"
             raise OverBudget(message, self.at.file, self.at.line)
-        self.lines.append(" " * self.depth + text)
+        marks, told = dict.fromkeys(_PLACES.findall(text)), list(self.places)
+        where = f"  # {'; '.join(told[ord(mark) - PLACE] for mark in marks)}" if marks else ""
+        self.lines.append(" " * self.depth + _PLACES.sub("", text) + where)
 
     def block_ops(self, found: list[Op], block: Block) -> None:
         for op in found:
@@ -485,7 +493,7 @@ class PythonCode:
     def define(self, op: Op, block: Block) -> None:
         """A pure op: kept for its one use, or a variable."""
         value = op.result
-        text = self.ops.expression(op)
+        text = self.ops.expression(op) + self.place(op)
         if len(text) < LONGEST and self.may_inline(value, block, self.is_risky(op)):
             self.inlined[value] = text
         elif op.name == "memory" and not self.uses[value]:
@@ -494,6 +502,14 @@ class PythonCode:
             self.inlined.pop(value, None)
             self.names[value] = self.fresh()
             self.line(f"{self.names[value]} = {text}")
+
+    def place(self, op: Op) -> str:
+        """A mark, where the op may fault, that `line` turns into a comment with the line of the policy."""
+        if not op.line or not ops.can_fault(op, self.faults):
+            return ""
+        told = f"{re.sub(r'[^A-Za-z0-9_./-]', '?', op.file)[:60]}, line {op.line}"
+        at = self.places.setdefault(told, len(self.places))
+        return chr(PLACE + at) if at < PLACES else ""
 
     def as_value(self, op: Op, block: Block) -> bool:
         """An `if` that chooses one of two expressions, as a conditional expression."""
@@ -535,7 +551,7 @@ class PythonCode:
         for op in block.ops:
             if op.name == "for" or len(op.results) != 1 or not self.may_inline(op.result, block, True):
                 return None
-            text = self.conditional(op) if op.name == "if" else self.ops.expression(op)
+            text = self.conditional(op) if op.name == "if" else self.ops.expression(op) + self.place(op)
             if text is None or len(text) > LONGEST:
                 return None
             self.inlined[op.result] = text
@@ -708,4 +724,15 @@ def to_python(graph: Graph) -> tuple[str, dict[str, Any]]:
     """(text of the generated function, the names it refers to)."""
     code = PythonCode(graph)
     text = code.source()
-    return text, {**NAMES, **code.globals, "__builtins__": {}}
+    return text, {**NAMES, **code.globals, SOURCE: text, "__builtins__": {}}
+
+
+def place_of(error: BaseException) -> str:
+    """` (policy.py, line 12)`: where in the policy generated code failed; "" where nobody knows."""
+    told, trace = "", error.__traceback__
+    while trace is not None:
+        text = trace.tb_frame.f_globals.get(SOURCE)
+        found = _TOLD.match(text.split("\n")[trace.tb_lineno - 1]) if isinstance(text, str) else None
+        told = found.group(1) if found else told
+        trace = trace.tb_next
+    return f" ({told})" if told else ""

@@ -8,7 +8,16 @@ from collections.abc import Callable, Iterable, Iterator
 
 from logic.errors import PolicyFault
 from logic.language import ops
-from logic.language.diagnostics import ALTERNATIVES, METHODS, MOST_SUGGESTED, UNKNOWN_CONSTRUCT, WORDS, did_you_mean
+from logic.language.diagnostics import (
+    ALTERNATIVES,
+    FIELDS,
+    METHODS,
+    MOST_SUGGESTED,
+    NOT_SEEN,
+    UNKNOWN_CONSTRUCT,
+    WORDS,
+    did_you_mean,
+)
 from logic.language.frontend.values import (
     MATH,
     MEMORY,
@@ -106,6 +115,8 @@ class Expressions(Core):
         instead = (
             WORDS.get(name) or self.near(name, *known) or self.action_hint(name) or f"assign {name} before this line"
         )
+        if name in ("Action", "Actions", "action"):
+            instead = self.action_hint(name.upper())
         return self.wrong(node, f"unknown name {name!r}", instead)
 
     def near(self, name: str, *known: Iterable[str]) -> str:
@@ -207,12 +218,16 @@ class Expressions(Core):
             if gauge.name == name:
                 return self.input(node, "gauge", FLOAT, name=name, offset=self.schema.gauge(name))
         have = part_names(self.schema)
-        raise self.wrong(node, f"the scene has no {name!r}", did_you_mean(name, have) or f"it has {', '.join(have)}")
+        told = f"it has {', '.join(have)}"
+        hint = NOT_SEEN.get(name, "").format(have=told.removeprefix("it has ")) or did_you_mean(name, have) or told
+        raise self.wrong(node, f"the scene has no {name!r}", hint)
 
     def thing_field(self, node: ast.Attribute, thing: Thing) -> Value:
         fields = self.schema.fields(thing.name)
         if node.attr not in fields:
-            hint = did_you_mean(node.attr, fields) or f"it has {', '.join(fields)}"
+            other = FIELDS.get(node.attr, "")
+            hint = f"write {other}" if other and other.split()[0].strip(",") in fields else ""
+            hint = hint or did_you_mean(node.attr, fields) or f"it has {', '.join(fields)}"
             raise self.wrong(node, f"scene.{thing.name} has no field {node.attr!r}", hint)
         count = self.schema.count(thing.name)
         offset = self.schema.slot(thing.name, thing.slot).start + fields.index(node.attr)

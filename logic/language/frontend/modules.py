@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import ast
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import replace
 from functools import cache
+from itertools import islice
+from typing import Any
 
 import numpy as np
 
@@ -139,11 +141,74 @@ MOST_FIELDS = 200
 _NOTHING: dict[str, str] = {}  # lib/maths imports nothing
 
 
+class Worked:
+    """Tables of one text, worked out once for all the protocols that it is compiled for.
+
+    A table depends on those predefined constants whose names its expression reaches through helpers and other
+    constants of the text; where they are equal it is taken over, with what it cost and what helpers answered.
+    """
+
+    def __init__(self) -> None:
+        self.known: dict[Hashable, tuple[Bound, dict[str, float], int, list[dict[Any, Any]]]] = {}
+        self.reached: dict[str, frozenset[str]] = {}
+
+    def key(self, scope: Scope, node: ast.Assign, tree: ast.Module) -> Hashable:
+        """What decides the value of this constant of the text."""
+        name = ast.unparse(node.targets[0])
+        if name not in self.reached:
+            self.reached[name] = _reached(node, tree)
+        given = ((n, v.const) for n, v in sorted(scope.predefined.items()) if n in self.reached[name])
+        return name, tuple((n, v.tobytes() if isinstance(v, np.ndarray) else (type(v), v)) for n, v in given)
+
+    def work(self, low: Lowering, shortcuts: Shortcuts, key: Hashable, make: Callable[[], Bound]) -> Bound:
+        """The constant, as `make` gives it now or gave it before."""
+        memories: tuple[dict[Any, Any], ...] = (low.answers, shortcuts.loops, low.builder.scopes[-1])
+        if key in self.known:
+            found, cost, said, learnt = self.known[key]
+            low.meter.charge(cost)
+            low.reporter.said += said
+            for memory, new in zip(memories, learnt, strict=True):
+                memory.update(new)
+            return found
+        before, sizes = low.meter.counts(), [len(m) for m in memories]
+        said, wrong = low.reporter.said, len(low.reporter.found)
+        found = make()
+        learnt = [dict(islice(m.items(), n, None)) for m, n in zip(memories, sizes, strict=True)]
+        kept = all(len(m) >= n for m, n in zip(memories, sizes, strict=True))
+        told = [b for answer, given in learnt[0].values() for b in (answer, *given.values())]
+        if kept and len(low.reporter.found) == wrong and all(map(_plain, (found, *told))):
+            cost = {name: count - before[name] for name, count in low.meter.counts().items()}
+            self.known[key] = found, cost, low.reporter.said - said, learnt
+        return found
+
+
+def _plain(bound: Bound) -> bool:
+    """No record, whose type is that of one compilation."""
+    return all(map(_plain, bound.items)) if isinstance(bound, Pack) else isinstance(bound, Value)
+
+
+def _reached(node: ast.AST, tree: ast.Module) -> frozenset[str]:
+    """Every name that a statement mentions, also through what the text declares under such names."""
+    declared: dict[str, ast.AST] = {}
+    for statement in tree.body:
+        if isinstance(statement, (ast.FunctionDef, ast.ClassDef)):
+            declared[statement.name] = statement
+        elif isinstance(statement, ast.Assign):
+            declared |= {t.id: statement for t in statement.targets if isinstance(t, ast.Name)}
+    found: set[str] = set()
+    todo = [node]
+    while todo:
+        new = {n.id for n in ast.walk(todo.pop()) if isinstance(n, ast.Name)} - found
+        found |= new
+        todo += [declared[name] for name in new if name in declared]
+    return frozenset(found)
+
+
 class Loader:
     """Turns texts into scopes, each library module once."""
 
-    def __init__(self, low: Lowering, library: Library) -> None:
-        self.low, self.library = low, library
+    def __init__(self, low: Lowering, library: Library, worked: Worked | None = None) -> None:
+        self.low, self.library, self.worked = low, library, worked
         self.shortcuts = low.shortcut = Shortcuts(low)
         low.maths = maths_scope
         self.reporter = low.reporter
@@ -281,7 +346,7 @@ class Loader:
         try:
             for node in tree.body:
                 if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
-                    scope.constants[node.targets[0].id] = self.constant(scope, node, node.targets[0].id)
+                    scope.constants[node.targets[0].id] = self.once(scope, node, tree)
                     scope.later.pop(node.targets[0].id, None)
                 elif isinstance(node, ast.ClassDef) and node.name != "Memory":
                     self.record(scope, node)
@@ -291,6 +356,16 @@ class Loader:
                     self.memory(scope, node)
         finally:
             low.frame, low.state, low.tabling = outer
+
+    def once(self, scope: Scope, node: ast.Assign, tree: ast.Module) -> Bound:
+        """A constant; a table of a text with predefined constants, a policy's or rules', once for all protocols."""
+
+        def make() -> Bound:
+            return self.constant(scope, node, ast.unparse(node.targets[0]))
+
+        if self.worked is None or not scope.predefined or not reaches_loop([node.value], scope):
+            return make()
+        return self.worked.work(self.low, self.shortcuts, self.worked.key(scope, node, tree), make)
 
     def constant(self, scope: Scope, node: ast.Assign, name: str) -> Bound:
         call = node.value

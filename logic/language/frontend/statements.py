@@ -7,9 +7,10 @@ import ast
 import numpy as np
 
 from envs.actions import Discrete
-from logic.language.diagnostics import METHODS, NOT_HERE, WORDS
+from logic.language.diagnostics import METHODS, NOT_HERE, UNUSED, WORDS, did_you_mean
 from logic.language.frontend.calls import ARITY, Words
 from logic.language.frontend.expressions import probe
+from logic.language.frontend.text import helper_call
 from logic.language.frontend.values import (
     FALSE,
     MATH,
@@ -79,8 +80,10 @@ class Answers(Words):
 
     def action_hint(self, name: str) -> str:
         """What to write instead of an unknown name that looks like an action's."""
-        if isinstance(self.actions, Discrete) or not name.isupper():
+        if not name.isupper():
             return ""
+        if isinstance(self.actions, Discrete):
+            return f"{self.actions_told}; other constants are assigned at the top of the file"
         return f"{self.actions_told}: {self.return_hint}"
 
     def given_action(self) -> Value:
@@ -124,11 +127,20 @@ class Answers(Words):
             what = "a rule returns an action alone" if self.entry == "rule" else "the action is a tuple"
             raise self.wrong(node, f"{what}; {self.actions_told}", instead)
         made, most = self.value(node, found), len(self.actions.names) - 1
+        if made.type == REASON:
+            raise self.wrong(node, "the action is a string", self.unquoted(made))
         if made.type != INT:
             raise self.wrong(node, f"the action is {made.type}, not an int", instead)
         if made.const is not None and not 0 <= made.const <= most:
             raise self.wrong(node, f"action {made.const} is not one of 0 .. {most}", instead)
         return made
+
+    def unquoted(self, made: Value) -> str:
+        """What to write instead of an action's name in quotes."""
+        said = self.reasons[made.const] if made.const is not None else ""
+        names = {name.lower(): name for name in self.actions.names}
+        name = names.get(said.lower()) or did_you_mean(said.upper(), self.actions.names).split("'")[1:2]
+        return f"write {name if isinstance(name, str) else name[0]}, without quotes" if name else self.actions_told
 
     def vector(self, node: ast.AST, found: Pack) -> Value:
         """A tuple of numbers, one a control, as an array."""
@@ -211,6 +223,8 @@ class Statements(Answers):
                 self.loop(node)
             elif isinstance(node, ast.Return):
                 self.leave(node)
+            elif call := helper_call(node):
+                self.call_statement(call)
             elif isinstance(node, (ast.Break, ast.Continue)):
                 self.state.skip = TRUE
                 self.state.stop = TRUE if isinstance(node, ast.Break) else self.state.stop
@@ -355,6 +369,14 @@ class Statements(Answers):
             return self.word(node, name)
         raise self.not_callable(node, name)
 
+    def call_statement(self, node: ast.Call) -> None:
+        """`helper(memory)` on a line of its own, for what it does to memory; an answer is dropped."""
+        found = find_function(node.func.id, self.frame.scope)  # type: ignore[attr-defined]
+        if found is None:
+            self.expression(node)
+            raise self.wrong(node, UNUSED, "assign it, or remove the line")
+        self.inline(node, *found, answers=False)
+
     def not_callable(self, node: ast.Call, name: str) -> Wrong:
         if name in NOT_HERE:
             return self.wrong(node, *NOT_HERE[name])
@@ -376,8 +398,8 @@ class Statements(Answers):
         instead = METHODS.get(func.attr) or WORDS.get(owner) or "call a helper, a word of the language or math"
         raise self.wrong(node, f"method {func.attr!r} is not part of the language", instead)
 
-    def inline(self, node: ast.Call, scope: Scope, function: ast.FunctionDef) -> Bound:
-        """The helper's answer; its body is lowered in place of the call."""
+    def inline(self, node: ast.Call, scope: Scope, function: ast.FunctionDef, answers: bool = True) -> Bound:
+        """The helper's answer; its body is lowered in place of the call. `answers` False: it need not have one."""
         names = [p.arg for p in function.args.args]
         if len(names) != len(node.args):
             raise self.wrong(
@@ -395,7 +417,7 @@ class Statements(Answers):
             raise self.wrong(node, "helpers call helpers too deep", f"at most {self.meter.limits.depth} levels")
         if not self.tabling:
             self.meter.call()
-            return self.run_inline(node, scope, function, given)
+            return self.run_inline(node, scope, function, given, answers)
         self.meter.spend(3000.0)
         return self.remembered(node, scope, function, given)
 
@@ -411,7 +433,9 @@ class Statements(Answers):
             self.answers[key] = (answer, given)  # the arguments stay alive, so that their identity stays theirs
         return self.answers[key][0]
 
-    def run_inline(self, node: ast.AST, scope: Scope, function: ast.FunctionDef, given: dict[str, Bound]) -> Bound:
+    def run_inline(
+        self, node: ast.AST, scope: Scope, function: ast.FunctionDef, given: dict[str, Bound], answers: bool = True
+    ) -> Bound:
         outer_state, outer_frame = self.state, self.frame
         self.state = State(given, outer_state.memory)
         self.frame = Frame(scope, function, assigned_names(function.body) | given.keys())
@@ -427,6 +451,8 @@ class Statements(Answers):
             self.stack.pop()
             self.reporter.calls.pop()
         outer_state.memory = ended.memory
+        if not answers:
+            return POISON
         if ended.returned.const is not True or ended.answer is None:
             self.reporter.say(
                 scope.file,
@@ -443,6 +469,7 @@ class Statements(Answers):
         for known in self.builder.scopes:
             if key in known:
                 return known[key]
+        self.mark(node)
         scope = self.maths()  # type: ignore[misc]
         function = scope.functions[name]
         given: dict[str, Bound] = {p.arg: v for p, v in zip(function.args.args, values, strict=True)}

@@ -19,6 +19,7 @@ from logic.language.diagnostics import (
     OPERATORS,
     SOURCE_CHARS,
     UNKNOWN_CONSTRUCT,
+    UNUSED,
     WORDS,
     Abort,
     Reporter,
@@ -405,12 +406,16 @@ class Structure:
                 self.statement(node)
 
     def unused(self, node: ast.Expr) -> None:
-        """An expression statement: mostly a method call out of habit."""
+        """An expression statement: a helper called for what it does to memory, else mostly a habit."""
         self.expression(node.value)
         call = node.value.func if isinstance(node.value, ast.Call) else None
+        if helper_call(node):
+            return
         habit = METHODS.get(call.attr) if isinstance(call, ast.Attribute) else None
         habit = WORDS.get(call.id) if isinstance(call, ast.Name) else habit
-        self.say(node, "the value of this expression is not used", habit or "assign it, or remove the line")
+        if isinstance(call, ast.Attribute) and isinstance(call.value, ast.Name):
+            habit = habit or WORDS.get(call.value.id)
+        self.say(node, UNUSED, habit or "assign it, or remove the line")
 
     def statement(self, node: ast.stmt) -> None:
         if isinstance(node, ast.Assign):
@@ -515,6 +520,14 @@ class Structure:
             self.say(
                 node, f"{what} is not part of the language", "keep an explicit `have_x: bool`; numbers are int or float"
             )
+
+
+def helper_call(node: ast.stmt) -> ast.Call | None:
+    """`f(memory)` on a line of its own: a helper that may change memory, as far as its looks can tell."""
+    call = node.value if isinstance(node, ast.Expr) else None
+    if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Name):
+        return None
+    return call if any(isinstance(a, ast.Name) and a.id == "memory" for a in call.args) else None
 
 
 def is_docstring(node: ast.AST) -> bool:

@@ -578,8 +578,9 @@ class Core:
         return Wrong()
 
     def mark(self, node: ast.AST) -> None:
-        """Ops emitted from here on stand for this node's line."""
-        self.builder.line, self.builder.file = getattr(node, "lineno", 0), self.frame.scope.file
+        """Ops emitted from here on stand for this node's line; those of `math.log` for the line that calls it."""
+        if self.frame.scope.file != "lib/maths":
+            self.builder.line, self.builder.file = getattr(node, "lineno", 0), self.frame.scope.file
 
     def emit(self, node: ast.AST, name: str, *args: Value, **attrs: Any) -> Value:
         """An op; a constant that always faults is an error here, not at play."""

@@ -1,0 +1,101 @@
+"""The one way a file or a folder comes to stand: whole or not at all, even after a kill or on a full disk.
+
+`atomic_write` takes bytes; `whole` is for libraries that write a file themselves. What grows by lines is an
+append-only log instead (data_flywheel/storage/log.py, supervisor/events.py). Standard library only.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from envs.errors import EnvError
+
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+class DiskFull(EnvError, OSError):
+    """There was no room to write a file, which is as it was before; `errno` and `strerror` as of any OSError."""
+
+    def __str__(self) -> str:
+        return f"{self.filename}: {self.strerror}; not written: free some space, then run the same command again"
+
+
+def atomic_write(path: Path, data: bytes, full: type[DiskFull] = DiskFull) -> None:
+    """`path` holds its old content or all of `data`, never anything between, even after a crash. Makes its folder.
+
+    `full` (the layer's DiskFull) when there is no room; any other OSError as it comes.
+    """
+    with whole(path, full) as partial:
+        descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+        try:
+            write_all(descriptor, data)
+        finally:
+            os.close(descriptor)
+
+
+def atomic_copy(source: Path, target: Path) -> None:
+    """The bytes of a file that ships with Triune, or of one it wrote, at another place."""
+    atomic_write(target, source.read_bytes())
+
+
+@contextmanager
+def whole(path: Path, full: type[DiskFull] = DiskFull, suffix: str = "") -> Iterator[Path]:
+    """A name beside `path`, for a file or a folder that takes its place once the block has ended.
+
+    Nothing is left of it after an error. A folder takes the place of none, or of an empty one. suffix: for a writer
+    that tells the format by it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}.part{suffix}")
+    try:
+        with naming(path, full):
+            yield partial
+            if not partial.is_dir():
+                _sync(partial)
+            os.replace(partial, path)
+    finally:
+        if partial.is_dir():
+            shutil.rmtree(partial, ignore_errors=True)
+        else:
+            partial.unlink(missing_ok=True)
+    sync_folder(path.parent)
+
+
+@contextmanager
+def naming(path: Path, full: type[DiskFull] = DiskFull) -> Iterator[None]:
+    """An OSError of the block names `path`: writing to an open file does not by itself."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _NO_ROOM:
+            raise full(error.errno, error.strerror, str(path)) from error
+        if error.errno is not None and error.filename is None:
+            error.filename = str(path)
+        raise
+
+
+def write_all(descriptor: int, data: bytes) -> None:
+    """All of `data`; OSError when the disk is full."""
+    while data:
+        data = data[os.write(descriptor, data) :]
+
+
+def sync_folder(folder: Path) -> None:
+    """Make names that were created, renamed or removed in `folder` permanent, where the system can (not Windows)."""
+    try:
+        _sync(folder)
+    except OSError:
+        return
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
