@@ -30,7 +30,8 @@ from envs.visual_shifts import check_shift
 @dataclass(frozen=True)
 class Outcome:
     """The referee's record of one episode: score (None: there is none), the backend's other figures, simulated frames;
-    per step the running score and lives (0 where a world has none). `finished` is False when it was abandoned."""
+    per step the running score and lives (0 where a world has none). `finished` is False when it was abandoned.
+    `impossible`: steps that changed the score by more than `reward_range` of the task allows."""
 
     score: int | float | None
     metrics: Mapping[str, float]
@@ -38,6 +39,7 @@ class Outcome:
     finished: bool
     scores: tuple[int | float, ...]
     lives_left: tuple[int, ...]
+    impossible: tuple[int, ...] = ()
 
     @property
     def lives(self) -> int:
@@ -146,7 +148,7 @@ class PixelEnv:
         self.done = True
         text = self._read(LENGTH.unpack(self._read(LENGTH.size))[0])
         raw: dict[str, Any] = json.loads(text)
-        raw |= {k: tuple(raw[k]) for k in ("scores", "lives_left")}
+        raw |= {k: tuple(raw[k]) for k in ("scores", "lives_left", "impossible")}
         return Outcome(**raw)
 
     def close(self) -> None:

@@ -7,6 +7,7 @@ status byte out; the outcome (score and all) leaves only once the episode is ove
 from __future__ import annotations
 
 import json
+import math
 import mmap
 import os
 import signal
@@ -64,7 +65,10 @@ class Host:
         env, declared = EnvSpec.from_config(job["env"]), find(job["backend"])
         if job.get("trusted"):
             vouch(env.id)
-        self.core = find(declared.simulator)(env, declared.kind(**job["protocol"]))
+        rules = declared.kind(**job["protocol"])
+        self.core = find(declared.simulator)(env, rules)
+        low, high = env.reward_range or (-math.inf, math.inf)
+        self.gain = min(0.0, low * rules.frames_per_step), max(0.0, high * rules.frames_per_step)  # of one step
         if job.get("canary"):
             self.core = Lying(self.core)
         self.actions = env.actions
@@ -112,8 +116,10 @@ class Host:
 
     def outcome(self) -> bytes:
         """What happened, as JSON. Asking ends the episode (`serve`), so nothing can be learned while it runs."""
-        core = self.core
+        core, (low, high) = self.core, self.gain
+        change = np.diff(np.array(self.scores, np.float64), prepend=0.0)
         told: dict[str, Any] = {
+            "impossible": np.flatnonzero((change < low) | (change > high)).tolist(),
             "score": core.score, "metrics": dict(core.metrics()), "frames": core.frames, "finished": bool(core.done),
         }  # fmt: skip
         return json.dumps(told | {"scores": self.scores, "lives_left": self.lives}).encode()

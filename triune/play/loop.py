@@ -314,11 +314,16 @@ def play(
         yield from rollout.episode(seed)
 
 
+IMPOSSIBLE = "the simulator changed the score by more than it can (reward_range)"
+
+
 def finish(recorder: EpisodeRecorder, sheet: Outcome, wall: float, **meta: Any) -> Episode:
     """The episode, once the referee has given the score; `wall`: seconds it took; `meta`: what else to remember.
 
-    Where a backend says that the clock ended it (`truncated` of its metrics), the meta says so too.
+    Where a backend says that the clock ended it (`truncated` of its metrics), the meta says so too. A change of score
+    that the task cannot give is a fault of its step: evaluations, evidence and gate count it.
     """
+    recorder.blame(sheet.impossible, IMPOSSIBLE)
     if sheet.metrics.get("truncated"):
         meta["truncated"] = True
     return recorder.finish(
