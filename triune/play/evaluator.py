@@ -229,7 +229,6 @@ class TaskEvaluator:
         """Look for games in this file before playing them, and add new ones to it."""
         hashes = {k: v for k, v in self.system.hashes().items() if k != "policy"}
         under = {"protocol": self.protocol.name, "eyes": self.detector, "soft": sorted(self._soft), **hashes}
-        under["env"] = self.system.spec.env.to_config()  # when an episode ends is part of its score
         self.store = GameStore(path, under)
 
     def hard(self, record: Record) -> float:
