@@ -13,5 +13,6 @@ BENCHMARKS = {
     "blame": "how often the verdict on an injected fault is right",
     "data": "labels that curation saves",
     "drift": "alarms of the drift watch",
+    "console": "the frame at which a console ends every game",
 }
 MODULES = {"blame": "attribution"}  # where a file has another name than its command

@@ -60,6 +60,10 @@ class Rules:
         """What a policy sees of the rules at compile time."""
         return {}
 
+    def under(self, options: Mapping[str, Any]) -> Rules:
+        """These rules for a task with these options of the backend; EnvError for an option out of bounds."""
+        return self
+
     @property
     def about(self) -> str:
         """For people and models: what the rules do, as clauses joined by semicolons."""
@@ -203,6 +207,9 @@ class Declared(Protocol):
     @property
     def protocol(self) -> str: ...
 
+    @property
+    def options(self) -> Mapping[str, Any]: ...
+
 
 SEEDS = 2**31
 
@@ -216,8 +223,8 @@ def check_seed(seed: Any) -> int:
 
 
 def protocols_of(env: Declared) -> Mapping[str, Rules]:
-    """The protocols of an environment's backend."""
-    return backend(env.backend).protocols
+    """The protocols of an environment's backend, under the task's options."""
+    return {name: rules.under(env.options) for name, rules in backend(env.backend).protocols.items()}
 
 
 def protocol_of(env: Declared, name: str | None = None) -> Rules:

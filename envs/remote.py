@@ -32,7 +32,8 @@ from envs.visual_shifts import check_shift
 class Outcome:
     """The referee's record of one episode: score (None: there is none), the backend's other figures, simulated frames;
     per step the running score and lives (0 where a world has none). `finished` is False when it was abandoned;
-    `truncated`: a limit ended it, not its own rules."""
+    `truncated`: a limit ended it, not its own rules. `impossible`: steps that changed the score by
+    more than `reward_range` of the task allows."""
 
     score: int | float | None
     metrics: Mapping[str, float]
@@ -41,6 +42,7 @@ class Outcome:
     scores: tuple[int | float, ...]
     lives_left: tuple[int, ...]
     truncated: bool = False
+    impossible: tuple[int, ...] = ()
 
     @property
     def lives(self) -> int:
@@ -168,7 +170,7 @@ class PixelEnv:
         self.done = True
         self._answer(self._step_s)
         raw: dict[str, Any] = json.loads(self._words(self._step_s))
-        raw |= {k: tuple(raw[k]) for k in ("scores", "lives_left")}
+        raw |= {k: tuple(raw[k]) for k in ("scores", "lives_left", "impossible")}
         return Outcome(**raw)
 
     def close(self) -> None:

@@ -70,6 +70,8 @@ class Host:
             vouch(env.id)
         rules = declared.kind(**job["protocol"])
         self.core, self.limit = find(declared.simulator)(env, rules), rules.frame_limit
+        low, high = env.reward_range or (-math.inf, math.inf)
+        self.gain = min(0.0, low * rules.frames_per_step), max(0.0, high * rules.frames_per_step)  # of one step
         if job.get("canary"):
             self.core = Lying(self.core)
         self.actions = env.actions
@@ -134,8 +136,10 @@ class Host:
 
     def outcome(self) -> bytes:
         """What happened, as JSON. Asking ends the episode (`serve`), so nothing can be learned while it runs."""
-        core = self.core
+        core, (low, high) = self.core, self.gain
+        change = np.diff(np.array(self.scores, np.float64), prepend=0.0)
         told: dict[str, Any] = {
+            "impossible": np.flatnonzero((change < low) | (change > high)).tolist(),
             "score": None if core.score is None else _figure("score", core.score),
             "metrics": {name: _figure(name, value) for name, value in core.metrics().items()},
             "frames": core.frames, "finished": bool(core.done), "truncated": self.truncated,

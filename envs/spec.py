@@ -32,7 +32,8 @@ class EnvSpec:
     """An environment and what the task does with it.
 
     `actions`: one of some named actions, or a vector of named controls, in the policy's order; `fallback` is one of
-    them. At `max_score` nothing is left to win and the referee ends the episode. `options` belong to the backend.
+    them. At `max_score` nothing is left to win and the referee ends the episode. `reward_range`: the least and the most
+    that one simulated frame can give, where that is known. `options` belong to the backend.
     """
 
     id: str
@@ -44,6 +45,7 @@ class EnvSpec:
     max_score: int | None = None
     backend: str = "atari"
     options: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    reward_range: tuple[float, float] | None = None
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -59,8 +61,9 @@ class EnvSpec:
     @staticmethod
     def from_config(config: Mapping[str, Any]) -> EnvSpec:
         """Back from `to_config`; EnvError when its actions are none."""
-        actions = action_space(config["actions"])
-        return EnvSpec(**{**config, "actions": actions, "fallback": actions.check(config["fallback"])})
+        actions, rewards = action_space(config["actions"]), config.get("reward_range")
+        own = {"actions": actions, "fallback": actions.check(config["fallback"])}
+        return EnvSpec(**{**config, **own, "reward_range": tuple(rewards) if rewards else None})
 
 
 @dataclass(frozen=True)
@@ -189,12 +192,13 @@ def _env(reader: _Reader) -> EnvSpec:
         found = backend(name)
     except EnvError as error:
         reader.fail(("env", "backend"), str(error))
-    own = ("backend", "id", "height", "width", "actions", "fallback", "protocol", "max_score")
+    own = ("backend", "id", "height", "width", "actions", "fallback", "protocol", "max_score", "reward_range")
     reader.only(("env",), *own, *found.options)
     options = {key: value for key, value in table.items() if key not in own}
     for key, value in options.items():
         try:
             found.check_options({key: value})
+            next(iter(found.protocols.values())).under({key: value})
         except EnvError as error:
             reader.fail(("env", key), str(error))
     actions, fallback = _actions(reader)
@@ -204,7 +208,18 @@ def _env(reader: _Reader) -> EnvSpec:
     height, width = (_within(reader, k, MOST_PIXELS) for k in ("height", "width"))
     most = _within(reader, "max_score", MOST_SCORE) if "max_score" in table else None
     env_id = _words(reader, ("env",), "id")
-    return EnvSpec(env_id, height, width, actions, fallback, protocol, most, name, options)
+    return EnvSpec(env_id, height, width, actions, fallback, protocol, most, name, options, _rewards(reader))
+
+
+def _rewards(reader: _Reader) -> tuple[float, float] | None:
+    """Two finite numbers, the first not above the second."""
+    given = reader.get(("env",), "reward_range", list, [])
+    if "reward_range" not in reader.config["env"]:
+        return None
+    finite = [v for v in given if isinstance(v, (int, float)) and not isinstance(v, bool) and abs(v) <= MOST_SCORE]
+    if len(given) != 2 or len(finite) != 2 or not given[0] <= given[1]:
+        reader.fail(("env", "reward_range"), f"reward_range is [least, most] of one frame, such as [0, 1]; got {given}")
+    return float(given[0]), float(given[1])
 
 
 def _within(reader: _Reader, key: str, most: int) -> int:

@@ -190,6 +190,12 @@ class EpisodeRecorder:
         if self._frames is not None and frame is not None:
             self._frames.append(np.array(frame, np.uint8))
 
+    def blame(self, steps: Sequence[int], fault: str) -> None:
+        """A fault that came out after the steps were taken; one that a step has already stays."""
+        for step in steps:
+            reason, overruled, known, lives = self._rows[step]
+            self._rows[step] = (reason, overruled, known or self._intern("fault", fault), lives)
+
     def finish(self, scores: Sequence[float] | None = None, lives: Sequence[int] | None = None, **meta: Any) -> Episode:
         """The Episode. `scores` and `lives` replace what was recorded (a blind game tells late); `meta` is added."""
         rows = np.array(self._rows, np.int64).reshape(-1, 4)

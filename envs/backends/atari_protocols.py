@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
 
 from envs.env import Backend, Rules, nearest
 from envs.errors import EnvError
 
 FRAME_HZ = 60.0
+MOST_FRAMES = 108_000  # half an hour, as everybody plays them
 
 
 @dataclass(frozen=True)
@@ -18,7 +21,7 @@ class Protocol(Rules):
     frameskip: int
     sticky: float
     noop_max: int
-    max_frames: int = 108_000
+    max_frames: int = MOST_FRAMES
 
     def __post_init__(self) -> None:
         whole = {"frameskip": (1, 1000), "noop_max": (0, 1000), "max_frames": (1, 10**9)}
@@ -32,6 +35,13 @@ class Protocol(Rules):
     # without sticky actions a game differs from another by its first frames only: `seed` knows one, `classic` thirty
     independent_seeds = property(lambda self: self.sticky > 0.0)
     constants = property(lambda self: {"FRAMESKIP": self.frameskip, "STICKY": self.sticky})
+
+    def under(self, options: Mapping[str, Any]) -> Protocol:
+        """`max_frames`: the task's own last frame, where the console stops playing before the protocol does."""
+        most = options.get("max_frames", self.max_frames)
+        if not 1 <= most <= MOST_FRAMES:
+            raise EnvError(f"max_frames is a whole number from 1 to {MOST_FRAMES}, got {most}")
+        return replace(self, max_frames=min(most, self.max_frames))
 
     @property
     def about(self) -> str:
@@ -62,4 +72,6 @@ def get_protocol(name: str) -> Protocol:
     return PROTOCOLS[name]
 
 
-BACKEND = Backend("envs.backends.atari:AtariCore", Protocol, PROTOCOLS, default="sticky", packages={"ale_py": "ale-py"})
+BACKEND = Backend(
+    "envs.backends.atari:AtariCore", Protocol, PROTOCOLS, {"max_frames": int}, "sticky", packages={"ale_py": "ale-py"}
+)

@@ -323,11 +323,16 @@ def play(
         yield from rollout.episode(seed)
 
 
+IMPOSSIBLE = "the simulator changed the score by more than it can (reward_range)"
+
+
 def finish(recorder: EpisodeRecorder, sheet: Outcome, wall: float, **meta: Any) -> Episode:
     """The episode, once the referee has given the score; `wall`: seconds it took; `meta`: what else to remember.
 
-    Where a limit ended it and not its own rules, the meta says so (`truncated`).
+    Where a limit ended it and not its own rules, the meta says so (`truncated`). A change of score that the task cannot
+    give is a fault of its step: evaluations, evidence and gate count it.
     """
+    recorder.blame(sheet.impossible, IMPOSSIBLE)
     if sheet.truncated:
         meta["truncated"] = True
     return recorder.finish(
