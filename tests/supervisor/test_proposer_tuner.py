@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,12 @@ from supervisor.protocols import ProposerError
 from triune.play import evaluate
 
 SHORT = TunerSettings(share=0.5, gate_games=10)
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Waiting for the disk proves nothing here."""
+    monkeypatch.setattr(os, "fsync", lambda descriptor: None)
 
 
 def land(seed: int, size: int = 5, off: int = 2) -> tuple[Landscape, FakeArena]:

@@ -69,10 +69,10 @@ def test_explain_gives_scene_reason_and_source(tmp_path: Path) -> None:
 
 
 def test_a_truncated_episode_is_named(tmp_path: Path) -> None:
-    played = payload("play", "pong", *QUICK, "--steps", "40", cwd=tmp_path)
+    played = payload("play", "cartpole", *QUICK, "--steps", "40", cwd=tmp_path)
     path = tmp_path / played["episode"]
     path.write_bytes(path.read_bytes()[:-200])
-    result = inside("explain", "pong", "--episode", played["episode"], cwd=tmp_path)
+    result = inside("explain", "cartpole", "--episode", played["episode"], cwd=tmp_path)
     assert result.returncode == 1 and path.name in result.stderr and "Traceback" not in result.stderr
 
 
