@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from cli_kit import ROOT
-from cli_kit import triune as command
+from cli_kit import inside as command
 from controls_kit import swing
 from fused_kit import Runner
 
