@@ -79,7 +79,7 @@ def test_the_cost_of_recording_is_measured(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(bench_record, "STEPS", 30)
     monkeypatch.setattr(bench_record, "BLOCK", 20)
-    found = bench_record.recording_cost(library.load("pong"), rounds=4)
+    found = bench_record.recording_cost(library.load("cartpole"), rounds=4)
     assert set(found["cost"]) == set(bench_record.SIDES[1:]) and found["steps"] == 80
     assert found["bytes_a_step"]["all"] > found["bytes_a_step"]["none"] > 0
     assert list(tmp_path.iterdir()) == []

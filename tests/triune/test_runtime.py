@@ -30,7 +30,7 @@ BLACK = np.zeros((210, 160, 3), np.uint8)
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A bundle of Pong, made by the command."""
     path = tmp_path_factory.mktemp("bundle") / "pong.onnx"
-    result = triune("export", "pong", str(path))
+    result = inside("export", "pong", str(path))
     assert result.returncode == 0, result.stderr
     return path
 
