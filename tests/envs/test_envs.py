@@ -19,7 +19,9 @@ from envs.visual_shifts import SHIFTS, make_shift
 SPEC = load_spec("breakout")
 
 
-def roll(seed: int = 3, steps: int = 120, protocol: str = "seed-sticky", spec: SystemSpec = SPEC, **kwargs: object) -> tuple[int, Outcome]:
+def roll(
+    seed: int = 3, steps: int = 120, protocol: str = "seed-sticky", spec: SystemSpec = SPEC, **kwargs: object
+) -> tuple[int, Outcome]:  # fmt: skip
     """Random actions; checksum over all frames, and the sheet."""
     rng = np.random.default_rng(seed)
     with PixelEnv(spec.env, PROTOCOLS[protocol], **kwargs) as env:  # type: ignore[arg-type]

@@ -77,7 +77,8 @@ def test_a_truncated_episode_is_named(tmp_path: Path) -> None:
 
 
 def test_interrupted_eval_keeps_what_is_done_and_resumes(tmp_path: Path) -> None:
-    words = ["eval", "cartpole", "--eyes", "teacher", "--seeds", "0:40", "--steps", "100", "--workers", "1", "--out", "r"]
+    words = ["eval", "cartpole", "--eyes", "teacher", "--seeds", "0:40", "--steps", "100", "--out", "r"]
+    words += ["--workers", "1"]
     env = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(
         [sys.executable, "-m", "triune", *words],

@@ -74,7 +74,8 @@ def test_reasons_titles_and_file_names_of_a_task(tmp_path: Path) -> None:
     played = inside("play", FAKE, "--steps", "3", cwd=tmp_path)
     assert sound(played.stdout) and sound(played.stderr)
     assert played.returncode == 1 and "printable" in played.stderr  # the language takes no such reason
-    for words in (("check", FAKE), ("check", f"{FAKE}/{FAKE}.py", "--task", "cartpole"), ("export", FAKE, f"{FAKE}.onnx")):
+    other = f"{FAKE}/{FAKE}.py"
+    for words in (("check", FAKE), ("check", other, "--task", "cartpole"), ("export", FAKE, f"{FAKE}.onnx")):
         done = inside(*words, cwd=tmp_path)
         assert sound(done.stdout) and sound(done.stderr) and "Traceback" not in done.stderr
     text = (folder / "system.toml").read_text()
