@@ -191,7 +191,7 @@ def test_what_cannot_be_played_or_scores_no_number_never_leads(tmp_path: Path) -
         return (float("nan") if bad else 10 * found["A"].value + 5 * found["BROKEN"].value + seed % 2), 100
 
     text = policy(*(f"{name} = tunable(0.2, 0.0, 1.0)" for name in ("A", "B", "BROKEN")))
-    with Desk(tmp_path, FakeArena(score, 200), 50_000, SHORT) as desk:
+    with Desk(tmp_path, FakeArena(score, 200), 30_000, SHORT) as desk:
         told = answered(desk, text)
         tried = desk.tried
     found = constants(apply(text, told.edit))

@@ -79,7 +79,7 @@ def test_words_are_those_of_the_controller() -> None:
 def test_states_are_values(exported: Path) -> None:
     import triune as front
 
-    bot = Bundle.load(exported)
+    bot = Bundle.load(exported, clock=lambda: 0.0)
     state, answers, kept = bot.start(), [], []
     other = bot.start()
     for step in play(front.load("pong"), seed=5):
@@ -109,7 +109,7 @@ def test_wrong_frames_are_refused_in_words(exported: Path) -> None:
 def test_a_missed_deadline_means_the_fallback(exported: Path) -> None:
     ticks = iter(range(1000))
     late = Bundle.load(exported, deadline_ms=999.0, clock=lambda: float(next(ticks)))
-    fine = Bundle.load(exported)
+    fine = Bundle.load(exported, clock=lambda: 0.0)
     action, state, why = late.step(BLACK, late.start())
     _, expected, _ = fine.step(BLACK, fine.start())
     assert why.action == "NOOP" == late.actions[action] and why.overruled_by[-1] == runtime.DEADLINE
