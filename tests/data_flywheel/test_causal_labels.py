@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from cli_kit import triune
+from cli_kit import inside
 
 from data_flywheel.errors import DataError
 from data_flywheel.labelers.causal.agreement import _figures, _pairs, agree
@@ -144,13 +144,13 @@ def test_the_command_says_what_it_needs() -> None:
         (["--agree", "ALE/Skying-v5"], "did you mean 'ALE/Skiing-v5'"),
         (["--game", "ALE/Skying-v5"], "did you mean 'ALE/Skiing-v5'"),
     ):
-        done = triune("discover", *words)
+        done = inside("discover", *words)
         assert done.returncode == 2 and text in done.stderr, words
 
 
 @pytest.mark.slow
 def test_eight_games_agree_with_their_colour_teachers(tmp_path: Path) -> None:
-    done = triune("discover", "--agree", "--frames", "60", "--sheets", str(tmp_path), "--json")
+    done = inside("discover", "--agree", "--frames", "60", "--sheets", str(tmp_path), "--json")
     told = json.loads(done.stdout)
     assert told["passed"] >= 8 and len(told["games"]) == len(colour_teachers())
 

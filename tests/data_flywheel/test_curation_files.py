@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from cli_kit import triune
+from cli_kit import inside
 from review_kit import played
 
 from benchmarks.data import Stretch, record
@@ -44,7 +44,7 @@ def test_plain_play_is_every_frame_in_order(pool: Path, tmp_path: Path) -> None:
 def test_the_command_makes_a_data_set_and_explains_it(pool: Path, tmp_path: Path) -> None:
     asked = tmp_path / "asked.json"
     asked.write_text(json.dumps([{"what": "seed 4, steps 5 to 9", "why": "lost", "count": 3}]))
-    done = triune(
+    done = inside(
         "curate", str(pool), "--frames", "12", "--out", "chosen", "--requests", "asked.json", "--json", cwd=tmp_path
     )
     assert done.returncode == 0, done.stderr
@@ -59,18 +59,18 @@ def test_the_command_makes_a_data_set_and_explains_it(pool: Path, tmp_path: Path
     for shard in Dataset(tmp_path / "chosen"):
         assert np.array_equal(shard.scenes, source[shard.seed].scenes[shard.meta["rows"]])
         assert shard.split == "train"
-    again = triune("curate", str(pool), "--frames", "12", "--out", "chosen", cwd=tmp_path)
+    again = inside("curate", str(pool), "--frames", "12", "--out", "chosen", cwd=tmp_path)
     assert again.returncode == 1 and "not empty" in again.stderr
 
 
 def test_frozen_pictures_of_a_file_are_not_chosen(pool: Path, tmp_path: Path) -> None:
     refs = [ref for ref in DatasetFrames(pool).refs() if ref.seed == 3]
     frozen = FrozenSet(frozenset(ref.digest for ref in refs)).save(tmp_path / "runs/frozen/pong.json")
-    done = triune("curate", str(pool), "--frames", "99", "--out", "chosen", "--json", cwd=tmp_path)
+    done = inside("curate", str(pool), "--frames", "99", "--out", "chosen", "--json", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert {c["episode"] for c in read(tmp_path / "chosen")["chosen"]} == {"pong-seed4-shard1"}
     frozen.write_text("{")
-    broken = triune("curate", str(pool), "--frames", "9", "--out", "other", cwd=tmp_path)
+    broken = inside("curate", str(pool), "--frames", "9", "--out", "other", cwd=tmp_path)
     assert broken.returncode == 1 and "damaged" in broken.stderr and not (tmp_path / "other").exists()
 
 
@@ -101,7 +101,7 @@ def test_labels_are_not_looked_at(pool: Path, tmp_path: Path) -> None:
 def test_recorded_games_become_a_queue_for_review(tmp_path: Path) -> None:
     game, _ = played(40, keep_frames=True)
     game.save(tmp_path / "games/5.npz")
-    done = triune("curate", "games", "--frames", "7", "--out", "chosen", "--json", cwd=tmp_path)
+    done = inside("curate", "games", "--frames", "7", "--out", "chosen", "--json", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     queue = ReviewQueue.load(tmp_path / "chosen/queue.json")
     assert len(queue.items) == 7 and queue.data == ("games",)
@@ -121,5 +121,5 @@ def test_a_changed_explanation_is_refused(pool: Path, tmp_path: Path) -> None:
 
 
 def test_what_is_no_pool_is_refused_in_words(tmp_path: Path) -> None:
-    done = triune("curate", str(tmp_path), "--frames", "5", "--out", "x", cwd=tmp_path)
+    done = inside("curate", str(tmp_path), "--frames", "5", "--out", "x", cwd=tmp_path)
     assert done.returncode == 2 and "no data set and no recorded episode" in done.stderr

@@ -88,9 +88,9 @@ def test_people_review_the_games_that_are_whole(tmp_path: Path) -> None:
 
 def test_a_full_disk_stops_a_collection_and_the_same_command_goes_on(tmp_path: Path) -> None:
     with small_files(4000), pytest.raises(DataError, match=r"shard 0: .*npz: File too large; not written: free some"):
-        collect("pong", tmp_path, 30, 1)
+        collect("cartpole", tmp_path, 30, 1)
     assert Dataset(tmp_path).missing() == [0] and not list(tmp_path.glob(".*"))
-    assert collect("pong", tmp_path, 30, 1).frames == 30
+    assert collect("cartpole", tmp_path, 30, 1).frames == 30
 
 
 def test_a_full_disk_leaves_the_manifest_that_was(data: Path, tmp_path: Path) -> None:

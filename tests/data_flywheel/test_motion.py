@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 import pytest
 from motion_kit import CELLS, SCHEMA, SHAPE, Play, black, paint, play, quilt
@@ -16,6 +18,7 @@ PAINTS = {"quilt": (quilt(), (200, 72, 72), 0.0), "faint": (black() + 100, (109,
           "snow": (black() + 40, (190, 190, 60), 8.0), "storm": (quilt(), (190, 190, 150), 20.0)}  # fmt: skip
 
 
+@cache
 def found(name: str) -> tuple[Play, motion.Motion]:
     field, ink, noise = PAINTS[name]
     new = play(400, 2, field, ink, noise)

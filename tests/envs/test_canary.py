@@ -13,7 +13,7 @@ from envs.spec import task_names
 from triune.play.loop import Rollout
 from triune.system import load
 
-STEPS = 250
+STEPS = 120
 
 
 @pytest.mark.parametrize("task", task_names())

@@ -72,7 +72,7 @@ def test_the_doctor_tries_a_real_child(monkeypatch: pytest.MonkeyPatch) -> None:
     assert {f["state"] for f in doctor._worlds()} == {"problem"}
 
 
-@pytest.mark.parametrize("words", [("play", "pong"), ("eval", "pong", "--seeds", "0:2", "--workers", "2")])
+@pytest.mark.parametrize("words", [("play", "pong"), ("eval", "cartpole", "--seeds", "0:2", "--workers", "2")])
 def test_a_hostile_current_folder_changes_nothing(tmp_path: Path, words: tuple[str, ...]) -> None:
     command = [sys.executable, "-P", "-m", "triune", *words, "--steps", "5"]
     here = hostile(tmp_path)

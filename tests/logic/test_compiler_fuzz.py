@@ -16,7 +16,7 @@ from logic.language import CompileError
 
 REFUSED = ("always a fault", "lies outside", "is not one of")  # constant parts that can only fail
 HAS_ONNX = importlib.util.find_spec("onnx") is not None
-QUICK, FULL = range(150), range(2400)  # a few of them are refused
+QUICK, FULL = range(75), range(2400)  # a few of them are refused
 
 
 def compare(seed: int, onnx: bool) -> int | None:

@@ -23,7 +23,7 @@ from triune.play.evaluator import TaskEvaluator
 from triune.system import load
 
 LATEST = {"schema": "schema", "compile": "compile", "judged": "confirm"}
-SAMPLE, ALL = 110, 1200
+SAMPLE, ALL = 55, 1200
 
 
 @pytest.fixture(autouse=True)

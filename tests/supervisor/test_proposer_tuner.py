@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,12 @@ from triune.play import evaluate
 
 SHORT = TunerSettings(share=0.5, gate_games=10)
 TIGHT = 1_000_000.0  # frames, which end a search of these games
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Waiting for the disk proves nothing here."""
+    monkeypatch.setattr(os, "fsync", lambda descriptor: None)
 
 
 def land(seed: int, size: int = 5, off: int = 2) -> tuple[Landscape, FakeArena]:
@@ -219,7 +226,7 @@ def test_what_cannot_be_played_or_scores_no_number_never_leads(tmp_path: Path) -
         return (float("nan") if bad else 10 * found["A"].value + 5 * found["BROKEN"].value + seed % 2), 100
 
     text = policy(*(f"{name} = tunable(0.2, 0.0, 1.0)" for name in ("A", "B", "BROKEN")))
-    with Desk(tmp_path, FakeArena(score, 200), 50_000, SHORT) as desk:
+    with Desk(tmp_path, FakeArena(score, 200), 30_000, SHORT) as desk:
         told = answered(desk, text)
         tried = desk.tried
     found = constants(apply(text, told.edit))

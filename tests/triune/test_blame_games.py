@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from cli_kit import triune as command
+from cli_kit import inside as command
 
 from benchmarks.fault_injection import BROKEN, SOUND, Fault, Injector, Lie, make_fault
 from data_flywheel.attribution import signs as blame_odds

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cli_kit import ROOT, copy_task, triune
+from cli_kit import ROOT, copy_task, inside, triune
 
 from triune.check import Checked, check_text, render
 from triune.cli import main
@@ -67,7 +67,7 @@ def test_a_shipped_task_is_sound_with_its_figures(capsys: pytest.CaptureFixture[
 
 
 def test_every_violation_is_reported_at_its_place_without_running_anything(tmp_path: Path) -> None:
-    copy_task(tmp_path / "mine")
+    copy_task(tmp_path / "mine", "cartpole")
     trap = tmp_path / "trap"
     policy = BAD + f"\n\nX = open({str(trap)!r}, 'w')\n"
     (tmp_path / "mine" / "policy.py").write_text(policy)
@@ -78,12 +78,12 @@ def test_every_violation_is_reported_at_its_place_without_running_anything(tmp_p
     assert {(2, "import"), (12, "while loop")} <= places
     assert all(d["file"] == "policy.py" and d["message"] for d in found["diagnostics"])
     assert "line 2" in next(c for c in found["checks"] if c["name"] == "policy")["detail"]
-    text = triune("check", "mine", cwd=tmp_path).stdout
+    text = inside("check", "mine", cwd=tmp_path).stdout
     assert "policy.py:2:1: " in text and "errors in policy.py" in text and "import os" in text
 
 
 def test_a_strangers_sound_policy_needs_no_trust(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    copy_task(tmp_path / "mine")
+    copy_task(tmp_path / "mine", "cartpole")
     policy = tmp_path / "mine" / "policy.py"
     policy.write_text(policy.read_text() + "\n# mine\n")
     assert payload(capsys, "check", str(tmp_path / "mine"))["ok"]
@@ -102,10 +102,10 @@ def test_a_bug_of_the_compiler_is_a_diagnostic(
         raise ZeroDivisionError("a bug")
 
     monkeypatch.setattr(f"logic.language.{stage}", broken)
-    found = payload(capsys, "check", "pong", code=1)
+    found = payload(capsys, "check", "cartpole", code=1)
     assert {d["construct"] for d in found["diagnostics"]} == {"internal"}
     assert all("internal compiler error: ZeroDivisionError: a bug" in d["message"] for d in found["diagnostics"])
-    assert all(k["ok"] is None for k in found["locks"])
+    assert found["locks"] and all(k["ok"] is None for k in found["locks"])
 
 
 def test_a_bug_outside_its_stages_is_one_too(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -190,9 +190,9 @@ def test_mistakes_name_the_fix(words: list[str], code: int, hint: str, capsys: p
 def game(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """A folder of one's own and a short recorded game of it."""
     home = tmp_path_factory.mktemp("game")
-    copy_task(home / "mine")
+    copy_task(home / "mine", "cartpole")
     words = ("play", "mine", "--eyes", "teacher", "--trust", "--seed", "3", "--steps", "130", "--json")
-    played = triune(*words, cwd=home)
+    played = inside(*words, cwd=home)
     assert played.returncode == 0, played.stderr
     return home / "mine", home / json.loads(played.stdout)["episode"]
 
@@ -210,11 +210,11 @@ def test_a_lock_is_made_kept_and_noticed(game: tuple[Path, Path], capsys: pytest
     assert [(k["name"], k["ok"]) for k in found["locks"]] == [("meeting", True)]
     policy = (folder / "policy.py").read_text()
     try:
-        (folder / "policy.py").write_text(policy.replace('"wait in the middle"', '"hang about"'))
+        (folder / "policy.py").write_text(policy.replace('"lean back to the middle"', '"hang about"'))
         found = payload(capsys, "check", str(folder), code=1)
         [lock] = found["locks"]
         assert lock["ok"] is False and "hang about" in lock["detail"]
-        assert lock["differences"][0]["expected_reason"] == "wait in the middle"
+        assert lock["differences"][0]["expected_reason"] == "lean back to the middle"
         assert all(c["ok"] for c in found["checks"])
         (folder / "locks" / "meeting.json").write_text("{")
         assert "damaged" in payload(capsys, "check", str(folder), code=1)["locks"][0]["detail"]
@@ -232,7 +232,7 @@ def test_a_floor_is_played_only_when_asked(
     folder, episode = game
     words = ("lock", str(folder), "--episode", str(episode), "--floor-auto")
     assert "cut short" in payload(capsys, *words, code=1)["error"]
-    lock = FloorLock("floor", "pong", "sticky", 3, 10, 12, note="n", triune="0", source={})
+    lock = FloorLock("floor", "cartpole", "default", 3, 10, 12, note="n", triune="0", source={})
     path = write(lock, path_of(folder, "floor"), load("pong").schema)
     played: list[Any] = []
 
@@ -248,7 +248,7 @@ def test_a_floor_is_played_only_when_asked(
         assert payload(capsys, "check", str(folder))["locks"][0]["ok"] is None and not played
         found = payload(capsys, "check", str(folder), "--floors", code=1)
         assert found["locks"][0]["score"] == 9 and "the floor is 10" in found["locks"][0]["detail"]
-        assert played == [("sticky", [3], None, "cnn")]
+        assert played == [("default", [3], None, "cnn")]
         Played.scores = [10]
         assert payload(capsys, "check", str(folder), "--floors")["locks"][0]["ok"] is True
     finally:

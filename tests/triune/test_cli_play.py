@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cli_kit import ROOT, copy_task, triune
+from cli_kit import ROOT, copy_task, inside, triune
 
 from triune.play import evaluate, play
 
@@ -20,7 +20,7 @@ QUICK = ("--eyes", "teacher", "--json")
 
 
 def payload(*words: str, cwd: Path, code: int = 0) -> dict[str, Any]:
-    result = triune(*words, cwd=cwd)
+    result = inside(*words, cwd=cwd)
     assert result.returncode == code, result.stderr
     return json.loads(result.stdout)
 
@@ -28,14 +28,16 @@ def payload(*words: str, cwd: Path, code: int = 0) -> dict[str, Any]:
 def test_play_writes_replay_and_episode(tmp_path: Path) -> None:
     import cv2
 
-    found = payload("play", "breakout", *QUICK, "--steps", "90", "--video", "out/r.webp", cwd=tmp_path)
-    assert found["steps"] == 90 and not found["finished"] and (tmp_path / found["episode"]).is_file()
+    done = triune("play", "breakout", *QUICK, "--steps", "60", "--video", "out/r.webp", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["steps"] == 60 and not found["finished"] and (tmp_path / found["episode"]).is_file()
     good, animation = cv2.imreadanimation(str(tmp_path / "out" / "r.webp"))
     assert good and len(animation.frames) > 20
 
 
 def test_eval_gives_the_promised_keys_and_repeats_itself(tmp_path: Path) -> None:
-    words = ("eval", "pong", *QUICK, "--seeds", "3:5", "--steps", "80", "--protocol", "sticky")
+    words = ("eval", "cartpole", *QUICK, "--seeds", "3:5", "--steps", "80", "--protocol", "default")
     one = payload(*words, "--workers", "1", cwd=tmp_path)
     two = payload(*words, "--workers", "2", cwd=tmp_path)
     promised = (
@@ -48,7 +50,7 @@ def test_eval_gives_the_promised_keys_and_repeats_itself(tmp_path: Path) -> None
 
 
 def test_report_is_self_contained_and_names_the_command(tmp_path: Path) -> None:
-    run = payload("eval", "breakout", *QUICK, "--seeds", "0:2", "--steps", "120", "--workers", "1", cwd=tmp_path)["run"]
+    run = payload("eval", "breakout", *QUICK, "--seeds", "0:2", "--steps", "50", "--workers", "1", cwd=tmp_path)["run"]
     page = (tmp_path / payload("report", run, "--json", cwd=tmp_path)["report"]).read_text()
     assert "triune eval breakout --protocol sticky --seeds 0,1" in page
     assert page.count("data:image/webp;base64,") >= 1 and "<svg" in page
@@ -62,20 +64,21 @@ def test_explain_gives_scene_reason_and_source(tmp_path: Path) -> None:
     assert found["scene"]["paddle.seen"] == 1.0
     assert len(found["neighbours"]) == 11
     assert found["source"] and all(found["decision"]["reason"] in policy[s["line"] - 1] for s in found["source"])
-    beyond = triune("explain", "breakout", "--episode", played["episode"], "--step", "600", cwd=tmp_path)
+    beyond = inside("explain", "breakout", "--episode", played["episode"], "--step", "600", cwd=tmp_path)
     assert beyond.returncode == 2 and "0 to 59" in beyond.stderr
 
 
 def test_a_truncated_episode_is_named(tmp_path: Path) -> None:
-    played = payload("play", "pong", *QUICK, "--steps", "40", cwd=tmp_path)
+    played = payload("play", "cartpole", *QUICK, "--steps", "40", cwd=tmp_path)
     path = tmp_path / played["episode"]
     path.write_bytes(path.read_bytes()[:-200])
-    result = triune("explain", "pong", "--episode", played["episode"], cwd=tmp_path)
+    result = inside("explain", "cartpole", "--episode", played["episode"], cwd=tmp_path)
     assert result.returncode == 1 and path.name in result.stderr and "Traceback" not in result.stderr
 
 
 def test_interrupted_eval_keeps_what_is_done_and_resumes(tmp_path: Path) -> None:
-    words = ["eval", "pong", "--eyes", "teacher", "--seeds", "0:40", "--steps", "400", "--workers", "1", "--out", "r"]
+    words = ["eval", "cartpole", "--eyes", "teacher", "--seeds", "0:40", "--steps", "100", "--out", "r"]
+    words += ["--workers", "1"]
     env = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(
         [sys.executable, "-m", "triune", *words],
@@ -96,13 +99,13 @@ def test_interrupted_eval_keeps_what_is_done_and_resumes(tmp_path: Path) -> None
     info = json.loads((tmp_path / "r" / "run.json").read_text())
     info["request"]["seeds"] = list(range(len(kept) + 1))  # finish soon
     (tmp_path / "r" / "run.json").write_text(json.dumps(info))
-    found = payload("eval", "pong", "--resume", "r", "--json", cwd=tmp_path)
+    found = payload("eval", "cartpole", "--resume", "r", "--json", cwd=tmp_path)
     assert found["seeds"] == list(range(len(kept) + 1))
     assert {n: (tmp_path / "r" / "episodes" / n).stat().st_mtime_ns for n in kept} == kept
 
 
 def test_a_changed_policy_is_not_mixed_into_a_run(tmp_path: Path) -> None:
-    copy_task(tmp_path / "mine")
+    copy_task(tmp_path / "mine", "cartpole")
     words = ("eval", "mine", *QUICK, "--trust", "--seeds", "0:1", "--steps", "30", "--out", "r")
     payload(*words, cwd=tmp_path)
     policy = tmp_path / "mine" / "policy.py"
@@ -111,7 +114,7 @@ def test_a_changed_policy_is_not_mixed_into_a_run(tmp_path: Path) -> None:
 
 
 def test_check_reports_a_violation_with_its_line_without_running_it(tmp_path: Path) -> None:
-    copy_task(tmp_path / "mine")
+    copy_task(tmp_path / "mine", "cartpole")
     (tmp_path / "mine" / "policy.py").write_text(
         '"""Bad."""\nimport os\n\n\ndef act(scene, memory):\n    return 0, "x"\n'
     )
@@ -121,9 +124,9 @@ def test_check_reports_a_violation_with_its_line_without_running_it(tmp_path: Pa
 
 
 def test_damaged_weights_are_refused_in_words(tmp_path: Path) -> None:
-    copy_task(tmp_path / "mine")
+    copy_task(tmp_path / "mine", "cartpole")
     (tmp_path / "mine" / "perception.onnx").write_bytes(b"not a network")
-    result = triune("play", "mine", cwd=tmp_path)
+    result = inside("play", "mine", cwd=tmp_path)
     assert result.returncode == 1 and "perception.onnx" in result.stderr and "Traceback" not in result.stderr
 
 
@@ -142,7 +145,7 @@ def test_python_interface(task: str) -> None:
 
 
 def test_bench_speed_compares_both_emulators_with_the_stack(tmp_path: Path) -> None:
-    found = payload("bench", "speed", "pong", "--rounds", "2", "--json", cwd=tmp_path)
+    found = payload("bench", "speed", "pong", "--rounds", "1", "--json", cwd=tmp_path)
     assert 0 < found["stack_fps"] < found["emulator_fps"]
     assert 0 < found["ratio"] < 1 and set(found["microseconds"]) >= {"emulator", "transfer", "eyes", "tracker"}
 

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from cli_kit import copy_task, triune
+from cli_kit import copy_task, inside
 
 from triune.console import Console, Lines, clean, table
 
@@ -31,11 +31,11 @@ def test_lines_and_columns_stay() -> None:
 
 
 def test_a_comment_and_a_name_that_hold_escapes(tmp_path: Path) -> None:
-    copy_task(tmp_path / "task")
+    copy_task(tmp_path / "task", "cartpole")
     text = (tmp_path / "task" / "policy.py").read_text()
     (tmp_path / "task" / "policy.py").write_text(f"{text}\nX = eval('1')  # \x1b[2J\x1b]0;gone\x07\n")
     for words in (("check", "task"), ("play", "task", "--steps", "2"), ("play", "\x1b[2Jgone")):
-        done = triune(*words, cwd=tmp_path)
+        done = inside(*words, cwd=tmp_path)
         assert done.returncode == 1 or done.returncode == 2
         assert "\x1b" not in done.stdout + done.stderr and "\x07" not in done.stdout + done.stderr
 
@@ -68,16 +68,17 @@ def test_json_says_the_same_in_escapes(capsys: pytest.CaptureFixture[str]) -> No
 
 def test_reasons_titles_and_file_names_of_a_task(tmp_path: Path) -> None:
     folder = tmp_path / FAKE
-    copy_task(folder)
-    (folder / "policy.py").write_text(f"def act(scene, memory):\n    return NOOP, {FAKE!r}\n")
+    copy_task(folder, "cartpole")
+    (folder / "policy.py").write_text(f"def act(scene, memory):\n    return LEFT, {FAKE!r}\n")
     (folder / f"{FAKE}.py").write_text("def act(scene, memory):\n    return NOP, 'x'\n")
-    played = triune("play", FAKE, "--steps", "3", cwd=tmp_path)
+    played = inside("play", FAKE, "--steps", "3", cwd=tmp_path)
     assert sound(played.stdout) and sound(played.stderr)
     assert played.returncode == 1 and "printable" in played.stderr  # the language takes no such reason
-    for words in (("check", FAKE), ("check", f"{FAKE}/{FAKE}.py", "--task", "pong"), ("export", FAKE, f"{FAKE}.onnx")):
-        done = triune(*words, cwd=tmp_path)
+    other = f"{FAKE}/{FAKE}.py"
+    for words in (("check", FAKE), ("check", other, "--task", "cartpole"), ("export", FAKE, f"{FAKE}.onnx")):
+        done = inside(*words, cwd=tmp_path)
         assert sound(done.stdout) and sound(done.stderr) and "Traceback" not in done.stderr
     text = (folder / "system.toml").read_text()
-    (folder / "system.toml").write_text(text.replace('"Pong"', json.dumps(FAKE)))
-    titled = triune("check", FAKE, cwd=tmp_path)
+    (folder / "system.toml").write_text(text.replace('"CartPole"', json.dumps(FAKE)))
+    titled = inside("check", FAKE, cwd=tmp_path)
     assert titled.returncode == 1 and "title is one line" in titled.stderr and sound(titled.stderr)

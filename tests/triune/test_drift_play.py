@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from cli_kit import ROOT, copy_task, triune
+from cli_kit import ROOT, copy_task, inside
 
 from perception.drift import FAILING, OK, scene_parts
 from triune.deploy.export import export
@@ -34,7 +34,7 @@ def test_ranges_of_other_eyes_are_not_used(tmp_path: Path) -> None:
     weights = tmp_path / "pong/perception.onnx"
     weights.write_bytes(weights.read_bytes() + b"\x72\x00")
     assert load(tmp_path / "pong").ranges() is None
-    refused = triune("drift", str(tmp_path / "pong"))
+    refused = inside("drift", str(tmp_path / "pong"))
     assert refused.returncode == 1 and "--measure" in refused.stderr
 
 
@@ -44,7 +44,7 @@ def test_ranges_are_measured_and_shown(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(drift, "RANDOM", {"sticky": (10,)})
     system = load(tmp_path / "pong", trust=True, isolate=False)
     assert drift.measure(system, 150) == tmp_path / "pong/ranges.json"
-    told = json.loads(triune("drift", "./pong", "--json", cwd=tmp_path).stdout)
+    told = json.loads(inside("drift", "./pong", "--json", cwd=tmp_path).stdout)
     low, usual, high = told["ranges"]["ball confidence"]
     assert 0.5 < low <= usual <= high <= 1 and told["weights"] == system.hashes()["eyes"]
 
@@ -58,7 +58,7 @@ def test_scores_come_with_a_report_of_drift() -> None:
 
 def test_play_warns_at_once_and_names_the_command(tmp_path: Path) -> None:
     words = ("play", "pong", "--seed", "21", "--shift", "camouflage", "--steps", "200", "--json")
-    done = triune(*words, cwd=tmp_path)
+    done = inside(*words, cwd=tmp_path)
     assert json.loads(done.stdout)["drift"]["level"] == FAILING
     lines = [line for line in done.stderr.splitlines() if "drift:" in line]
     assert len(lines) == 2 and "triune flywheel pong --shift camouflage" in lines[1]
@@ -77,7 +77,7 @@ def test_a_bundle_carries_its_ranges_and_watches(tmp_path: Path) -> None:
         _, state, why = bot.step(grey, state)
         watch.see(grey, why.scene.vector)
     assert watch.level == FAILING and any("colours that training never showed" in word for word in watch.words)
-    run = triune("run", "pong.onnx", "--steps", "150", "--json", cwd=tmp_path)
+    run = inside("run", "pong.onnx", "--steps", "150", "--json", cwd=tmp_path)
     assert json.loads(run.stdout)["drift"]["level"] == OK
     bot.manifest["drift"] = {**bot.manifest["drift"], "scene": {"crop": [0, 0, 10**9, 10**9]}}
     with pytest.raises(TriuneError, match="make no sense"):

@@ -9,7 +9,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from cli_kit import triune
+from cli_kit import inside
 from dataset_kit import make_shard
 from recorder_kit import SCHEMA, SIZE, game, kept, pictures, recording
 
@@ -208,8 +208,8 @@ def test_damaged_parts_are_named_and_the_rest_is_exported(tmp_path: Path) -> Non
 
 def test_the_command_exports_a_recorded_game(tmp_path: Path) -> None:
     words = ("play", "pong", "--eyes", "teacher", "--steps", "40", "--record", "r", "--record-frames", "sampled:10")
-    assert triune(*words, cwd=tmp_path).returncode == 0
-    done = triune("dataset", "export", "r", "--to", "coco", "--out", "o", "--json", cwd=tmp_path)
+    assert inside(*words, cwd=tmp_path).returncode == 0
+    done = inside("dataset", "export", "r", "--to", "coco", "--out", "o", "--json", cwd=tmp_path)
     payload = json.loads(done.stdout)
     assert (
         payload["images"] == 4 and payload["problems"] == [] and check_coco(tmp_path / "o")["images"][3]["step"] == 30
@@ -219,5 +219,5 @@ def test_the_command_exports_a_recorded_game(tmp_path: Path) -> None:
         (("r", "--to", "cocoa", "--out", "p"), 2, "did you mean 'coco'"),
         (("o", "--to", "coco", "--out", "p"), 1, "neither a recording nor a data set"),
     ):
-        failed = triune("dataset", "export", *words, cwd=tmp_path)
+        failed = inside("dataset", "export", *words, cwd=tmp_path)
         assert failed.returncode == code and text in failed.stderr and "Traceback" not in failed.stderr

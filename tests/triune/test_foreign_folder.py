@@ -8,7 +8,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from cli_kit import triune
+from cli_kit import inside, triune
 
 from envs.spec import ZOO
 
@@ -72,11 +72,11 @@ def test_hostile_text_is_a_diagnostic_and_never_runs(tmp_path: Path, attack: str
     from triune.system import load
 
     folder, mark = tmp_path / "mine", tmp_path / "mark"
-    shutil.copytree(ZOO / "pong", folder)
+    shutil.copytree(ZOO / "cartpole", folder)
     text = (folder / where).read_text()
     (folder / where).write_text(HOSTILE[attack].format(path=str(mark)) + text)
     with pytest.raises(LogicError) as error:
-        load(folder).controller("sticky")
+        load(folder).controller()
     assert f"{where}, line " in str(error.value)
     assert not mark.exists()
 
@@ -85,7 +85,7 @@ def test_hostile_text_is_a_diagnostic_and_never_runs(tmp_path: Path, attack: str
 def test_no_command_runs_a_strangers_teacher_or_policy(tmp_path: Path, words: tuple[str, ...]) -> None:
     """The policy compiles; teacher.py, any other Python file and locks lie in wait."""
     folder, mark = tmp_path / "mine", tmp_path / "mark"
-    shutil.copytree(ZOO / "pong", folder)
+    shutil.copytree(ZOO / "cartpole", folder)
     trap = f"import os\nos.mkdir({str(mark)!r})\n"
     for name in ("teacher.py", "__init__.py", "conftest.py", "sitecustomize.py"):
         (folder / name).write_text(trap)
@@ -97,8 +97,8 @@ def test_no_command_runs_a_strangers_teacher_or_policy(tmp_path: Path, words: tu
 
 
 def test_a_strangers_teacher_needs_trust(tmp_path: Path) -> None:
-    shutil.copytree(ZOO / "pong", tmp_path / "mine")
+    shutil.copytree(ZOO / "cartpole", tmp_path / "mine")
     words = ("play", "mine", "--eyes", "teacher", "--steps", "3", "--json")
-    refused = triune(*words, cwd=tmp_path)
+    refused = inside(*words, cwd=tmp_path)
     assert refused.returncode == 1 and "--trust" in json.loads(refused.stdout)["error"]
-    assert triune(*words, "--trust", cwd=tmp_path).returncode == 0
+    assert inside(*words, "--trust", cwd=tmp_path).returncode == 0

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from cli_kit import triune
+from cli_kit import inside
 
 from data_flywheel.datasets import curation
 from data_flywheel.datasets.frozen import FrozenSet
@@ -111,7 +111,7 @@ def task(path: Path) -> Path:
     """A task's folder around the file, the rest of it sound."""
     for name in ("system.toml", "policy.py", "safety.py", "perception.onnx"):
         if name != path.name:
-            shutil.copyfile(ZOO / "pong" / name, path.parent / name)
+            shutil.copyfile(ZOO / "cartpole" / name, path.parent / name)
     return path.parent
 
 
@@ -178,7 +178,7 @@ def test_a_hostile_file_is_an_error_of_its_layer(tmp_path: Path, kind: str, form
 
 COMMANDS = {
     "system.toml": ("check", "."), "policy.py": ("check", "."), "safety.py": ("check", "."),
-    "perception.onnx": ("check", "."), "x.py": ("check", "x.py", "--task", "pong"),
+    "perception.onnx": ("check", "."), "x.py": ("check", "x.py", "--task", "cartpole"),
     "x.onnx": ("run", "x.onnx"), "gate.json": ("improve", ".", "--gate", "gate.json", "--proposer", "tuner"),
     "requests.json": ("curate", "pool", "--frames", "1", "--out", "out", "--requests", "requests.json"),
     "x.npz": ("explain", ".", "--episode", "x.npz"), "queue.json": ("review", ".", "--queue", "queue.json"),
@@ -191,7 +191,7 @@ COMMANDS = {
 def test_a_command_says_so_in_a_line(tmp_path: Path, name: str, form: str) -> None:
     FORMS[form](tmp_path / name)
     task(tmp_path / name)
-    done = triune(*COMMANDS[name], "--json", cwd=tmp_path)
+    done = inside(*COMMANDS[name], "--json", cwd=tmp_path)
     assert done.returncode in (1, 2) and "Traceback" not in done.stderr
     told = json.loads(done.stdout)
     assert told.get("error") or not told["ok"]
@@ -274,12 +274,12 @@ def test_an_episode_cannot_name_a_file_elsewhere(meta: tuple[str, str]) -> None:
 
 def test_text_as_windows_saves_it_is_accepted(tmp_path: Path) -> None:
     for name in ("system.toml", "policy.py", "safety.py"):
-        text = (ZOO / "pong" / name).read_text()
+        text = (ZOO / "cartpole" / name).read_text()
         (tmp_path / name).write_bytes(b"\xef\xbb\xbf" + text.replace("\n", "\r\n").encode())
-    shutil.copyfile(ZOO / "pong" / "perception.onnx", tmp_path / "perception.onnx")
-    theirs, ours = load(tmp_path), load("pong")
+    shutil.copyfile(ZOO / "cartpole" / "perception.onnx", tmp_path / "perception.onnx")
+    theirs, ours = load(tmp_path), load("cartpole")
     assert theirs.texts == ours.texts and theirs.schema.fingerprint == ours.schema.fingerprint
-    done = triune("check", ".", "--json", cwd=tmp_path)
+    done = inside("check", ".", "--json", cwd=tmp_path)
     assert json.loads(done.stdout)["ok"]
 
 
@@ -306,7 +306,7 @@ def test_a_link_out_of_a_task_is_refused(tmp_path: Path) -> None:
 )  # fmt: skip
 def test_weights_are_standard_operators_on_tensors_of_their_own(tmp_path: Path, part: bytes, words: str) -> None:
     path = tmp_path / "perception.onnx"
-    path.write_bytes((ZOO / "pong" / path.name).read_bytes() + part)
+    path.write_bytes((ZOO / "cartpole" / path.name).read_bytes() + part)
     with pytest.raises(PerceptionError, match=f"refused: .*{words}"):
         load(task(path)).detector()
 

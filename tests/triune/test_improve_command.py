@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cli_kit import copy_task, triune
+from cli_kit import copy_task, inside, triune
 from improve_kit import answer
 from test_arena import LAZY, LEFTWARD, REWRITTEN
 from transport_kit import completion, http_server, plain
@@ -26,7 +26,7 @@ FOLLOW = LAZY.replace(
 
 
 def payload(*words: str, cwd: Path, code: int = 0) -> dict[str, Any]:
-    result = triune(*words, "--json", cwd=cwd)
+    result = inside(*words, "--json", cwd=cwd)
     assert result.returncode == code, result.stderr
     return json.loads(result.stdout)
 

@@ -32,8 +32,8 @@ FOREIGN = "\n# a stranger's\n"
 
 @pytest.fixture()
 def stranger(tmp_path: Path) -> Path:
-    """Pong's folder with a policy that does not ship."""
-    copy_task(tmp_path / "mine")
+    """CartPole's folder with a policy that does not ship."""
+    copy_task(tmp_path / "mine", "cartpole")
     policy = tmp_path / "mine" / "policy.py"
     policy.write_text(policy.read_text() + FOREIGN)
     return tmp_path / "mine"
@@ -98,8 +98,8 @@ def test_the_task_may_require_isolation(stranger: Path) -> None:
 def test_rules_that_ship_stay_in_this_process(stranger: Path) -> None:
     controller = load(stranger).controller()
     assert isinstance(controller, ConfinedController) and controller.titles == ()
-    ours = [rule.title for rule in load("pong").controller().rules]
-    assert len(ours) == 3 and [rule.title for rule in controller.rules] == ours
+    ours = [rule.title for rule in load("cartpole").controller().rules]
+    assert len(ours) == 2 and [rule.title for rule in controller.rules] == ours
     safety = stranger / "safety.py"
     safety.write_text(safety.read_text() + FOREIGN)
     controller = load(stranger).controller()
@@ -112,7 +112,7 @@ def test_rules_that_ship_stay_in_this_process(stranger: Path) -> None:
 def test_an_isolated_episode_is_the_same(stranger: Path) -> None:
     episodes = []
     for way in (False, True):
-        with Rollout(load(stranger, isolate=way), "sticky") as rollout:
+        with Rollout(load(stranger, isolate=way)) as rollout:
             assert isinstance(rollout.controller, ConfinedController) == way
             episodes.append(rollout.record(7, 60))
     plain, confined = episodes
@@ -148,8 +148,8 @@ def test_closing_a_rollout_ends_the_worker() -> None:
     assert gone(pid)
 
 
-EVAL = ("eval", "pong", "--isolate", "--seeds", "0:2", "--workers", "2", "--out", "r")
-PLAY = ("play", "pong", "--isolate")
+EVAL = ("eval", "cartpole", "--isolate", "--seeds", "0:2", "--workers", "2", "--out", "r")
+PLAY = ("play", "cartpole", "--isolate")
 
 
 @LINUX
@@ -182,7 +182,7 @@ def tree(pid: int) -> set[int]:
 @LINUX
 @pytest.mark.skipif(not COMPLETE, reason="layers are missing here")
 def test_requiring_isolation_where_there_is_all_of_it() -> None:
-    controller = load("pong", require_isolation=True).controller()
+    controller = load("cartpole", require_isolation=True).controller()
     assert isinstance(controller, ConfinedController)
     controller.reset()
     assert controller.outcome is None

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from cli_kit import triune
+from cli_kit import inside
 
 import triune as library
 from data_flywheel.episodes.episode import Episode
@@ -49,7 +49,7 @@ def test_recording_does_not_change_the_game(tmp_path: Path) -> None:
 
 def test_eval_records_with_several_workers(tmp_path: Path) -> None:
     words = ["eval", "pong", "--eyes", "teacher", "--seeds", "3:7", "--steps", "40", "--workers", "2"]
-    done = triune(*words, "--record", "r", "--record-frames", "all", "--json", cwd=tmp_path)
+    done = inside(*words, "--record", "r", "--record-frames", "all", "--json", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     place, run = Recording(tmp_path / "r"), json.loads(done.stdout)["run"]
     assert sorted(episode.meta["seed"] for _, episode in place) == [3, 4, 5, 6] and place.problems == []
@@ -65,11 +65,11 @@ def test_what_cannot_be_recorded_is_said_before_anything_is_played(tmp_path: Pat
         (("--record", "r", "--record-frames", "al"), 2, "did you mean 'all'"),
         (("--record", "r", "--disk", "much"), 2, "500MB"),
     ):
-        done = triune("play", "pong", "--eyes", "teacher", *words, cwd=tmp_path)
+        done = inside("play", "pong", "--eyes", "teacher", *words, cwd=tmp_path)
         assert (done.returncode, "Traceback" in done.stderr, text in done.stderr) == (code, False, True), done.stderr
     (tmp_path / "r").mkdir()
     (tmp_path / "r" / "recording.json").write_text("{")
-    done = triune("play", "pong", "--eyes", "teacher", "--record", "r", cwd=tmp_path)
+    done = inside("play", "pong", "--eyes", "teacher", "--record", "r", cwd=tmp_path)
     assert done.returncode == 1 and "half-written recording manifest" in done.stderr
 
 
@@ -79,7 +79,7 @@ def test_the_cost_of_recording_is_measured(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(bench_record, "STEPS", 30)
     monkeypatch.setattr(bench_record, "BLOCK", 20)
-    found = bench_record.recording_cost(library.load("pong"), rounds=4)
+    found = bench_record.recording_cost(library.load("cartpole"), rounds=4)
     assert set(found["cost"]) == set(bench_record.SIDES[1:]) and found["steps"] == 80
     assert found["bytes_a_step"]["all"] > found["bytes_a_step"]["none"] > 0
     assert list(tmp_path.iterdir()) == []

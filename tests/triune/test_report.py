@@ -203,7 +203,7 @@ def test_a_self_training_run_makes_a_page(tmp_path: Path) -> None:
     system = triune.load("pong")
     with Rollout(system, "sticky", None, "teacher") as rollout:
         steps = [(s.frame.copy(), s.scene.vector.copy(), int(s.decision.action)) for s, _ in
-                 zip(rollout.episode(2), range(90), strict=False)]  # fmt: skip
+                 zip(rollout.episode(2), range(60), strict=False)]  # fmt: skip
     frames, seen, actions = zip(*steps, strict=True)
     play = Capture(np.stack(frames), np.stack(seen), np.array(actions, np.uint8), np.zeros(len(steps), np.int64), (2,))
     asked = {"request": {"task": "pong", "shift": None, "protocol": "sticky"}, "hashes": {"eyes": "e" * 64},

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from cli_kit import triune
+from cli_kit import inside
 from test_runtime import exported, needs_detector, write_video  # noqa: F401
 
 import triune as api
@@ -37,7 +37,7 @@ def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_film_is_recorded_with_its_frames_and_can_be_blamed(exported: Path, film: Path, tmp_path: Path) -> None:  # noqa: F811
-    done = triune("run", str(exported), "--source", str(film), "--record", "rec", "--json", cwd=tmp_path)
+    done = inside("run", str(exported), "--source", str(film), "--record", "rec", "--json", cwd=tmp_path)
     assert done.returncode == 0 and json.loads(done.stdout)["recorded"] == 1, done.stderr
     recording = Recording(tmp_path / "rec")
     ((name, episode),) = list(recording)
@@ -49,14 +49,14 @@ def test_a_film_is_recorded_with_its_frames_and_can_be_blamed(exported: Path, fi
     system = api.load("pong")
     refs = list(open_frames(tmp_path / "rec", system.spec).refs())
     assert len(refs) == 60 and refs[7].episode == name, "to be curated and reviewed"
-    out = triune("dataset", "export", "rec", "--to", "coco", "--out", "coco", cwd=tmp_path)
+    out = inside("dataset", "export", "rec", "--to", "coco", "--out", "coco", cwd=tmp_path)
     assert out.returncode == 0 and len(list((tmp_path / "coco" / "images").iterdir())) == 60, out.stderr
     path = str(recording.path(name))
-    none = json.loads(triune("blame", path, "--json", cwd=tmp_path).stdout)
+    none = json.loads(inside("blame", path, "--json", cwd=tmp_path).stdout)
     assert none["verdicts"] == [], "a film has no score that could tell"
-    told = json.loads(triune("blame", path, "--at", "50", "--json", cwd=tmp_path).stdout)
+    told = json.loads(inside("blame", path, "--at", "50", "--json", cwd=tmp_path).stdout)
     assert told["verdicts"][0]["way"] == "estimate" and "filmed" in told["notes"][0]
-    beyond = triune("blame", path, "--at", "60", cwd=tmp_path)
+    beyond = inside("blame", path, "--at", "60", cwd=tmp_path)
     assert beyond.returncode == 2 and "steps 0 to 59" in beyond.stderr
 
 
@@ -80,7 +80,7 @@ def test_a_film_is_cut_into_pieces_and_goes_on_in_the_next_run(exported: Path, t
 
 
 def test_a_game_is_recorded_without_frames_and_repeats(exported: Path, tmp_path: Path) -> None:  # noqa: F811
-    done = triune("run", str(exported), "--seed", "3", "--steps", "80", "--record", "rec", "--json", cwd=tmp_path)
+    done = inside("run", str(exported), "--seed", "3", "--steps", "80", "--record", "rec", "--json", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     ((_, episode),) = list(Recording(tmp_path / "rec"))
     assert episode.frames is None and (len(episode), episode.meta["seed"]) == (80, 3)
@@ -91,7 +91,7 @@ def test_a_game_is_recorded_without_frames_and_repeats(exported: Path, tmp_path:
 def test_where_nothing_can_be_recorded(exported: Path, tmp_path: Path) -> None:  # noqa: F811
     breakout = api.load("breakout")
     Recording.create(tmp_path / "rec", "breakout", breakout.schema, (210, 160))
-    other = triune("run", str(exported), "--steps", "9", "--record", "rec", cwd=tmp_path)
+    other = inside("run", str(exported), "--steps", "9", "--record", "rec", cwd=tmp_path)
     assert other.returncode == 1 and "name another folder" in other.stderr and "Traceback" not in other.stderr
-    size = triune("run", str(exported), "--steps", "9", "--record", "new", "--disk", "much", cwd=tmp_path)
+    size = inside("run", str(exported), "--steps", "9", "--record", "new", "--disk", "much", cwd=tmp_path)
     assert size.returncode == 2 and "500MB" in size.stderr

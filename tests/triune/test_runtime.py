@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from cli_kit import ROOT, copy_task, triune
+from cli_kit import ROOT, copy_task, inside, triune
 from onnx import TensorProto, helper
 
 from triune import runtime
@@ -31,7 +31,7 @@ BLACK = np.zeros((210, 160, 3), np.uint8)
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A bundle of Pong, made by the command."""
     path = tmp_path_factory.mktemp("bundle") / "pong.onnx"
-    result = triune("export", "pong", str(path))
+    result = inside("export", "pong", str(path))
     assert result.returncode == 0, result.stderr
     return path
 
@@ -80,7 +80,7 @@ def test_words_are_those_of_the_controller() -> None:
 def test_states_are_values(exported: Path) -> None:
     import triune as front
 
-    bot = Bundle.load(exported)
+    bot = Bundle.load(exported, clock=lambda: 0.0)
     state, answers, kept = bot.start(), [], []
     other = bot.start()
     for step in play(front.load("pong"), seed=5):
@@ -110,7 +110,7 @@ def test_wrong_frames_are_refused_in_words(exported: Path) -> None:
 def test_a_missed_deadline_means_the_fallback(exported: Path) -> None:
     ticks = iter(range(1000))
     late = Bundle.load(exported, deadline_ms=999.0, clock=lambda: float(next(ticks)))
-    fine = Bundle.load(exported)
+    fine = Bundle.load(exported, clock=lambda: 0.0)
     action, state, why = late.step(BLACK, late.start())
     _, expected, _ = fine.step(BLACK, fine.start())
     assert why.action == "NOOP" == late.actions[action] and why.overruled_by[-1] == runtime.DEADLINE
@@ -242,21 +242,21 @@ def test_tampered_truncated_and_strange_bundles_are_refused(exported: Path, tmp_
         ("bad", "policy.py does not match"), ("cut", "damaged"), ("eyes", "no bundle"), ("text", "damaged"),
         ("gone", "no such bundle"),
     ):  # fmt: skip
-        result = triune("run", f"{name}.onnx", "--steps", "3", "--json", cwd=tmp_path)
+        result = inside("run", f"{name}.onnx", "--steps", "3", "--json", cwd=tmp_path)
         assert result.returncode == 1 and words in json.loads(result.stdout)["error"]
 
 
 @needs_detector
 def test_a_strangers_policy_is_compiled_and_needs_no_trust(tmp_path: Path) -> None:
-    copy_task(tmp_path / "mine")
+    copy_task(tmp_path / "mine", "cartpole")
     policy = tmp_path / "mine" / "policy.py"
     text = policy.read_text()
     policy.write_text(text + "\n# mine\n")
-    assert triune("export", "mine", "mine.onnx", cwd=tmp_path).returncode == 0
-    assert triune("run", "mine.onnx", "--steps", "3", cwd=tmp_path).returncode == 0
+    assert inside("export", "mine", "mine.onnx", cwd=tmp_path).returncode == 0
+    assert inside("run", "mine.onnx", "--steps", "3", cwd=tmp_path).returncode == 0
     before = (tmp_path / "mine.onnx").read_bytes()
     policy.write_text(text + "\nimport os\n")
-    refused = triune("export", "mine", "mine.onnx", cwd=tmp_path)
+    refused = inside("export", "mine", "mine.onnx", cwd=tmp_path)
     assert refused.returncode == 1 and "import" in refused.stderr and "Traceback" not in refused.stderr
     assert (tmp_path / "mine.onnx").read_bytes() == before and len(list(tmp_path.iterdir())) == 2
 
@@ -305,11 +305,11 @@ def test_one_tie_is_told_from_a_wrong_graph(
 @needs_detector
 def test_run_on_the_game_logs_and_shadow_sends_the_fallback(exported: Path, tmp_path: Path) -> None:
     words = ("run", str(exported), "--steps", "120", "--json")
-    played = json.loads(triune(*words, "--log", "log.jsonl", cwd=tmp_path).stdout)
+    played = json.loads(inside(*words, "--log", "log.jsonl", cwd=tmp_path).stdout)
     lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert played["steps"] == len(lines) == 120 and sum(played["reasons"].values()) == 120
     assert {line["action"] for line in lines} - {"NOOP"}
-    shadow = json.loads(triune(*words, "--shadow", "--log", "shadow.jsonl", cwd=tmp_path).stdout)
+    shadow = json.loads(inside(*words, "--shadow", "--log", "shadow.jsonl", cwd=tmp_path).stdout)
     # nobody carries the decisions out, so the same episode ends otherwise
     assert shadow["reasons"] != played["reasons"]
     assert shadow["shadow"] and shadow["steps"] == 120
@@ -343,15 +343,15 @@ def test_run_on_a_video_of_the_game(exported: Path, tmp_path: Path) -> None:
     write_video(tmp_path / "native.mp4", frames, "mp4v")
     write_video(tmp_path / "large.avi", [cv2.resize(f, (480, 640)) for f in frames[:9]])
     for name in ("native.avi", "native.mp4"):
-        good = triune("run", str(exported), "--source", name, "--log", "log.jsonl", "--json", cwd=tmp_path)
+        good = inside("run", str(exported), "--source", name, "--log", "log.jsonl", "--json", cwd=tmp_path)
         seen = json.loads(good.stdout)
         assert seen["steps"] == 31 and len(seen["reasons"]) > 1 and not seen["faults"]
-    refused = triune("run", str(exported), "--source", "large.avi", cwd=tmp_path)
+    refused = inside("run", str(exported), "--source", "large.avi", cwd=tmp_path)
     assert refused.returncode == 1 and "480x640" in refused.stderr and "--fit letterbox" in refused.stderr
     for how in ("letterbox", "stretch"):
-        fitted = triune("run", str(exported), "--source", "large.avi", "--fit", how, "--json", cwd=tmp_path)
+        fitted = inside("run", str(exported), "--source", "large.avi", "--fit", how, "--json", cwd=tmp_path)
         assert json.loads(fitted.stdout)["steps"] == 9
-    assert triune("run", str(exported), "--source", "large.avi", "--fit", "crop", cwd=tmp_path).returncode == 2
+    assert inside("run", str(exported), "--source", "large.avi", "--fit", "crop", cwd=tmp_path).returncode == 2
 
 
 def test_how_frames_are_fitted() -> None:
@@ -372,5 +372,5 @@ def test_how_frames_are_fitted() -> None:
 )
 def test_sources_that_give_no_frames(exported: Path, tmp_path: Path, source: str, words: str) -> None:
     (tmp_path / "text.mp4").write_text("no video")
-    bad = triune("run", str(exported), "--source", source, cwd=tmp_path)
+    bad = inside("run", str(exported), "--source", source, cwd=tmp_path)
     assert bad.returncode == 1 and words in bad.stderr and "Traceback" not in bad.stderr

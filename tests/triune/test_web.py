@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from cli_kit import triune as run_triune
+from cli_kit import inside as run_triune
 
 from triune.deploy import web
 from triune.deploy.web import decode, encode, server

@@ -22,7 +22,7 @@ from triune.runtime import Bundle
 from triune.system import System, load
 
 TASKS = task_names()
-pytestmark = pytest.mark.parametrize("task", TASKS)
+pytestmark = pytest.mark.parametrize("task", TASKS, scope="module")  # task by task: what compiled once is known
 
 
 def controllers(system: System) -> list[Controller]:
