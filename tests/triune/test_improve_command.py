@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cli_kit import copy_task, inside, triune
+from cli_kit import copy_task, inside
 from improve_kit import answer
 from test_arena import LAZY, LEFTWARD, REWRITTEN
 from transport_kit import completion, http_server, plain
