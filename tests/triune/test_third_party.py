@@ -256,8 +256,9 @@ def test_whose_failure(say: Say, run: Path) -> None:
     assert "no save() and load" in say("blame", "run", "--seed", "1", "--at", "20", "--trust", code=1)
 
 
+@pytest.mark.slow  # an agent's answer, below, goes the same way
 def test_a_search_improves_the_policy(say: Say, gate: str) -> None:
-    words = ("--trials", "1", "--shown", "1", "--gate", gate, "--budget-steps", "80000", "--workers", "1")
+    words = ("--trials", "1", "--shown", "1", "--gate", gate, "--budget-steps", "160000", "--workers", "1")
     told = say("improve", "dot", "--out", "searched", "--run", "search", *words, "--json")
     assert told["trials"] and told["budgets"]["steps"]["spent"] >= 4 * FRAMES
 
