@@ -56,10 +56,11 @@ def thing(teacher: Teacher, vector: np.ndarray, name: str) -> list[float] | None
 
 @pytest.mark.parametrize("task", CONSOLE)
 @pytest.mark.parametrize(("protocol", "poke_every"), [("sticky", 9), ("seed-sticky", 0)])
-def test_labels_account_for_every_pixel(task: str, protocol: str, poke_every: int) -> None:
+@pytest.mark.parametrize("steps", [500, pytest.param(4000, marks=pytest.mark.slow)])
+def test_labels_account_for_every_pixel(task: str, protocol: str, poke_every: int, steps: int) -> None:
     teacher = load_teacher(task)
     wrong = total = 0
-    for truth, frame in walk(task, 800, protocol, poke_every=poke_every):
+    for truth, frame in walk(task, steps, protocol, poke_every=poke_every):
         wrong += teacher.unexplained(truth, frame, teacher.label(truth, frame)) > 0
         total += 1
     assert wrong / total <= 0.002  # memory may run ahead of the picture for a frame: such frames are left out

@@ -19,6 +19,8 @@ EVENTS = "supervisor/events.py"  # opens its file itself, to hold it; adds to it
 
 def appends(source: str) -> bool:
     """Whether a text opens a file to add to it."""
+    if "open" not in source and "O_APPEND" not in source:
+        return False
     nodes = list(ast.walk(ast.parse(source)))
     flag = any(isinstance(n, ast.Attribute) and n.attr == "O_APPEND" for n in nodes)
     opens = [n for n in nodes if isinstance(n, ast.Call) and "open" in ast.unparse(n.func)]

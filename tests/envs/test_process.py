@@ -20,6 +20,8 @@ STARTERS = {"Popen", "run", "call", "check_call", "check_output", "getoutput"}
 
 def starts(source: str) -> bool:
     """Whether a text starts a process."""
+    if "subprocess" not in source and "Popen" not in source:
+        return False
     calls = [n.func for n in ast.walk(ast.parse(source)) if isinstance(n, ast.Call)]
     names = [f for f in calls if isinstance(f, ast.Attribute) and isinstance(f.value, ast.Name)]
     return any(f.value.id == "subprocess" and f.attr in STARTERS for f in names) or "import Popen" in source  # type: ignore[attr-defined]

@@ -130,7 +130,7 @@ def test_damaged_weights_are_refused_in_words(tmp_path: Path) -> None:
     assert result.returncode == 1 and "perception.onnx" in result.stderr and "Traceback" not in result.stderr
 
 
-@pytest.mark.parametrize("task", ["breakout", "pong"])
+@pytest.mark.parametrize("task", [pytest.param("breakout", marks=pytest.mark.slow), "pong"])
 def test_python_interface(task: str) -> None:
     import triune as front
 
