@@ -36,6 +36,7 @@ TREE = WORK / "tree"
 HEAVY = ("pytest", "numpy", "cv2", "onnxruntime", "gymnasium", "hypothesis", "jinja2", "onnx", "openai", "pydantic")
 SWAPS = {"min": "max", "any": "all", "minimum": "maximum", "floor": "ceil", "argmin": "argmax"}
 SWAPS |= {new: old for old, new in SWAPS.items()}
+SILENT = "lru_cache|cache$"
 PATIENCE = 10  # times the time of the sound module, and as many seconds more
 
 
@@ -126,8 +127,9 @@ def mutants(source: str, wanted: list[str]) -> list[Mutant]:
 
 
 def meaning(source: str) -> str:
-    """The module without what only people and type checkers read: annotations, docstrings, the words of errors. Empty
-    where it is no Python."""
+    """The module without what only people, type checkers and clocks see: annotations, the words of errors, the digits
+    that a figure is rounded to, caches, frozen classes, `zip`'s check of its own arguments. Empty where it is no
+    Python."""
     try:
         tree = ast.parse(source)
     except SyntaxError:
@@ -135,11 +137,17 @@ def meaning(source: str) -> str:
     for node in ast.walk(tree):
         if isinstance(node, ast.arg | ast.AnnAssign):
             node.annotation = ast.Constant(None)
-        elif isinstance(node, ast.FunctionDef):
-            node.returns = None
+        elif isinstance(node, ast.FunctionDef | ast.ClassDef):
+            node.decorator_list = [d for d in node.decorator_list if not re.match(SILENT, ast.unparse(d))]
+            if isinstance(node, ast.FunctionDef):
+                node.returns = None
         elif isinstance(node, ast.Raise):
             for text in (n for n in ast.walk(node) if isinstance(n, ast.JoinedStr)):
                 text.values = []
+        elif isinstance(node, ast.Call) and ast.unparse(node.func) == "round":
+            node.args = node.args[:1]
+        elif isinstance(node, ast.Call) and ast.unparse(node.func) in ("dataclass", "zip"):
+            node.keywords = [k for k in node.keywords if k.arg not in ("frozen", "strict")]
     return ast.dump(tree)
 
 
@@ -229,7 +237,7 @@ class Trial:
     def __init__(self, module: str, tests: list[str], wanted: list[str]) -> None:
         self.module, self.tests = module, tests
         self.source = (ROOT / module).read_text()
-        self.all = _kept(WORK / "faults" / _digest(self.source.encode(), *map(str.encode, wanted)), self.source, wanted)
+        self.all = _kept(WORK / "faults" / _digest(self.source.encode(), Path(__file__).read_bytes(), *map(str.encode, wanted)), self.source, wanted)
         random.Random(0).shuffle(self.all)
         self.path = WORK / (module.replace("/", ".") + ".json")
         guard = _digest(*((ROOT / t.partition("::")[0]).read_bytes() for t in tests))
