@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import ast
 import difflib
+import fcntl
 import hashlib
 import importlib
 import json
@@ -262,7 +263,7 @@ class Trial:
         began = time.monotonic()
         self._write(self.source)
         if run_tests(self.tests, 3600, log) != "survived":
-            sys.exit(f"{self.module}: its tests fail as they are; see {log}")
+            raise AssertionError(f"{self.module}: its tests fail as they are; see {log}")
         limit = PATIENCE * (time.monotonic() - began + 1)
         try:
             for i, mutant in enumerate(todo, 1):
@@ -302,6 +303,11 @@ def main(words: list[str] | None = None) -> int:
         sys.exit(f"no module of benchmarks/mutants.toml matches {' '.join(asked.modules)}")
     WORK.mkdir(parents=True, exist_ok=True)
     if not asked.show:
+        lock = os.open(WORK / "lock", os.O_CREAT | os.O_RDWR)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            sys.exit(f"{WORK} is in use by another run; wait for it")
         copy_tree()
         for name in HEAVY:
             importlib.import_module(name)
@@ -313,7 +319,12 @@ def main(words: list[str] | None = None) -> int:
         counted = [m for m in trial.all if not any(s.search(m.was) for s in skipped)]
         counted = [m for m in counted if (m.was, m.now) not in unseen][: asked.sample]
         if not asked.show:
-            trial.run(counted, lambda text: print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True))
+            try:
+                trial.run(counted, lambda text: print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True))
+            except AssertionError as error:
+                print(error)
+                low = True
+                continue
             print("\r\033[K", end="", file=sys.stderr)
         tried = [m for m in counted if m.name in trial.results]
         alive = sorted((m for m in tried if trial.results[m.name] == "survived"), key=lambda m: m.line)
