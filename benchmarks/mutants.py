@@ -1,16 +1,18 @@
 """Do the tests bite? `make mutants`: small faults are planted one by one in the modules that decide, and the tests that
 guard each have to fail.
 
-`benchmarks/mutants.toml` says which tests guard which module, which kinds of fault are planted, and which of them change
-nothing that anyone could see. Cosmic Ray finds the places and writes the faults; here each is tried in a fork of one
-process that has loaded the heavy libraries already, in a copy of the working tree under `build/mutants`. Results are
-kept there: a run goes on where the last one stopped, and tries again what survived when its tests have changed.
+`benchmarks/mutants.toml` says which tests guard which module, which kinds of fault are planted, and which of them
+change nothing that anyone could see. Cosmic Ray finds the places and writes the faults; here each is tried in a fork
+of one process that has loaded the heavy libraries already, in a copy of the working tree under `build/mutants`.
+Results are kept there: a run goes on where the last one stopped, and tries again what survived when its tests have
+changed.
 """
 
 from __future__ import annotations
 
 import argparse
 import ast
+import contextlib
 import difflib
 import fcntl
 import hashlib
@@ -152,8 +154,9 @@ def meaning(source: str) -> str:
     return ast.dump(tree)
 
 
-def _kept(path: Path, source: str, wanted: list[str]) -> list[Mutant]:
+def _kept(source: str, wanted: list[str]) -> list[Mutant]:
     """The faults of a text, found once: finding them takes as long as trying some."""
+    path = WORK / "faults" / _digest(Path(__file__).read_bytes(), source.encode(), *map(str.encode, wanted))
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps([astuple(m) for m in mutants(source, wanted)]))
@@ -176,8 +179,9 @@ def _change(old: str, new: str) -> tuple[int, str, str]:
 def copy_tree() -> None:
     """The working tree, as git sees it, in TREE."""
     shutil.rmtree(TREE, ignore_errors=True)
-    listed = subprocess.run(["git", "ls-files", "-coz", "--exclude-standard"], cwd=ROOT, capture_output=True, check=True)
-    for name in filter(None, listed.stdout.decode().split("\0")):
+    words = ["git", "ls-files", "-coz", "--exclude-standard"]
+    listed = subprocess.run(words, cwd=ROOT, capture_output=True, check=True).stdout
+    for name in filter(None, listed.decode().split("\0")):
         if (ROOT / name).is_file():
             (TREE / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, TREE / name)
@@ -202,10 +206,8 @@ def run_tests(tests: list[str], limit: float, log: Path) -> str:
 
 def _end(pid: int) -> None:
     """The fork's whole group: a fault may leave children behind."""
-    try:
+    with contextlib.suppress(ProcessLookupError):
         os.killpg(pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
 
 
 def _pytest(tests: list[str], log: Path) -> None:
@@ -238,7 +240,7 @@ class Trial:
     def __init__(self, module: str, tests: list[str], wanted: list[str]) -> None:
         self.module, self.tests = module, tests
         self.source = (ROOT / module).read_text()
-        self.all = _kept(WORK / "faults" / _digest(self.source.encode(), Path(__file__).read_bytes(), *map(str.encode, wanted)), self.source, wanted)
+        self.all = _kept(self.source, wanted)
         random.Random(0).shuffle(self.all)
         self.path = WORK / (module.replace("/", ".") + ".json")
         guard = _digest(*((ROOT / t.partition("::")[0]).read_bytes() for t in tests))
@@ -332,7 +334,8 @@ def main(words: list[str] | None = None) -> int:
             print(f"{module}:{m.line}  {m.name}\n  - {m.was}\n  + {m.now}")
         share = 1 - len(alive) / len(tried) if tried else 1.0
         low = low or share < table["least"]
-        rows.append(f"{module:45}{len(trial.all):8}{len(unseen):8}{len(tried):8}{len(tried) - len(alive):8}{share:8.1%}")
+        killed = len(tried) - len(alive)
+        rows.append(f"{module:45}{len(trial.all):8}{len(unseen):8}{len(tried):8}{killed:8}{share:8.1%}")
     print("\n" + f"{'module':45}{'faults':>8}{'unseen':>8}{'tried':>8}{'killed':>8}{'share':>8}", *rows, sep="\n")
     return int(low)
 

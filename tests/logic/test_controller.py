@@ -134,5 +134,5 @@ def test_a_reset_forgets_what_policy_and_rules_remember() -> None:
 )  # fmt: skip
 def test_decisions_differ_in_any_part(other: Decision) -> None:
     d = Decision(2, "r", 1, ("a",), "f")
-    assert d != other and not d == other and d == Decision(2, "r", 1, ("a",), "f")
+    assert d != other and not d.__eq__(other) and d == Decision(2, "r", 1, ("a",), "f")
     assert d != [2, "r", 1, ("a",), "f"] and hash(d) == hash((2, "r", 1, ("a",), "f"))

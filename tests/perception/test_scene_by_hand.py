@@ -57,7 +57,7 @@ def test_a_view_is_the_vector_by_name() -> None:
     assert (scene.air, scene.fuel) == (32.0, 33.0) and isinstance(scene.air, float)
     assert (scene.arm.seen, scene.arm.turn, scene.arm.depth, scene.arm.sure) == (True, 35.0, 36.0, 37.0)
     assert (scene.speed.v, scene.speed.sure) == (39.0, 40.0)
-    assert "<unseen x=1.00 y=2.00 w=3.0 h=4.0 sure=7.00>" == repr(scene.ball)
+    assert repr(scene.ball) == "<unseen x=1.00 y=2.00 w=3.0 h=4.0 sure=7.00>"
     assert repr(scene.bat[0]).startswith("<seen x=9.00")
 
 

@@ -1,4 +1,4 @@
-"""The tracker at its limits: the largest speed, the reach of a prediction, the last step of coasting, on either axis."""
+"""The tracker at its limits on either axis: the largest speed, the reach of a prediction, the last step of coasting."""
 
 from __future__ import annotations
 

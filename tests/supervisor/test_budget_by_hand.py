@@ -8,7 +8,17 @@ from typing import Any
 import pytest
 
 from supervisor.budget import (
-    RESERVED, SETTLED, UNKNOWN, WARNED, AmountUnknown, Budgets, BudgetSpent, Price, Tokens, tokens_of, total,
+    RESERVED,
+    SETTLED,
+    UNKNOWN,
+    WARNED,
+    AmountUnknown,
+    Budgets,
+    BudgetSpent,
+    Price,
+    Tokens,
+    tokens_of,
+    total,
 )  # fmt: skip
 from supervisor.errors import SupervisorError
 from supervisor.events import START, Event
@@ -68,7 +78,9 @@ def test_a_limit_of_nothing_allows_nothing_and_unknown_is_not_nothing() -> None:
 
 
 @pytest.mark.parametrize("which", ["usd", "wall_s"])
-@pytest.mark.parametrize(("spent", "percents"), [(49.99, []), (50, [50]), (79.99, [50]), (80, [50, 80]), (99, [50, 80])])
+@pytest.mark.parametrize(
+    ("spent", "percents"), [(49.99, []), (50, [50]), (79.99, [50]), (80, [50, 80]), (99, [50, 80])]
+)
 def test_warnings_are_at_half_and_at_four_fifths(which: str, spent: float, percents: list[int]) -> None:
     notes, said = Notes(), []
     limit: dict[str, Any] = {which: 100.0}
