@@ -115,7 +115,7 @@ BODY = Box(("hip", "knee"), (-1.0, -1.0), (1.0, 1.0))
 def test_actions_are_recorded_by_name_or_as_float32() -> None:
     assert locks.recorded(Discrete(ACTIONS), 2) == "RIGHT"
     assert locks.recorded(BODY, np.array([0.1, -1])) == (float(np.float32(0.1)), -1.0)
-    assert locks._told(BODY, (float(np.float32(0.1)), -1.0)) == "hip=0.1 knee=-1.0"
+    assert locks._told(BODY, (0.25, -1.0)) == "hip=0.25 knee=-1.0"
     assert locks._told(BODY, (0.5,)) == "hip=0.5 knee=?" and locks._told(BODY, (0.5, 1.0, 2.0)).endswith("?=2.0")
     assert locks._told(Discrete(ACTIONS), "LEFT") == "LEFT"
 
@@ -156,7 +156,7 @@ def test_the_shortest_warm_up_that_does_is_taken(wait: int, warmup: int) -> None
 def test_a_warm_up_that_is_asked_for_is_tried_alone_and_a_longer_one_named() -> None:
     assert make_scenes(recording(60), 50, 60, 3, controller(), **ABOUT).warmup == 3
     assert make_scenes(recording(60), 50, 60, 99, controller(), **ABOUT).warmup == 50, "no more than there is"
-    for asked, enough in ((3, 16), (15, 32), (16, 32), (31, 50)):
+    for asked, enough in ((3, 16), (15, 16), (16, 32), (31, 32), (32, 50)):
         wait = asked + 1 if asked != 3 else 10
         with pytest.raises(LogicError) as found:
             make_scenes(recording(60, wait), 50, 60, asked, controller(wait), **ABOUT)
@@ -293,7 +293,7 @@ def changed(
     [({"format": 0}, "format 0"), ({"format": 1.0}, "format 1.0"), ({"format": "1"}, "format '1'"),
      ({"format": ...}, "no 'format'"), ({"kind": "x"}, "kind 'x' is neither"), ({"kind": ...}, "no 'kind'"),
      ({"task": 3}, "task is 3, a str is needed"), ({"protocol": None}, "protocol is None"), ({"note": 1}, "note is 1"),
-     ({"triune": []}, r"triune is \[\]"), ({"source": []}, "source is .*a dict is needed"), ({"source": ...}, "source")],
+     ({"triune": []}, r"triune is \[\]"), ({"source": []}, "source is .*a dict is"), ({"source": ...}, "source")],
 )  # fmt: skip
 def test_keys_of_any_lock(kind: str, change: dict[str, Any], says: str, tmp_path: Path) -> None:
     path = changed(tmp_path / "moment.json", FLOOR if kind == "floor" else lock(), change)
@@ -310,8 +310,9 @@ def test_a_newer_format_is_no_damage(kind: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("change", "says"),
-    [({"floor": "1"}, "floor is '1', a number is needed"), ({"floor": True}, "floor is True"), ({"scored": None}, "scored"),
-     ({"seed": 7.0}, "seed is 7.0, a int is needed"), ({"seed": True}, "seed is True"), ({"eyes": 1}, "eyes is 1"),
+    [({"floor": "1"}, "floor is '1', a number is needed"), ({"floor": True}, "floor is True"),
+     ({"scored": None}, "scored"), ({"seed": 7.0}, "seed is 7.0, a int is needed"), ({"seed": True}, "seed is True"),
+     ({"eyes": 1}, "eyes is 1"),
      ({"shift": 1}, "shift is 1"), ({"shift": ...}, "no 'shift'"), ({"floor": 10**400}, "")],
 )  # fmt: skip
 def test_keys_of_a_floor(change: dict[str, Any], says: str, tmp_path: Path) -> None:

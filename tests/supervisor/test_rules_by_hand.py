@@ -152,6 +152,8 @@ def test_games_that_are_all_alike_are_no_reason_for_more(hopeful: tuple[float, .
     assert isinstance(verdict, Verdict) and verdict.kind == "reject"
     assert verdict.reasons == ("every one of 5 seeds gave the same score",)
     assert look([Pair(3.0, 3.0)] * 3, 0, hopeful=(1.0, 1.0, 1.0)) == "more"
+    some = look([Pair(3.0, 3.0)] * 4 + [Pair(3.0, 4.0)], 2, hopeful=hopeful)
+    assert isinstance(some, Verdict) and some.kind == "indecisive", "four of five are not all"
 
 
 def test_a_harm_needs_the_whole_level_where_the_block_is_passed_and_its_share_before() -> None:
@@ -250,6 +252,8 @@ def test_a_simpler_variant_may_lose_exactly_the_slack() -> None:
     for loss, good in ((2.0, True), (2.1, False), (-1.0, True), (0.0, True)):
         simple = [p._replace(child=p.child - loss) for p in child]
         assert rules.not_worse(simple, child, config) is good
+    mostly = [*child[:2], *(p._replace(child=1.0) for p in child[2:])]
+    assert not rules.not_worse(mostly, child, config), "alike in two games of five"
     flat = spread([8.0, 8.0])
     assert rules.not_worse(flat, flat, config), "alike needs no bound, however few the games"
     assert not rules.not_worse(flat[:1], flat[:1], config), "not even better than the parent, at 1/2"
