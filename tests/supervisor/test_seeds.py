@@ -40,6 +40,10 @@ def test_blocks_fill_the_gate_range_and_serve_the_gate() -> None:
 # --- rotation
 
 
+def test_blocks_and_their_time_are_those_that_the_gate_was_measured_with() -> None:
+    assert (seeds.BLOCK, seeds.TENURE, seeds.AUDIT_BLOCK, len(seeds.GATE[:: seeds.BLOCK])) == (450, 10, 100, 20)
+
+
 def test_a_parent_keeps_its_block_for_some_children() -> None:
     ledger = SeedLedger()
     blocks = [ledger.select(f"c{i}", "p") for i in range(TENURE + 1)]
