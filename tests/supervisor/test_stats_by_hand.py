@@ -33,6 +33,7 @@ def test_subset_means_p_values_and_bounds_of_few_pairs(values: list[float]) -> N
 def test_a_difference_in_the_fifteenth_digit_is_none_and_in_the_sixth_is_one() -> None:
     assert stats.p_greater([1.0, -1.0 + 1e-14]) == stats.p_greater([1.0, -1.0])
     assert stats.p_greater([1.0, -1.0 + 1e-6]) < stats.p_greater([1.0, -1.0])
+    assert stats.p_greater([1.0, -1.0 + 1e-14, 0.0]) == stats.p_greater([1.0, -1.0, 0.0])
     assert stats.p_greater([1e6, -1e6 + 1e-9]) == stats.p_greater([1.0, -1.0]), "of the largest"
     assert stats.p_greater([1e-6, -1e-6 + 1e-9]) < stats.p_greater([1.0, -1.0])
 
@@ -67,6 +68,7 @@ GAMES = {
     "four in twenty, each way": ([1.0, 90.0, 90.0, 25.0] + [90.0] * 16, [95.0, 4.0, 9.0, 95.0] + [95.0] * 16),
     "five in thirty": ([70.0] * 28 + [16.0, 36.0], [1.0, 4.0, 9.0] + [75.0] * 27),
     "six in thirty": ([70.0] * 27 + [16.0, 36.0, 49.0], [1.0, 9.0, 25.0] + [75.0] * 27),
+    "two in nineteen": ([80.0 + i for i in range(19)], [1.0, 30.0] + [99.0] * 17),
     "below zero": ([-10.0] * 10, [-10.0] * 9 + [-30.0]),
     "one game": ([5.0], [4.0]),
 }
@@ -88,6 +90,8 @@ def test_the_lower_half_of_the_first_digit_does_not_decide_a_fall() -> None:
     """Sums of the same scores in another order are equal."""
     old, new = [0.1 + 0.2, 0.3, 9.0], [0.3, 0.1 + 0.2, 0.05]
     assert stats.p_worse_decile(old, new) == pytest.approx(exchanged(old, new))
+    large = [[1e8 * score for score in side] for side in (old, new)]
+    assert stats.p_worse_decile(*large) == stats.p_worse_decile(old, new)
     old, new = GAMES["below zero"]
     assert stats.p_worse_decile(old, new) == pytest.approx(0.5)
 
