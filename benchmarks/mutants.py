@@ -21,6 +21,7 @@ import json
 import os
 import random
 import re
+import resource
 import shutil
 import signal
 import subprocess
@@ -40,6 +41,7 @@ HEAVY = ("pytest", "numpy", "cv2", "onnxruntime", "gymnasium", "hypothesis", "ji
 SWAPS = {"min": "max", "any": "all", "minimum": "maximum", "floor": "ceil", "argmin": "argmax"}
 SWAPS |= {new: old for old, new in SWAPS.items()}
 SILENT = "lru_cache|cache$"
+MEMORY = 8 * 2**30  # bytes: a fault may ask for more than there is
 PATIENCE = 10  # times the time of the sound module, and as many seconds more
 
 
@@ -215,6 +217,7 @@ def _pytest(tests: list[str], log: Path) -> None:
     code = 70
     try:
         os.setsid()
+        resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
         out = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
         for fd in (1, 2):
             os.dup2(out, fd)

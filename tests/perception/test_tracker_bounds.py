@@ -122,3 +122,16 @@ def test_kinds_of_one_and_of_several_alone(count: int) -> None:
     vector = schema.empty()
     vector[schema.slot("a", count - 1)] = (1, 5, 6, 2, 2, 0, 0, 1)
     assert Tracker(schema).update(vector)[schema.slot("a")].tolist()[:5] == [1, 5, 6, 2, 2], "in the first free slot"
+
+
+def test_a_thing_in_its_last_coasting_step_keeps_its_slot_and_one_step_later_does_not() -> None:
+    for lost, taken in ((COAST, False), (COAST + 1, True)):
+        there = [[(50.0, 50.0), (100.0, 100.0)], *[[(100.0, 100.0)]] * lost]
+        found = run(Tracker(SCHEMA), "enemy", *there, [(100.0, 100.0), (150.0, 20.0)])
+        assert (found[0, 0], found[0, 1], found[1, 1]) == ((1.0, 150.0, 100.0) if taken else (0.0, 0.0, 100.0))
+
+
+def test_a_thing_that_coasts_beside_another_keeps_its_own_speed() -> None:
+    found = run(Tracker(SCHEMA), "enemy", [(50, 50), (54, 50)], [(51, 51), (55, 51)], [(52, 52)])
+    assert found[:, 0].tolist() == [1.0, 0.0] and found[:, 1].tolist() == [52.0, 56.0]
+    assert found[:, 5:7].tolist() == [[1.0, 1.0], [1.0, 1.0]]
