@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from envs.actions import Discrete
@@ -14,7 +16,14 @@ from perception.scene import SceneSchema
 
 ACTIONS = ("NOOP", "FIRE", "RIGHT", "LEFT")
 SPACE = Discrete(ACTIONS)
-CONSTANTS = {"FRAMESKIP": 4, "STICKY": 0.25, "HEIGHT": 210, "WIDTH": 160} | {a: i for i, a in enumerate(ACTIONS)}
+
+
+def constants_with(actions: Sequence[str]) -> dict[str, float]:
+    """What a text sees of protocol `sticky` and of these actions."""
+    return {"FRAMESKIP": 4, "STICKY": 0.25, "HEIGHT": 210, "WIDTH": 160} | {a: i for i, a in enumerate(actions)}
+
+
+CONSTANTS = constants_with(ACTIONS)
 SCHEMA = SceneSchema.from_config(
     {
         "crop": [0, 0, 99, 99],

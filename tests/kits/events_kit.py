@@ -15,11 +15,30 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from supervisor.events import EventLog
+from supervisor.events import START, Event, EventLog
 
 CALLS = ("write", "pwrite", "fsync", "ftruncate", "open")
 HOW = ("before", "after", "half")
 _write = os.write
+
+
+class Notes:
+    """A log of events in memory."""
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+
+    def append(self, kind: str, data: Any) -> Event:
+        self.events.append(Event(len(self.events) + 1, 0.0, kind, dict(data), START, START))
+        return self.events[-1]
+
+    def kinds(self, kind: str) -> list[Any]:
+        return [e.data for e in self.events if e.kind == kind]
+
+
+def opened(path: Path, **options: Any) -> EventLog:
+    """A log in which it is always 1.5."""
+    return EventLog.open(path, now=lambda: 1.5, **options)
 
 
 def die() -> None:

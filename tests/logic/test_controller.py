@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+from compiler_kit import constants_with
 
 from envs.actions import Discrete
 from logic.runtime.controller import DEADLINE, FAULT, LOST, Controller, Decision
@@ -15,7 +16,7 @@ from perception.scene import Scene, SceneSchema
 ACTIONS = ("NOOP", "FIRE", "RIGHT", "LEFT", "DUCK")
 FALLBACK = 4
 SCHEMA = SceneSchema.from_config({"crop": [0, 0, 9, 9], "things": {"ball": {"required": True}}})
-CONSTANTS = {"FRAMESKIP": 4, "STICKY": 0.25, "HEIGHT": 210, "WIDTH": 160} | {a: i for i, a in enumerate(ACTIONS)}
+CONSTANTS = constants_with(ACTIONS)
 POLICY = '''"""Chase."""
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from compiler_kit import constants_with
 
 from envs.actions import Discrete
 from logic.errors import PolicyFault
@@ -15,7 +16,7 @@ from perception.scene import SceneSchema
 
 ACTIONS = ("NOOP", "FIRE", "RIGHT", "LEFT")
 SPACE = Discrete(ACTIONS)
-CONSTANTS = {"FRAMESKIP": 4, "STICKY": 0.25, "HEIGHT": 210, "WIDTH": 160} | {a: i for i, a in enumerate(ACTIONS)}
+CONSTANTS = constants_with(ACTIONS)
 SCHEMA = SceneSchema.from_config({"crop": [0, 0, 9, 9], "things": {"ball": {"required": True}}})
 POLICY = '''"""Chase."""
 

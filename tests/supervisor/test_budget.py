@@ -8,24 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from events_kit import Notes
 
 from supervisor.budget import KINDS, UNKNOWN, WARNED, AmountUnknown, Budgets, BudgetSpent
 from supervisor.errors import SupervisorError
-from supervisor.events import START, Event, EventLog, read
-
-
-class Notes:
-    """Events kept in memory."""
-
-    def __init__(self) -> None:
-        self.events: list[Event] = []
-
-    def append(self, kind: str, data: Any) -> Event:
-        self.events.append(Event(len(self.events) + 1, 0.0, kind, dict(data), START, START))
-        return self.events[-1]
-
-    def kinds(self, kind: str) -> list[Any]:
-        return [e.data for e in self.events if e.kind == kind]
+from supervisor.events import EventLog, read
 
 
 def test_reserve_settle_and_the_end_of_a_budget() -> None:

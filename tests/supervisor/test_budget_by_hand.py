@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 import pytest
+from events_kit import Notes
 
 from supervisor.budget import (
     RESERVED,
@@ -22,17 +23,6 @@ from supervisor.budget import (
 )  # fmt: skip
 from supervisor.errors import SupervisorError
 from supervisor.events import START, Event
-
-
-class Notes:
-    """Events kept in memory."""
-
-    def __init__(self) -> None:
-        self.events: list[Event] = []
-
-    def append(self, kind: str, data: Any) -> Event:
-        self.events.append(Event(len(self.events) + 1, 0.0, kind, dict(data), START, START))
-        return self.events[-1]
 
 
 @pytest.mark.parametrize("which", ["usd", "tokens", "steps", "wall_s"])

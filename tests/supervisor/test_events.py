@@ -12,16 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from events_kit import HOW
+from events_kit import HOW, opened
 
 from supervisor.errors import SupervisorError
-from supervisor.events import START, TORN, EventLog, LogDamaged, make, read
+from supervisor.events import START, TORN, LogDamaged, make, read
 
 ROOT = Path(__file__).parents[2]
-
-
-def opened(path: Path, **options: Any) -> EventLog:
-    return EventLog.open(path, now=lambda: 1.5, **options)
 
 
 @pytest.fixture

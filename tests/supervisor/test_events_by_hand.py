@@ -10,15 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from events_kit import opened
 
 from supervisor import events
 from supervisor.errors import SupervisorError
-from supervisor.events import START, TORN, EventLog, LogDamaged, check, check_first, make, plain, read
+from supervisor.events import START, TORN, LogDamaged, check, check_first, make, plain, read
 from supervisor.secrets import SHORTEST
-
-
-def opened(path: Path, **options: Any) -> EventLog:
-    return EventLog.open(path, now=lambda: 1.5, **options)
 
 
 @pytest.fixture
