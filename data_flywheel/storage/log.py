@@ -7,7 +7,6 @@ lines it touched: they are named in `problems`, everything else is read.
 
 from __future__ import annotations
 
-import json
 import os
 import threading
 import time
@@ -20,7 +19,7 @@ from typing import Any
 
 from data_flywheel.errors import DataError
 from data_flywheel.storage.files import atomic_write, canonical_json
-from envs.files import open_file, read_file
+from envs.files import loads, open_file, read_file
 from envs.writing import sync_folder, write_all
 
 try:
@@ -312,7 +311,7 @@ def _sum(text: str) -> str:
 
 def _verified(line: bytes) -> Record:
     """The record of a line; ValueError (or worse) when it is not what was written."""
-    record = json.loads(line)
+    record = loads(line)
     if record.pop("sum") != _sum(canonical_json(record)):
         raise ValueError("checksum")
     return dict(record)

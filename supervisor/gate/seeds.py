@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from data_flywheel.storage.log import append, read_lines
+from envs.files import loads
 from supervisor.errors import SupervisorError
 
 TRAIN = range(0, 1000)  # the proposer sees replays of these
@@ -158,12 +159,12 @@ class SeedLedger:
 def _parse(line: bytes, where: str) -> Use:
     """A line of the ledger, checked."""
     try:
-        data: dict[str, Any] = json.loads(line)
+        data: dict[str, Any] = loads(line)
         use = Use(data["role"], data["first"], data["child"], data["parent"], data["at"])
         firsts = AUDIT[::AUDIT_BLOCK] if use.role == "audit" else GATE[::BLOCK]
         names = all(isinstance(v, str) for v in (use.child, use.parent, use.at))
         good = use.role in ("select", "confirm", "audit") and type(use.first) is int and use.first in firsts and names
-    except (ValueError, KeyError, TypeError, RecursionError):
+    except (ValueError, KeyError, TypeError):
         good = False
     if not good:
         raise SupervisorError(f"{where}: not an entry of a seed ledger; restore the file, it is never edited")

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from data_flywheel.storage.files import atomic_write
-from envs.files import read_file, read_text
+from envs.files import loads, read_file, read_text
 from supervisor.errors import SupervisorError
 from supervisor.loop.state import State, Trial
 from supervisor.protocols import Image, Request, Section
@@ -96,10 +96,10 @@ def read_lines(folder: Path) -> list[dict[str, Any]]:
     found = []
     for number, line in enumerate(_raw(folder), 1):
         try:
-            told = json.loads(line)
+            told = loads(line)
             if not isinstance(told, dict) or not isinstance(told["run"], str):
                 raise ValueError
-        except (ValueError, KeyError, RecursionError):
+        except (ValueError, KeyError):
             raise SupervisorError(
                 f"{folder / LINES}, line {number}: not a trial; restore the file from a copy"
             ) from None

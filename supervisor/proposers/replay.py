@@ -15,7 +15,7 @@ from typing import Any
 
 from data_flywheel.storage import log
 from data_flywheel.storage.files import atomic_write
-from envs.files import read_file
+from envs.files import loads, read_file
 from supervisor.budget import Amount
 from supervisor.errors import SupervisorError
 from supervisor.events import plain
@@ -90,14 +90,14 @@ def _texts(path: Path) -> Iterator[tuple[str, bytes]]:
 
 def _checked(text: bytes, where: str) -> Exchange:
     try:
-        made = json.loads(text)
+        made = loads(text)
         version, key, usage = made["format"], made["key"], Usage(**made["usage"])
         if version != FORMAT:
             fix = "bring it up to date: triune migrate OLD NEW" if version == 1 else "update Triune"
             raise SupervisorError(f"{where}: format {version}, but this program reads {FORMAT}; {fix}")
         whole = isinstance(made.get("text"), str) or isinstance(made["error"]["message"], str)
         whole = whole and made["request"].keys() >= {"task", "trial", "policy", "sections", "images"}
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise SupervisorError(f"{where}: not an exchange ({error!r}); restore the recording") from None
     if not whole or _key(made["request"]) != key:
         raise SupervisorError(f"{where}: the request was changed after it was recorded; restore the recording")
@@ -110,7 +110,7 @@ def migrate(old: Path, new: Path) -> int:
     lines = []
     for where, text in _texts(old):
         try:
-            made = json.loads(text)
+            made = loads(text)
             if made.get("format") == 1:
                 if _key(made["request"]) != made["key"]:
                     fix = "restore the recording"
@@ -118,7 +118,7 @@ def migrate(old: Path, new: Path) -> int:
                 images = [[name, media, caption] for name, media, caption, _ in made["request"]["images"]]
                 made["request"]["images"] = images
                 made |= {"format": FORMAT, "key": _key(made["request"])}
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise SupervisorError(f"{where}: not an exchange ({error!r}); restore the recording") from None
         _checked(json.dumps(made).encode(), where)
         lines.append(json.dumps(made, sort_keys=True, ensure_ascii=True) + "\n")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -54,3 +55,14 @@ def test_the_arena_plays_nothing_twice(tmp_path: Path, monkeypatch: pytest.Monke
     for other, text in ((evaluator("seed-sticky"), LAZY), (evaluator(), LEFTWARD)):
         with pytest.raises(pytest.fail.Exception):
             list(other.play(text, [7]))
+
+
+@pytest.mark.parametrize("number", ["1" + "0" * 400, "-" + "9" * 30, str(2**64), "1" + "0" * 19 + "0"])
+def test_a_number_beyond_any_count_is_no_game(number: str, tmp_path: Path) -> None:
+    path = tmp_path / "games.jsonl"
+    path.write_text(
+        json.dumps({"under": "x", "policy": "y", "seed": 0, "score": 1.0, "hard": 0.0, "frames": 7, "decisions": 7})
+        .replace("7", number, 1) + "\n"
+    )  # fmt: skip
+    with pytest.raises(TriuneError, match="line 1: not a game"):
+        GameStore(path, {})

@@ -17,6 +17,7 @@ from data_flywheel.episodes.episode import Episode
 from data_flywheel.storage.files import atomic_write
 from data_flywheel.storage.log import append, read_lines
 from envs.actions import Action
+from envs.files import loads
 from envs.spec import SOFT
 from logic.errors import LogicError
 from logic.runtime.controller import Controller
@@ -44,10 +45,10 @@ class GameStore:
 
     def _take(self, line: bytes, number: int) -> None:
         try:
-            told = json.loads(line)
+            told = loads(line)
             under, policy = told.pop("under"), told.pop("policy")
             score = Score(**told)
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        except (ValueError, TypeError, KeyError, AttributeError):
             raise TriuneError(f"{self.path}, line {number}: not a game; restore the file, or name another") from None
         if under == self.under:
             self.known[policy, score.seed] = score
