@@ -258,7 +258,7 @@ def _scenes(told: dict[str, Any], path: Path, schema: SceneSchema) -> ScenesLock
 
 
 # ----------------------------------------------------------------------------------------------------
-# Locks: recorded moments whose decisions must not change, and score floors. One text file each (lock_file.py).
+# Locks: recorded moments whose decisions must not change, and score floors. One text file each.
 #
 # A `scenes` lock starts from fresh memory; its first `warmup` steps are run but not compared, since a policy that
 # comes in half-way first has to find its bearings.
@@ -315,7 +315,7 @@ def _told(actions: ActionSpace, action: Recorded) -> str:
     if isinstance(action, str):
         return action
     pairs = zip_longest(actions.names, action, fillvalue="?")
-    return " ".join(f"{name}={np.float32(v) if v != '?' else v}" for name, v in pairs)
+    return " ".join(f"{name}={np.float32(v) if v != '?' else v!s}" for name, v in pairs)
 
 
 @dataclass(frozen=True)

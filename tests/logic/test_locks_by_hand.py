@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from compiler_kit import constants_with
 
 from envs.actions import Box, Discrete
 from logic.errors import LogicError
@@ -21,7 +22,7 @@ from perception.scene import SceneSchema
 
 SCHEMA = SceneSchema.from_config({"crop": [0, 0, 9, 9], "things": {"ball": {}}})
 ACTIONS = ("NOOP", "LEFT", "RIGHT")
-CONSTANTS = {"FRAMESKIP": 4, "STICKY": 0.25, "HEIGHT": 9, "WIDTH": 9} | {a: i for i, a in enumerate(ACTIONS)}
+CONSTANTS = constants_with(ACTIONS)
 # Waits for WAIT steps, then goes right wherever the ball was seen at 5 or more.
 POLICY = '''"""Toy."""
 
@@ -115,7 +116,7 @@ BODY = Box(("hip", "knee"), (-1.0, -1.0), (1.0, 1.0))
 def test_actions_are_recorded_by_name_or_as_float32() -> None:
     assert locks.recorded(Discrete(ACTIONS), 2) == "RIGHT"
     assert locks.recorded(BODY, np.array([0.1, -1])) == (float(np.float32(0.1)), -1.0)
-    assert locks._told(BODY, (0.25, -1.0)) == "hip=0.25 knee=-1.0"
+    assert locks._told(BODY, (0.1, -1.0)) == "hip=0.1 knee=-1.0"
     assert locks._told(BODY, (0.5,)) == "hip=0.5 knee=?" and locks._told(BODY, (0.5, 1.0, 2.0)).endswith("?=2.0")
     assert locks._told(Discrete(ACTIONS), "LEFT") == "LEFT"
 
