@@ -137,12 +137,13 @@ class Backend:
     packages: Mapping[str, str] = field(default_factory=dict)
 
     def check_options(self, options: Mapping[str, Any]) -> None:
-        """EnvError for an unknown option, with the nearest, or one of another type."""
+        """EnvError for an unknown option, with the nearest, or one of another type or out of bounds."""
         for key, value in options.items():
             if key not in self.options:
                 raise EnvError(f"unknown key {key!r}{nearest(key, self.options)}")
             if not isinstance(value, self.options[key]):
                 raise EnvError(f"{key} cannot be {value!r}")
+        next(iter(self.protocols.values())).under(options)
 
 
 BUILT_IN = {"atari": "envs.backends.atari_protocols:BACKEND", "gymnasium": "envs.backends.gymnasium:BACKEND"}

@@ -198,7 +198,6 @@ def _env(reader: _Reader) -> EnvSpec:
     for key, value in options.items():
         try:
             found.check_options({key: value})
-            next(iter(found.protocols.values())).under({key: value})
         except EnvError as error:
             reader.fail(("env", key), str(error))
     actions, fallback = _actions(reader)

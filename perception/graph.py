@@ -68,20 +68,8 @@ def check_graph(model: bytes, control: bool = True) -> Cost:
 
 
 Shape = tuple[int, ...]
-_SIZES = {
-    1: 4,
-    2: 1,
-    3: 1,
-    4: 2,
-    5: 2,
-    6: 4,
-    7: 8,
-    9: 1,
-    10: 2,
-    11: 8,
-    12: 4,
-    13: 8,
-}  # bytes by ONNX's number of a type
+# bytes of an element, by ONNX's number of its type
+_SIZES = {1: 4, 2: 1, 3: 1, 4: 2, 5: 2, 6: 4, 7: 8, 9: 1, 10: 2, 11: 8, 12: 4, 13: 8}
 _INTS = {6: 4, 7: 8}
 _FEW = 4096  # elements of a constant that may say a shape: places where a vector is split
 _NODE, _SLOW = 1000, 20  # work of a node at all, and of an element where a function is computed
