@@ -24,7 +24,6 @@ import re
 import resource
 import shutil
 import signal
-import subprocess
 import sys
 import time
 import tomllib
@@ -41,6 +40,7 @@ HEAVY = ("pytest", "numpy", "cv2", "onnxruntime", "gymnasium", "hypothesis", "ji
 SWAPS = {"min": "max", "any": "all", "minimum": "maximum", "floor": "ceil", "argmin": "argmax"}
 SWAPS |= {new: old for old, new in SWAPS.items()}
 SILENT = "lru_cache|cache$"
+NO_COPY = (".*", "build", "runs", "node_modules", "__pycache__", "*.egg-info")
 MEMORY = 8 * 2**30  # bytes: a fault may ask for more than there is
 PATIENCE = 10  # times the time of the sound module, and as many seconds more
 
@@ -179,14 +179,9 @@ def _change(old: str, new: str) -> tuple[int, str, str]:
 
 
 def copy_tree() -> None:
-    """The working tree, as git sees it, in TREE."""
+    """The working tree in TREE, without environments, results and what is built."""
     shutil.rmtree(TREE, ignore_errors=True)
-    words = ["git", "ls-files", "-coz", "--exclude-standard"]
-    listed = subprocess.run(words, cwd=ROOT, capture_output=True, check=True).stdout
-    for name in filter(None, listed.decode().split("\0")):
-        if (ROOT / name).is_file():
-            (TREE / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, TREE / name)
+    shutil.copytree(ROOT, TREE, ignore=shutil.ignore_patterns(*NO_COPY))
 
 
 def run_tests(tests: list[str], limit: float, log: Path) -> str:
@@ -335,10 +330,10 @@ def main(words: list[str] | None = None) -> int:
         alive = sorted((m for m in tried if trial.results[m.name] == "survived"), key=lambda m: m.line)
         for m in alive:
             print(f"{module}:{m.line}  {m.name}\n  - {m.was}\n  + {m.now}")
-        share = 1 - len(alive) / len(tried) if tried else 1.0
-        low = low or share < table["least"]
         killed = len(tried) - len(alive)
-        rows.append(f"{module:45}{len(trial.all):8}{len(unseen):8}{len(tried):8}{killed:8}{share:8.1%}")
+        share = f"{killed / len(tried):.1%}" if tried else "-"  # of nothing there is no share
+        low = low or killed < table["least"] * len(tried)
+        rows.append(f"{module:45}{len(trial.all):8}{len(unseen):8}{len(tried):8}{killed:8}{share:>8}")
     print("\n" + f"{'module':45}{'faults':>8}{'unseen':>8}{'tried':>8}{'killed':>8}{'share':>8}", *rows, sep="\n")
     return int(low)
 
