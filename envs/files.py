@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, NoReturn
 
+from envs.shape import Check
+
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
 
 
@@ -135,16 +137,22 @@ def decoded(data: bytes, name: str, kind: str, raises: type[Exception] = Unreada
 
 
 def read_json(
-    path: Path, kind: str, raises: type[Exception] = Unreadable, fix: str = "", within: Path | None = None
+    path: Path, kind: str, raises: type[Exception] = Unreadable, fix: str = "", within: Path | None = None,
+    shape: Check | None = None,
+) -> Any:  # fmt: skip
+    """The value in a JSON file; `fix` says what to do when it holds none, or none of this `shape` (`envs.shape`)."""
+    return json_of(read_file(path, kind, raises, within), str(path), kind, raises, fix, shape)
+
+
+def json_of(
+    data: bytes, name: str, kind: str, raises: type[Exception] = Unreadable, fix: str = "", shape: Check | None = None
 ) -> Any:
-    """The value in a JSON file; `fix` says what to do when it holds none."""
-    return json_of(read_file(path, kind, raises, within), str(path), kind, raises, fix)
-
-
-def json_of(data: bytes, name: str, kind: str, raises: type[Exception] = Unreadable, fix: str = "") -> Any:
     """The value in JSON text that `name` names."""
     try:
-        return loads(decoded(data, name, kind))
+        value = loads(decoded(data, name, kind))
+        if shape:
+            shape(value, "")
+        return value
     except (ValueError, Unreadable) as error:
         reason = str(error).removeprefix(f"{name}, ")
         remedy = fix or KINDS[kind].missing
