@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from triune.errors import UsageError, nearest
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from envs.spec import EnvSpec
     from triune.console import Console
@@ -112,16 +112,17 @@ def parse_seeds(text: str) -> list[int]:
     """`100:130` (130 not included), `100:130:2`, `7`, or `1,5,9`."""
     try:
         if ":" in text:
-            seeds = list(range(*(int(part) for part in text.split(":"))))
+            seeds: Sequence[int] = range(*(int(part) for part in text.split(":")))
         else:
             seeds = [int(part) for part in text.split(",")]
     except (ValueError, TypeError):
         raise UsageError(f"seeds are written 100:130, 7 or 1,5,9; got {text!r}") from None
     if not seeds:
         raise UsageError(f"{text!r} holds no seeds; the end of a range is not included (100:130 is 100 to 129)")
-    if min(seeds) < 0 or max(seeds) >= FORBIDDEN:
-        raise UsageError(f"seeds run from 0 to {FORBIDDEN - 1}, got {text!r}")
-    return seeds
+    ends = (seeds[0], seeds[-1]) if isinstance(seeds, range) else seeds  # a range may be longer than memory
+    if min(ends) < 0 or max(ends) >= FORBIDDEN:
+        raise UsageError(f"seeds run from 0 to {FORBIDDEN - 1}, got {text!r:.60}")
+    return list(seeds)
 
 
 def positive(text: str) -> int:
