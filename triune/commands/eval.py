@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from envs.repeat import again
 from triune.commands import common
 from triune.console import Console, told_score
-from triune.errors import UsageError
 
 if TYPE_CHECKING:
     from triune.play.evaluation import Result
@@ -43,13 +42,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     """Payload: the Result, without the lines of the single episodes."""
-    from triune.play.evaluation import Run
+    from triune.play.evaluation import Run, new_folder
+    from triune.report import card
 
-    if args.card and args.policy:
-        raise UsageError("the score card is of the folder's own policy.py; leave --card or --policy out")
     system = common.load_system(args)
-    common.check_conditions(args)
     seeds, folder = _what(system, args)
+    common.check_conditions(args)
+    if args.card:
+        card.check(system, args.shift, args.detector, args.steps)
+    folder = folder or new_folder(system, system.protocol(args.protocol).name, args.shift, args.detector)
     result = _evaluate(system, args, seeds, folder, console)
     show(result, system.called, console)
     common.show_faults(system, result.fault_texts, console)
@@ -59,9 +60,7 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
         payload["recording"] = args.record
         console.say(f"recording  {args.record}")
     if args.card:
-        from triune.report.card import record
-
-        console.say(f"card       {record(system, result, args.steps)}")
+        console.say(f"card       {card.record(system, result, args.steps)}")
     if args.report is not None:
         from triune.report.page import write_report
 
@@ -71,9 +70,9 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     return payload
 
 
-def _what(system: System, args: argparse.Namespace) -> tuple[list[int], Path]:
-    """Seeds and folder: as asked, or those of the run to be resumed (with all its conditions)."""
-    from triune.play.evaluation import Run, latest, new_folder
+def _what(system: System, args: argparse.Namespace) -> tuple[list[int], Path | None]:
+    """Seeds and folder (None: a new one): as asked, or those of the run to be resumed, with all its conditions."""
+    from triune.play.evaluation import Run, latest
 
     seeds = common.parse_seeds(args.seeds)
     if args.resume is not None:
@@ -84,8 +83,7 @@ def _what(system: System, args: argparse.Namespace) -> tuple[list[int], Path]:
         if request.get("policy") and not args.policy:
             system.policy_path = Path(request["policy"])
         return request["seeds"], old.path
-    protocol = system.protocol(args.protocol).name
-    return seeds, Path(args.out) if args.out else new_folder(system, protocol, args.shift, args.detector)
+    return seeds, Path(args.out) if args.out else None
 
 
 def _evaluate(system: System, args: argparse.Namespace, seeds: list[int], folder: Path, console: Console) -> Result:

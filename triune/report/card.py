@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from data_flywheel.storage.files import atomic_write
+from envs import shape
 from envs.files import Unreadable, read_json
 from envs.repeat import command_line, seeds_text
+from supervisor.gate.seeds import role_of
 from triune.console import told_score
 from triune.errors import UsageError
 from triune.version import __version__
@@ -25,7 +27,7 @@ SCORES, CARD = "scores.json", "README.md"
 ORDER = ("seed", "seed-sticky", "classic", "sticky")
 HEAD = """# {title}
 
-Written by `{command}`; do not edit by hand. Scores are game scores, means over gate seeds with a 95 %
+Written by `{command}`; do not edit by hand. Scores are game scores, means over {seeds} with a 95 %
 bootstrap interval. "Perfect sight" is the same policy on the teacher's exact scenes: the difference is the price of
 seeing.
 
@@ -34,20 +36,52 @@ seeing.
 """
 
 
+_FIGURES = shape.table(
+    {
+        "mean": shape.number(), "ci95": shape.maybe(shape.row(shape.number(), shape.number())),
+        "worst": shape.number(), "n": shape.whole(1), "command": shape.words,
+    },
+    {"role": shape.each(shape.words)},
+)  # fmt: skip
+
+
+def _entry(value: Any, key: str) -> None:
+    """The figures from pixels, those by exact scenes in "teacher", or either."""
+    shape.table({}, {"teacher": _FIGURES})(value, key)
+    if value.keys() != {"teacher"}:
+        _FIGURES(value, key)
+
+
+_CARD = shape.table({"format": shape.whole(FORMAT, FORMAT), "protocols": shape.named(_entry)})
+
+
 def read_scores(folder: Path) -> dict[str, Any]:
     """Protocol -> figures; empty when there is no card or it is damaged."""
     try:
-        card = read_json(folder / SCORES, "score card", within=folder)
+        found: dict[str, Any] = read_json(folder / SCORES, "score card", within=folder, shape=_CARD)["protocols"]
     except Unreadable:
         return {}
-    protocols = card.get("protocols") if isinstance(card, dict) and card.get("format") == FORMAT else None
-    return protocols if isinstance(protocols, dict) else {}
+    return found
 
 
-def record(system: System, result: Result, steps_limit: int | None) -> Path:
+_WHOLE = "a card takes whole, unshifted evaluations with the cnn or teacher detector; leave --card out"
+
+
+def check(system: System, shift: str | None, detector: str, steps: int | None) -> None:
+    """UsageError where an evaluation of these conditions is no score of the folder."""
+    if system.policy_path.resolve() != (system.folder / "policy.py").resolve():
+        raise UsageError(
+            f"the score card is of the folder's own policy.py, not of {system.policy_path}; leave --card out"
+        )
+    if shift or detector not in ("cnn", "teacher") or steps:
+        raise UsageError(_WHOLE)
+
+
+def record(system: System, result: Result, steps: int | None) -> Path:
     """Enter an evaluation into the card; the card's path. UsageError for one that is no score."""
-    if result.shift or result.detector not in ("cnn", "teacher") or steps_limit or result.unfinished:
-        raise UsageError("a card takes whole, unshifted evaluations with the cnn or teacher detector; leave --card out")
+    check(system, result.shift, result.detector, steps)
+    if result.unfinished:
+        raise UsageError(_WHOLE)
     card = read_scores(system.folder)
     entry = card.setdefault(result.protocol, {})
     figures = _figures(system, result)
@@ -63,14 +97,14 @@ def record(system: System, result: Result, steps_limit: int | None) -> Path:
 
 def _figures(system: System, result: Result) -> dict[str, Any]:
     eyes = "teacher" if result.detector == "teacher" else None
-    seeds = seeds_text(result.seeds)
+    seeds, roles = seeds_text(result.seeds), {role_of(seed) for seed in result.seeds} - {"gate"}
     what = {"protocol": result.protocol, "seeds": seeds, "eyes": eyes, "trust": system.vouched(result.detector)}
     command = command_line("eval", system.called, **what)
     return {
         "mean": result.mean, "ci95": result.ci95, "iqm": result.iqm, "worst_decile": result.worst_decile,
         "worst": min(result.scores), "n": len(result.scores), "scores": result.scores, "frames": result.frames,
         "interventions": result.interventions, "faults": result.faults, "hashes": system.hashes(),
-        "triune": __version__, "command": command,
+        "triune": __version__, "command": command, **({"role": sorted(roles)} if roles else {}),
     }  # fmt: skip
 
 
@@ -80,7 +114,9 @@ def _page(system: System, card: dict[str, Any]) -> str:
         seen, exact = card[protocol], card[protocol].get("teacher", {})
         cells = [f"`{protocol}`", *_pair(seen), *_pair(exact), _seeds(seen, exact)]
         rows.append("| " + " | ".join([*cells, f"`{(seen if 'command' in seen else exact)['command']}`"]) + " |")
-    head = HEAD.format(title=system.spec.title, command=command_line("eval", system.called, card=True))
+    gate = not any(f.get("role") for entry in card.values() for f in (entry, entry.get("teacher", {})))
+    seeds = "gate seeds" if gate else "the seeds that the commands name"
+    head = HEAD.format(title=system.spec.title, seeds=seeds, command=command_line("eval", system.called, card=True))
     return head + "\n".join(rows) + "\n"
 
 
