@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +86,7 @@ class Sampler:
         self._along, self._across = np.empty((2, rows, width - 1), np.float32), np.empty((rows, width), np.float32)
         self._ones = np.ones(2 * rows * width, np.float32)
         self._gather = np.kron(np.eye(width // CELLS), np.full((CELLS, 1), 1 / (2 * CELLS))).astype(np.float32)
+        self.cells = rows, width // CELLS
         self._slots = [start for _, start in parts["things"]]
         self._grids = [slice(first, last) for _, first, last in parts["grids"]]
         self._readings = [(first, last - 1) for _, first, last in parts.get("readings", ())]
@@ -358,8 +360,8 @@ def save(ranges: Ranges, path: str | Path, weights: str, play: dict[str, Any]) -
     atomic_write(Path(path), f"{{\n{lines}\n}}\n".encode())
 
 
-def load(path: str | Path, weights: str) -> Ranges:
-    """Read ranges; PerceptionError when they are damaged, of another format, or of other weights."""
+def load(path: str | Path, weights: str, parts: dict[str, Any]) -> Ranges:
+    """Read ranges; PerceptionError when they are damaged, of another format, of other weights or another scene."""
     from envs.files import read_json
     from perception.errors import PerceptionError
 
@@ -369,4 +371,26 @@ def load(path: str | Path, weights: str) -> Ranges:
         raise PerceptionError(f"{path}: not a file of ranges of format {FORMAT}; {remedy}")
     if record.get("weights") != weights:
         raise PerceptionError(f"{path}: measured with another detector than this ({weights[:12]}); {remedy}")
+    try:
+        check(record, parts)
+    except ValueError as error:
+        raise PerceptionError(f"{path}: damaged drift ranges ({error}); {remedy}") from None
     return record
+
+
+def check(ranges: Any, parts: dict[str, Any]) -> None:
+    """ValueError, with the key, unless these are ranges that a watch of such a scene can use."""
+    from envs import shape  # here, as above
+
+    (rows, wide), value = Sampler(parts).cells, shape.number(-1e9, 1e9)
+    ends = shape.maybe(shape.row(value, value, value))
+    shape.table({
+        "format": shape.whole(FORMAT, FORMAT), "samples": shape.whole(0), "tones": shape.each(value, _TONES, _TONES),
+        "cells": shape.each(shape.each(value, wide, wide), rows, rows),
+        "picture": shape.each(ends, len(PICTURE), len(PICTURE)),
+        "eyes": shape.each(ends, len(scene_names(parts)), len(scene_names(parts))), "colours": shape.text,
+    }, {"weights": shape.text})(ranges, "")  # fmt: skip
+    if ranges.get("scene") != parts:
+        raise ValueError("scene is another one than the task's")
+    if not re.fullmatch("[0-9a-f]{1024}", ranges["colours"]):
+        raise ValueError("colours is not 512 bytes in hexadecimal digits")

@@ -23,7 +23,7 @@ from envs.files import loads, read_file
 from envs.spec import MOST_PIXELS, is_name, parse_spec
 from perception import graph
 from perception.detector import usable
-from perception.drift import Watch, scene_parts
+from perception.drift import Watch, check, scene_parts
 from perception.protobuf import BYTES, field, fields
 from perception.scene import Scene, SceneSchema
 from triune.errors import TriuneError
@@ -314,11 +314,10 @@ class Bundle:
         if ranges is None:
             return None
         try:
-            if ranges["scene"] != scene_parts(self.schema):
-                raise ValueError("of another scene")
-            return Watch(ranges)
-        except (KeyError, TypeError, ValueError, IndexError) as error:
-            raise TriuneError(f"{self.task}: the bundle's ranges make no sense ({error!r}); export it again") from None
+            check(ranges, scene_parts(self.schema))
+        except ValueError as error:
+            raise TriuneError(f"{self.task}: the bundle's ranges make no sense ({error}); export it again") from None
+        return Watch(ranges)
 
     def step(self, frame: np.ndarray, state: State) -> tuple[Action, State, Why]:
         """Decide on one native frame uint8[H, W, 3]: the action (an index into `actions`, or float32[n] with one value

@@ -265,14 +265,19 @@ class System:
         return self.folder / "ranges.json"
 
     def ranges(self) -> Ranges | None:
-        """The drift ranges of the present detector; None: not measured, or of another detector."""
-        from perception.drift import load
+        """The drift ranges of the present detector; None: not measured, damaged, or of another detector."""
         from perception.errors import PerceptionError
 
         try:
-            return load(self.ranges_path, sha256(self.weights()))
+            return self.read_ranges()
         except PerceptionError:
             return None
+
+    def read_ranges(self) -> Ranges:
+        """The same; PerceptionError says why there are none."""
+        from perception.drift import load, scene_parts
+
+        return load(self.ranges_path, sha256(self.weights()), scene_parts(self.schema))
 
     def protocol(self, name: str | None = None) -> Rules:
         """The protocol called `name`, or the task's own."""

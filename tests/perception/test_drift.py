@@ -151,14 +151,14 @@ def test_window_means_leave_out_what_is_not_there() -> None:
 def test_ranges_are_kept_with_the_weights_they_are_of(tmp_path: Path) -> None:
     path = tmp_path / "ranges.json"
     save(ranges(), path, "abc", {"policy": {"sticky": [0]}})
-    made = load(path, "abc")
+    made = load(path, "abc", scene_parts(SCHEMA))
     assert made["play"] == {"policy": {"sticky": [0]}} and watched(play(dark=0.6), made).level == CHANGED
     assert path.stat().st_size < 10_000
     with pytest.raises(PerceptionError, match="another detector"):
-        load(path, "abd")
+        load(path, "abd", scene_parts(SCHEMA))
     path.write_text(path.read_text()[:200])
     with pytest.raises(PerceptionError, match="measure them again"):
-        load(path, "abc")
+        load(path, "abc", scene_parts(SCHEMA))
     with pytest.raises(PerceptionError, match="at least"):
         Gauge(scene_parts(SCHEMA)).ranges()
 

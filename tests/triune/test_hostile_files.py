@@ -33,6 +33,7 @@ from envs.spec import ZOO, load_spec
 from logic.errors import LogicError
 from logic.runtime import regression
 from perception.drift import load as load_ranges
+from perception.drift import scene_parts
 from perception.errors import PerceptionError
 from perception.scene import SceneSchema
 from perception.training.data import Samples
@@ -130,7 +131,7 @@ READERS: dict[str, tuple[str, Callable[[Path], object], type[Exception] | None]]
     "teacher": ("teacher.py", lambda p: load_teacher(task(p)), DataError),
     "lock": ("x.json", lambda p: regression.read(p, SCHEMA), LogicError),
     "score card": ("scores.json", lambda p: read_scores(p.parent), None),
-    "drift ranges": ("ranges.json", lambda p: load_ranges(p, SHA), PerceptionError),
+    "drift ranges": ("ranges.json", lambda p: load_ranges(p, SHA, scene_parts(SCHEMA)), PerceptionError),
     "bundle": ("x.onnx", Bundle.load, TriuneError),
     "triune catalogue": ("catalogue.json", Catalogue.load, DataError),
     "colour teachers": ("x.toml", colour_teachers, DataError),

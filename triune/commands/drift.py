@@ -5,10 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from envs.repeat import command_line
 from triune.commands import common
 from triune.console import Console, table
-from triune.errors import TriuneError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,12 +30,7 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
         steps = args.steps or LONGEST
         measure(system, steps, lambda done, n: console.progress(done, n, f"game {done} of {n}"))
         console.clear()
-    ranges = system.ranges()
-    if ranges is None:
-        raise TriuneError(
-            f"{system.ranges_path}: no ranges of the present detector; measure them: "
-            + command_line("drift", system.called, measure=True)
-        )
+    ranges = system.read_ranges()
     names = [("picture", stat) for stat in PICTURE] + [(part, stat) for part, stat, _ in scene_names(ranges["scene"])]
     values = dict(zip((f"{part} {stat}" for part, stat in names), ranges["picture"] + ranges["eyes"], strict=True))
     rows = [[name, *(f"{v:.2f}" for v in ends or ())] for name, ends in values.items()]
