@@ -18,6 +18,7 @@ from data_flywheel.errors import DataError
 from data_flywheel.storage.container import Arrays, pack, read_bytes, unpack
 from data_flywheel.storage.files import atomic_write
 from data_flywheel.storage.frames import Frames
+from envs import shape
 from envs.actions import Action
 
 KIND, VERSION = "triune episode", 1
@@ -25,6 +26,35 @@ _REMEDY = "play the game again from its seed"
 CHUNK = 1024  # scenes of a running game that stand in one array
 _COLUMNS = ("scenes", "actions", "proposed", "reasons", "overruled", "faults", "scores", "lives")
 _TABLES = ("reason_table", "overruled_table", "fault_table")
+_KINDS = {  # of numbers, and how many axes; the others are one row of whole numbers
+    "scenes": ("f", (2,)), "actions": ("iuf", (1, 2)), "proposed": ("iuf", (1, 2)), "scores": ("iuf", (1,)),
+}  # fmt: skip
+MADE_OF = {  # what repeats a game
+    "task": shape.text, "protocol": shape.text, "seed": shape.whole(0, 2**31 - 1), "shift": shape.maybe(shape.text),
+    "eyes": shape.text,
+}  # fmt: skip
+TOLD = {  # what its referee told
+    "score": shape.number(), "lives_at_end": shape.number(), "frames": shape.whole(0), "finished": shape.flag,
+    "seconds": shape.number(0),
+}  # fmt: skip
+_ALARM = shape.table({
+    "level": shape.one_of("ok", "changed", "failing"), "since": shape.named(shape.whole(0)),
+    "words": shape.each(shape.words),
+})  # fmt: skip
+
+
+def _drift(value: Any, key: str) -> None:
+    """A report of the drift watch: an alarm has its step."""
+    _ALARM(value, key)
+    if value["level"] not in ("ok", *value["since"]):
+        raise shape.Misfit(f"{key}.since has no step for {value['level']!r}")
+
+
+_META = {
+    **MADE_OF, **TOLD, "drift": _drift, "source": shape.text, "truncated": shape.flag,
+    **dict.fromkeys(("schema", "policy", "safety", "weights", "triune"), shape.maybe(shape.text)),
+}  # fmt: skip
+_FIELDS = shape.table({"meta": shape.table({}, _META), **dict.fromkeys(_TABLES, shape.each(shape.words, 1))})
 
 
 @dataclass(frozen=True)
@@ -50,17 +80,22 @@ class Episode:
     frames: Frames | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
-        """Refuse columns of unequal length and ids outside their table."""
+        """Refuse columns of unequal length or another kind, and ids outside their table."""
+        for name in _COLUMNS:
+            column = getattr(self, name)
+            kinds, axes = _KINDS.get(name, ("iu", (1,)))
+            if column.dtype.kind not in kinds or column.ndim not in axes:
+                raise DataError(f"episode {name} cannot be {column.dtype} of {column.ndim} axes")
         lengths = {name: len(getattr(self, name)) for name in _COLUMNS}
         if len(set(lengths.values())) > 1:
             raise DataError(f"episode columns differ in length: {lengths}")
-        if self.scenes.ndim != 2:
-            raise DataError(f"episode scenes must be [T, size], got shape {self.scenes.shape}")
+        if self.actions.shape != self.proposed.shape:
+            raise DataError(f"episode actions are {self.actions.shape}, those proposed {self.proposed.shape}")
         if self.frames is not None and len(self.frames) != len(self):
             raise DataError(f"episode has {len(self)} steps but {len(self.frames)} frames")
         for name, table in (("reasons", "reason_table"), ("overruled", "overruled_table"), ("faults", "fault_table")):
             ids = getattr(self, name)
-            if len(ids) and int(ids.max()) >= len(getattr(self, table)):
+            if len(ids) and not 0 <= int(ids.min()) <= int(ids.max()) < len(getattr(self, table)):
                 raise DataError(f"episode {name} point outside {table} ({len(getattr(self, table))} entries)")
 
     def __len__(self) -> int:
@@ -112,13 +147,20 @@ class Episode:
 
     @staticmethod
     def load(path: str | Path) -> Episode:
-        """Read and verify. DataError: missing, damaged, checksum mismatch, another format version."""
+        """Read and verify. DataError: missing, damaged, checksum mismatch, another version, no record of a game."""
         fields, arrays = unpack(read_bytes(Path(path), KIND), KIND, VERSION, str(path), _REMEDY)
-        stored = {name[7:]: array for name, array in arrays.items() if name.startswith("frames.")}
-        frames = Frames.from_arrays(stored) if stored else None
-        rest: dict[str, Any] = {name: arrays[name] for name in _COLUMNS}
-        rest |= {name: tuple(fields[name]) for name in _TABLES}
-        return Episode(fields["meta"], **rest, frames=frames)
+        try:
+            _FIELDS(fields, "")
+            lacking = [name for name in _COLUMNS if name not in arrays]
+            if lacking:
+                raise DataError(f"episode columns are missing: {', '.join(lacking)}")
+            stored = {name[7:]: array for name, array in arrays.items() if name.startswith("frames.")}
+            frames = Frames.from_arrays(stored) if stored else None
+            rest: dict[str, Any] = {name: arrays[name] for name in _COLUMNS}
+            rest |= {name: tuple(fields[name]) for name in _TABLES}
+            return Episode(fields["meta"], **rest, frames=frames)
+        except (shape.Misfit, DataError) as error:
+            raise DataError(f"{path}: no record of a game ({error}); {_REMEDY}") from None
 
 
 class DecisionLike(Protocol):

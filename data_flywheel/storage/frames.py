@@ -30,6 +30,9 @@ class Frames:
         wanted = 4 if self.palette is None else 3
         if self.pixels.ndim != wanted or self.pixels.dtype != np.uint8:
             raise DataError(f"frames must be uint8 of {wanted} axes, got {self.pixels.dtype} {self.pixels.shape}")
+        colours = self.pixels.shape[3:] if self.palette is None else self.palette.shape[1:]
+        if colours != (3,) or self.palette is not None and self.palette.dtype != np.uint8:
+            raise DataError("frames have three channels, and a palette is uint8[P, 3]")
         if self.palette is not None and self.pixels.size and int(self.pixels.max()) >= len(self.palette):
             raise DataError(f"frames use colour {int(self.pixels.max())} but the palette has {len(self.palette)}")
 
@@ -67,10 +70,12 @@ class Frames:
     @staticmethod
     def from_arrays(arrays: Mapping[str, U8]) -> Frames:
         """Inverse of `to_arrays`, in place: `delta` becomes the pixels."""
-        pixels = arrays["delta"]
+        pixels, palette = arrays.get("delta"), arrays.get("palette")
+        if pixels is None or pixels.ndim not in (3, 4) or pixels.dtype != np.uint8:
+            raise DataError("stored frames are no pictures; record them again")
         for before, frame in zip(pixels, pixels[1:], strict=False):  # `accumulate` is slow
             frame ^= before
-        return Frames(pixels, arrays.get("palette"))
+        return Frames(pixels, palette)
 
 
 def pack_rgb(rgb: U8) -> NDArray[np.uint32]:
