@@ -60,8 +60,9 @@ def scenes(system: System) -> np.ndarray:
 
 def record(system: System, late: int = -1) -> Episode:
     """A game as it would have been recorded; step `late` missed its deadline."""
-    meta = {"task": system.name, "protocol": "sticky", "seed": 3, "policy": system.hashes()["policy"]}
-    recorder = EpisodeRecorder(meta | {"schema": system.schema.fingerprint})
+    meta = {"task": system.name, "protocol": "sticky", "seed": 3, "shift": None, "eyes": "cnn"}
+    hashes = {key: system.hashes()[key] for key in ("policy", "schema")}
+    recorder = EpisodeRecorder(meta | hashes)
     controller = Controller(system.logic("sticky"), clock=lambda: 0)
     for i, vector in enumerate(scenes(system)):
         d = controller.decide(system.schema.read(vector))

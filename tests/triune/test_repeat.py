@@ -6,6 +6,8 @@ import argparse
 import os
 import shlex
 import shutil
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -71,7 +73,9 @@ def test_the_page_of_a_run_repeats_it(tmp_path: Path, asked: dict[str, Any]) -> 
     """As the parser of `eval` reads the line, it asks for the same."""
     system = load(copy(tmp_path / "my pong"), trust=True)
     request = {"seeds": [1, 2, 3], "shift": None, "eyes": "cnn", "limit": None, "policy": None} | asked
-    result: Any = SimpleNamespace(protocol="default", detector=request["eyes"], shift=request["shift"])
+    result: Any = SimpleNamespace(
+        protocol="default", detector=request["eyes"], shift=request["shift"], seeds=request["seeds"]
+    )
     words = shlex.split(_command(system, request, result))
     args = cli.build_parser("eval").parse_args(words[1:])
     found = (args.task, parse_seeds(args.seeds), args.shift, args.detector, args.steps, args.policy, args.protocol)
@@ -128,8 +132,8 @@ def test_an_interrupted_command_tells_its_own_line(
 # --- runs of different texts stay apart ------------------------------------------------------------
 
 
-def keep(system: System, folder: Path, seed: int = 0, score: int = 5, **meta: Any) -> Run:
-    """A run of one game that nobody played."""
+def keep(system: System, folder: Path, seed: int = 0, score: int = 5, seeds: Sequence[int] = (), **meta: Any) -> Run:
+    """A run of one game that nobody played, or of one game of `seeds`."""
     import numpy as np
 
     from data_flywheel.episodes.episode import EpisodeRecorder
@@ -140,7 +144,7 @@ def keep(system: System, folder: Path, seed: int = 0, score: int = 5, **meta: An
         "task": system.name, "protocol": "default", "seed": seed, "shift": None, "eyes": "cnn", "triune": "0",
         "weights": hashes["eyes"], **{key: hashes[key] for key in ("schema", "policy", "safety")}, **meta,
     }  # fmt: skip
-    run = Run.open(folder, make_request(system, None, [seed], None, "cnn", None), system)
+    run = Run.open(folder, make_request(system, None, seeds or [seed], None, "cnn", None), system)
     recorder = EpisodeRecorder(about)
     for _ in range(40):
         recorder.add(system.schema.empty(), Decision(0, "waits", 0), 0, 0)
@@ -219,8 +223,8 @@ def test_episodes_are_found_wherever_they_are(tmp_path: Path, monkeypatch: pytes
     """A file, a run's folder anywhere, a recording's, a seed of the newest run; the worst game where none is named."""
     monkeypatch.chdir(tmp_path)
     system = load(copy(tmp_path / "mine"))
-    keep(system, tmp_path / "far" / "run", 1, 9)
-    run = keep(system, tmp_path / "far" / "run", 2, 3)
+    keep(system, tmp_path / "far" / "run", 1, 9, (1, 2))
+    run = keep(system, tmp_path / "far" / "run", 2, 3, (1, 2))
     assert find_episode(system, "far/run")[0].meta["seed"] == 2
     assert find_episode(system, "far/run/episodes/1.npz")[0].meta["seed"] == 1
     shutil.copytree(run.path, "runs/eval/x")
@@ -248,7 +252,7 @@ def test_one_game_has_no_interval(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     for games, shown in ((1, False), (2, True)):
         run = tmp_path / str(games)
         for seed in range(games):
-            kept = keep(system, run, seed, 5 + seed)
+            kept = keep(system, run, seed, 5 + seed, range(games))
         result = evaluation.summarise(kept.info["request"], kept.records(), 1.0, 1)
         assert (result.ci95 is not None) is shown
         kept.finish(result)
@@ -256,8 +260,9 @@ def test_one_game_has_no_interval(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         assert ("95 %" in capsys.readouterr().out) is shown
         assert ("95 %" in page.write_report(kept).read_text()) is shown
         assert ("[" in _pair(vars(result) | {"worst": 5})[0]) is shown
-        told = result.to_dict() | {"ci95": [5.0, 5.0]}
-        (run / "result.json").write_text(json.dumps(told))
+        told = result.to_dict() | {"ci95": [5.0, 5.0], "mean": 9.0, "scores": [9]}
+        (run / "result.json").write_text(json.dumps(told))  # figures are made of the episodes
+        assert Run.read(run).result() == replace(result, run=str(run))
         assert ("95 %" in page.write_report(Run.read(run)).read_text()) is shown
 
 

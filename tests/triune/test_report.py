@@ -159,12 +159,13 @@ def test_every_page_admits_its_own_style_and_loads_nothing(template: str) -> Non
 
 def test_a_command_is_shown_whole() -> None:
     seeds = list(range(0, 3000, 2))
-    asked = {"seeds": seeds, "limit": 9, "policy": "my policy.py"}
+    asked = {"limit": 9, "policy": "my policy.py"}
     system = SimpleNamespace(called="pong", vouched=lambda detector: False)
-    result = SimpleNamespace(protocol="sticky", detector="cnn", shift="dim")
+    result = SimpleNamespace(protocol="sticky", detector="cnn", shift="dim", seeds=seeds)
     command = page._command(system, asked, result)  # type: ignore[arg-type]
     assert command.endswith("--eyes cnn --shift dim --policy 'my policy.py' --steps 9")
-    assert page._command(system, {"seeds": [4, 5, 6]}, result).count("--seeds 4:7 ") == 1  # type: ignore[arg-type]
+    result.seeds = [4, 5, 6]
+    assert page._command(system, {}, result).count("--seeds 4:7 ") == 1  # type: ignore[arg-type]
     text = html.render("evaluation.html", **EVALUATION | {"command": command})
     assert len(command) > html.LONGEST and command in Page(text).shown
 

@@ -34,10 +34,13 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     """Payload: `verdicts` (who, way, failure, evidence, figures, odds, line), `counts`, `notes`."""
     from data_flywheel.attribution.verdict import failures
     from triune.play.attribution import Blamer
+    from triune.play.evaluation import of_task
     from triune.system import load
 
     args.task, episodes = find(args.what, args.seed)
     system = common.load_system(args)
+    for episode in episodes:
+        of_task(system, episode, args.what)
     reference = load(system.folder, system.trust, policy=args.reference) if args.reference else None
     blamer = Blamer(system, reference, not args.without_teacher)
     told: list[dict[str, Any]] = []
@@ -70,21 +73,20 @@ def told_at(episodes: list[Episode], step: int) -> Failure:
 
 def find(what: str, seed: int | None) -> tuple[str, list[Episode]]:
     """The task's folder or name, and the recorded games; the newest run of a task that is named."""
-    from data_flywheel.episodes.episode import Episode
     from envs.spec import find_folder
-    from triune.play.evaluation import Run, latest
+    from triune.play.evaluation import Run, latest, load_played
 
     path = Path(what)
     if path.is_file():
         if seed is not None:
             raise UsageError("--seed chooses a game of a run; an episode file is one game")
-        episode = Episode.load(path)
+        episode = load_played(path)
         return str(episode.meta["task"]), [episode]
     run = Run.read(path if (path / "run.json").is_file() else latest(find_folder(what)))
-    episodes = [run.episode(seed)] if seed is not None else [Episode.load(file) for file in run.files()]
+    episodes = [run.episode(seed)] if seed is not None else list(run)
     if not episodes:
         raise TriuneError(f"{run.path} holds no finished episode; let `triune eval` finish one")
-    return str(run.info["request"].get("folder") or run.info["request"]["task"]), episodes
+    return str(run.info["request"]["folder"]), episodes
 
 
 def _show(told: list[dict[str, Any]], notes: list[str], console: Console) -> None:

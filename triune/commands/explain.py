@@ -9,7 +9,7 @@ from envs.repeat import command_line
 from perception.scene import SLOT_FIELDS
 from triune.commands import common
 from triune.console import Console, table, told_score
-from triune.errors import TriuneError, UsageError
+from triune.errors import UsageError
 
 if TYPE_CHECKING:
     from data_flywheel.episodes.episode import Episode
@@ -33,8 +33,6 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     from triune.play.evaluation import find_episode
 
     episode, where = find_episode(system, args.episode)
-    if len(episode) and episode.scenes.shape[1] != system.schema.size:
-        raise TriuneError(f"{where} was recorded with another scene schema; play it again")
     step = worst_step(episode) if args.step is None else args.step
     if not 0 <= step < len(episode):
         raise UsageError(f"step {step} is outside this episode: 0 to {len(episode) - 1}")

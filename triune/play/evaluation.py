@@ -5,26 +5,30 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
+import os
 import platform
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from data_flywheel.episodes.episode import Episode
+from data_flywheel.episodes.episode import MADE_OF, TOLD, Episode
+from data_flywheel.errors import DataError
 from data_flywheel.storage.files import atomic_write
-from envs.env import backend, check_seed
-from envs.files import Unreadable, read_file, read_json
-from envs.repeat import command_line
+from envs import shape
+from envs.env import SEEDS, backend, check_seed
+from envs.files import read_file, read_json
+from envs.repeat import command_line, seeds_text
 from envs.spec import called
 from triune.console import jsonable
 from triune.errors import TriuneError, UsageError
 from triune.play.drift import together
+from triune.play.loop import DETECTORS
 from triune.play.workers import Record, episode_record, play_seeds
 from triune.version import __version__
 
@@ -115,13 +119,6 @@ class Result:
         """Plain JSON values; what saw is called "eyes" in files."""
         return {"eyes" if k == "detector" else k: v for k, v in asdict(self).items()}
 
-    @staticmethod
-    def from_dict(values: dict[str, Any]) -> Result:
-        """Back from `to_dict`. One game has no interval, whatever an earlier version wrote."""
-        found = Result(**{"detector" if k == "eyes" else k: v for k, v in values.items()})
-        found.ci95 = found.ci95 if len(found.scores) > 1 else None
-        return found
-
 
 def summarise(request: dict[str, Any], records: Sequence[Record], seconds: float, workers: int) -> Result:
     """The Result of finished episodes, in the order of their seeds."""
@@ -194,13 +191,32 @@ def evaluate(
 # ----------------------------------------------------------------------------------------------------
 # The folder of one evaluation: its request, every finished episode, the result.
 #
-# RUN/run.json what was asked, versions, hashes of what decided RUN/episodes/SEED.npz one file per finished episode,
-# written atomically RUN/result.json once all are done
+# RUN/run.json what was asked, versions, hashes of what decided; RUN/episodes/SEED.npz one file per finished episode,
+# written atomically; RUN/result.json once all are done.
 #
-# An interrupted run lacks episodes and the result, and is continued by opening it again.
+# An interrupted run lacks episodes and the result, and is continued by opening it again. Figures are always made of the
+# episodes of the seeds that were asked for: result.json is for other programs, and says here how long it took.
 
 
 HOME = Path("runs")
+_MOST = 1_000_000  # seeds of one run
+_REQUEST = shape.table(
+    {
+        "task": shape.text, "folder": shape.text, "protocol": shape.text, "shift": shape.maybe(shape.text),
+        "eyes": shape.one_of(*DETECTORS), "seeds": shape.each(shape.whole(0, SEEDS - 1), 1, _MOST),
+        "limit": shape.maybe(shape.whole(1)),
+    },
+    {"policy": shape.maybe(shape.text), "isolate": shape.flag},
+)  # fmt: skip
+_RUN = shape.table({
+    "request": _REQUEST, "hashes": shape.named(shape.maybe(shape.text)), "versions": shape.named(shape.text),
+    "started": shape.number(0, 2e11),  # seconds; to the year 8307
+})  # fmt: skip
+_RESULT = shape.table({
+    "seconds": shape.number(0), "workers": shape.whole(1), "frames_per_second": shape.maybe(shape.number(0)),
+})  # fmt: skip
+_MADE = shape.table(MADE_OF)
+_PLAYED = shape.table({**MADE_OF, **TOLD})
 
 
 @dataclass
@@ -229,9 +245,13 @@ class Run:
             _write(path / "run.json", info)
             return cls(path, info)
         run = cls.read(path)
+        asked = run.info["request"]
         for key in ("task", "protocol", "shift", "eyes", "limit"):
-            if run.info["request"].get(key) != request[key]:
+            if asked[key] != request[key]:
                 raise TriuneError(f"{path} holds a run with another {key}; name another folder")
+        if set(asked["seeds"]) != set(request["seeds"]):
+            have = seeds_text(sorted(set(asked["seeds"])))
+            raise TriuneError(f"{path} holds a run of other seeds ({have:.60}); name another folder")
         changed = [k for k, v in hashes.items() if run.info["hashes"].get(k) != v]
         if changed:
             raise TriuneError(f"{path} was made with another {', '.join(changed)}; start a new run instead of resuming")
@@ -241,40 +261,56 @@ class Run:
     def read(cls, path: str | Path) -> Run:
         """An existing run; TriuneError when the folder holds none."""
         path = Path(path)
-        try:
-            info = read_json(path / "run.json", "run record")
-            return cls(path, {**info, "request": dict(info["request"])})
-        except (Unreadable, ValueError, KeyError, TypeError):
-            raise TriuneError(
-                f"{path} holds no evaluation run (run.json is missing or damaged); see `triune eval`"
-            ) from None
+        if not os.path.lexists(path / "run.json"):
+            raise TriuneError(f"{path} holds no evaluation run (there is no run.json); see `triune eval`")
+        return cls(path, read_json(path / "run.json", "run record", TriuneError, "make the run again", shape=_RUN))
 
     def records(self) -> list[Record]:
         """The lines of the episodes that are done."""
-        return [episode_record(Episode.load(p)) for p in self.files()]
+        return list(map(episode_record, self))
+
+    def __iter__(self) -> Iterator[Episode]:
+        """The episodes that are done, by seed."""
+        return map(self._load, self.files())
 
     def files(self) -> list[Path]:
-        """Episode files, by seed."""
-        return sorted(self.episodes.glob("*.npz"), key=lambda p: int(p.stem))
+        """Episode files of the seeds that were asked for, by seed."""
+        asked = set(map(str, self.info["request"]["seeds"]))
+        return sorted((p for p in self.episodes.glob("*.npz") if p.stem in asked), key=lambda p: int(p.stem))
 
     def episode(self, seed: int) -> Episode:
         """One recorded episode; TriuneError lists the seeds there are."""
-        path = self.episodes / f"{seed}.npz"
-        if not path.is_file():
-            have = ", ".join(p.stem for p in self.files()[:20]) or "none"
+        files = {int(path.stem): path for path in self.files()}
+        if seed not in files:
+            have = ", ".join(map(str, list(files)[:20])) or "none"
             raise TriuneError(f"{self.path} has no episode of seed {seed}; it has {have}")
-        return Episode.load(path)
+        return self._load(files[seed])
+
+    def _load(self, path: Path) -> Episode:
+        """An episode that is what the run and its name say."""
+        episode, request = load_played(path, _PLAYED), self.info["request"]
+        wanted = {"seed": int(path.stem), **{key: request[key] for key in ("task", "protocol", "shift", "eyes")}}
+        for key, value in wanted.items():
+            if episode.meta[key] != value:
+                raise TriuneError(f"{path}: a game with {key} {episode.meta[key]!r}, not {value!r}; take it out")
+        return episode
 
     def finish(self, result: Result) -> None:
         """Write the result."""
         _write(self.path / "result.json", result.to_dict())
 
     def result(self) -> Result | None:
-        """The result, or None while episodes are missing."""
-        try:
-            return Result.from_dict(read_json(self.path / "result.json", "run record"))
-        except (Unreadable, TypeError):
+        """The figures of its episodes, or None while some are missing; TriuneError for a damaged result.json."""
+        path = self.path / "result.json"
+        if not os.path.lexists(path):
             return None
+        fix = f"delete it, and make it again: {command_line('eval', 'TASK', resume=self.path)}"
+        told = read_json(path, "run record", TriuneError, fix, shape=_RESULT)
+        records = self.records()
+        if len(records) < len(set(self.info["request"]["seeds"])):
+            return None
+        result = summarise(self.info["request"], records, told["seconds"], told["workers"])
+        return replace(result, frames_per_second=told["frames_per_second"], run=str(self.path))
 
 
 def _hashes(system: System, request: Mapping[str, Any]) -> dict[str, str | None]:
@@ -335,23 +371,40 @@ def _write(path: Path, value: Any) -> None:
 def find_episode(system: System, wanted: str | None) -> tuple[Episode, str]:
     """An episode, and where it is: a file; the worst of a run's or recording's folder; a seed of the task's newest run
     (by default the worst there)."""
-    if wanted and not wanted.isdigit() and not Path(wanted).is_dir():
-        return _of_task(system, Episode.load(wanted), wanted), wanted
-    if wanted and not wanted.isdigit():
-        run = Path(wanted)
-        files = sorted((run / "episodes").glob("*.npz"))
+    seed = int(wanted) if wanted and wanted.isascii() and wanted.isdigit() and len(wanted) < 20 else None
+    if seed is not None or wanted is None:
+        run = Run.read(latest(system.folder))
+        if seed is not None:
+            return of_task(system, run.episode(seed), "it"), str(run.episodes / f"{seed}.npz")
+        where, files = run.path, run.files()
+    elif not os.path.isdir(wanted):
+        return of_task(system, load_played(wanted), wanted), wanted
     else:
-        run = latest(system.folder)
-        if wanted is not None:
-            return Run.read(run).episode(int(wanted)), str(run / "episodes" / f"{wanted}.npz")
-        files = Run.read(run).files()
+        where, files = Path(wanted), sorted((Path(wanted) / "episodes").glob("*.npz"))
     if not files:
-        raise TriuneError(f"{run} holds no finished episode; name one with --episode FILE")
-    worst = min(((Episode.load(file), file) for file in files), key=lambda found: found[0].meta.get("score") or 0)
-    return _of_task(system, worst[0], str(worst[1])), str(worst[1])
+        raise TriuneError(f"{where} holds no finished episode; name one with --episode FILE")
+    worst = min(((load_played(file), file) for file in files), key=lambda found: found[0].meta.get("score") or 0)
+    return of_task(system, worst[0], str(worst[1])), str(worst[1])
 
 
-def _of_task(system: System, episode: Episode, where: str) -> Episode:
-    if episode.meta.get("task") != system.name:
-        raise TriuneError(f"{where} is an episode of {episode.meta.get('task')}, not of {system.name}")
+def load_played(path: str | Path, needs: shape.Check = _MADE) -> Episode:
+    """An episode that says what made it; DataError where it does not, or not what it `needs`."""
+    episode = Episode.load(path)
+    try:
+        needs(episode.meta, "")
+    except shape.Misfit as error:
+        raise DataError(f"{path}: no record of a game ({error}); play it again") from None
+    return episode
+
+
+def of_task(system: System, episode: Episode, where: str) -> Episode:
+    """The episode; TriuneError unless it is one of this task, of its scenes and actions."""
+    if episode.meta["task"] != system.name:
+        raise TriuneError(f"{where} is an episode of {episode.meta['task']}, not of {system.name}")
+    space, actions = system.spec.env.actions, episode.actions
+    named = actions.dtype.kind != "f"
+    if len(episode) and (actions.shape[1:] != space.shape or named != (not space.shape)):
+        raise TriuneError(f"{where} has other actions than {system.name}; play it again")
+    if len(episode) and episode.scenes.shape[1] != system.schema.size:
+        raise TriuneError(f"{where} was recorded with another scene schema; play it again")
     return episode

@@ -131,6 +131,6 @@ def counts(found: Mapping[str, int], total: int, kind: str = "") -> list[tuple[s
 
 def _command(system: System, request: Mapping[str, Any], r: Result) -> str:
     return command_line(
-        "eval", system.called, protocol=r.protocol, seeds=seeds_text(request["seeds"]), eyes=r.detector, shift=r.shift,
+        "eval", system.called, protocol=r.protocol, seeds=seeds_text(r.seeds), eyes=r.detector, shift=r.shift,
         policy=request.get("policy"), steps=request.get("limit"), trust=system.vouched(r.detector),
     )  # fmt: skip
