@@ -90,9 +90,9 @@ def open_file(
 ) -> IO[bytes]:
     """The same file, open for reading, for what is too large to be held at once. Never waits for a pipe."""
     most = KINDS[kind].most if most is None else most
+    if within is not None:
+        stays(path, within, raises, f"this {kind}")
     try:
-        if within is not None and not path.resolve().is_relative_to(within.resolve()):
-            raise raises(f"{path}: this {kind} is a link out of {within}; put the file itself there")
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:
         raise raises(f"{path}: no such {kind}; {KINDS[kind].missing}") from None
@@ -107,6 +107,17 @@ def open_file(
             _too_large(path, kind, raises, most)
         raise raises(f"{path}: not a regular file, so no {kind}; put the file itself there")
     return open(descriptor, "rb")
+
+
+def stays(path: Path, within: Path, raises: type[Exception] = Unreadable, what: str = "this folder") -> Path:
+    """The path; `raises` where a link leads from it out of the folder `within`. Asked before anything is read, written
+    or removed in a folder that came from somebody else: nothing of theirs reaches what is beside it."""
+    try:
+        if path.resolve().is_relative_to(within.resolve()):
+            return path
+    except (OSError, RuntimeError, ValueError) as error:  # RuntimeError: a circle of links, before Python 3.13
+        raise raises(f"{path}: cannot read {what}: {error}") from None
+    raise raises(f"{path}: {what} is a link out of {within}; put what it leads to there")
 
 
 def _too_large(path: Path, kind: str, raises: type[Exception], most: int) -> NoReturn:

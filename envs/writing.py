@@ -79,6 +79,16 @@ def naming(path: Path, full: type[DiskFull] = DiskFull) -> Iterator[None]:
         raise
 
 
+def open_own(path: Path, flags: int) -> int:
+    """A descriptor of a file that is written in its place, made where there is none; OSError for a link."""
+    try:
+        return os.open(path, flags | os.O_CREAT | os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0), 0o644)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise OSError(errno.ELOOP, "is a link; put the file itself there", str(path)) from None
+        raise
+
+
 def write_all(descriptor: int, data: bytes) -> None:
     """All of `data`; OSError when the disk is full."""
     while data:

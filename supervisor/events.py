@@ -18,7 +18,7 @@ from typing import Any, NoReturn
 from data_flywheel.storage.files import try_lock
 from data_flywheel.storage.log import append_at, set_aside
 from envs.files import Unreadable, read_file
-from envs.writing import sync_folder
+from envs.writing import open_own, sync_folder
 from supervisor.errors import SupervisorError
 from supervisor.secrets import SHORTEST, forms, hide
 
@@ -177,7 +177,7 @@ class EventLog:
         self.notes: list[str] = []  # what opening found, for people
         self.torn: Path | None = None
         self._size = 0
-        self._head = os.open(_head_path(path), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        self._head = open_own(_head_path(path), os.O_RDWR)
         self._log = -1
         _OPEN.add(self)
 
@@ -203,7 +203,7 @@ class EventLog:
             head = _read_head(self.path)
             who = f"process {head.pid}" if head else "another process"
             raise SupervisorError(f"{self.path} is being written by {who}; wait until it ends, or stop it, then resume")
-        self._log = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+        self._log = open_own(self.path, os.O_RDWR | os.O_APPEND)
         sync_folder(self.path.parent)
         head = _read_head(self.path)
         self.events, tail = _verified(self.path, head, head)

@@ -22,7 +22,7 @@ from data_flywheel.errors import DataError
 from data_flywheel.storage.container import header_text
 from data_flywheel.storage.files import atomic_write, canonical_json
 from data_flywheel.storage.log import Log
-from envs.files import read_json
+from envs.files import read_json, stays
 from envs.spec import is_name
 from perception.scene import SceneSchema
 
@@ -222,7 +222,9 @@ class Ledger:
 
     def apply(self, record: dict[str, Any]) -> None:
         """One record of the log. KeyError, TypeError or ValueError when it makes no sense."""
-        name = str(record["episode"])
+        name = record["episode"]
+        if not isinstance(name, str) or not is_name(name):
+            raise ValueError("it names no episode")
         if record["kind"] == RECORDED:
             failures = {str(kind): int(count) for kind, count in record["failures"].items()}
             sizes = {key: int(record[key]) for key in ("size", "steps", "frame_size", "kept")}
@@ -302,6 +304,8 @@ class Recording:
         """DataError: no recording there, one of another kind or version, a damaged manifest."""
         self.folder, self._now = Path(folder), now
         record = read_manifest(self.folder / MANIFEST)
+        for inner in ("episodes", "frames"):
+            stays(self.folder / inner, self.folder, DataError)
         self.task: str = record["task"]
         self.size: Size = tuple(record["size"])
         self.schema = SceneSchema.from_config(record["schema"])
@@ -443,7 +447,8 @@ class Recording:
         """Finish what a kill left half done: under the lock, nobody else is at work."""
         if not os.access(self.folder, os.W_OK):
             return
-        for part in (*self.folder.glob(".recording-*.part"), *self.folder.glob("*/.*.part")):
+        parts = (".recording-*.part", "episodes/.*.part", "frames/.*.part")
+        for part in (path for pattern in parts for path in self.folder.glob(pattern)):
             part.unlink(missing_ok=True)
         for what, out in ((EPISODE, self.ledger.gone), (FRAMES, self.ledger.frames_gone)):
             for name in out:

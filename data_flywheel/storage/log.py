@@ -20,7 +20,7 @@ from typing import Any
 from data_flywheel.errors import DataError
 from data_flywheel.storage.files import atomic_write, canonical_json
 from envs.files import loads, open_file, read_file
-from envs.writing import sync_folder, write_all
+from envs.writing import open_own, sync_folder, write_all
 
 try:
     import fcntl
@@ -45,7 +45,7 @@ def read_lines(path: Path, raises: type[Exception] = DataError) -> tuple[list[by
 
     `raises`: a pipe, a device, a folder, far too large.
     """
-    *lines, torn = (read_file(path, "log", raises) if path.exists() else b"").split(b"\n")
+    *lines, torn = (read_file(path, "log", raises, path.parent) if path.exists() else b"").split(b"\n")
     return lines, torn
 
 
@@ -56,7 +56,7 @@ def append(path: Path, lines: bytes, sync: bool = True) -> None:
     """
     new = not path.exists()
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+    descriptor = open_own(path, os.O_RDWR | os.O_APPEND)
     try:
         if fcntl is not None:
             fcntl.flock(descriptor, fcntl.LOCK_EX)  # let go when the descriptor closes
@@ -155,7 +155,7 @@ class Log:
 
     def _lock(self) -> int:
         try:
-            descriptor = os.open(self.folder / f"{self.stem}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            descriptor = open_own(self.folder / f"{self.stem}.lock", os.O_RDWR)
         except PermissionError:
             return -1  # somebody else's folder, open for reading: nobody here can write it
         until = time.monotonic() + PATIENCE
@@ -190,7 +190,7 @@ class Log:
     def _read(self, file: _File) -> list[bytes]:
         """The whole lines that were added."""
         try:
-            with open_file(file.path, "log", OSError) as handle:
+            with open_file(file.path, "log", OSError, self.folder) as handle:
                 size = os.fstat(handle.fileno()).st_size
                 if size < file.at:
                     file.refused = f"was cut from {file.at} to {size} bytes while it was in use; {_REMEDY}"

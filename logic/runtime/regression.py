@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from envs.actions import Action, ActionSpace, Discrete
-from envs.files import decoded, loads, read_file
+from envs.files import decoded, loads, read_file, stays
 from envs.writing import atomic_write
 from logic.errors import LogicError
 from logic.runtime.controller import Controller
@@ -110,15 +110,15 @@ def check_schema(fingerprint: str, schema: SceneSchema, name: str) -> None:
 
 
 def files(folder: Path) -> list[Path]:
-    """The lock files of a task's folder."""
-    return sorted((folder / FOLDER).glob("*.json"))
+    """The lock files of a task's folder; LogicError when they would be those of another folder."""
+    return sorted(stays(folder / FOLDER, folder, LogicError).glob("*.json"))
 
 
 def path_of(folder: Path, name: str) -> Path:
     """Where a lock of this name belongs; LogicError when the name will not do."""
     if not _NAME.match(name):
         raise LogicError(f"{name!r} cannot name a lock; use lower-case letters, digits, - and _, for example late-save")
-    return folder / FOLDER / f"{name}.json"
+    return stays(folder / FOLDER, folder, LogicError) / f"{name}.json"
 
 
 def write(lock: Lock, path: Path, schema: SceneSchema) -> Path:

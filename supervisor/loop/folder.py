@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from data_flywheel.storage.files import atomic_write
-from envs.files import loads, read_file, read_text
+from envs.files import loads, read_file, read_text, stays
 from supervisor.errors import SupervisorError
 from supervisor.loop.state import State, Trial
 from supervisor.protocols import Image, Request, Section
@@ -41,7 +41,7 @@ class Blobs:
         """The content called `name`; SupervisorError when it is missing or not what it was."""
         if not _SHA.match(name):
             raise SupervisorError(f"{name[:80]!r} is not the sha256 of a blob")
-        data = read_file(self.folder / name, "blob", SupervisorError)
+        data = read_file(self.folder / name, "blob", SupervisorError, self.folder)
         if hashlib.sha256(data).hexdigest() != name:
             raise SupervisorError(f"{self.folder / name} was changed after it was written; restore it from a copy")
         return data
@@ -109,7 +109,7 @@ def read_lines(folder: Path) -> list[dict[str, Any]]:
 
 def _raw(folder: Path) -> list[str]:
     path = folder / LINES
-    return read_text(path, "log", SupervisorError).splitlines() if path.exists() else []
+    return read_text(path, "log", SupervisorError, folder).splitlines() if path.exists() else []
 
 
 def lineage(folder: Path) -> dict[str, int]:
@@ -118,7 +118,7 @@ def lineage(folder: Path) -> dict[str, int]:
     for path in sorted((folder / LINEAGE).glob("r*.py")):
         match = _REVISION.match(path.name)
         if match:
-            found[hashlib.sha256(read_file(path, "policy", SupervisorError)).hexdigest()] = int(match.group(1))
+            found[hashlib.sha256(read_file(path, "policy", SupervisorError, folder)).hexdigest()] = int(match.group(1))
     return found
 
 
@@ -132,6 +132,8 @@ class Projection:
 
     def __init__(self, folder: Path, blobs: Blobs, name: str) -> None:
         self.folder, self.blobs, self.name = folder, blobs, name
+        for inner in (LINEAGE, LOCKS):
+            stays(folder / inner, folder, SupervisorError)
 
     def write(self, state: State) -> None:
         """Bring every file up to the state. Locks go before the policy that they belong to, lines come last."""
@@ -149,7 +151,8 @@ class Projection:
         self._put(self.folder / LINES, "".join(f"{line}\n" for line in self._among_others(lines)).encode())
 
     def _put(self, path: Path, data: bytes) -> None:
-        if path.exists() and read_file(path, "blob", SupervisorError) == data or not data and not path.exists():
+        there = path.exists() and read_file(path, "blob", SupervisorError, self.folder)
+        if there == data or not data and there is False:
             return
         path.parent.mkdir(parents=True, exist_ok=True)
         atomic_write(path, data)

@@ -33,6 +33,7 @@ WRITERS = {
     "savez",
     "savez_compressed",
     "tofile",
+    "open_own",
 }
 WRITERS |= {"copyfile", "copy", "copy2", "copytree", "move", "ParquetWriter", "replace", "rename", "save_file"}
 MODULES = {

@@ -22,7 +22,7 @@ from data_flywheel.errors import DataError
 from data_flywheel.storage.files import atomic_write
 from envs import shape
 from envs.env import SEEDS, backend, check_seed
-from envs.files import read_file, read_json
+from envs.files import read_file, read_json, stays
 from envs.repeat import command_line, seeds_text
 from envs.spec import called
 from triune.console import jsonable
@@ -263,7 +263,9 @@ class Run:
         path = Path(path)
         if not os.path.lexists(path / "run.json"):
             raise TriuneError(f"{path} holds no evaluation run (there is no run.json); see `triune eval`")
-        return cls(path, read_json(path / "run.json", "run record", TriuneError, "make the run again", shape=_RUN))
+        stays(path / "episodes", path, TriuneError)
+        info = read_json(path / "run.json", "run record", TriuneError, "make the run again", path, _RUN)
+        return cls(path, info)
 
     def records(self) -> list[Record]:
         """The lines of the episodes that are done."""
@@ -290,9 +292,12 @@ class Run:
         """An episode that is what the run and its name say."""
         episode, request = load_played(path, _PLAYED), self.info["request"]
         wanted = {"seed": int(path.stem), **{key: request[key] for key in ("task", "protocol", "shift", "eyes")}}
+        for key in ("policy", "safety", "schema", *(("weights",) if request["eyes"] == "cnn" else ())):
+            wanted[key] = self.info["hashes"].get("eyes" if key == "weights" else key)
         for key, value in wanted.items():
-            if episode.meta[key] != value:
-                raise TriuneError(f"{path}: a game with {key} {episode.meta[key]!r}, not {value!r}; take it out")
+            if episode.meta.get(key) != value:
+                found = f"{episode.meta.get(key)!r:.40}"
+                raise TriuneError(f"{path}: a game with {key} {found}, not {value!r:.40}; take it out")
         return episode
 
     def finish(self, result: Result) -> None:

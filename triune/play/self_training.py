@@ -22,7 +22,7 @@ from data_flywheel.self_training.capture import Capture
 from data_flywheel.self_training.data import LEAST, TrainingSet, emptied, field_in, pictures, training_set, without
 from data_flywheel.self_training.judge import Sight, Verdict
 from data_flywheel.storage.files import atomic_write
-from envs.files import read_file, read_json
+from envs.files import read_file, read_json, stays
 from envs.remote import PixelEnv
 from envs.repeat import command_line
 from envs.writing import atomic_copy
@@ -180,7 +180,7 @@ class SelfTraining:
             told = _read(done, "delete it and run the command again; the round is made again")
             self._settle(told, folder)
             return told
-        folder.mkdir(exist_ok=True)
+        stays(folder, self.home, TriuneError).mkdir(exist_ok=True)
         began, busy = time.monotonic(), time.process_time()
         told = self._made(number, folder)
         told |= {"wall_s": round(time.monotonic() - began, 1), "cpu_s": round(time.process_time() - busy, 1)}
