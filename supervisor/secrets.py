@@ -8,15 +8,24 @@ import contextlib
 import json
 import os
 import re
-from collections.abc import Iterable, Mapping
-from itertools import zip_longest
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import NoReturn
 from urllib.parse import parse_qsl, quote, quote_plus, unquote, urlsplit
 
 from supervisor.errors import SupervisorError
 
 SHORTEST = 8  # a shorter one cannot be told from other text
 PROXIES = ("ALL_PROXY", "HTTPS_PROXY", "HTTP_PROXY", "all_proxy", "https_proxy", "http_proxy")
-_NAMES_ONE = re.compile(r"(^|[-_.])(api-?key|key|token|secret|passwd|password|auth|authorization|bearer|sig)$", re.I)
+_NAMES_ONE = re.compile(
+    r"((^|[-_.])(api-?key|key|token|secret|pass|passwd|password|passphrase|pat|auth|authorization|bearer|credentials?|sig)"
+    r"|(?-i:[A-Z](KEY|TOKEN|SECRET|PASSWORD)))([-_.]?[0-9]+)?$",
+    re.I,
+)
+_LOOKS_LIKE_ONE = re.compile(  # of the services that mark theirs
+    r"(?<![A-Za-z0-9])(sk-|gh[pousr]_|github_pat_|glpat-|hf_|xox[abp]-|AKIA|AIza|eyJ)[A-Za-z0-9_.-]{8,}"
+)
+_SCHEMES = ("bearer", "basic", "token")  # of a header, before the key
+_QUOTES = "'\"{("
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 
 
@@ -73,16 +82,34 @@ def variable(name: object, what: str) -> str:
 def plain_words(words: Iterable[str], what: str) -> None:
     """SupervisorError where the words of a command say a secret, such as `--api-key X` or `TOKEN=X`; `$X` is none."""
     found = " ".join(words).split()
-    for word, after in zip_longest(found, found[1:], fillvalue=""):
-        name, sign, value = word.partition("=")
-        said = value if sign else after if word.startswith("-") else ""
-        if said.strip("'\"") and not said.lstrip("'\"").startswith("$") and names_one(name):
-            raise SupervisorError(
-                f"{what}: {name} puts a key among words that are logged; leave it in an environment variable, and name "
-                "that with --keep-env"
-            )
+    for at, word in enumerate(found):
+        for name, said in _said(word, found[at + 1 : at + 3]):
+            if said.strip(_QUOTES) and not said.lstrip(_QUOTES).startswith("$") and names_one(name):
+                _among_words(what, name)
+        if _LOOKS_LIKE_ONE.search(word):
+            _among_words(what, "one of them")
         if "://" in word:
             plain_address(word, what)
+
+
+def _said(word: str, after: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """(name, value) of `NAME=X`, `--name X` and the headers `Name: X` and `Name: Bearer X`."""
+    name, sign, value = word.partition("=")
+    if sign:
+        yield name, value
+    elif word.startswith("-"):
+        yield name, "".join(after[:1])
+    head, sign, value = word.rpartition("=")[2].partition(":")
+    if sign and not value.startswith("//") and (value or "-" in head or head.strip(_QUOTES).lower() == "authorization"):
+        follows = [said for said in (value, *after) if said and said.lower() not in _SCHEMES]
+        yield head.strip(_QUOTES), "".join(follows[:1])
+
+
+def _among_words(what: str, name: str) -> NoReturn:
+    raise SupervisorError(
+        f"{what}: {name} puts a key among words that are logged; leave it in an environment variable, and name that "
+        "with --keep-env"
+    )
 
 
 def plain_fields(fields: Mapping[str, object], what: str) -> None:

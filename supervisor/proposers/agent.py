@@ -20,6 +20,7 @@ from data_flywheel.storage.files import atomic_write
 from envs.files import read_json
 from envs.process import start_file
 from logic.language.frontend.text import plain_lines
+from supervisor import secrets
 from supervisor.budget import UNKNOWN, Amount
 from supervisor.edits.definitions import Text, Unit, Unreadable
 from supervisor.edits.edits import Edit, EditError, apply
@@ -222,6 +223,7 @@ PASSED = ("PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LC_ALL", "LC_CTYP
 OUTPUT = "output.txt"
 OUTPUT_BYTES = 2_000_000
 SHOWN = 20_000  # characters of the output's end that are kept with the answer
+HIDDEN = "[secret]"  # in place of a key that it prints
 GRACE = 30.0  # seconds for the killing itself
 
 
@@ -287,8 +289,11 @@ class AgentProposer:
         words = [str(self.time_limit), str(OUTPUT_BYTES), OUTPUT]
         names = (*PASSED, *self.keep)
         env = {name: os.environ[name] for name in names if name in os.environ}
-        with process_tree.nothing_left():
-            said, ended = self._guarded(folder, words, env)
+        try:
+            with process_tree.nothing_left():
+                said, ended = self._guarded(folder, words, env)
+        finally:  # the command has its keys, and may print them
+            _blot(folder / OUTPUT, [env[name] for name in self.keep])
         if ended < 0:
             told = f"the agent's command ended the process that watches it (signal {-ended}); use another command"
             raise ProposerError(told, Usage(UNKNOWN, UNKNOWN, 0.0), fatal=True)
@@ -316,6 +321,18 @@ class AgentProposer:
                 raise ProposerError("the agent's processes could not be ended in time", fatal=True) from None
             raise
         return said, process.returncode
+
+
+def _blot(path: Path, keys: Sequence[str]) -> None:
+    """Take keys out of what a command has printed."""
+    try:
+        with _open(path) as file:
+            text = file.read(2 * OUTPUT_BYTES).decode(errors="surrogateescape")
+    except Unusable:
+        return
+    plain = secrets.hide(text, secrets.forms(keys), HIDDEN)
+    if plain != text:
+        atomic_write(path, plain.encode(errors="surrogateescape"))
 
 
 def _end_of(path: Path) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import signal
@@ -294,6 +295,19 @@ def test_output_is_kept_up_to_its_cap(tmp_path: Path) -> None:
     with pytest.raises(ProposerError):
         agent(tmp_path, code).propose(REQUEST)
     assert (tmp_path / "ws" / "trial-001" / "output.txt").stat().st_size == OUTPUT_BYTES
+
+
+@pytest.mark.parametrize("said", ["{key}", "x {key}\\n{key}", "{{'k': '{key}'}}", "{b64}"])
+def test_what_it_prints_of_its_keys_is_not_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str
+) -> None:  # fmt: skip
+    key = "sk-test-0123456789"
+    monkeypatch.setenv("AGENT_KEY", key)
+    b64 = base64.b64encode(key.encode()).decode().rstrip("=")
+    code = f"{ANSWERS}    print({said.format(key=key, b64=b64)!r}, 'e')\n"
+    told = agent(tmp_path, code, keep=("AGENT_KEY",)).propose(REQUEST).turns[0]["output"]
+    kept = (tmp_path / "ws" / "trial-001" / "output.txt").read_text()
+    assert told == kept and "[secret]" in kept and not {key, b64} & set(kept.split()) and key not in kept
 
 
 @pytest.mark.parametrize("how", ["os.mkfifo(o)", "os.symlink('/dev/zero', o)", "os.mkdir(o)", "os.symlink(o, o)", "0"])

@@ -144,6 +144,11 @@ def test_neither_log_nor_transport_repeats_a_key(tmp_path: Any, monkeypatch: pyt
     ["agent", "--api-key", "sk-12345678"], ["agent", "--token=abcdefgh"], ["env", "AGENT_API_KEY=abcdefgh", "agent"],
     ["sh", "-c", "OPENAI_API_KEY=sk-12345678 agent"], ["agent", "--url", "http://me:pw@host"],
     ["curl", "http://host/?access_token=abcdefgh"], ["agent", "--password", "'hunter2'"],
+    ["curl", "-H", "Authorization: Bearer abcdefgh"], ["agent", "--header=X-Api-Key:abcdefgh"],
+    ["agent", "-k", "sk-12345678"], ["env", "OPENAIKEY=abcdefgh", "agent"], ["env", "API_KEY_1=abcdefgh", "agent"],
+    ["env", "GH_PAT=abcdefgh"], ["agent", "--credential", "abcdefgh"], ["agent", "--pass", "hunter2"],
+    ["agent", "api_key:abcdefgh"], ["sh", "-c", "agent -H 'X-Auth-Token: abcdefgh'"], ["agent", "ghp_12345678abc"],
+    ["curl", "-H", '"authorization: basic abcdefgh"'], ["agent", "--config", '{"api_key":"abcdefgh"}'],
 ])  # fmt: skip
 def test_a_command_that_says_a_key_is_refused(words: list[str]) -> None:
     with pytest.raises(SupervisorError) as found:
@@ -153,7 +158,9 @@ def test_a_command_that_says_a_key_is_refused(words: list[str]) -> None:
 
 @pytest.mark.parametrize("words", [
     ["agent", "--quiet", "--max-tokens", "100"], ["sh", "-c", 'agent --api-key "$MY_KEY"'],
-    ["agent", "--keyboard", "us"],
+    ["agent", "--keyboard", "us"], ["curl", "-H", "Authorization: Bearer $MY_KEY"], ["curl", "-H", "Accept: a/b"],
+    ["agent", "-p", "Key: move early. The secret: do not wait"], ["env", "MONKEYS=many", "agent"], ["ask-me-all"],
+    ["curl", "-H", '"X-Api-Key: ${MY_KEY}"'], ["agent", "--volume", "/a/token:/b"],
     ["sh", "-c", "TOKEN=$MY_TOKEN agent"], ["agent", "--url", "http://127.0.0.1:1/v1"], ["agent", "--token"], [],
 ])  # fmt: skip
 def test_other_commands_are_not(words: list[str]) -> None:
