@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Which games, judged how."""
     parser.add_argument("what", metavar="RUN_OR_EPISODE", help="a run's folder, an episode file, or a task")
-    parser.add_argument("--seed", type=int, metavar="N", help="of a run: only this game (default: all)")
+    parser.add_argument("--seed", type=common.seed, metavar="N", help="of a run: only this game (default: all)")
     parser.add_argument("--at", type=int, metavar="STEP", help="of one game: what went wrong there, whatever the score")
     parser.add_argument("--most", type=common.positive, default=10, metavar="N", help="failures at most (default 10)")
     parser.add_argument("--reference", metavar="FILE", help="a policy that is trusted (default: the shipped one)")

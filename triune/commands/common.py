@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import re
 from pathlib import Path
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from triune.system import System
 
 FORBIDDEN = 900_000  # seeds from here on are nobody's
+MOST = 10**15  # of anything counted
 
 
 def add_task(parser: argparse.ArgumentParser, trust: bool = True) -> None:
@@ -125,15 +127,46 @@ def parse_seeds(text: str) -> list[int]:
     return list(seeds)
 
 
+def finite(text: str) -> float:
+    """An argparse type: a number, neither infinite nor NaN."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise argparse.ArgumentTypeError(f"a number is needed, got {text!r:.60}")
+    return value
+
+
+def amount(text: str) -> float:
+    """An argparse type: a number above 0."""
+    value = finite(text)
+    if value <= 0:
+        raise argparse.ArgumentTypeError(f"a number above 0 is needed, got {text!r:.60}")
+    return value
+
+
 def positive(text: str) -> int:
     """An argparse type: a whole number from 1."""
-    try:
-        value = int(float(text))
-    except ValueError:
-        value = 0
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"a whole number from 1 is needed, got {text!r}")
-    return value
+    return _whole(text, 1, MOST)
+
+
+def seed(text: str) -> int:
+    """An argparse type: the seed of an episode."""
+    return _whole(text, 0, FORBIDDEN - 1)
+
+
+def port(text: str) -> int:
+    """An argparse type: a port of this machine, 0 for any free one."""
+    return _whole(text, 0, 65535)
+
+
+def _whole(text: str, least: int, most: int) -> int:
+    value = finite(text)
+    if not least <= value <= most or value != int(value):
+        upto = f" to {most}" if most < MOST else ""
+        raise argparse.ArgumentTypeError(f"a whole number from {least}{upto} is needed, got {text!r:.60}")
+    return int(value)
 
 
 def told_fault(system: System, fault: str) -> str:

@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--states", type=common.positive, default=12, metavar="N", help="game states to try (default 12)"
     )
-    parser.add_argument("--seed", type=int, default=0, metavar="N")
+    parser.add_argument("--seed", type=common.seed, default=0, metavar="N")
     parser.add_argument("--out", metavar="FILE", help="the catalogue (default: in the task folder, or with the others)")
     parser.add_argument(
         "--frames", type=common.positive, default=360, metavar="N", help="for --agree: frames a game (default 360)"

@@ -40,7 +40,7 @@ def _add_budgets(parser: argparse.ArgumentParser) -> None:
     for name, what in (
         ("usd", "US dollars"), ("tokens", "tokens"), ("steps", "simulated frames"), ("wall", "seconds of wall time")
     ):  # fmt: skip
-        parser.add_argument(f"--budget-{name}", type=float, metavar="N", help=f"at most N {what}")
+        parser.add_argument(f"--budget-{name}", type=common.finite, metavar="N", help=f"at most N {what}")
 
 
 def _add_proposers(parser: argparse.ArgumentParser) -> None:
@@ -51,7 +51,7 @@ def _add_proposers(parser: argparse.ArgumentParser) -> None:
         "--command", dest="agent_command", metavar="'WORDS'", help="agent: the command that works in the folder"
     )
     parser.add_argument("--workspace", metavar="DIR", help="agent: where; without --command, answer there by hand")
-    parser.add_argument("--agent-time", type=float, metavar="S", help="agent: seconds for one answer (default 1800)")
+    parser.add_argument("--agent-time", type=common.amount, metavar="S", help="agent: seconds an answer (default 1800)")
     parser.add_argument("--keep-env", action="append", metavar="NAME", help="agent: a variable that it may see")
     parser.add_argument("--recording", metavar="FILE", help="replay: the exchanges")
     parser.add_argument("--record", metavar="FILE", help="write all exchanges down, for replay")

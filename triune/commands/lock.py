@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--step", type=int, metavar="N", help=f"instead: N and the {AROUND} steps on either side")
     parser.add_argument("--warmup", type=int, metavar="N", help="steps run before, not compared (default: enough)")
     parser.add_argument("--reasons", action="store_true", help="the reasons must not change either")
-    parser.add_argument("--floor", type=float, metavar="SCORE", help="lock the score of this seed instead of decisions")
+    parser.add_argument("--floor", type=common.finite, metavar="SCORE", help="lock this seed's score, not decisions")
     parser.add_argument("--floor-auto", action="store_true", help=f"the same, {MARGIN:.0%}% below the recorded score")
     parser.add_argument("--name", metavar="NAME", help="name of the lock's file (default: made from the moment)")
     parser.add_argument("--note", default="", metavar="TEXT", help="why it exists, in plain words")

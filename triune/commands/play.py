@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     common.add_isolation(parser)
     common.add_policy(parser)
     common.add_record(parser)
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="default 0")
+    parser.add_argument("--seed", type=common.seed, default=0, metavar="N", help="default 0")
     parser.add_argument("--video", metavar="FILE", help="write a replay: .webp, or .mp4 for long episodes")
     parser.add_argument("--report", metavar="HTML", help="write a report of this episode")
     parser.add_argument("--watch", action="store_true", help="live window (needs a display)")
@@ -40,7 +40,6 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
 
     system = common.load_system(args)
     common.check_conditions(args)
-    common.parse_seeds(str(args.seed))
     for path, kinds in ((args.video, (".webp", ".mp4")), (args.report, (".html",))):
         if path:
             common.out_file(path, *kinds)  # refuse before playing, not after

@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--most", type=common.positive, default=MOST, metavar="N", help=f"frames taken from --data, default {MOST}"
     )
-    parser.add_argument("--port", type=int, default=0, metavar="N", help="default: any free one")
+    parser.add_argument("--port", type=common.port, default=0, metavar="N", help="default: any free one")
     parser.add_argument("--no-open", action="store_true", help="print the address, start no browser")
 
 

@@ -38,9 +38,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument("--fit", choices=FITS, metavar="HOW", help="frames of another size: letterbox or stretch them")
     parser.add_argument(
-        "--deadline", type=float, metavar="MS", help="real time a step may take (default: the bundle's)"
+        "--deadline", type=common.amount, metavar="MS", help="real time a step may take (default: the bundle's)"
     )
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="episode, with --source env")
+    parser.add_argument("--seed", type=common.seed, default=0, metavar="N", help="episode, with --source env")
     parser.add_argument("--steps", type=common.positive, metavar="N", help="stop after N steps")
     parser.add_argument("--log", metavar="FILE", help="write every decision as a line of JSON")
     parser.add_argument("--record", metavar="FOLDER", help="add what was seen to this recording (docs/recording.md)")
@@ -54,7 +54,6 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     from envs.trust import vouch
     from triune.runtime import Bundle
 
-    common.parse_seeds(str(args.seed))
     bot = Bundle.load(args.bundle, args.deadline)
     if args.trust:
         vouch(bot.spec.env.id)
@@ -70,7 +69,8 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
                 log.close()
         kept = book.close(pilot.sheet) if book else 0
     if "score" in payload:
-        console.say(f"score      {told_score(payload['score'])}")
+        ended = "" if payload["finished"] else "   (stopped early)"
+        console.say(f"score      {told_score(payload['score'])}{ended}")
     console.say(f"steps      {payload['steps']}")
     console.say(f"time       {payload['ms_per_step']} ms a step (median)")
     for name, (low, middle, high) in payload.get("controls", {}).items():
@@ -80,6 +80,10 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
         console.say(f"recorded   {kept} episode{'' if kept == 1 else 's'} in {args.record}")
         payload["recorded"] = kept
     console.say("overruled  " + (", ".join(f"{k} {n}" for k, n in payload["interventions"].items()) or "none"))
+    if pilot.faults:
+        console.say(f"faults     {pilot.faults}")
+        for fault, n in pilot.fault_texts.most_common(3):
+            console.say(f"fault      {n} x  {fault}")
     return {"bundle": args.bundle, "task": bot.task, "source": args.source, "shadow": args.shadow, **payload}
 
 
@@ -108,7 +112,7 @@ class _Pilot:
         self.times: list[float] = []
         self.reasons: Counter[str] = Counter()
         self.rules: Counter[str] = Counter()
-        self.faults = 0
+        self.fault_texts: Counter[str] = Counter()
         self.controls: list[np.ndarray] = []
 
     def act(self, frame: np.ndarray) -> tuple[Scene, Decision]:
@@ -120,7 +124,8 @@ class _Pilot:
         self.times.append(1000 * (time.perf_counter() - began))
         self.reasons[why.reason] += 1
         self.rules.update(why.overruled_by)
-        self.faults += bool(why.fault)
+        if why.fault:
+            self.fault_texts[why.fault] += 1
         if self.watch and self.watch.see(frame, why.scene.vector):
             from triune.play.drift import warning
 
@@ -137,6 +142,11 @@ class _Pilot:
         if self.book:
             self.book.see(frame, carried_out, why)
         return why.scene, Decision(carried_out, why.reason, why.wanted, why.overruled_by, why.fault)
+
+    @property
+    def faults(self) -> int:
+        """Steps on which something failed."""
+        return self.fault_texts.total()
 
     def _told(self, action: Action, words: str) -> Any:
         """For the log: the action's name, or the value of every control by its name."""

@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--minutes", type=float, metavar="M", help="instead of --steps: about this many processor minutes"
     )
-    parser.add_argument("--seed", type=int, default=0, metavar="N")
+    parser.add_argument("--seed", type=common.seed, default=0, metavar="N")
     parser.add_argument(
         "--out",
         metavar="FILE",

@@ -18,14 +18,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     common.add_task(parser)
     parser.add_argument("--out", metavar="FOLDER", help="default runs/web/TASK")
     parser.add_argument("--protocol", metavar="P", help="the control rate (default: the task's)")
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="the episode to record, default 0")
+    parser.add_argument("--seed", type=common.seed, default=0, metavar="N", help="the episode to record, default 0")
     parser.add_argument("--steps", type=common.positive, default=600, metavar="N", help="steps to record, default 600")
     parser.add_argument(
         "--policy", dest="more", action="append", default=[], metavar="FILE",
         help="one more policy text whose logic the page checks by itself (may be repeated)",
     )  # fmt: skip
     parser.add_argument(
-        "--serve", nargs="?", type=int, const=PORT, metavar="PORT",
+        "--serve", nargs="?", type=common.port, const=PORT, metavar="PORT",
         help=f"then serve the folder on this machine (default port {PORT})",
     )  # fmt: skip
 
@@ -36,7 +36,6 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
 
     system = common.load_system(args)
     common.check_protocol(system.spec.env, args.protocol)
-    common.parse_seeds(str(args.seed))
     for path in args.more:
         if not Path(path).is_file():
             raise UsageError(f"no policy at {path}")

@@ -27,7 +27,7 @@ class Film:
 
     def __init__(self, source: str, every: int = 1) -> None:
         """TriuneError: no such file or camera, or none that OpenCV reads."""
-        camera = source.isdigit()
+        camera = source.isascii() and source.isdigit() and len(source) <= 4
         if not camera:
             with open_file(Path(source), "video", TriuneError) as file:  # OpenCV would wait for a pipe
                 if b"\0" not in file.read(4096):  # a play list, which may name any other file or address
