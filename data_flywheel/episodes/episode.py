@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +24,7 @@ from envs.actions import Action
 
 KIND, VERSION = "triune episode", 1
 _REMEDY = "play the game again from its seed"
+_BARE = re.compile(r",(?! )")
 CHUNK = 1024  # scenes of a running game that stand in one array
 _COLUMNS = ("scenes", "actions", "proposed", "reasons", "overruled", "faults", "scores", "lives")
 _TABLES = ("reason_table", "overruled_table", "fault_table")
@@ -277,12 +279,17 @@ def _numbers(scores: Sequence[float]) -> NDArray[Any]:
 
 
 def _names(value: Any) -> str:
-    """Nothing as "", a text as it is, several names joined by commas."""
+    """Nothing as "", a text as it is, several names joined by commas; `rules_in` takes them apart."""
     if not value:
         return ""
     if isinstance(value, (tuple, list)):
-        return ",".join(map(str, value))
+        return ",".join(_BARE.sub(";", str(name)) for name in value)
     return str(value)
+
+
+def rules_in(text: str) -> list[str]:
+    """The names of rules that a record tells in one text: a comma of their own has a space after it."""
+    return _BARE.split(text) if text else []
 
 
 def _tally(ids: NDArray[np.uint16], table: tuple[str, ...]) -> dict[str, int]:

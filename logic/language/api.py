@@ -34,6 +34,8 @@ from logic.language.program import Module, Program, shipped_library
 from perception.scene import SceneSchema
 
 MOST_TITLE = 200  # characters of a rule's name to people
+BUILT_IN = "built-in rule"  # the file of rules that nobody wrote
+RESERVED = ("perception lost", "control limits", "deadline missed")  # what they are called
 _PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9_]*\Z")
 
 
@@ -107,12 +109,15 @@ class _Compilation:
 
     def rules(self, scope: Scope) -> list[ast.FunctionDef]:
         found = [f for f in scope.functions.values() if [a.arg for a in f.args.args] == RULE_PARAMETERS]
-        titles: dict[str, str] = {}
+        titles = dict.fromkeys(() if scope.file == BUILT_IN else RESERVED, "built in")
         for function in found:
             title = (ast.get_docstring(function) or "").split("\n")[0].rstrip(".")
             if not title.strip() or not title.isprintable() or len(title) > MOST_TITLE:
                 fix = f"it is the rule's name to people: 1 to {MOST_TITLE} printable characters"
                 self.reporter.say(scope.file, function, f"rule {function.name!r} needs a docstring", fix)
+            elif re.search(r",(?! )", title):  # records join the names of rules so
+                fix = "names of rules stand in lists: put a space after it"
+                self.reporter.say(scope.file, function, f"the name of rule {function.name!r} has a bare comma", fix)
             elif title in titles:
                 fix = "give each rule a name of its own"
                 self.reporter.say(scope.file, function, f"rule {titles[title]!r} is called {title!r} too", fix)

@@ -11,6 +11,7 @@ import numpy as np
 
 from envs.actions import Action, ActionSpace, Discrete
 from logic.language import CompiledModule, CompiledProgram, CompileError, compile_program, compile_safety
+from logic.language.api import BUILT_IN
 from logic.language.program import Library, Memory, Module, shipped_library
 from logic.runtime.tracker import compile_tracker
 from perception.scene import Scene, SceneSchema
@@ -93,7 +94,7 @@ def lost_rule(
 ) -> CompiledModule:
     """The built-in rule, compiled."""
     text = lost_text(schema, actions, fallback, lost_after)
-    return compile_safety(text, schema, constants, name="built-in rule", actions=actions)
+    return compile_safety(text, schema, constants, name=BUILT_IN, actions=actions)
 
 
 def lost_text(schema: SceneSchema, actions: ActionSpace, fallback: Action, lost_after: int) -> str:

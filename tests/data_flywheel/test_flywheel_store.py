@@ -13,7 +13,7 @@ import pytest
 from dataset_kit import make_shard, some_frames
 
 from data_flywheel.datasets.samples import load_samples
-from data_flywheel.episodes.episode import Episode, EpisodeRecorder
+from data_flywheel.episodes.episode import Episode, EpisodeRecorder, rules_in
 from data_flywheel.errors import DataError
 from data_flywheel.splits import split_of
 from data_flywheel.storage.container import pack, unpack
@@ -323,3 +323,15 @@ def test_episode_errors(tmp_path: Path) -> None:
 def test_a_shard_is_not_an_episode(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="not a triune episode"):
         Episode.load(make_dataset(tmp_path, 1).path(0))
+
+
+RULES = ["Stop, then think", "Stop", "Never, ever, move", "a;b"]
+
+
+@pytest.mark.parametrize("names", [(), RULES[:1], RULES[:2], RULES[::-1], ["Stop", "Stop, then think"]], ids=range(5))
+def test_the_names_of_rules_stay_whole_though_they_are_told_in_one_text(names: list[str]) -> None:
+    recorder = EpisodeRecorder({})
+    for overruled in (tuple(names), ("a,b", "c"), ()):
+        recorder.add(np.zeros(3), SimpleNamespace(action=0, reason="", proposed=0, overruled_by=overruled), 0, 0)
+    told = [rules_in(recorder.finish().overruled_by(i)) for i in range(3)]
+    assert told == [list(names), ["a;b", "c"], []], "a bundle's names are those of nobody's compiler"

@@ -370,6 +370,18 @@ def test_internal_errors_become_diagnostics(monkeypatch: pytest.MonkeyPatch) -> 
         compile_program(policy(""), SCHEMA, CONSTANTS)
 
 
+@pytest.mark.parametrize(
+    "title", ["a,b", ",", "Stop,", "a, b,c", "perception lost", "deadline missed.", "control limits"]
+)
+def test_the_name_of_a_rule_stands_in_lists_and_is_its_own(title: str) -> None:
+    from logic.language.api import RESERVED
+    from logic.runtime.controller import DEADLINE, LIMITS, LOST
+
+    assert set(RESERVED) == {DEADLINE, LIMITS, LOST}
+    (found,) = check_safety(f'def r(scene, memory, action):\n    """{title}"""\n    return action\n', SCHEMA, CONSTANTS)
+    assert "has a bare comma" in found.message or "built in" in found.message
+
+
 def test_safety_texts_are_held_to_the_same_language() -> None:
     rule = 'def no_left(scene, memory, action):\n    """Never left."""\n    return FIRE if action == LEFT else action\n'
     assert check_safety(rule, SCHEMA, CONSTANTS) == []

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import numpy as np
 
-from data_flywheel.episodes.episode import Episode, EpisodeRecorder
+from data_flywheel.episodes.episode import Episode, EpisodeRecorder, rules_in
 from envs.actions import Action, ActionSpace
 from envs.remote import Observer, Outcome, PixelEnv
 from logic.runtime.controller import DEADLINE, FAULT, Controller, Decision
@@ -343,4 +343,4 @@ def finish(recorder: EpisodeRecorder, sheet: Outcome, wall: float, **meta: Any) 
 
 def deadline_misses(episode: Episode) -> int:
     """Steps on which the decision came too late."""
-    return sum(n for names, n in episode.interventions().items() if DEADLINE in names.split(","))
+    return sum(n for names, n in episode.interventions().items() if DEADLINE in rules_in(names))

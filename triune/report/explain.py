@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from data_flywheel.episodes.episode import rules_in
 from logic.runtime.controller import DEADLINE, Controller, Decision
 from logic.runtime.trace import Mark, PartTrace, Tracer, brief, change
 from triune.console import printable
@@ -42,14 +43,14 @@ def trace_step(system: System, episode: Episode, step: int, full: bool = False) 
     return {
         "replayed": _decision(decision, logic.actions), "agrees": agrees,
         "first_difference": step if different is None and not agrees else different,
-        "late": DEADLINE in episode.overruled_by(step).split(","), "parts": parts,
+        "late": DEADLINE in rules_in(episode.overruled_by(step)), "parts": parts,
     }  # fmt: skip
 
 
 def _agrees(decision: Decision, episode: Episode, i: int) -> bool:
     """The same action for the same reason; a missed deadline depends on the machine and does not count."""
-    if DEADLINE in episode.overruled_by(i).split(","):
-        return decision.proposed == int(episode.proposed[i])
+    if DEADLINE in rules_in(episode.overruled_by(i)):
+        return bool(np.array_equal(decision.proposed, episode.proposed[i]))
     same = bool(np.array_equal(decision.action, episode.actions[i]))
     same = same and bool(np.array_equal(decision.proposed, episode.proposed[i]))
     return same and decision.reason == episode.reason(i)
