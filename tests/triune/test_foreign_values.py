@@ -139,7 +139,7 @@ def test_only_the_seeds_that_were_asked_for_are_games_of_a_run(run: Run, task: S
         run.episode(3)
 
 
-@pytest.mark.parametrize("key", ["seed", "protocol", "shift", "eyes", "task"])
+@pytest.mark.parametrize("key", ["seed", "protocol", "shift", "eyes", "task", "policy", "safety", "schema", "weights"])
 def test_a_game_that_is_not_the_runs_is_refused(run: Run, task: System, key: str) -> None:
     other = 7 if key == "seed" else "other"
     played(task, 1, **{key: other}).save(run.episodes / "1.npz")
@@ -208,6 +208,31 @@ def test_an_episode_is_named_by_plain_digits_or_a_path(run: Run, task: System, w
     with pytest.raises((DataError, TriuneError)):
         find_episode(task, wanted)
     assert find_episode(task, "01")[0].meta["seed"] == 1, "a seed however it is written"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("run", "x", "--deadline", "nan"), "number is needed"), (("run", "x", "--deadline", "0"), "above 0"),
+        (("run", "x", "--deadline=-1"), "above 0"), (("run", "x", "--steps", "inf"), "number is needed"),
+        (("eval", "x", "--workers", "1e300"), "whole number from 1"), (("play", "x", "--seed", "1e20"), "0 to 899999"),
+        (("train", "x", "--seed=-1"), "0 to 899999"), (("eval", "x", "--steps", "1.5"), "whole number from 1"),
+        (("web", "x", "--serve", "99999"), "0 to 65535"), (("lock", "x", "--floor", "inf"), "number is needed"),
+        (("improve", "x", "--budget-usd", "nan"), "number is needed"),
+    ],
+)  # fmt: skip
+def test_numbers_on_a_command_line_are_bounded_at_once(words: tuple[str, ...], said: str) -> None:
+    done = inside(*words)
+    assert done.returncode == 2 and said in done.stderr and "Traceback" not in done.stderr, done.stderr
+
+
+@pytest.mark.parametrize("source", ["9" * 20, "²", "١", "12345"])
+def test_a_camera_has_a_short_number(source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from triune.play.film import Film
+
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(TriuneError, match="no such video"):
+        Film(source)
 
 
 @pytest.mark.parametrize("text", ["0:100000000000", "-5:3", "0:899999999999:7", "5:-100000000000:-1", "900000", "1,-2"])
@@ -290,6 +315,29 @@ def test_a_card_calls_gate_seeds_what_they_are(task: System, seeds: list[int], s
     figures = {"mean": 6.5, "iqm": 6.5, "ci95": [6.0, 7.0], "worst_decile": 6.0}
     made = evaluation.Result("cartpole", "default", None, "cnn", seeds, [6, 7], **figures)  # type: ignore[arg-type]
     assert ("over gate seeds with" in card.record(task, made, None).read_text()) is said
+
+
+def test_a_card_has_the_hashes_of_what_was_played(task: System) -> None:
+    """Whatever has become of the folder since."""
+    played_with = task.hashes()
+    (task.folder / "policy.py").write_text((task.folder / "policy.py").read_text() + "\n# other\n")
+    figures = {"mean": 6.5, "iqm": 6.5, "ci95": [6.0, 7.0], "worst_decile": 6.0}
+    made = evaluation.Result("cartpole", "default", None, "cnn", [1000, 1001], [6, 7], **figures)  # type: ignore[arg-type]
+    card.record(task, made, None, {**played_with, "teacher": "0"})
+    kept = json.loads((task.folder / "scores.json").read_text())["protocols"]["default"]["hashes"]
+    assert kept == played_with != task.hashes()
+
+
+@pytest.mark.parametrize("changed", ["policy.py", "safety.py", "perception.onnx", "system.toml"])
+def test_a_worker_that_finds_another_folder_does_not_play(task: System, changed: str) -> None:
+    from triune.play.workers import episodes
+
+    request = make_request(task, None, [1], None, "cnn", None)
+    job = {**request, "keep": None, "hashes": task.hashes()}
+    with (task.folder / changed).open("ab") as file:
+        file.write(b"\n# \n")
+    with pytest.raises(TriuneError, match=r"another \w+ since the games began"), episodes(job):
+        pass
 
 
 # --- the checks themselves --------------------------------------------------------------------------

@@ -60,7 +60,7 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
         payload["recording"] = args.record
         console.say(f"recording  {args.record}")
     if args.card:
-        console.say(f"card       {card.record(system, result, args.steps)}")
+        console.say(f"card       {card.record(system, result, args.steps, Run.read(folder).info['hashes'])}")
     if args.report is not None:
         from triune.report.page import write_report
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from data_flywheel.episodes.episode import Episode
+from data_flywheel.episodes.episode import Episode, rules_in
 from envs.executor import Processes, WorkerError
 from triune.errors import TriuneError
 from triune.play.loop import Rollout, deadline_misses
@@ -32,7 +32,7 @@ def play_seeds(
             for seed in seeds:
                 yield play_one(rollout, seed, request["limit"], keep)
         return
-    job = {**request, "keep": str(keep.resolve()) if keep else None}
+    job = {**request, "keep": str(keep.resolve()) if keep else None, "hashes": system.hashes()}
     crew = Processes("triune.play.workers:episodes", workers, "triune.errors:one_line")
     try:
         yield from crew.map(job, seeds)
@@ -45,7 +45,7 @@ def episode_record(episode: Episode) -> Record:
     meta = episode.meta
     rules: Counter[str] = Counter()
     for names, count in episode.interventions().items():
-        rules.update({name: count for name in names.split(",")})
+        rules.update({name: count for name in rules_in(names)})
     faults = Counter(episode.fault_table[i] for i in episode.faults.tolist() if i)
     return {
         "seed": meta["seed"], "score": meta["score"], "lives": meta["lives_at_end"], "frames": meta["frames"],
@@ -72,6 +72,9 @@ def episodes(job: dict[str, Any]) -> Iterator[Callable[[int], Record]]:
     keep = Path(job["keep"]) if job["keep"] else None
     silence()  # the process that started this one has said what there is to say
     system = load(job["folder"], job["trust"], job["isolate"], job["require_isolation"], job["policy"])
+    changed = [name for name, digest in system.hashes().items() if digest != job["hashes"][name]]
+    if changed:
+        raise TriuneError(f"{system.folder}: another {', '.join(changed)} since the games began; start a new run")
     with Rollout(system, job["protocol"], job["shift"], job["eyes"]) as rollout:
         rollout.recorder = open_recorder(job.get("record"), system)
         yield lambda seed: play_one(rollout, seed, job["limit"], keep)

@@ -6,6 +6,7 @@ Only whole, unshifted evaluations by the network or the teacher enter.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -77,14 +78,15 @@ def check(system: System, shift: str | None, detector: str, steps: int | None) -
         raise UsageError(_WHOLE)
 
 
-def record(system: System, result: Result, steps: int | None) -> Path:
-    """Enter an evaluation into the card; the card's path. UsageError for one that is no score."""
+def record(system: System, result: Result, steps: int | None, hashes: Mapping[str, str | None] | None = None) -> Path:
+    """Enter an evaluation into the card; the card's path. UsageError for one that is no score. hashes: of what played,
+    which may have changed since (default: the folder's)."""
     check(system, result.shift, result.detector, steps)
     if result.unfinished:
         raise UsageError(_WHOLE)
     card = read_scores(system.folder)
     entry = card.setdefault(result.protocol, {})
-    figures = _figures(system, result)
+    figures = _figures(system, result, hashes or system.hashes())
     if result.detector == "teacher":
         entry["teacher"] = figures
     else:
@@ -95,7 +97,7 @@ def record(system: System, result: Result, steps: int | None) -> Path:
     return system.folder / CARD
 
 
-def _figures(system: System, result: Result) -> dict[str, Any]:
+def _figures(system: System, result: Result, hashes: Mapping[str, str | None]) -> dict[str, Any]:
     eyes = "teacher" if result.detector == "teacher" else None
     seeds, roles = seeds_text(result.seeds), {role_of(seed) for seed in result.seeds} - {"gate"}
     what = {"protocol": result.protocol, "seeds": seeds, "eyes": eyes, "trust": system.vouched(result.detector)}
@@ -103,7 +105,8 @@ def _figures(system: System, result: Result) -> dict[str, Any]:
     return {
         "mean": result.mean, "ci95": result.ci95, "iqm": result.iqm, "worst_decile": result.worst_decile,
         "worst": min(result.scores), "n": len(result.scores), "scores": result.scores, "frames": result.frames,
-        "interventions": result.interventions, "faults": result.faults, "hashes": system.hashes(),
+        "interventions": result.interventions, "faults": result.faults,
+        "hashes": {name: hashes[name] for name in system.hashes()},
         "triune": __version__, "command": command, **({"role": sorted(roles)} if roles else {}),
     }  # fmt: skip
 
