@@ -1,11 +1,18 @@
 """Triune: eyes, reflexes, judgement. `triune.load("breakout")` gives a system that plays from pixels."""
 
-from __future__ import annotations
-
+import os
 import sys
-from typing import TYPE_CHECKING, Any
 
-from triune.version import __version__
+# `python -m triune` puts the current folder first, and a stranger's `typing.py` there would run. This is the first of
+# our files that it imports; os and sys are there by then. A checkout is a folder of ours.
+_ROOT = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
+_STARTED = sys.argv[:1] == ["-m"] and bool({"triune", "-mtriune"} & set(sys.orig_argv))
+if _STARTED and sys.path and os.path.abspath(sys.path[0]) == os.getcwd() != _ROOT:
+    del sys.path[0]
+
+from typing import TYPE_CHECKING, Any  # noqa: E402
+
+from triune.version import __version__  # noqa: E402
 
 if TYPE_CHECKING:
     from triune.system import System, load
