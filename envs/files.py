@@ -43,7 +43,7 @@ KINDS = {
     "settings": Kind(MIB, "a page of JSON"),
     "colour teachers": Kind(MIB, "some lines a game"),
     "requests": Kind(16 * MIB, "thousands of wishes"),
-    "run record": Kind(256 * MIB, "a line a game, thousands of games", "see `triune eval`"),
+    "run record": Kind(32 * MIB, "a line a game, thousands of games", "see `triune eval`"),
     "weights": Kind(256 * MIB, "500 times the detectors that ship", "train one: triune train TASK"),
     "trainable weights": Kind(256 * MIB, "as weights", "train it again, or restore the .safetensors file"),
     "bundle": Kind(64 * MIB, "detector, logic and texts of one task", "make one: triune export TASK FILE"),
@@ -171,15 +171,18 @@ def json_of(
 
 
 def loads(text: str | bytes, **options: Any) -> Any:
-    """The value in foreign JSON text; ValueError when it is none, nested too deeply, or has a number beyond 64 bits,
-    which no float and no array would take. options: of `json.loads`."""
+    """The value in foreign JSON text; ValueError when it is none, nested too deeply, has more than MOST_VALUES values or
+    a number beyond 64 bits, which no float and no array would take. options: of `json.loads`."""
     try:
         plain = text if isinstance(text, str) else text.decode()
+        if len(plain) > MOST_VALUES and sum(map(plain.count, ",[{")) > MOST_VALUES:
+            raise ValueError(f"it has more than {MOST_VALUES} values")
         return json.loads(plain, parse_int=_whole if _LONG.search(plain) else None, **options)
     except RecursionError:
         raise ValueError("nested too deeply") from None
 
 
+MOST_VALUES = 1 << 24  # "[]," is 3 bytes of a file and 72 of memory
 _LONG = re.compile(r"\d{19}")  # only then is every number looked at
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from envs import files
 from envs.arrays import ARRAY_ERRORS, arrays_of
 from envs.files import KINDS, Unreadable, read_file, read_json, read_text
 
@@ -123,3 +124,14 @@ def test_arrays_that_lie_about_their_size_are_not_allocated() -> None:
             pytest.fail(name)
     with pytest.raises(KeyError):
         arrays_of(size, {"header"})
+
+
+@pytest.mark.parametrize(
+    "text", ["[" + "[]," * 99 + "1]", "[" + "0," * 99 + "1]", '{"a": [' + "{}," * 60 + "{}]}", "[" * 60 + "0," * 60]
+)
+def test_a_small_file_makes_no_large_value(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.setattr(files, "MOST_VALUES", 90)
+    (tmp_path / "x").write_text(text)
+    with pytest.raises(Unreadable, match="x: damaged.*more than 90 values"):
+        read_json(tmp_path / "x", "run record")
+    assert files.loads('["' + "," * 70 + '", 1, 2]') and files.loads("[" + "12345678" * 2 + "]")
