@@ -57,6 +57,10 @@ def text(value: Any, key: str) -> None:
         _refuse(value, key, f"a text of at most {MOST_TEXT} characters that can be written")
 
 
+def anything(value: Any, key: str) -> None:
+    """Whatever JSON has."""
+
+
 def words(value: Any, key: str) -> None:
     """Text that is only shown: any characters."""
     if not isinstance(value, str):

@@ -13,7 +13,9 @@ from pathlib import Path
 
 from data_flywheel.errors import DataError
 from data_flywheel.labels.label import FrameRef
+from data_flywheel.storage.container import sound
 from data_flywheel.storage.files import atomic_write, canonical_json
+from envs import shape
 from envs.files import read_json
 
 KIND, VERSION = "triune frozen set", 1
@@ -65,6 +67,8 @@ class FrozenSet:
         wanted = record.pop("sha256", None)
         if sha256(canonical_json(record).encode()).hexdigest() != wanted:
             raise DataError(f"{path}: checksum mismatch; {remedy}")
+        with sound(str(path), KIND, remedy):
+            shape.table({"digests": shape.each(shape.text)})(record, "")
         return FrozenSet(frozenset(record["digests"]))
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_flywheel.errors import DataError
-from data_flywheel.storage.container import Arrays, pack, read_bytes, unpack
+from data_flywheel.storage.container import Arrays, pack, read_bytes, sound, unpack
 from data_flywheel.storage.files import atomic_write
 from data_flywheel.storage.frames import Frames
 from envs import shape
@@ -151,18 +151,13 @@ class Episode:
     def load(path: str | Path) -> Episode:
         """Read and verify. DataError: missing, damaged, checksum mismatch, another version, no record of a game."""
         fields, arrays = unpack(read_bytes(Path(path), KIND), KIND, VERSION, str(path), _REMEDY)
-        try:
+        with sound(str(path), KIND, _REMEDY):
             _FIELDS(fields, "")
-            lacking = [name for name in _COLUMNS if name not in arrays]
-            if lacking:
-                raise DataError(f"episode columns are missing: {', '.join(lacking)}")
             stored = {name[7:]: array for name, array in arrays.items() if name.startswith("frames.")}
             frames = Frames.from_arrays(stored) if stored else None
             rest: dict[str, Any] = {name: arrays[name] for name in _COLUMNS}
             rest |= {name: tuple(fields[name]) for name in _TABLES}
             return Episode(fields["meta"], **rest, frames=frames)
-        except (shape.Misfit, DataError) as error:
-            raise DataError(f"{path}: no record of a game ({error}); {_REMEDY}") from None
 
 
 class DecisionLike(Protocol):

@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_flywheel.errors import DataError
-from data_flywheel.storage.container import pack, read_bytes, unpack
+from data_flywheel.storage.container import pack, read_bytes, sound, unpack
+from envs import shape
 
 KIND, VERSION = "triune frames", 1
 WORD = 8  # bytes
@@ -111,6 +112,10 @@ def _joined(changes: list[Change]) -> tuple[Any, Any, Any]:
     return counts, where, changed
 
 
+_SIDE = shape.whole(1, 4096)
+_FIELDS = shape.table({"size": shape.row(_SIDE, _SIDE), "episode": shape.text})
+
+
 @dataclass(frozen=True)
 class KeptFrames:
     """K frames of one episode: `steps` int32[K] ascending; each changes `counts[k]` words of the one before.
@@ -156,6 +161,17 @@ class KeptFrames:
                 break
         return found
 
+    def _checked(self) -> KeptFrames:
+        """Itself; DataError unless its changes lie in its frames."""
+        columns = (self.steps, self.counts, self.where, self.words)
+        words = -(-self.size[0] * self.size[1] * 3 // WORD)
+        good = all(c.ndim == 1 and c.dtype.kind in "iu" for c in columns) and self.words.dtype == np.uint64
+        good = good and len(self.steps) == len(self.counts) and len(self.where) == len(self.words)
+        good = good and int(self.counts.astype(np.uint64).sum()) == len(self.where)
+        if not good or len(self.where) and not 0 <= int(self.where.min()) <= int(self.where.max()) < words:
+            raise DataError("its changes do not fit its frames")
+        return self
+
     def to_bytes(self, episode: str) -> bytes:
         """The content of its file; `episode` is the name of the episode they are of."""
         arrays = {name: getattr(self, name) for name in ("steps", "counts", "where", "words")}
@@ -165,6 +181,8 @@ class KeptFrames:
     def load(path: str | Path, episode: str) -> KeptFrames:
         """Read and verify. DataError: missing, damaged, of another episode or version."""
         fields, arrays = unpack(read_bytes(Path(path), KIND), KIND, VERSION, str(path), _REMEDY)
-        if fields["episode"] != episode:
-            raise DataError(f"{path}: holds frames of {fields['episode']}; {_REMEDY}")
-        return KeptFrames(tuple(fields["size"]), **arrays)
+        with sound(str(path), KIND, _REMEDY):
+            _FIELDS(fields, "")
+            if fields["episode"] != episode:
+                raise DataError(f"{path}: holds frames of {fields['episode']}; {_REMEDY}")
+            return KeptFrames(tuple(fields["size"]), **arrays)._checked()

@@ -19,9 +19,10 @@ from numpy.typing import NDArray
 from data_flywheel.episodes.episode import Episode, setbacks
 from data_flywheel.episodes.frame_buffer import KeptFrames, Size
 from data_flywheel.errors import DataError
-from data_flywheel.storage.container import header_text
+from data_flywheel.storage.container import header_text, sound
 from data_flywheel.storage.files import atomic_write, canonical_json
 from data_flywheel.storage.log import Log
+from envs import shape
 from envs.files import read_json, stays
 from envs.spec import is_name
 from perception.scene import SceneSchema
@@ -125,6 +126,12 @@ KIND, VERSION = "triune recording", 1
 MANIFEST = "recording.json"
 
 
+_SIDE = shape.whole(1, 4096)
+_MANIFEST = shape.table({
+    "task": shape.text, "size": shape.row(_SIDE, _SIDE), "schema": shape.named(shape.anything)
+})  # fmt: skip
+
+
 def write_manifest(path: Path, task: str, schema: SceneSchema, size: Size) -> None:
     """The manifest of a new recording: what all its episodes have in common."""
     record = {"kind": KIND, "version": VERSION, "task": task, "size": list(size), "schema": schema.to_config()}
@@ -171,6 +178,8 @@ def read_manifest(path: Path) -> dict[str, Any]:
             raise DataError(f"{path}: checksum mismatch: damaged or changed by hand; {fix}")
     except (ValueError, KeyError) as error:
         raise DataError(f"{path}: damaged or half-written manifest ({error}); {fix}") from error
+    with sound(str(path), KIND, fix):
+        _MANIFEST(record, "")
     return record
 
 
@@ -211,6 +220,12 @@ class Entry:
         return {"kind": RECORDED, "episode": self.name, **{name: getattr(self, name) for name in names}}
 
 
+_RECORDED = shape.table({
+    **dict.fromkeys(("size", "steps", "frame_size", "kept"), shape.whole(0)),
+    "failures": shape.named(shape.whole(0)), "at": shape.number(),
+})  # fmt: skip
+
+
 class Ledger:
     """The episodes of a folder, oldest first, as the log tells."""
 
@@ -226,6 +241,7 @@ class Ledger:
         if not isinstance(name, str) or not is_name(name):
             raise ValueError("it names no episode")
         if record["kind"] == RECORDED:
+            _RECORDED(record, "")
             failures = {str(kind): int(count) for kind, count in record["failures"].items()}
             sizes = {key: int(record[key]) for key in ("size", "steps", "frame_size", "kept")}
             self.entries.pop(name, None)

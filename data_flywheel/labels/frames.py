@@ -135,11 +135,13 @@ class EpisodeFrames:
                     text = header_text(file)
                 header = loads(text)
                 meta = header["fields"]["meta"] if header["kind"] == EPISODE_KIND else {"task": ""}
+                mine = meta["task"] == self.spec.name
+                name = f"{meta['task']}-{meta['protocol']}-seed{meta['seed']}" if mine else ""
             except Exception as error:  # whatever numpy and zipfile raise on damaged bytes
                 self.problems.append(f"{path}: damaged or no episode ({type(error).__name__}: {error})")
                 continue
-            if meta.get("task") == self.spec.name:
-                found[f"{meta['task']}-{meta['protocol']}-seed{meta['seed']}-{sha256(text).hexdigest()[:12]}"] = path
+            if mine:
+                found[f"{name}-{sha256(text).hexdigest()[:12]}"] = path
         return found
 
     def names(self) -> list[str]:

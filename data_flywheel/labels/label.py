@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from data_flywheel.errors import DataError
 from data_flywheel.splits import SPLITS, split_of
 from data_flywheel.storage.container import array_digest
+from envs import shape
 from perception.scene import GaugeSpec, GridSpec, ReadingSpec, SceneSchema, ThingSpec
 
 # Higher stands above lower. Causal labels and the segmentation renderer are equally good.
@@ -66,6 +67,15 @@ class FrameRef:
     def __str__(self) -> str:
         """For messages."""
         return f"step {self.step} of {self.episode}"
+
+
+FRAME = shape.table(
+    {
+        "episode": shape.text, "step": shape.whole(0), "digest": shape.text,
+        "size": shape.row(shape.whole(1, 4096), shape.whole(1, 4096)),
+    },
+    {"seed": shape.maybe(shape.whole(0))},
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -16,10 +16,12 @@ from numpy.typing import NDArray
 
 from data_flywheel.errors import DataError
 from data_flywheel.labels.frames import DatasetFrames, EpisodeFrames
-from data_flywheel.labels.label import FrameRef
+from data_flywheel.labels.label import FRAME, FrameRef
 from data_flywheel.labels.resolve import ACCEPTED, EDITED, OPEN, REJECTED, resolve
 from data_flywheel.labels.store import LabelStore
+from data_flywheel.storage.container import sound
 from data_flywheel.storage.files import atomic_write, canonical_json
+from envs import shape
 from envs.files import read_json
 from perception.scene import SceneSchema
 
@@ -31,6 +33,16 @@ from perception.scene import SceneSchema
 
 KIND, VERSION = "triune review queue", 1
 REASONS = ("low sure", "disagreement", "tracker residual", "novelty", "failure window", "request")
+
+
+_ITEM = shape.table({
+    "frame": FRAME, "score": shape.number(0, 1), "belief": shape.maybe(shape.each(shape.number())),
+    "reasons": shape.each(shape.row(shape.one_of(*REASONS), shape.number(0, 1), shape.words)),
+})  # fmt: skip
+_QUEUE = shape.table({
+    "task": shape.text, "fingerprint": shape.text, "items": shape.each(_ITEM), "data": shape.each(shape.text),
+    "left_out": shape.named(shape.whole(0)),
+})  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -103,7 +115,9 @@ class ReviewQueue:
         wanted = record.pop("sha256", None)
         if sha256(canonical_json(record).encode()).hexdigest() != wanted:
             raise DataError(f"{path}: checksum mismatch: damaged or changed by hand; make it again")
-        items = tuple(_item(entry) for entry in record["items"])
+        with sound(str(path), KIND, "make it again"):
+            _QUEUE(record, "")
+            items = tuple(_item(entry) for entry in record["items"])
         return ReviewQueue(record["task"], record["fingerprint"], items, tuple(record["data"]), record["left_out"])
 
 

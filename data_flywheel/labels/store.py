@@ -16,9 +16,11 @@ from typing import Any
 
 from data_flywheel.episodes.recording import Recording
 from data_flywheel.errors import DataError
-from data_flywheel.labels.label import FrameRef, Label, Retraction, check_label
+from data_flywheel.labels.label import FRAME, FrameRef, Label, Retraction, check_label
+from data_flywheel.storage.container import sound
 from data_flywheel.storage.files import atomic_write, canonical_json
 from data_flywheel.storage.log import VERSION, Log, Record
+from envs import shape
 from envs.files import read_json
 from perception.scene import SceneError, SceneSchema
 
@@ -97,7 +99,9 @@ class LabelStore:
     def _index(self, record: Record) -> None:
         try:
             entry = _entry(record, self._labels)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            if isinstance(entry, Label):
+                check_label(entry, self.schema, self.size)
+        except (DataError, KeyError, TypeError, ValueError, AttributeError) as error:
             reason = f"{type(error).__name__}: {error}"
             self._odd.append(f"{self.folder}: record {record.get('id')} makes no sense ({reason}) and is left out")
             return
@@ -195,6 +199,21 @@ class LabelStore:
         return iter(list(self._labels.values()))
 
 
+_SIDE = shape.whole(1, 4096)
+_MANIFEST = shape.table({
+    "task": shape.text, "size": shape.row(_SIDE, _SIDE), "schema": shape.named(shape.anything)
+})  # fmt: skip
+_WORDS = dict.fromkeys(("version", "verdict", "note"), shape.words)
+_LABEL = shape.table(
+    {
+        "frame": FRAME, "source": shape.text, "who": shape.words, "trust": shape.number(0, 1), "id": shape.text,
+        "values": shape.named(shape.anything), "at": shape.number(),
+    },
+    _WORDS,
+)  # fmt: skip
+_RETRACTION = shape.table({"of": shape.text, "who": shape.words, "id": shape.text, "at": shape.number()}, _WORDS)
+
+
 def _key(frame: FrameRef) -> Key:
     return frame.episode, frame.step, frame.digest
 
@@ -207,6 +226,7 @@ def _label_record(label: Label, at: float) -> Record:
 
 def _entry(record: Record, labels: dict[str, Label]) -> Entry:
     """A record as it was before it was written."""
+    (_LABEL if record["kind"] == "label" else _RETRACTION)(record, "")
     fields = dict(record)
     kind = fields.pop("kind")
     if kind == "label":
@@ -235,6 +255,8 @@ def _read_manifest(path: Path) -> dict[str, Any]:
         raise DataError(f"{path}: {KIND} of {versions}; update Triune")
     if "schema" not in record or record.get("sha256") != _digest(record):
         raise DataError(f"{path}: changed by hand or damaged (checksum); {fix}")
+    with sound(str(path), KIND, fix):
+        _MANIFEST(record, "")
     try:
         SceneSchema.from_config(record["schema"])
     except SceneError as error:

@@ -15,15 +15,19 @@ from numpy.typing import NDArray
 
 from data_flywheel.errors import DataError
 from data_flywheel.labelers.motion import Floats
-from data_flywheel.storage.container import Arrays, pack, read_bytes, unpack
+from data_flywheel.storage.container import Arrays, pack, read_bytes, sound, unpack
 from data_flywheel.storage.files import atomic_write
-from envs.env import Rules
+from envs import shape
+from envs.env import SEEDS, Rules
 from envs.remote import PixelEnv
 from envs.spec import EnvSpec
 
 KIND, VERSION = "triune capture", 1
 _REMEDY = "delete the file and run the command again; it is played anew"
 U8 = NDArray[np.uint8]
+
+
+_FIELDS = shape.table({"seeds": shape.each(shape.whole(0, SEEDS - 1)), "meta": shape.named(shape.anything)})
 
 
 @dataclass
@@ -60,7 +64,13 @@ class Capture:
     def load(path: Path, env: EnvSpec, protocol: Rules, shift: str | None) -> Capture:
         """Read and play again. DataError: damaged, or the game now shows something else."""
         fields, arrays = unpack(read_bytes(path, KIND), KIND, VERSION, str(path), _REMEDY)
-        seeds, episodes = tuple(fields["seeds"]), arrays["episodes"]
+        with sound(str(path), KIND, _REMEDY):
+            _FIELDS(fields, "")
+            seeds, episodes = tuple(fields["seeds"]), arrays["episodes"]
+            lengths = {len(arrays[name]) for name in ("seen", "actions", "episodes", "digests")}
+            of = episodes.ndim == 1 and episodes.dtype.kind in "iu" and len(lengths) == 1
+            if not of or len(episodes) and not 0 <= int(episodes.min()) <= int(episodes.max()) < len(seeds):
+                raise DataError("its rows are of no game")
         frames = replayed(env, protocol, shift, seeds, arrays["actions"], episodes)
         made = Capture(frames, arrays["seen"], arrays["actions"], episodes, seeds, fields["meta"])
         if not np.array_equal(made.digests(), arrays["digests"]):

@@ -9,7 +9,8 @@ from __future__ import annotations
 import hashlib
 import io
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 
 from data_flywheel.errors import DataError
 from data_flywheel.storage.files import canonical_json
+from envs import shape
 from envs.arrays import ARRAY_ERRORS, arrays_of
 from envs.files import MIB, loads, read_file
 
@@ -68,6 +70,18 @@ def unpack(
     if bad:
         raise DataError(f"{name}: checksum mismatch in {', '.join(bad)}; {remedy}")
     return fields, arrays
+
+
+@contextmanager
+def sound(name: str, kind: str, remedy: str) -> Iterator[None]:
+    """What a file of the right form and checksum still lacks or has wrong, told as a DataError that names it."""
+    try:
+        yield
+    except DataError as error:
+        raise error if name in str(error) else DataError(f"{name}: no sound {kind} ({error}); {remedy}") from None
+    except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        reason = str(error) if isinstance(error, shape.Misfit) else repr(error)
+        raise DataError(f"{name}: no sound {kind} ({reason:.200}); {remedy}") from None
 
 
 def header_of(payload: bytes | IO[bytes]) -> Any:

@@ -18,14 +18,26 @@ from numpy.typing import NDArray
 
 from data_flywheel.errors import DataError
 from data_flywheel.splits import SPLITS, split_of
-from data_flywheel.storage.container import Arrays, array_digest, pack, read_bytes, unpack
+from data_flywheel.storage.container import Arrays, array_digest, pack, read_bytes, sound, unpack
 from data_flywheel.storage.files import atomic_write, canonical_json
 from data_flywheel.storage.frames import Frames
+from envs import shape
 from envs.files import read_json
 
 KIND, SHARD_KIND, VERSION = "triune dataset", "triune shard", 2
 MANIFEST = "manifest.json"
 _COLUMNS = ("scenes", "actions")
+_MANIFEST = shape.table(
+    {
+        "task": shape.text, "schema": shape.named(shape.anything), "fingerprint": shape.text, "teacher": shape.text,
+        "triune": shape.text, "shards": shape.whole(0, 1_000_000),
+    },
+    {"extra": shape.named(shape.anything)},
+)  # fmt: skip
+_FIELDS = shape.table({
+    "number": shape.whole(0), "episode": shape.whole(0), "seed": shape.whole(0), "split": shape.one_of(*SPLITS),
+    "meta": shape.named(shape.anything), "length": shape.whole(0), "fingerprint": shape.text, "teacher": shape.text,
+})  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -117,6 +129,11 @@ class Dataset:
         payload = read_bytes(path, SHARD_KIND)
         fields, arrays = unpack(payload, SHARD_KIND, (1, VERSION), str(path), remedy)
         arrays = {_now(name): array for name, array in arrays.items()}
+        with sound(str(path), SHARD_KIND, remedy):
+            return self._shard(number, path, fields, arrays, remedy)
+
+    def _shard(self, number: int, path: Path, fields: dict[str, Any], arrays: Arrays, remedy: str) -> Shard:
+        _FIELDS(fields, "")
         if fields["fingerprint"] != self.manifest.fingerprint:
             raise DataError(f"{path}: labelled under another scene schema than {self.folder / MANIFEST}; {remedy}")
         if fields["teacher"] != self.manifest.teacher:
@@ -127,6 +144,9 @@ class Dataset:
         identity = (fields["number"], fields["episode"], fields["seed"])
         shard = Shard(*identity, Frames.from_arrays(stored), **columns, meta=fields["meta"])
         told = (shard.scenes, shard.actions, *shard.truth.values())
+        kinds = [shard.scenes.dtype.kind, shard.scenes.ndim, *(array.dtype.kind in "biuf" for array in told)]
+        if kinds != ["f", 2, *[True] * len(told)]:
+            raise DataError(f"{path}: its columns hold no numbers, or those of no scene; {remedy}")
         lengths = {len(shard), fields["length"], *map(len, told)}
         if len(lengths) > 1 or shard.number != number or shard.split != fields["split"]:
             raise DataError(f"{path}: header and content disagree (lengths {sorted(lengths)}); {remedy}")
@@ -198,8 +218,11 @@ def _read_manifest(path: Path) -> Manifest:
     if record.get("version") not in (1, VERSION):
         versions = f"format version {record.get('version')}, but this program reads version {VERSION}"
         raise DataError(f"{path}: {KIND} {versions}; collect anew")
+    with sound(str(path), KIND, fix):
+        _MANIFEST(record, "")
     wanted = record.pop("sha256", None)
     if hashlib.sha256(canonical_json(record).encode()).hexdigest() != wanted:
         raise DataError(f"{path}: checksum mismatch: the manifest was changed by hand or damaged; {fix}")
     del record["kind"], record["version"]
-    return Manifest(**record)
+    with sound(str(path), KIND, fix):  # a key that nobody knows
+        return Manifest(**record)

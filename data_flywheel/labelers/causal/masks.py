@@ -15,7 +15,9 @@ from numpy.typing import NDArray
 
 from data_flywheel.errors import DataError
 from data_flywheel.labelers.causal.colours import Box
+from data_flywheel.storage.container import sound
 from data_flywheel.storage.files import atomic_write
+from envs import shape
 from envs.backends.atari import AtariCore
 from envs.files import read_json
 
@@ -242,6 +244,30 @@ class Cell:
     height: int
 
 
+_BYTE, _BYTES = shape.whole(0, 127), shape.named(shape.each(shape.whole(0, 127)))
+_FORMULA = shape.maybe(shape.table(
+    {
+        "byte": _BYTE, "driver": _BYTE, "distinct": shape.whole(0), "horizon": shape.whole(0, 1000),
+        **dict.fromkeys(("scale", "offset", "exact", "near"), shape.number()),
+    },
+    {"lag": shape.whole(0, 1000), "code": shape.one_of("byte", "nibbles")},
+))  # fmt: skip
+_THING = shape.table(
+    {
+        "name": shape.text, "x": _FORMULA, "y": _FORMULA, "seen": shape.number(), "also": _BYTES,
+        "sizes": shape.each(shape.row(*[shape.whole(0)] * 3)),
+    },
+    {"colours": shape.each(shape.whole(0, 255)), "fixed": shape.named(shape.whole())},
+)  # fmt: skip
+_CELL = shape.table({
+    "byte": _BYTE, "bit": shape.whole(0, 7), **dict.fromkeys(("left", "top", "width", "height"), shape.whole(0, 4096)),
+})  # fmt: skip
+_CATALOGUE = shape.table({
+    "task": shape.text, "env": shape.text, "states": shape.whole(0), "seconds": shape.number(),
+    "things": shape.each(_THING), "cells": shape.each(_CELL), "bytes": _BYTES, "crashed": shape.named(shape.words),
+})  # fmt: skip
+
+
 @dataclass(frozen=True)
 class Catalogue:
     """Everything found for one game. bytes: kind -> addresses; crashed: bytes whose change killed the child."""
@@ -278,8 +304,10 @@ class Catalogue:
             found = record.get("version")
             reads = " and ".join(map(str, READS))
             raise DataError(f"{path}: {KIND} version {found}, but this program reads {reads}; run `triune discover`")
-        things = tuple(_thing(thing) for thing in record["things"])
-        cells = tuple(Cell(**cell) for cell in record["cells"])
+        with sound(str(path), KIND, "run `triune discover` again"):
+            _CATALOGUE(record, "")
+            things = tuple(_thing(thing) for thing in record["things"])
+            cells = tuple(Cell(**cell) for cell in record["cells"])
         names = ("task", "env", "states", "seconds", "bytes", "crashed")
         return Catalogue(things=things, cells=cells, **{name: record[name] for name in names})
 
