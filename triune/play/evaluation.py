@@ -9,7 +9,7 @@ import os
 import platform
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
@@ -234,7 +234,7 @@ class Run:
     @classmethod
     def open(cls, path: str | Path, request: dict[str, Any], system: System) -> Run:
         """Start a run, or continue one that asked the same with the same parts; TriuneError when it did not."""
-        path, hashes = Path(path), _hashes(system, request)
+        path, hashes = Path(path), hashes_of(system, request["eyes"])
         if not (path / "run.json").is_file():
             info = {
                 "request": request,
@@ -318,10 +318,10 @@ class Run:
         return replace(result, frames_per_second=told["frames_per_second"], run=str(self.path))
 
 
-def _hashes(system: System, request: Mapping[str, Any]) -> dict[str, str | None]:
-    """Of everything that decides this run: with other eyes than the detector's the teacher too."""
+def hashes_of(system: System, eyes: str) -> dict[str, str | None]:
+    """Of everything that decides a game: with other eyes than the detector's the teacher too."""
     teacher = system.folder / "teacher.py"
-    if request["eyes"] == "cnn" or not teacher.is_file():
+    if eyes == "cnn" or not teacher.is_file():
         return system.hashes()
     return system.hashes() | {"teacher": sha256(read_file(teacher, "teacher", TriuneError)).hexdigest()}
 

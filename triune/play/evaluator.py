@@ -24,7 +24,7 @@ from logic.runtime.controller import Controller
 from perception.scene import SceneSchema
 from supervisor.protocols import Compiled, Score
 from triune.errors import TriuneError, nearest
-from triune.play.evaluation import evaluate, make_request
+from triune.play.evaluation import evaluate, hashes_of, make_request
 from triune.play.workers import Record
 from triune.system import System, sha256
 
@@ -228,7 +228,7 @@ class TaskEvaluator:
 
     def keep_games(self, path: Path) -> None:
         """Look for games in this file before playing them, and add new ones to it."""
-        hashes = {k: v for k, v in self.system.hashes().items() if k != "policy"}
+        hashes = {k: v for k, v in hashes_of(self.system, self.detector).items() if k != "policy"}
         under = {"protocol": self.protocol.name, "eyes": self.detector, "soft": sorted(self._soft), **hashes}
         self.store = GameStore(path, under)
 
