@@ -74,7 +74,7 @@ class Episode:
     reasons: NDArray[np.uint16]  # [T] index into reason_table
     overruled: NDArray[np.uint16]  # [T] index into overruled_table, 0 = nobody
     faults: NDArray[np.uint16]  # [T] index into fault_table, 0 = none
-    scores: NDArray[Any]  # int32[T], or float64[T] where rewards are no whole numbers
+    scores: NDArray[Any]  # int32[T], or float64[T] of what is no such number
     lives: NDArray[np.int32]  # [T]
     reason_table: tuple[str, ...] = ("",)
     overruled_table: tuple[str, ...] = ("",)
@@ -267,10 +267,10 @@ def _column(actions: Sequence[Action]) -> NDArray[Any]:
 
 
 def _numbers(scores: Sequence[float]) -> NDArray[Any]:
-    """int32[T] of whole numbers, as games count, else float64[T]."""
+    """int32[T] of whole numbers that fit, as games count, else float64[T]."""
     values = np.asarray(scores, np.float64)
     whole = not len(values) or bool(np.isfinite(values).all() and (values == np.rint(values)).all())
-    return values.astype(np.int32) if whole else values
+    return values.astype(np.int32) if whole and np.abs(values).max(initial=0) < 2**31 else values
 
 
 def _names(value: Any) -> str:

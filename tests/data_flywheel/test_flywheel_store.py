@@ -335,3 +335,16 @@ def test_the_names_of_rules_stay_whole_though_they_are_told_in_one_text(names: l
         recorder.add(np.zeros(3), SimpleNamespace(action=0, reason="", proposed=0, overruled_by=overruled), 0, 0)
     told = [rules_in(recorder.finish().overruled_by(i)) for i in range(3)]
     assert told == [list(names), ["a;b", "c"], []], "a bundle's names are those of nobody's compiler"
+
+
+@pytest.mark.parametrize(
+    ("scores", "kind"),
+    [([1, 2], "i"), ([3e9, 6e9], "f"), ([-(2.0**31), 0], "f"), ([2**31 - 1, 0], "i"), ([0.5, 3e9], "f"), ([], "i")],
+)
+def test_scores_are_kept_as_large_as_they_are(scores: list[float], kind: str) -> None:
+    recorder = EpisodeRecorder({})
+    for _ in scores:
+        recorder.add(np.zeros(3), SimpleNamespace(action=0, reason="", proposed=0, overruled_by=()), 0, 0)
+    episode = recorder.finish(scores=scores)
+    assert episode.scores.tolist() == scores and episode.scores.dtype.kind == kind
+    assert episode.rewards().sum() == (scores[-1] if scores else 0)
