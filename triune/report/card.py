@@ -6,6 +6,7 @@ Only whole, unshifted evaluations by the network or the teacher enter.
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,10 +38,22 @@ seeing.
 """
 
 
+def _command(value: Any, key: str) -> None:
+    """A line that a person may repeat: `triune eval`, of quoted words, in one cell of a table."""
+    shape.text(value, key)
+    try:
+        words = shlex.split(value)
+    except ValueError:
+        words = []
+    told = value.isprintable() and not set(value) & set("`|")
+    if words[:2] != ["triune", "eval"] or shlex.join(words) != value or not told:
+        raise shape.Misfit(f"{key} is no line of triune eval")
+
+
 _FIGURES = shape.table(
     {
         "mean": shape.number(), "ci95": shape.maybe(shape.row(shape.number(), shape.number())),
-        "worst": shape.number(), "n": shape.whole(1), "command": shape.words,
+        "worst": shape.number(), "n": shape.whole(1), "command": _command,
     },
     {"role": shape.each(shape.words)},
 )  # fmt: skip
@@ -53,7 +66,14 @@ def _entry(value: Any, key: str) -> None:
         _FIGURES(value, key)
 
 
-_CARD = shape.table({"format": shape.whole(FORMAT, FORMAT), "protocols": shape.named(_entry)})
+def _protocols(value: Any, key: str) -> None:
+    shape.named(_entry)(value, key)
+    for name in value:
+        if not name.isprintable() or set(name) & set("`|"):
+            raise shape.Misfit(f"{key} has a name that no protocol has")
+
+
+_CARD = shape.table({"format": shape.whole(FORMAT, FORMAT), "protocols": _protocols})
 
 
 def read_scores(folder: Path) -> dict[str, Any]:
