@@ -36,6 +36,7 @@ KINDS = {
     "system.toml": Kind(256 * KIB, "a page of settings", "write one, see docs/system.md"),
     "policy": Kind(MIB, "50 times the longest that ships", "write `def act(scene, memory):` there (see zoo/pong)"),
     "safety text": Kind(MIB, "as a policy"),
+    "policy or safety text": Kind(MIB, "as a policy"),
     "teacher": Kind(MIB, "as a policy", "write one, see docs/new-task.md"),
     "lock": Kind(4_000_000, "thousands of scenes", "restore it, or make it again with `triune lock`"),
     "score card": Kind(MIB, "a few figures a protocol", "make it: triune eval TASK --card"),
@@ -171,7 +172,7 @@ def json_of(
 
 
 def loads(text: str | bytes, **options: Any) -> Any:
-    """The value in foreign JSON text; ValueError when it is none, nested too deeply, has more than MOST_VALUES values or
+    """The value in foreign JSON text; ValueError when it is none, is nested too deeply, has over MOST_VALUES values or
     a number beyond 64 bits, which no float and no array would take. options: of `json.loads`."""
     try:
         plain = text if isinstance(text, str) else text.decode()

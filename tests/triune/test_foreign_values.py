@@ -7,6 +7,7 @@ import json
 import math
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -310,6 +311,40 @@ def test_a_card_is_of_the_folders_own_policy_however_the_run_came_to_be(task: Sy
     assert not (task.folder / "scores.json").exists() and not (lazy_run.path / "result.json").exists()
 
 
+@pytest.mark.parametrize(
+    "words",
+    [("--seeds", "100:102"), ("--shift", "dim"), ("--steps", "3"), ("--detector", "teacher"), ("--protocol", "x")],
+)
+def test_a_resumed_run_keeps_its_conditions(run: Run, words: tuple[str, ...]) -> None:
+    done = inside("eval", "mine", "--resume", str(run.path), *words)
+    assert done.returncode == 2 and f"{words[0]} {words[1]}: the run to be resumed has" in done.stderr
+
+
+@pytest.mark.parametrize("out", ["/dev/null", "/dev/null/x/y", "file", "file/x"])
+def test_a_file_in_place_of_a_folder_is_named(task: System, tmp_path: Path, out: str) -> None:
+    (tmp_path / "file").write_text("")
+    done = inside("eval", "mine", "--seeds", "1", "--out", out)
+    assert done.returncode == 2 and f"{out.split('/x')[0]} is no folder; name another one" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "lie",
+    [
+        {"command": "rm -rf ~ `x` | y"}, {"command": "triune eval c; rm -rf ~"}, {"command": "triune eval $(id)"},
+        {"command": "triune eval a\n\n# title"}, {"command": "triune eval 'a|b'"}, {"command": ""}, {"ci95": [1]},
+        {"n": 0},
+    ],
+)  # fmt: skip
+def test_a_strangers_card_offers_nothing_to_paste(task: System, lie: dict[str, Any]) -> None:
+    entry = {"mean": 1.0, "ci95": None, "worst": 1, "n": 1, "command": "triune eval 'my c' --seeds 1"}
+    path = task.folder / "scores.json"
+    path.write_text(json.dumps({"format": 1, "protocols": {"a": entry}}))
+    assert card.read_scores(task.folder) == {"a": entry}
+    for protocols in ({"a": entry | lie}, {"a": {"teacher": entry | lie}}, {"a|b": entry}, {"a": {}}):
+        path.write_text(json.dumps({"format": 1, "protocols": protocols}))
+        assert card.read_scores(task.folder) == {}
+
+
 @pytest.mark.parametrize(("seeds", "said"), [([1000, 1001], True), ([100, 101], False), ([999, 1000], False)])
 def test_a_card_calls_gate_seeds_what_they_are(task: System, seeds: list[int], said: bool) -> None:
     figures = {"mean": 6.5, "iqm": 6.5, "ci95": [6.0, 7.0], "worst_decile": 6.0}
@@ -326,6 +361,19 @@ def test_a_card_has_the_hashes_of_what_was_played(task: System) -> None:
     card.record(task, made, None, {**played_with, "teacher": "0"})
     kept = json.loads((task.folder / "scores.json").read_text())["protocols"]["default"]["hashes"]
     assert kept == played_with != task.hashes()
+
+
+@pytest.mark.parametrize(("eyes", "other"), [("teacher", True), ("colour", True), ("cnn", False)])
+def test_games_seen_by_another_teacher_are_other_games(task: System, tmp_path: Path, eyes: str, other: bool) -> None:
+    from triune.play.evaluator import TaskEvaluator
+
+    keys = []
+    for teacher in ("# one\n", "# another\n"):
+        (task.folder / "teacher.py").write_text(teacher)
+        evaluator = SimpleNamespace(system=task, detector=eyes, protocol=task.protocol(), _soft=frozenset())
+        TaskEvaluator.keep_games(evaluator, tmp_path / "games.jsonl")  # type: ignore[arg-type]
+        keys.append(evaluator.store.under)
+    assert (keys[0] != keys[1]) is other
 
 
 @pytest.mark.parametrize("changed", ["policy.py", "safety.py", "perception.onnx", "system.toml"])

@@ -142,7 +142,7 @@ def _texts(system: System, checks: list[dict[str, Any]]) -> list[Checked]:
 
 def _read(path: Path) -> bytes:
     """A text as the compiler is to see it: UTF-8 without a byte order mark, lines that end in a newline."""
-    kind = "policy" if path.name == "policy.py" else "safety text"
+    kind = "policy" if path.name == "policy.py" else "policy or safety text"
     return read_text(path, kind, TriuneError).encode()
 
 

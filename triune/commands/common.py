@@ -127,6 +127,15 @@ def parse_seeds(text: str) -> list[int]:
     return list(seeds)
 
 
+def out_folder(text: str) -> Path:
+    """A folder to write into; UsageError where a file stands in its place, or on the way there."""
+    path = Path(text)
+    there = next((part for part in (path, *path.parents) if os.path.lexists(part)), path)
+    if os.path.lexists(there) and not there.is_dir():
+        raise UsageError(f"{text}: {there} is no folder; name another one")
+    return path
+
+
 def finite(text: str) -> float:
     """An argparse type: a number, neither infinite nor NaN."""
     try:
@@ -153,7 +162,10 @@ def positive(text: str) -> int:
 
 def seed(text: str) -> int:
     """An argparse type: the seed of an episode."""
-    return _whole(text, 0, FORBIDDEN - 1)
+    try:
+        return _whole(text, 0, FORBIDDEN - 1)
+    except argparse.ArgumentTypeError:
+        raise argparse.ArgumentTypeError(f"seeds run from 0 to {FORBIDDEN - 1}, got {text!r:.60}") from None
 
 
 def port(text: str) -> int:
@@ -193,7 +205,7 @@ def out_file(path: str, *suffixes: str) -> Path:
     target = Path(path)
     if suffixes and target.suffix.lower() not in suffixes:
         raise UsageError(f"{path}: this command writes {' or '.join(suffixes)} files")
-    target.parent.mkdir(parents=True, exist_ok=True)
+    out_folder(str(target.parent)).mkdir(parents=True, exist_ok=True)
     return target
 
 

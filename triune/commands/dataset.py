@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from triune.commands import common
 from triune.console import Console
 from triune.errors import TriuneError, UsageError, nearest
 
@@ -31,7 +32,7 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
         raise UsageError(f"unknown action {args.what!r}; {nearest(args.what, ['export'])}")
     if args.to not in FORMATS:
         raise UsageError(f"unknown format {args.to!r}; {nearest(args.to, FORMATS)}")
-    out = Path(args.out)
+    out = common.out_folder(args.out)
     if out.exists() and any(out.iterdir()):
         raise TriuneError(f"{out} is not empty; name a new folder")
     source = Source(args.source, args.task)

@@ -12,10 +12,14 @@ from typing import TYPE_CHECKING, Any
 from envs.repeat import again
 from triune.commands import common
 from triune.console import Console, told_score
+from triune.errors import UsageError
 
 if TYPE_CHECKING:
     from triune.play.evaluation import Result
     from triune.system import System
+
+
+SEEDS = "100:110"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     common.add_isolation(parser)
     common.add_policy(parser)
     common.add_record(parser)
-    parser.add_argument("--seeds", default="100:110", metavar="A:B", help="100:130, 7 or 1,5,9 (default 100:110)")
+    parser.add_argument("--seeds", default=SEEDS, metavar="A:B", help=f"100:130, 7 or 1,5,9 (default {SEEDS})")
     parser.add_argument("--workers", type=common.positive, metavar="N", help="worker processes (default: one per core)")
     parser.add_argument("--out", metavar="RUN", help="folder of the run (default: a new one under runs/eval)")
     parser.add_argument(
@@ -78,12 +82,24 @@ def _what(system: System, args: argparse.Namespace) -> tuple[list[int], Path | N
     if args.resume is not None:
         old = Run.read(args.resume or latest(system.folder, unfinished=True))
         request = old.info["request"]
+        _same(args, request, seeds)
         args.protocol, args.shift, args.detector = request["protocol"], request["shift"], request["eyes"]
         args.steps = request["limit"]
         if request.get("policy") and not args.policy:
             system.policy_path = Path(request["policy"])
         return request["seeds"], old.path
-    return seeds, Path(args.out) if args.out else None
+    return seeds, common.out_folder(args.out) if args.out else None
+
+
+def _same(args: argparse.Namespace, request: dict[str, Any], seeds: list[int]) -> None:
+    """A run that is resumed keeps its conditions: UsageError where others stand beside it."""
+    if args.seeds != SEEDS and set(seeds) != set(request["seeds"]):
+        raise UsageError(f"--seeds {args.seeds}: the run to be resumed has others; leave --seeds or --resume out")
+    for option, key in (("protocol", "protocol"), ("shift", "shift"), ("detector", "eyes"), ("steps", "limit")):
+        said = getattr(args, option)
+        if said not in (None, "cnn", request[key]):
+            was = request[key] or "none"
+            raise UsageError(f"--{option} {said}: the run to be resumed has {was}; leave --{option} or --resume out")
 
 
 def _evaluate(system: System, args: argparse.Namespace, seeds: list[int], folder: Path, console: Console) -> Result:

@@ -318,5 +318,5 @@ def load_task(args: argparse.Namespace) -> System:
         if args.policy and root_text(system, args.policy) != root_text(system, None):
             raise UsageError(f"--policy would replace {system.folder / 'policy.py'}; name a copy with --out FOLDER")
         return system
-    folder = copy_folder(system, Path(args.out), history=not args.policy)
+    folder = copy_folder(system, common.out_folder(args.out), history=not args.policy)
     return load(folder, bool(args.trust), require_isolation=bool(args.require_isolation))

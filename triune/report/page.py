@@ -78,6 +78,8 @@ def _subtitle(run: Run, r: Result) -> str:
     shift = f", visual shift {r.shift}" if r.shift else ""
     when = time.strftime("%Y-%m-%d %H:%M", time.localtime(run.info.get("started")))
     cut = " · episodes cut short: not a score" if r.unfinished else ""
+    if policy := run.info["request"].get("policy"):
+        cut += f" · by another policy than the folder's: {policy}"
     return f"protocol {r.protocol}{shift} · played {SCENES[r.detector]} · {count(len(r.seeds), 'seed')} · {when}{cut}"
 
 
