@@ -13,6 +13,7 @@ from typing import Any
 
 Check = Callable[[Any, str], None]
 MOST_TEXT = 64 << 10  # characters
+MOST_LETTERS = 200  # of a name or title
 _UNNAMED = re.compile("[\0\ud800-\udfff]")
 
 
@@ -55,6 +56,17 @@ def text(value: Any, key: str) -> None:
     """Text that a file or a command line could name: no NUL, no half of a surrogate pair."""
     if not isinstance(value, str) or len(value) > MOST_TEXT or _UNNAMED.search(value):
         _refuse(value, key, f"a text of at most {MOST_TEXT} characters that can be written")
+
+
+def is_name(text: str) -> bool:
+    """Whether files and folders can be called so, and lie where they should."""
+    return 0 < len(text) <= MOST_LETTERS and text.isprintable() and text[0] != "." and not set(text) & set("/\\:")
+
+
+def name(value: Any, key: str) -> None:
+    """What files and folders are called after: no place elsewhere."""
+    if not isinstance(value, str) or not is_name(value):
+        _refuse(value, key, "a name, which files can be called")
 
 
 def anything(value: Any, key: str) -> None:

@@ -18,11 +18,11 @@ from envs.actions import Action, ActionSpace, action_space
 from envs.env import Rules, backend, nearest
 from envs.errors import EnvError
 from envs.files import OutOfRange, check_numbers, read_text
+from envs.shape import MOST_LETTERS, is_name
 
 SYSTEM_FORMAT = 1
 MOST_PIXELS = 4096  # of a frame's height and width
 MOST_SCORE = 10**12
-MOST_LETTERS = 200  # of a name or title
 BUDGETS = ("policy_ms", "perception_ms")
 ZOO = Path(__file__).resolve().parent.parent / "zoo"
 
@@ -159,11 +159,6 @@ def _words(reader: _Reader, path: Sequence[str], key: str, default: str | None =
     if not text.strip() or not text.isprintable() or len(text) > MOST_LETTERS:
         reader.fail((*path, key), f"{key} is one line of 1 to {MOST_LETTERS} printable characters, got {text[:60]!r}")
     return text
-
-
-def is_name(text: str) -> bool:
-    """Whether files and folders can be called so, and lie where they should."""
-    return 0 < len(text) <= MOST_LETTERS and text.isprintable() and text[0] != "." and not set(text) & set("/\\:")
 
 
 def _name(reader: _Reader) -> str:

@@ -20,7 +20,8 @@ from envs.actions import Action, Box, action_space
 from envs.env import backend
 from envs.errors import EnvError
 from envs.files import loads, read_file
-from envs.spec import MOST_PIXELS, is_name, parse_spec
+from envs.shape import is_name
+from envs.spec import MOST_PIXELS, parse_spec
 from perception import graph
 from perception.detector import usable
 from perception.drift import Watch, check, scene_parts

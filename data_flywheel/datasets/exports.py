@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from data_flywheel.episodes.episode import Episode
 from data_flywheel.episodes.frame_buffer import KeptFrames
+from data_flywheel.episodes.recording import FRAMES, Recording
 from data_flywheel.episodes.recording import MANIFEST as RECORDING
-from data_flywheel.episodes.recording import Recording
 from data_flywheel.errors import DataError
 from data_flywheel.labels.label import values_of
 from data_flywheel.splits import split_of
@@ -85,6 +85,8 @@ def _games(recording: Recording, problems: list[str]) -> Iterator[Part]:
     for name in recording.names():
         try:
             episode, frames = recording.episode(name), recording.frames(name)
+            if frames is not None and len(frames) and int(frames.steps.max()) >= len(episode):
+                raise DataError(f"{recording.path(name, FRAMES)}: frames of steps that the game lacks; record it again")
         except DataError as error:
             problems.append(str(error))
             continue

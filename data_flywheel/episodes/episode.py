@@ -32,7 +32,7 @@ _KINDS = {  # of numbers, and how many axes; the others are one row of whole num
     "scenes": ("f", (2,)), "actions": ("iuf", (1, 2)), "proposed": ("iuf", (1, 2)), "scores": ("iuf", (1,)),
 }  # fmt: skip
 MADE_OF = {  # what repeats a game
-    "task": shape.text, "protocol": shape.text, "seed": shape.whole(0, 2**31 - 1), "shift": shape.maybe(shape.text),
+    "task": shape.name, "protocol": shape.name, "seed": shape.whole(0, 2**31 - 1), "shift": shape.maybe(shape.text),
     "eyes": shape.text,
 }  # fmt: skip
 TOLD = {  # what its referee told

@@ -168,6 +168,7 @@ class KeptFrames:
         good = all(c.ndim == 1 and c.dtype.kind in "iu" for c in columns) and self.words.dtype == np.uint64
         good = good and len(self.steps) == len(self.counts) and len(self.where) == len(self.words)
         good = good and int(self.counts.astype(np.uint64).sum()) == len(self.where)
+        good = good and (not len(self.steps) or int(self.steps.min()) >= 0)
         if not good or len(self.where) and not 0 <= int(self.where.min()) <= int(self.where.max()) < words:
             raise DataError("its changes do not fit its frames")
         return self

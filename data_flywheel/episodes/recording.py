@@ -24,7 +24,7 @@ from data_flywheel.storage.files import atomic_write, canonical_json
 from data_flywheel.storage.log import Log
 from envs import shape
 from envs.files import read_json, stays
-from envs.spec import is_name
+from envs.shape import is_name
 from perception.scene import SceneSchema
 
 # ----------------------------------------------------------------------------------------------------
@@ -128,7 +128,7 @@ MANIFEST = "recording.json"
 
 _SIDE = shape.whole(1, 4096)
 _MANIFEST = shape.table({
-    "task": shape.text, "size": shape.row(_SIDE, _SIDE), "schema": shape.named(shape.anything)
+    "task": shape.name, "size": shape.row(_SIDE, _SIDE), "schema": shape.named(shape.anything)
 })  # fmt: skip
 
 

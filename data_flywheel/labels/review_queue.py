@@ -40,7 +40,7 @@ _ITEM = shape.table({
     "reasons": shape.each(shape.row(shape.one_of(*REASONS), shape.number(0, 1), shape.words)),
 })  # fmt: skip
 _QUEUE = shape.table({
-    "task": shape.text, "fingerprint": shape.text, "items": shape.each(_ITEM), "data": shape.each(shape.text),
+    "task": shape.name, "fingerprint": shape.text, "items": shape.each(_ITEM), "data": shape.each(shape.text),
     "left_out": shape.named(shape.whole(0)),
 })  # fmt: skip
 

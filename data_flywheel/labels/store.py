@@ -201,7 +201,7 @@ class LabelStore:
 
 _SIDE = shape.whole(1, 4096)
 _MANIFEST = shape.table({
-    "task": shape.text, "size": shape.row(_SIDE, _SIDE), "schema": shape.named(shape.anything)
+    "task": shape.name, "size": shape.row(_SIDE, _SIDE), "schema": shape.named(shape.anything)
 })  # fmt: skip
 _WORDS = dict.fromkeys(("version", "verdict", "note"), shape.words)
 _LABEL = shape.table(

@@ -29,7 +29,7 @@ MANIFEST = "manifest.json"
 _COLUMNS = ("scenes", "actions")
 _MANIFEST = shape.table(
     {
-        "task": shape.text, "schema": shape.named(shape.anything), "fingerprint": shape.text, "teacher": shape.text,
+        "task": shape.name, "schema": shape.named(shape.anything), "fingerprint": shape.text, "teacher": shape.text,
         "triune": shape.text, "shards": shape.whole(0, 1_000_000),
     },
     {"extra": shape.named(shape.anything)},

@@ -152,3 +152,34 @@ def test_a_folder_that_is_itself_behind_a_link_is_whole(tmp_path: Path, beside: 
     shutil.rmtree(tmp_path / "rec" / "frames", ignore_errors=True)
     (tmp_path / "rec" / "frames").symlink_to("kept")
     assert Recording(tmp_path / "link").problems == []
+
+
+NAMES = ["{beside}/evil", "../../mine/evil", "..", ".x", "a:b", "", "x" * 300]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_export_of_a_data_set_leaves_its_folder(tmp_path: Path, beside: Path, name: str) -> None:
+    from dataset_kit import make_shard
+
+    from data_flywheel.datasets.exports import Source
+    from data_flywheel.storage.dataset import Dataset, Manifest
+
+    data = Dataset.create(tmp_path / "data", Manifest("toy", TOY.to_config(), TOY.fingerprint, "t", "0", 1))
+    data.write(make_shard(0))
+    assert Source(tmp_path / "data").task == "toy"
+    said = name.format(beside=beside)
+    with pytest.raises(DataError, match="task is .* not a name"):
+        Dataset.create(tmp_path / "data", Manifest(said, TOY.to_config(), TOY.fingerprint, "t", "0", 1))
+    with pytest.raises(DataError, match="task is .* not a name"):
+        Source(tmp_path / "data")
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("key", ["task", "protocol"])
+def test_a_game_is_of_a_task_with_a_name(tmp_path: Path, beside: Path, name: str, key: str) -> None:
+    path = played(load("cartpole"), 1, **{key: name.format(beside=beside)}).save(tmp_path / "e.npz")
+    for words in (("blame", str(path)), ("explain", "cartpole", "--episode", str(path)), ("curate", str(path))):
+        done = inside(*words)
+        assert (
+            done.returncode in (1, 2) and "Traceback" not in done.stderr and str(beside / "system") not in done.stderr
+        )

@@ -202,7 +202,7 @@ HOME = Path("runs")
 _MOST = 1_000_000  # seeds of one run
 _REQUEST = shape.table(
     {
-        "task": shape.text, "folder": shape.text, "protocol": shape.text, "shift": shape.maybe(shape.text),
+        "task": shape.name, "folder": shape.text, "protocol": shape.name, "shift": shape.maybe(shape.text),
         "eyes": shape.one_of(*DETECTORS), "seeds": shape.each(shape.whole(0, SEEDS - 1), 1, _MOST),
         "limit": shape.maybe(shape.whole(1)),
     },

@@ -263,7 +263,7 @@ _CELL = shape.table({
     "byte": _BYTE, "bit": shape.whole(0, 7), **dict.fromkeys(("left", "top", "width", "height"), shape.whole(0, 4096)),
 })  # fmt: skip
 _CATALOGUE = shape.table({
-    "task": shape.text, "env": shape.text, "states": shape.whole(0), "seconds": shape.number(),
+    "task": shape.name, "env": shape.text, "states": shape.whole(0), "seconds": shape.number(),
     "things": shape.each(_THING), "cells": shape.each(_CELL), "bytes": _BYTES, "crashed": shape.named(shape.words),
 })  # fmt: skip
 
