@@ -11,8 +11,10 @@ import os
 import select
 import subprocess
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -26,6 +28,7 @@ from envs.remote_process import CLOSE, DONE, FAILED, LENGTH, OUTCOME, RESET, SEE
 from envs.spec import EnvSpec
 from envs.trust import vouched
 from envs.visual_shifts import check_shift
+from envs.writing import naming
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,16 @@ class Observer:
     size: int
 
 
+@contextmanager
+def shared_memory(size: int) -> Iterator[tuple[str, mmap.mmap]]:
+    """A file that a child may open by its name while the block lasts, and a map to read it; a full disk is named."""
+    folder = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+    with tempfile.NamedTemporaryFile(dir=folder) as shared:
+        with naming(Path(shared.name)):
+            shared.truncate(size)
+        yield shared.name, mmap.mmap(shared.fileno(), size, access=mmap.ACCESS_READ)
+
+
 class PixelEnv:
     """Frames in, actions out: `reset(seed)`, `step(action)` until `done`, then `outcome()`; `close()` at the end.
 
@@ -81,10 +94,7 @@ class PixelEnv:
         check_shift(shift)
         self._id, self.done = env.id, True
         n, extra = env.height * env.width * 3, observer.size if observer else 0
-        folder = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
-        with tempfile.NamedTemporaryFile(dir=folder) as shared:
-            shared.truncate(n + 4 * extra)
-            self._map = mmap.mmap(shared.fileno(), n + 4 * extra, access=mmap.ACCESS_READ)
+        with shared_memory(n + 4 * extra) as (shared, self._map):
             job: dict[str, object] = {
                 "backend": target_of(env.backend),
                 "env": env.to_config(),
@@ -93,7 +103,7 @@ class PixelEnv:
                 "canary": canary,
                 "trusted": vouched(env.id),
             }
-            job |= {"shared": shared.name, "observer_size": extra}
+            job |= {"shared": shared, "observer_size": extra}
             if observer:
                 job |= {"observer": observer.target, "observer_arg": observer.argument}
             self._start(job)

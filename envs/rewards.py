@@ -7,15 +7,13 @@ from __future__ import annotations
 
 import json
 import mmap
-import os
 import sys
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from envs.errors import EnvError
-from envs.remote import PixelEnv
+from envs.remote import PixelEnv, shared_memory
 from envs.remote_process import LENGTH, Host, main
 
 ROOM = 1 << 16  # bytes for what is told
@@ -54,11 +52,8 @@ class RewardEnv(PixelEnv):
     _module = "envs.rewards"
 
     def _start(self, job: dict[str, object]) -> None:
-        folder = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
-        with tempfile.NamedTemporaryFile(dir=folder) as shared:
-            shared.truncate(ROOM)
-            self._told = mmap.mmap(shared.fileno(), ROOM, access=mmap.ACCESS_READ)
-            super()._start({**job, "told": shared.name})
+        with shared_memory(ROOM) as (shared, self._told):
+            super()._start({**job, "told": shared})
 
     @property
     def told(self) -> Told:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import errno
 import io
 import os
 import re
@@ -207,3 +208,18 @@ def test_an_error_within_leaves_what_was(tmp_path: Path) -> None:
     with small_files(10), pytest.raises(DiskFull):
         atomic_write(tmp_path / "a", b"2" * 99)
     assert os.listdir(tmp_path) == ["a"] and (tmp_path / "a").read_bytes() == b"1"
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
+def test_memory_that_no_disk_has_room_for_is_named(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    from envs import remote
+
+    class Full(io.BytesIO):
+        name = "/dev/shm/x"
+
+        def truncate(self, size: int | None = None) -> int:
+            raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(remote.tempfile, "NamedTemporaryFile", lambda dir: Full())
+    with pytest.raises(DiskFull, match="/dev/shm/x: .*free some space"), remote.shared_memory(9):
+        pass
