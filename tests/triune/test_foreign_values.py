@@ -363,6 +363,25 @@ def test_a_card_has_the_hashes_of_what_was_played(task: System) -> None:
     assert kept == played_with != task.hashes()
 
 
+def test_a_line_of_games_with_one_wrong_value_is_named(tmp_path: Path) -> None:
+    from triune.play.evaluator import GameStore
+
+    path = tmp_path / "games.jsonl"
+    key = GameStore(path, {}).under
+    sound = {"under": key, "policy": "p", "seed": 1, "score": 2.5, "hard": 0.0, "frames": 9, "decisions": 9}
+    for score in (2.5, -3, math.nan, math.inf):
+        path.write_bytes(text(sound | {"score": score}) + b"\n")
+        assert str(GameStore(path, {}).get("p", 1).score) == str(score)  # type: ignore[union-attr]
+    for what, value in mutations(sound, (None, True, "x", [], {"a": []})):
+        path.write_bytes(text(value) + b"\n")
+        if not isinstance(value, dict) or not isinstance(value.get("under"), str) or "policy = 'x'" not in what:
+            with contextlib.suppress(TriuneError):
+                assert not GameStore(path, {}).known, what
+    path.write_bytes(text(sound | {"score": "x"}) + b"\n")
+    with pytest.raises(TriuneError, match=r"games\.jsonl, line 1: not a game"):
+        GameStore(path, {})
+
+
 @pytest.mark.parametrize(("eyes", "other"), [("teacher", True), ("colour", True), ("cnn", False)])
 def test_games_seen_by_another_teacher_are_other_games(task: System, tmp_path: Path, eyes: str, other: bool) -> None:
     from triune.play.evaluator import TaskEvaluator

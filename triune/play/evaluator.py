@@ -16,6 +16,7 @@ import numpy as np
 from data_flywheel.episodes.episode import Episode
 from data_flywheel.storage.files import atomic_write
 from data_flywheel.storage.log import append, read_lines
+from envs import shape
 from envs.actions import Action
 from envs.files import loads
 from envs.spec import SOFT
@@ -34,6 +35,18 @@ from triune.system import System, sha256
 # A line that a kill cut off, or one of other conditions, is passed over.
 
 
+def _score(value: Any, key: str) -> None:
+    """As the simulator gave it: the gate asks whether it is finite."""
+    if type(value) not in (int, float):
+        raise shape.Misfit(f"{key} is no number")
+
+
+_GAME = shape.table({
+    "under": shape.text, "policy": shape.text, "seed": shape.whole(0), "score": _score, "hard": shape.number(0),
+    "frames": shape.whole(0), "decisions": shape.whole(0),
+})  # fmt: skip
+
+
 class GameStore:
     """Scores by policy (sha256 of its text) and seed. `conditions`: JSON values, all else that decides a score."""
 
@@ -46,6 +59,7 @@ class GameStore:
     def _take(self, line: bytes, number: int) -> None:
         try:
             told = loads(line)
+            _GAME(told, "")
             under, policy = told.pop("under"), told.pop("policy")
             score = Score(**told)
         except (ValueError, TypeError, KeyError, AttributeError):
