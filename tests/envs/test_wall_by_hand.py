@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import select
-import signal
 import struct
 import subprocess
 import tempfile
@@ -205,31 +204,30 @@ def test_a_failure_is_told_in_some_words() -> None:
         assert len(raised(error)) == 4000
 
 
-def child(folder: Path, errors: Any = None, **options: Any) -> subprocess.Popen[bytes]:
-    return start("envs.remote_process", json.dumps(job_of(folder, [1, 2, 3], options=options)), stderr=errors, bufsize=0)
+def child(folder: Path, **options: Any) -> subprocess.Popen[bytes]:
+    job = json.dumps(job_of(folder, [1, 2, 3], options=options))
+    return start("envs.remote_process", job, stderr=subprocess.PIPE, bufsize=0)
 
 
 def test_what_prints_does_not_speak_into_the_protocol_and_who_plays_decides_when_to_stop(tmp_path: Path) -> None:
-    errors = tmp_path / "errors"
-    with errors.open("wb") as f, child(tmp_path, f, loud=True) as process:
-        assert process.stdin and process.stdout
-        assert process.stdout.read(1) == RUNNING, "it is ready"
-        process.send_signal(signal.SIGINT)
-        process.stdin.write(RESET5 + STEP_A + STEP_A + CLOSE)
-        assert process.stdout.read() == RUNNING * 3 and process.wait() == 0
-    shown = errors.read_text()
-    assert all(words in shown for words in ("past Python", "through it", "in the way")) and ESCAPE not in shown
+    """At every step its own process gets an interrupt from the keyboard."""
+    process = child(tmp_path, loud=True)
+    said, shown = process.communicate(RESET5 + STEP_A + STEP_A + CLOSE, timeout=60)
+    assert said == RUNNING * 4 and process.returncode == 0, "it is ready, and three answers"
+    assert all(words in shown for words in (b"past Python", b"through it", b"in the way"))
+    assert ESCAPE.encode() not in shown
 
 
 def test_a_start_that_fails_is_told_and_a_player_who_is_gone_is_no_failure(tmp_path: Path) -> None:
-    with child(tmp_path, broken=True) as broken, child(tmp_path, subprocess.PIPE) as left:
-        assert broken.stdout and left.stdin and left.stdout and left.stderr
-        said = broken.stdout.read()
-        assert said[:1] == FAILED and said[1:] == sized(said[5:]) and b"KeyError: 'no tape' (tape_world.py" in said
-        assert left.stdout.read(1) == RUNNING
-        left.stdout.close()
-        left.stdin.write(RESET5)
-        assert (broken.wait(), left.wait(), left.stderr.read()) == (1, 0, b"")
+    broken, left = child(tmp_path, broken=True), child(tmp_path)
+    assert left.stdout
+    left.stdout.close()
+    said, _ = broken.communicate(timeout=60)
+    assert said[:1] == FAILED and said[1:] == sized(said[5:]) and b"KeyError: 'no tape' (tape_world.py" in said
+    assert left.stdin and left.stderr
+    left.stdin.close()
+    assert (broken.wait(60), left.wait(60), left.stderr.read()) == (1, 0, b"")
+    left.stderr.close()
 
 
 # --- the player's side ----------------------------------------------------------------------------
