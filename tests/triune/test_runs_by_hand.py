@@ -1,0 +1,242 @@
+"""Runs of an evaluation, over a player that plays nothing: what is kept, continued, refused and found again."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from importlib import metadata
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from data_flywheel.episodes.episode import Episode
+from envs.errors import EnvError
+from triune.errors import TriuneError, UsageError
+from triune.play import evaluation
+from triune.play.evaluation import Result, Run, evaluate, find_episode, latest, make_request, new_folder, versions
+from triune.play.workers import episode_record
+
+
+def system_of(folder: Path, text: str = "policy.py", name: str = "toy", **hashes: str) -> Any:
+    """What a run needs of a system."""
+    folder.mkdir(parents=True, exist_ok=True)
+    return SimpleNamespace(
+        name=name, folder=folder, policy_path=folder / text, trust=False, isolated=True, require_isolation=False,
+        protocol=lambda named: SimpleNamespace(name=named or "default"),
+        hashes=lambda: {"policy": "p", "eyes": "e", **hashes},
+        spec=SimpleNamespace(env=SimpleNamespace(backend="gymnasium")),
+    )  # fmt: skip
+
+
+@pytest.fixture
+def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.chdir(tmp_path)
+    return system_of(tmp_path / "toy")
+
+
+def episode(seed: int, score: Any, name: str = "toy") -> Episode:
+    told = {"task": name, "seed": seed, "score": score, "lives_at_end": 0, "frames": 8, "finished": True}
+    none = np.zeros(2, np.uint16)
+    scores, lives = np.zeros(2, np.int32), np.zeros(2, np.int32)
+    return Episode(told | {"seconds": 3.0}, np.zeros((2, 1), np.float32), none, none, none, none, none, scores, lives)
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
+    """What the player was asked; a game of seed s scores s, and one second goes by between two looks at the clock."""
+    calls: list[tuple[Any, ...]] = []
+
+    def play_seeds(system: Any, request: Any, seeds: Any, workers: int, keep: Path | None) -> Iterator[dict[str, Any]]:
+        calls.append((request, list(seeds), workers, keep))
+        for seed in seeds:
+            game = episode(seed, seed)
+            if keep:
+                game.save(keep / f"{seed}.npz")
+            yield episode_record(game)
+
+    ticks = iter(range(1000))
+    clock = SimpleNamespace(perf_counter=lambda: next(ticks), time=lambda: 12.5, strftime=lambda form: f"@{form}")
+    monkeypatch.setattr(evaluation, "play_seeds", play_seeds)
+    monkeypatch.setattr(evaluation, "time", clock)
+    return calls
+
+
+def test_an_evaluation_plays_each_seed_once_and_keeps_nothing_of_its_own_accord(toy: Any, asked: list[Any]) -> None:
+    told = evaluate(toy, seeds=[4, 2, 4])
+    assert (told.seeds, told.scores, told.seconds, told.workers, told.run) == ([2, 4], [2, 4], 1, 1, None)
+    ((request, seeds, workers, keep),) = asked
+    assert (seeds, workers, keep) == ([4, 2], 1, None) and "record" not in request and not list(Path().glob("r*"))
+    evaluate(toy, record={"to": "x"})
+    assert asked[1][0]["record"] == {"to": "x"} and asked[1][1] == list(range(100, 110))
+    with pytest.raises(UsageError, match="no seeds to play"):
+        evaluate(toy, seeds=[])
+    with pytest.raises(EnvError, match="whole numbers"):
+        evaluate(toy, seeds=[1, -1])
+
+
+@pytest.mark.parametrize("workers, seconds", [(0, 7), (1, 7), (2, 4), (3, 3)])
+def test_a_run_is_continued_where_it_stopped(workers: int, seconds: float, toy: Any, asked: list[Any]) -> None:
+    """Two games of 3 s each are there; one second goes by over the others."""
+    run = Run.open("r", make_request(toy, None, [1, 2, 3, 5], None, "cnn", None), toy)
+    for seed in (5, 2):
+        episode(seed, seed).save(run.episodes / f"{seed}.npz")
+    assert run.result() is None
+    seen: list[Any] = []
+    told = evaluate(
+        toy, seeds=[1, 2, 3, 5], workers=workers, run="r", progress=lambda n, of, r: seen.append((n, of, r["seed"]))
+    )
+    assert seen == [(3, 4, 1), (4, 4, 3)] and told.scores == [1, 2, 3, 5] and told.seconds == seconds
+    assert asked[0][1:] == ([1, 3], workers, Path("r/episodes")) and told.run == "r"
+    assert Run.read("r").result() == told and [p.stem for p in Run.read("r").files()] == ["1", "2", "3", "5"]
+    assert json.loads(Path("r/run.json").read_text()) == run.info | {"started": 12.5}
+    assert all(Path(f"r/{name}.json").read_text().startswith('{\n "') for name in ("run", "result"))
+    assert Path("r/run.json").read_text().endswith("}\n")
+
+
+def test_a_run_is_continued_only_as_it_was_begun(toy: Any) -> None:
+    request = make_request(toy, None, [1], "dim", "cnn", 7)
+    assert request == {
+        "task": "toy", "folder": str(toy.folder.resolve()), "protocol": "default", "shift": "dim", "eyes": "cnn",
+        "seeds": [1], "limit": 7, "trust": False, "isolate": True, "require_isolation": False, "policy": None,
+    }  # fmt: skip
+    other = system_of(toy.folder, "other.py")
+    assert make_request(other, "p", [1], None, "cnn", None)["policy"] == str((toy.folder / "other.py").resolve())
+    Run.open("r", request, toy)
+    assert Run.open("r", request | {"seeds": [2]}, toy).info["request"]["seeds"] == [1]
+    for key in ("task", "protocol", "shift", "eyes", "limit"):
+        with pytest.raises(TriuneError, match=f"r holds a run with another {key}; name another folder"):
+            Run.open("r", request | {key: "x"}, toy)
+    for hashes in ({"policy": "q"}, {"eyes": "f"}, {"library": "l"}):
+        with pytest.raises(TriuneError, match=f"r was made with another {next(iter(hashes))}; start a new run"):
+            Run.open("r", request, system_of(toy.folder, **hashes))
+
+
+def test_the_teacher_decides_too_where_it_sees(toy: Any) -> None:
+    for eyes in ("teacher", "cnn"):
+        assert Run.open(f"no-{eyes}", make_request(toy, None, [1], None, eyes, None), toy).info["hashes"].keys() == {
+            "policy", "eyes"
+        }  # fmt: skip
+    (toy.folder / "teacher.py").write_text("# one")
+    for eyes, kept in (("teacher", {"policy", "eyes", "teacher"}), ("cnn", {"policy", "eyes"})):
+        assert Run.open(eyes, make_request(toy, None, [1], None, eyes, None), toy).info["hashes"].keys() == kept
+
+
+RECORDS = ["[]", "{}", '{"request": 3}', '{"request": "abc"}', '{"request": {}}', '{"request": {}, "hashes": 3}']
+
+
+@pytest.mark.parametrize("text", [None, "{", *RECORDS])
+def test_a_folder_without_a_sound_record_is_no_run(text: str | None, tmp_path: Path) -> None:
+    if text is not None:
+        (tmp_path / "run.json").write_text(text)
+    with pytest.raises(TriuneError, match=r"holds no evaluation run \(run.json is missing or damaged\)"):
+        Run.read(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["{", '{"task": "t"}', '{"colour": 3}', "[]", "3", '"text"', "null"])
+def test_a_damaged_result_is_none(text: str, tmp_path: Path) -> None:
+    (tmp_path / "result.json").write_text(text)
+    assert Run(tmp_path, {}).result() is None
+
+
+def test_an_episode_that_is_not_there_lists_those_that_are(tmp_path: Path) -> None:
+    run = Run(tmp_path, {})
+    with pytest.raises(TriuneError, match="no episode of seed 3; it has none$"):
+        run.episode(3)
+    for seed in range(10, 33):
+        episode(seed, seed).save(run.episodes / f"{seed}.npz")
+    assert run.episode(12).meta["seed"] == 12 and len(run.records()) == 23
+    with pytest.raises(TriuneError, match="has no episode of seed 3; it has 10, 11, .*, 28, 29$"):
+        run.episode(3)
+
+
+def test_new_folders_are_apart_also_within_one_second(toy: Any, asked: list[Any]) -> None:
+    made = [new_folder(toy, "plain", *of) for of in [(None, "cnn")] * 3 + [("dim", "cnn"), (None, "teacher")]]
+    stem = "toy-plain@-%Y%m%d-%H%M%S"
+    assert made[:3] == [Path("runs/eval") / name for name in (stem, f"{stem}.2", f"{stem}.3")]
+    assert [path.name.partition("@")[0] for path in made[3:]] == ["toy-plain-dim", "toy-plain-teacher"]
+    assert all(path.is_dir() for path in made)
+
+
+def kept(system: Any, name: str, at: float, scores: dict[int, Any], finished: bool) -> Path:
+    """A run under runs/eval of these seeds, begun at a time."""
+    run = Run.open(Path("runs/eval") / name, make_request(system, None, [*scores], None, "cnn", None), system)
+    for seed, score in scores.items():
+        episode(seed, score).save(run.episodes / f"{seed}.npz")
+    if finished:
+        run.finish(Result("toy", "default", None, "cnn", [], []))
+    os.utime(run.path / "run.json", (at, at))
+    return run.path
+
+
+def test_the_newest_run_of_a_task_is_found(toy: Any, tmp_path: Path) -> None:
+    copy = system_of(tmp_path / "copy")
+    for folder, unfinished, what in [
+        (None, False, "run under runs/eval; make one with `triune eval TASK`"),
+        (None, True, "unfinished run under"),
+        (toy.folder, False, f"run of {toy.folder} under runs/eval; make one with `triune eval {toy.folder}`"),
+        (toy.folder, True, f"unfinished run of {toy.folder} under"),
+    ]:
+        with pytest.raises(TriuneError, match=f"there is no {what}"):
+            latest(folder, unfinished)
+    old = kept(toy, "b", 100, {1: 1}, True)
+    cut = kept(toy, "a", 200, {2: 2}, False)
+    new = kept(toy, "d", 300, {3: 3}, True)
+    kept(toy, "c", 400, {}, True)  # never came to play
+    begun = kept(toy, "e", 450, {}, False)
+    other = kept(copy, "f", 500, {4: 4}, True)
+    assert latest() == other and latest(copy.folder) == other and latest(toy.folder) == new
+    assert latest(unfinished=True) == latest(toy.folder, unfinished=True) == begun
+    (begun / "run.json").unlink()
+    assert latest(toy.folder, True) == cut != old
+    with pytest.raises(TriuneError, match="no unfinished run of"):
+        latest(copy.folder, True)
+
+
+def test_an_episode_is_found_by_file_folder_or_seed(toy: Any) -> None:
+    run = kept(toy, "a", 100, {7: 5, 8: -3, 9: None, 10: 0}, True)
+    worst = str(run / "episodes" / "8.npz")
+    for wanted, where, seed in [
+        (None, worst, 8), (str(run), worst, 8), ("9", str(run / "episodes" / "9.npz"), 9),
+        (str(run / "episodes" / "7.npz"), str(run / "episodes" / "7.npz"), 7),
+    ]:  # fmt: skip
+        found, told = find_episode(toy, wanted)
+        assert (told, found.meta["seed"]) == (where, seed)
+    with pytest.raises(TriuneError, match="no episode of seed 3"):
+        find_episode(toy, "3")
+    with pytest.raises(TriuneError, match=r"toy holds no finished episode; name one with --episode FILE"):
+        find_episode(toy, str(toy.folder))
+    stranger = system_of(toy.folder, name="other")
+    for wanted, where in ((worst, worst), (str(run), worst), (None, worst)):
+        with pytest.raises(TriuneError, match=f"{where} is an episode of toy, not of other"):
+            find_episode(stranger, wanted)
+
+
+@pytest.mark.parametrize("scores, worst", [({1: None, 2: 1}, 1), ({1: 0.5, 2: None}, 2), ({1: None, 2: -0.5}, 2)])
+def test_no_score_counts_as_0(scores: dict[int, Any], worst: int, toy: Any) -> None:
+    assert find_episode(toy, str(kept(toy, "a", 100, scores, True)))[0].meta["seed"] == worst
+
+
+def test_a_result_of_nothing_yet() -> None:
+    none = Result("toy", "plain", None, "cnn", [], []).to_dict()
+    assert none == {
+        "task": "toy", "protocol": "plain", "shift": None, "eyes": "cnn", "seeds": [], "scores": [], "mean": None,
+        "iqm": None, "ci95": None, "worst_decile": None, "frames": 0, "steps": 0, "frames_per_second": None,
+        "seconds": 0.0, "workers": 1, "interventions": {}, "reasons": {}, "faults": 0, "fault_texts": {},
+        "deadline_misses": 0, "unfinished": [], "episodes": [], "run": None, "isolated": False, "drift": {},
+    }  # fmt: skip
+
+
+def test_versions_of_what_is_installed(toy: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def version(name: str) -> str:
+        if name in ("numpy", "gymnasium"):
+            raise metadata.PackageNotFoundError(name)
+        return "1." + name
+
+    monkeypatch.setattr(metadata, "version", version)
+    told = versions(toy.spec.env)
+    assert told["onnxruntime"] == "1.onnxruntime" and told["opencv-python"] == "1.opencv-python"
+    assert not {"numpy", "gymnasium"} & set(told) and set(told) >= {"triune", "python"}
