@@ -116,6 +116,13 @@ def test_frames_and_labels_reach_the_shared_memory(shift: str | None, observed: 
     assert host.core.told == [5, "B", 6, "B"]
 
 
+def test_a_simulator_may_give_a_picture_of_its_own(tmp_path: Path) -> None:
+    host = Host(job_of(tmp_path, [1]))
+    host.core.frame = lambda out: np.full((4, 6, 3), 9, np.uint8)
+    host.reset(5)
+    assert (tmp_path / "shared").read_bytes() == bytes([9] * SIZE)
+
+
 def test_who_is_vouched_for_behind_the_wall_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for trusted in (False, True):
         monkeypatch.setattr(trust, "_vouched", set())

@@ -124,6 +124,9 @@ def test_other_formats_say_what_to_do() -> None:
     newer = {**entries, "triune.bundle.format": "3", "triune.bundle.reader": "0.9.1"}
     with pytest.raises(TriuneError, match=r"format 3.*0\.9\.1 reads it"):
         bundle.read(repacked(newer), "x")
+    del newer["triune.bundle.reader"]
+    with pytest.raises(TriuneError, match=r"format 3.*Triune a newer version reads it"):
+        bundle.read(repacked(newer), "x")
     old = {bundle.MANIFEST: json.dumps({"format": "1"})}
     with pytest.raises(TriuneError, match="export it again"):
         bundle.read(repacked(old), "old.onnx")
@@ -137,10 +140,76 @@ def test_limits() -> None:
     ):  # fmt: skip
         with pytest.raises(TriuneError, match=words):
             bundle.read(bundle.pack(PLAIN, PARTS, about(memory=memory)), "x")
-    with pytest.raises(TriuneError, match="MiB"):
-        bundle.read(bytes(bundle.MAX_BYTES + 1), "x")
+    with pytest.raises(TriuneError, match="x has 64 MiB, a bundle has at most 64"):
+        bundle.read(bytes(2**26 + 1), "x")
+    with pytest.raises(TriuneError, match="damaged"):
+        bundle.read(bytes(2**26), "x")
     with pytest.raises(TriuneError, match="lacks rules"):
         bundle.read(bundle.pack(PLAIN, PARTS, {k: v for k, v in about().items() if k != "rules"}), "x")
+
+
+def forged(text: str | None = None, parts: dict[str, str] = PARTS, **changes: Any) -> bytes:
+    """A bundle whose manifest says this, with all its hashes right."""
+    about_parts = {name: bundle.digest(part) for name, part in parts.items()} | {"graph": bundle.digest(PLAIN)}
+    told = about(format=2, reader=bundle.__version__, graph_bytes=len(PLAIN), hashes=about_parts) | changes
+    text = json.dumps(told) if text is None else text
+    entries = {bundle.PART + name: part for name, part in parts.items()} | {bundle.MANIFEST: text}
+    entries |= {bundle.DIGEST: bundle.digest(text)}
+    return repacked(entries | {bundle.FORMAT_KEY: "2", bundle.READER: bundle.__version__})
+
+
+ODD = r"x has a manifest that makes no sense \(graph_bytes, hashes\)"
+MEMORY = r"x has a manifest that makes no sense \(memory\)"
+
+
+@pytest.mark.parametrize(
+    "data, words",
+    [
+        (forged("[]"), "x has a manifest that is no JSON object"),
+        (forged("{"), "x has a manifest that is no JSON object"),
+        (forged(json.dumps({"format": 2})), f"x lacks {', '.join(bundle.NEEDED)} in its manifest"),
+        (forged(format=3), r"changed after it was exported \(the format does"),
+        (forged(reader="0.0"), r"\(the format does"),
+        (forged(graph_bytes="9"), ODD), (forged(graph_bytes=0), ODD), (forged(graph_bytes=2**26 + 1), ODD),
+        (forged(hashes=[]), ODD), (forged(graph_bytes=1), r"\(graph does"), (forged(graph_bytes=2**26), "graph"),
+        (forged(hashes={}), r"\(graph, lib/ball, policy.py, system.toml does not match"),
+        (PACKED + b"\x08\x0a", r"\(what stands after the graph does not"),
+        (repacked(entries_of(PACKED) | {"more": ""}), r"\(more does"),
+        (forged(parts={"policy.py": "p"}), "x lacks system.toml or policy.py"),
+        (forged(parts={"system.toml": "s", "lib/a": ""}), "x lacks system.toml or policy.py"),
+        (forged(memory={"size": 2**22 + 1, "start": []}), "memory of 4194305 values, a bundle has 1 to 4194304"),
+        (forged(memory={"size": 0, "start": []}), "memory of 0 values"),
+        (forged(memory={"size": float("inf"), "start": []}), MEMORY), (forged(memory={"size": "x", "start": []}), MEMORY),
+        (forged(memory={"size": 1}), MEMORY), (forged(memory=3), MEMORY), (forged(memory={"size": 1, "start": 3}), MEMORY),
+        (forged(memory={"size": 2, "start": [[0, 1], [2, 1]]}), "x has start values outside its memory"),
+        (forged(memory={"size": 2, "start": [[-1, 1], [0, 1]]}), "x has start values outside its memory"),
+    ],
+)  # fmt: skip
+def test_what_is_refused_names_what_is_wrong(data: bytes, words: str) -> None:
+    with pytest.raises(TriuneError, match=words):
+        bundle.read(data, "x")
+
+
+@pytest.mark.parametrize("memory", [{"size": 1, "start": [[0, 1]]}, {"size": 2**22, "start": [[2**22 - 1, "NaN"]]}])
+def test_what_is_just_allowed(memory: dict[str, Any]) -> None:
+    assert bundle.read(forged(memory=memory, parts={"system.toml": "", "policy.py": ""}), "x").manifest["graph_bytes"]
+
+
+def test_metadata_ends_where_something_else_does() -> None:
+    some = bundle.metadata_bytes({"a": "b"})
+    odd = protobuf.field(14, protobuf.field(2, b"v") + b"\x18\x01" + protobuf.field(5, b"w"))  # with fields unknown
+    for data, found in (
+        (some, ({"a": "b"}, 0)), (b"\x08\x01" + some, ({"a": "b"}, 2)), (b"\x70\x01" + some, ({"a": "b"}, 2)),
+        (some + b"\x08\x01" + odd, ({"a": "b", "": "v"}, len(some) + 2)), (b"", ({}, 0)),
+    ):  # fmt: skip
+        assert bundle.metadata(data, "x") == found
+
+
+def test_what_is_packed_is_plain_json() -> None:
+    with pytest.raises(ValueError, match="JSON"):
+        bundle.pack(PLAIN, PARTS, about(title=float("nan")))
+    told = bundle.read(bundle.pack(PLAIN, PARTS, about(format=9, graph_bytes=1)), "x").manifest
+    assert (told["format"], told["graph_bytes"]) == (2, len(PLAIN))
 
 
 def inside(node: onnx.NodeProto) -> onnx.NodeProto:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
+from envs.errors import EnvError
+from triune import runtime
 from triune.errors import TriuneError
 from triune.runtime import DEADLINE, FAULT, NEEDED, OUTPUTS, Bundle, Contents
 
@@ -131,7 +134,7 @@ def test_a_fault_names_the_first_who_could_not_answer(faults: list[int], who: st
 
 
 BROKEN: dict[str, dict[str, Any]] = {
-    "an error": {"raise": RuntimeError("no\nmemory")}, "an error without words": {"raise": ValueError()},
+    "an error": {"raise": RuntimeError("no\nmemory")}, "an error at length": {"raise": RuntimeError("x" * 200)}, "an error without words": {"raise": ValueError()},
     "an action that is none": {"action": np.array([4])}, "an action below the first": {"action": np.array([-1])},
     "a proposal that is none": {"proposed": np.array([4])}, "a reason that is none": {"reason": np.array([2])},
     "a reason below none": {"reason": np.array([-2])}, "NaN where a place is": {"scene": SAW * np.nan},
@@ -151,7 +154,8 @@ def test_a_graph_that_fails_is_a_fault_with_the_fallback_and_the_old_state(name:
     assert why.reason == FAULT and why.overruled_by == () and not why.scene.ball.seen
     assert why.fault.startswith("the graph failed: ") and "\n" not in why.fault and len(why.fault) < 200
     if name.startswith("an error"):
-        assert why.fault == f"the graph failed: {'no' if name == 'an error' else 'ValueError'}"
+        said = {"an error": "no", "an error at length": "x" * 160}.get(name, "ValueError")
+        assert why.fault == f"the graph failed: {said}"
 
 
 @pytest.mark.parametrize(
@@ -222,6 +226,7 @@ GOOD_AND_BAD: list[tuple[str, Any, Any]] = [
     ("deadline_ms", 1, "1"), ("deadline_ms", 1, -1), ("frame", [1, 1, 3], [0, 1, 3]), ("frame", [4, 6, 3], [4, 6, 4]),
     ("frame", [4, 6, 3], [4, 6]), ("frame", [4, 6, 3], [4.0, 6, 3]), ("frame", [4, 6, 3], "463"),
     ("frame", [4, 6, 3], [4, 6, True]),
+    ("frame", [4096, 1, 3], [4097, 1, 3]), ("frame", [1, 4096, 3], [1, 4097, 3]), ("rules", ["a"], ["a", 3]),
 ]  # fmt: skip
 
 
@@ -237,3 +242,69 @@ def test_no_ranges_no_watch_and_ranges_of_another_scene_are_refused() -> None:
     for bad in ({"scene": []}, {}, {"scene": ["ball"]}):
         with pytest.raises(TriuneError, match="toy: the bundle's ranges make no sense"):
             bundle(Graph(), drift=bad).watch()
+
+
+def test_ranges_make_a_watch_and_ones_that_make_no_sense_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    bot = bundle(Graph(), drift={"scene": runtime.scene_parts(bundle(Graph()).schema)})
+    monkeypatch.setattr(runtime, "Watch", dict)
+    assert bot.watch() == bot.manifest["drift"]
+    for bad in ({"scene": []}, {}, 3):
+        with pytest.raises(TriuneError, match="make no sense"):
+            bundle(Graph(), drift=bad).watch()
+
+    def raises(ranges: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(runtime, "Watch", raises)
+    for error in (KeyError("k"), TypeError("t"), ValueError("v"), IndexError("i")):
+        with pytest.raises(TriuneError, match=rf"toy: the bundle's ranges make no sense \({type(error).__name__}"):
+            bot.watch()
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [(EnvError("odd"), "odd"), (ValueError("odd"), "odd"), (KeyError("k"), r"KeyError\('k'\)"),
+     (IndexError(), r"IndexError\(\)"), (TypeError("t"), r"TypeError\('t'\)"),
+     (AttributeError("a"), r"AttributeError\('a'\)"), (OverflowError("o"), r"OverflowError\('o'\)")],
+)  # fmt: skip
+def test_whatever_a_manifest_makes_fail_is_told(
+    error: Exception, said: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    class Odd(Bundle):
+        def __init__(self, *_: Any) -> None:
+            raise error
+
+    (tmp_path / "toy").write_bytes(b"")
+    monkeypatch.setattr(runtime, "read", lambda data, name: None)
+    monkeypatch.setattr(runtime, "_session", lambda data, name: None)
+    with pytest.raises(TriuneError, match=rf"toy has a manifest that makes no sense \({said}\); export it again"):
+        Odd.load(tmp_path / "toy")
+
+
+def test_a_bundle_is_tried_when_it_is_loaded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    graph = Graph()
+    text = TEXT.format(actions=f"actions = {json.dumps(ACTIONS)}", fallback='"DUCK"')
+    (tmp_path / "toy").write_bytes(b"")
+    monkeypatch.setattr(runtime, "read", lambda data, name: Contents(manifest(), {"system.toml": text}))
+    monkeypatch.setattr(runtime, "_session", lambda data, name: graph)
+    assert Bundle.load(tmp_path / "toy", 30.0, lambda: 1.0).deadline == 0.03 and graph.asked
+    del graph.ports["scene"]
+    with pytest.raises(TriuneError, match="does not have the inputs and outputs"):
+        Bundle.load(tmp_path / "toy")
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [(RuntimeError("one\ntwo"), r"damaged or no ONNX file \(one\)"), (RuntimeError(), r"\(RuntimeError\)"),
+     (RuntimeError("x" * 200), rf"\({'x' * 160}\)"), (runtime.graph.Foreign("evil"), "toy is refused: evil")],
+)  # fmt: skip
+def test_a_graph_that_is_none_is_refused_in_a_line(
+    error: Exception, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def session(data: bytes, control: bool) -> None:
+        assert control, "policies branch and loop"
+        raise error
+
+    monkeypatch.setattr(runtime.graph, "session", session)
+    with pytest.raises(TriuneError, match=said):
+        runtime._session(b"", "toy")
