@@ -105,6 +105,8 @@ def test_what_is_not_said_has_a_default() -> None:
     assert SCHEMA.readings[0] == ReadingSpec("arm", (turn, depth), True) and not SCHEMA.readings[1].required
     assert (SCHEMA.crop, SCHEMA.window) == ((1, 2, 20, 30), 3)
     assert SceneSchema.from_config({"crop": [0, 0, 1, 1], "things": {"a": {}}}).window == 1
+    bare = SceneSchema((0, 0, 1, 1), (ThingSpec("a"),))
+    assert (bare.grids, bare.gauges, bare.window, bare.readings) == ((), (), 1, ())
 
 
 def test_a_field_that_wraps_measures_the_shorter_way_round() -> None:
@@ -229,7 +231,7 @@ BAD: list[tuple[tuple[str, ...], Any, str, tuple[str, ...]]] = [
 def test_what_is_not_allowed_names_its_key(path: tuple[str, ...], value: Any, says: str, key: tuple[str, ...]) -> None:
     with pytest.raises(SceneError, match=says) as found:
         SceneSchema.from_config(config(path, value))
-    assert found.value.key == key
+    assert found.value.key == key and found.value.args == (str(found.value),)
 
 
 @pytest.mark.parametrize("one", ["things", "grids", "readings"])

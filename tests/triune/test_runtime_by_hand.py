@@ -134,7 +134,9 @@ def test_a_fault_names_the_first_who_could_not_answer(faults: list[int], who: st
 
 
 BROKEN: dict[str, dict[str, Any]] = {
-    "an error": {"raise": RuntimeError("no\nmemory")}, "an error at length": {"raise": RuntimeError("x" * 200)}, "an error without words": {"raise": ValueError()},
+    "an error": {"raise": RuntimeError("no\nmemory")},
+    "an error at length": {"raise": RuntimeError("x" * 200)},
+    "an error without words": {"raise": ValueError()},
     "an action that is none": {"action": np.array([4])}, "an action below the first": {"action": np.array([-1])},
     "a proposal that is none": {"proposed": np.array([4])}, "a reason that is none": {"reason": np.array([2])},
     "a reason below none": {"reason": np.array([-2])}, "NaN where a place is": {"scene": SAW * np.nan},
