@@ -58,7 +58,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
                 game.save(keep / f"{seed}.npz")
             yield episode_record(game)
 
-    ticks = iter(range(1000))
+    ticks = iter(range(100, 1100))
     clock = SimpleNamespace(perf_counter=lambda: next(ticks), time=lambda: 12.5, strftime=lambda form: f"@{form}")
     monkeypatch.setattr(evaluation, "play_seeds", play_seeds)
     monkeypatch.setattr(evaluation, "time", clock)
