@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
 from supervisor.edits import edits
@@ -26,7 +24,7 @@ def near(x):
 def act(scene, memory):
     return NOOP, "wait"
 '''
-BARE = '''def act(scene, memory):
+BARE = """def act(scene, memory):
     return NOOP, "wait"
 
 
@@ -34,7 +32,7 @@ def last(x):
     return x
 
 
-'''
+"""
 NEAR, ACT, LAST = "# over near\ndef near(x):", "def act(scene, memory):", "def last(x):\n    return x"
 FAR, MEMORY = "def far(x):\n    return x", "class Memory:\n    n: int = 0"
 KNOB, BALL = "from logic.lib.knob import b", "from logic.lib.ball import a"
