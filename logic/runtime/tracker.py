@@ -74,7 +74,6 @@ class Tracker:
     """The tracker at play, one per episode."""
 
     def __init__(self, schema: SceneSchema) -> None:
-        self.schema = schema
         self._module = compile_tracker(schema)
         self._step: Any = self._module.namespace[ENTRY]
         self._slots = [(t.name, t.count, schema.slot(t.name).start) for t in schema.things]
