@@ -62,6 +62,7 @@ LANDS: list[tuple[str, list[dict[str, str]], dict[str, str]]] = [
     (POLICY, [{"remove": "logic.lib.ball"}], {f"{BALL}\n\n": ""}),
     (BARE, [{"remove": "last"}], {f"\n\n{LAST}\n\n\n": "\n\n"}),
     (BARE.strip(), [{"remove": "last"}], {f"\n\n\n{LAST}": ""}),
+    (f'{ACT}\n    return NOOP, "wait"\n\n{LAST}\n', [{"remove": "last"}], {f"\n\n{LAST}": ""}),
     (POLICY, [add("far", FAR)], {ACT: f"{FAR}\n\n\n{ACT}"}),
     (POLICY, [add("far", FAR), put("near", "def near(x):\n    return far(x)")],
      {NEAR: f"{FAR}\n\n\n{NEAR}", "x < A": "far(x)"}),
@@ -148,6 +149,7 @@ def test_a_result_that_says_something_else_does_not_fit(result: str) -> None:
 
 def test_a_source_is_the_thing_alone() -> None:
     assert source(POLICY, "B") == "B = 2.0" and source(POLICY, "near") == "def near(x):\n    return x < A"
+    assert source(POLICY + "B = 3.0\n", "B") == "B = 2.0", "the first of two"
     with pytest.raises(EditError, match="policy.py has no 'nea'; did you mean 'near'") as found:
         source(POLICY, "nea")
     assert found.value.reason == "unknown-name"
