@@ -104,6 +104,11 @@ def test_a_first_line_that_names_no_format(version: Any) -> None:
 # --- what an event can hold
 
 
+def test_keys_stand_in_one_order_at_every_depth() -> None:
+    line = make(1, 1.0, "work", {"b": 1, "a": {"d": 1, "c": 2}}, START)[1]
+    assert b'"data":{"a":{"c":2,"d":1},"b":1}' in line and check(line[:-1], 1, START, "log").kind == "work"
+
+
 @pytest.mark.parametrize("at", [True, "1", None, float("nan"), float("inf"), -float("inf"), [1]])
 def test_an_event_happens_at_a_finite_time(at: Any) -> None:
     with pytest.raises(SupervisorError, match="finite seconds"):
