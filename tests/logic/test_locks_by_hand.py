@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -169,6 +170,12 @@ def test_a_warm_up_that_is_asked_for_is_tried_alone_and_a_longer_one_named() -> 
 
 
 # --- the file
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_a_floor_that_is_no_number_is_not_written(value: float) -> None:
+    with pytest.raises(ValueError, match="JSON"):
+        locks.text_of(replace(FLOOR, floor=value), SCHEMA)
 
 
 def test_files_of_a_folder_and_names(tmp_path: Path) -> None:
