@@ -69,6 +69,7 @@ GAMES = {
     "five in thirty": ([70.0] * 28 + [16.0, 36.0], [1.0, 4.0, 9.0] + [75.0] * 27),
     "six in thirty": ([70.0] * 27 + [16.0, 36.0, 49.0], [1.0, 9.0, 25.0] + [75.0] * 27),
     "two in nineteen": ([80.0 + i for i in range(19)], [1.0, 30.0] + [99.0] * 17),
+    "three in eighteen, each way": ([20.0] + [80.0] * 17, [90.0, 10.0, 15.0] + [80.0] * 15),
     "below zero": ([-10.0] * 10, [-10.0] * 9 + [-30.0]),
     "one game": ([5.0], [4.0]),
 }
@@ -94,6 +95,14 @@ def test_the_lower_half_of_the_first_digit_does_not_decide_a_fall() -> None:
     assert stats.p_worse_decile(*large) == stats.p_worse_decile(old, new)
     old, new = GAMES["below zero"]
     assert stats.p_worse_decile(old, new) == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("seed", [4, 10, 18])
+def test_a_fall_does_not_depend_on_the_unit_of_the_score(seed: int) -> None:
+    """Whole points, and the same games in a unit in which sums are rounded."""
+    rng = np.random.default_rng(seed)
+    old, lost, unit = rng.integers(1, 30, 40), rng.integers(-3, 6, 40), 1e8 / 3
+    assert stats.p_worse_decile(old * unit, old * unit - lost * unit) == stats.p_worse_decile(old, old - lost)
 
 
 def test_twelve_pairs_are_enumerated_and_thirteen_are_not() -> None:
