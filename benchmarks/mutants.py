@@ -190,13 +190,14 @@ def run_tests(tests: list[str], limit: float, log: Path) -> str:
     if not pid:
         _pytest(tests, log)
     began = time.monotonic()
-    while time.monotonic() - began < limit:
-        done, status = os.waitpid(pid, os.WNOHANG)
-        if done:
-            _end(pid)
-            return "survived" if status == 0 else "killed"
-        time.sleep(0.02)
-    _end(pid)
+    try:
+        while time.monotonic() - began < limit:
+            done, status = os.waitpid(pid, os.WNOHANG)
+            if done:
+                return "survived" if status == 0 else "killed"
+            time.sleep(0.02)
+    finally:
+        _end(pid)
     os.waitpid(pid, 0)
     return "killed"
 
@@ -212,6 +213,7 @@ def _pytest(tests: list[str], log: Path) -> None:
     code = 70
     try:
         os.setsid()
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
         out = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
         for fd in (1, 2):
@@ -311,6 +313,7 @@ def main(words: list[str] | None = None) -> int:
         copy_tree()
         for name in HEAVY:
             importlib.import_module(name)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what is being tried ends too
     rows, low = [], False
     for module in names:
         trial = Trial(module, table["modules"][module], table["operators"])

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import time
 import tomllib
 from pathlib import Path
 
 import pytest
 
+from benchmarks import mutants
 from benchmarks.mutants import meaning
 
 ROOT = Path(__file__).parents[2]
@@ -52,3 +55,23 @@ def test_what_only_people_and_clocks_see_is_no_fault(was: str, now: str, seen: b
 
 def test_what_is_no_python_has_no_meaning() -> None:
     assert meaning("def f(:") == ""
+
+
+def test_what_is_being_tried_ends_with_who_tries_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (begun, begins), pause = os.pipe(), time.sleep
+
+    def endless(tests: list[str], log: Path) -> None:
+        os.setsid()
+        os.write(begins, f"{os.getpid()}\n".encode())
+        pause(60)
+        os._exit(0)
+
+    def interrupt(_: float) -> None:
+        raise KeyboardInterrupt(os.read(begun, 20).decode())
+
+    monkeypatch.setattr(mutants, "_pytest", endless)
+    monkeypatch.setattr(time, "sleep", interrupt)
+    with pytest.raises(KeyboardInterrupt) as found:
+        mutants.run_tests([], 60.0, tmp_path / "log")
+    pid = int(found.value.args[0])
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -9
