@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from logic.lib import track
 from logic.runtime.tracker import COAST, Tracker, compile_tracker
 from perception.scene import SceneSchema
 
@@ -135,3 +136,9 @@ def test_a_thing_that_coasts_beside_another_keeps_its_own_speed() -> None:
     found = run(Tracker(SCHEMA), "enemy", [(50, 50), (54, 50)], [(51, 51), (55, 51)], [(52, 52)])
     assert found[:, 0].tolist() == [1.0, 0.0] and found[:, 1].tolist() == [52.0, 56.0]
     assert found[:, 5:7].tolist() == [[1.0, 1.0], [1.0, 1.0]]
+
+
+def test_what_is_not_said_of_a_detection_is_nothing_and_a_new_track_is_lost() -> None:
+    plain = dict.fromkeys(("x", "y", "w", "h", "sure"), 0.0)
+    for kind, more in ((track.Detection, {"seen": False}), (track.Track, {"vx": 0.0, "vy": 0.0, "away": COAST + 1.0})):
+        assert {name: getattr(kind, name) for name in kind.__annotations__} == plain | more
