@@ -240,3 +240,25 @@ def test_a_scene_of_one_kind_of_part_is_enough_and_of_gauges_alone_is_not(one: s
     with pytest.raises(SceneError, match="at least one thing, grid or reading") as found:
         SceneSchema.from_config({"crop": FULL["crop"], "gauges": FULL["gauges"]})
     assert found.value.key == ("things",)
+
+
+def test_a_scene_may_be_as_large_as_the_limit() -> None:
+    grid = {"rows": 1, "cols": 65536, "top": 0, "left": 0, "cell": [1, 1]}
+    whole: dict[str, Any] = {"crop": [0, 0, 9, 9], "grids": {"wall": grid}}
+    assert SceneSchema.from_config(whole).size == 65536
+    with pytest.raises(SceneError, match="at most 65536 values, this one 65537"):
+        SceneSchema.from_config(whole | {"gauges": {"air": {"box": [0, 0, 4, 4]}}})
+
+
+@pytest.mark.parametrize(("config", "kind"), [([], "list"), ("x", "str"), (None, "NoneType"), (3, "int")])
+def test_what_is_no_table_is_no_scene(config: Any, kind: str) -> None:
+    with pytest.raises(SceneError, match=f"a scene is a table, got a {kind}") as found:
+        SceneSchema.from_config(config)
+    assert found.value.key == ()
+
+
+def test_the_first_name_that_stands_twice_is_told() -> None:
+    box = {"box": [0, 0, 4, 4]}
+    with pytest.raises(SceneError, match="are named 'ball'") as found:
+        SceneSchema.from_config({**FULL, "gauges": {"bat": box, "ball": box}})
+    assert found.value.key == ("things", "ball")
