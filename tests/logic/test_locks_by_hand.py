@@ -173,9 +173,10 @@ def test_a_warm_up_that_is_asked_for_is_tried_alone_and_a_longer_one_named() -> 
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-def test_a_floor_that_is_no_number_is_not_written(value: float) -> None:
-    with pytest.raises(ValueError, match="JSON"):
-        locks.text_of(replace(FLOOR, floor=value), SCHEMA)
+def test_what_is_no_number_is_not_written(value: float) -> None:
+    for one in (replace(FLOOR, floor=value), lock(source={"score": value})):
+        with pytest.raises(ValueError, match="JSON"):
+            locks.text_of(one, SCHEMA)
 
 
 def test_files_of_a_folder_and_names(tmp_path: Path) -> None:
