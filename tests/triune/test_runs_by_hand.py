@@ -14,21 +14,24 @@ import numpy as np
 import pytest
 
 from data_flywheel.episodes.episode import Episode
+from data_flywheel.errors import DataError
 from envs.errors import EnvError
 from triune.errors import TriuneError, UsageError
 from triune.play import evaluation
 from triune.play.evaluation import Result, Run, evaluate, find_episode, latest, make_request, new_folder, versions
 from triune.play.workers import episode_record
 
+HASHES = {"policy": "p", "safety": "s", "schema": "c", "eyes": "e"}
 
-def system_of(folder: Path, text: str = "policy.py", name: str = "toy", **hashes: str) -> Any:
-    """What a run needs of a system."""
+
+def system_of(folder: Path, text: str = "policy.py", name: str = "toy", shape: Any = (), **hashes: str) -> Any:
+    """What a run needs of a system; `shape`: of its controls."""
     folder.mkdir(parents=True, exist_ok=True)
     return SimpleNamespace(
         name=name, folder=folder, policy_path=folder / text, trust=False, isolated=True, require_isolation=False,
-        protocol=lambda named: SimpleNamespace(name=named or "default"),
-        hashes=lambda: {"policy": "p", "eyes": "e", **hashes},
-        spec=SimpleNamespace(env=SimpleNamespace(backend="gymnasium")),
+        protocol=lambda named: SimpleNamespace(name=named or "default"), schema=SimpleNamespace(size=1),
+        hashes=lambda: {**HASHES, **hashes},
+        spec=SimpleNamespace(env=SimpleNamespace(backend="gymnasium", actions=SimpleNamespace(shape=shape))),
     )  # fmt: skip
 
 
@@ -38,11 +41,21 @@ def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     return system_of(tmp_path / "toy")
 
 
-def episode(seed: int, score: Any, name: str = "toy") -> Episode:
-    told = {"task": name, "seed": seed, "score": score, "lives_at_end": 0, "frames": 8, "finished": True}
-    none = np.zeros(2, np.uint16)
-    scores, lives = np.zeros(2, np.int32), np.zeros(2, np.int32)
-    return Episode(told | {"seconds": 3.0}, np.zeros((2, 1), np.float32), none, none, none, none, none, scores, lives)
+def episode(seed: int, score: float | None = None, actions: Any = (0, 0), width: int = 1, **meta: Any) -> Episode:
+    """A game of 3 s and 8 frames, as the toy's run wants it; without a score none is told."""
+    made = {"task": "toy", "protocol": "default", "seed": seed, "shift": None, "eyes": "cnn"}
+    made |= {"policy": "p", "safety": "s", "schema": "c", "weights": "e"}
+    told = {"lives_at_end": 0, "frames": 8, "finished": True, "seconds": 3.0}
+    acts = np.asarray(actions, np.uint8 if np.asarray(actions).dtype.kind == "i" else np.float32)
+    none = np.zeros(len(acts), np.uint16)
+    return Episode(
+        made | told | ({} if score is None else {"score": score}) | meta, np.zeros((len(acts), width), np.float32),
+        acts, acts, none, none, none, none.astype(np.int32), none.astype(np.int32),
+    )  # fmt: skip
+
+
+def run_of(system: Any, path: str | Path, seeds: list[int], eyes: str = "cnn") -> Run:
+    return Run.open(path, make_request(system, None, seeds, None, eyes, None), system)
 
 
 @pytest.fixture
@@ -81,17 +94,20 @@ def test_an_evaluation_plays_each_seed_once_and_keeps_nothing_of_its_own_accord(
 @pytest.mark.parametrize("workers, seconds", [(0, 7), (1, 7), (2, 4), (3, 3)])
 def test_a_run_is_continued_where_it_stopped(workers: int, seconds: float, toy: Any, asked: list[Any]) -> None:
     """Two games of 3 s each are there; one second goes by over the others."""
-    run = Run.open("r", make_request(toy, None, [1, 2, 3, 5], None, "cnn", None), toy)
+    run = run_of(toy, "r", [1, 2, 3, 5])
     for seed in (5, 2):
         episode(seed, seed).save(run.episodes / f"{seed}.npz")
     assert run.result() is None
     seen: list[Any] = []
-    told = evaluate(
-        toy, seeds=[1, 2, 3, 5], workers=workers, run="r", progress=lambda n, of, r: seen.append((n, of, r["seed"]))
-    )
+
+    def saw(done: int, wanted: int, record: Any) -> None:
+        seen.append((done, wanted, record["seed"]))
+
+    told = evaluate(toy, seeds=[1, 2, 3, 5], workers=workers, run="r", progress=saw)
     assert seen == [(3, 4, 1), (4, 4, 3)] and told.scores == [1, 2, 3, 5] and told.seconds == seconds
     assert asked[0][1:] == ([1, 3], workers, Path("r/episodes")) and told.run == "r"
-    assert Run.read("r").result() == told and [p.stem for p in Run.read("r").files()] == ["1", "2", "3", "5"]
+    assert not workers or Run.read("r").result() == told
+    assert [p.stem for p in Run.read("r").files()] == ["1", "2", "3", "5"]
     assert json.loads(Path("r/run.json").read_text()) == run.info | {"started": 12.5}
     assert all(Path(f"r/{name}.json").read_text().startswith('{\n "') for name in ("run", "result"))
     assert Path("r/run.json").read_text().endswith("}\n")
@@ -105,8 +121,8 @@ def test_a_run_is_continued_only_as_it_was_begun(toy: Any) -> None:
     }  # fmt: skip
     other = system_of(toy.folder, "other.py")
     assert make_request(other, "p", [1], None, "cnn", None)["policy"] == str((toy.folder / "other.py").resolve())
-    Run.open("r", request, toy)
-    assert Run.open("r", request | {"seeds": [2]}, toy).info["request"]["seeds"] == [1]
+    begun = Run.open("r", request, toy)
+    assert Run.open("r", request, toy) == begun and Run.open("r", request | {"seeds": [1, 1]}, toy) == begun
     for key in ("task", "protocol", "shift", "eyes", "limit"):
         with pytest.raises(TriuneError, match=f"r holds a run with another {key}; name another folder"):
             Run.open("r", request | {key: "x"}, toy)
@@ -117,39 +133,89 @@ def test_a_run_is_continued_only_as_it_was_begun(toy: Any) -> None:
 
 def test_the_teacher_decides_too_where_it_sees(toy: Any) -> None:
     for eyes in ("teacher", "cnn"):
-        assert Run.open(f"no-{eyes}", make_request(toy, None, [1], None, eyes, None), toy).info["hashes"].keys() == {
-            "policy", "eyes"
-        }  # fmt: skip
+        assert run_of(toy, f"no-{eyes}", [1], eyes).info["hashes"] == HASHES
     (toy.folder / "teacher.py").write_text("# one")
-    for eyes, kept in (("teacher", {"policy", "eyes", "teacher"}), ("cnn", {"policy", "eyes"})):
-        assert Run.open(eyes, make_request(toy, None, [1], None, eyes, None), toy).info["hashes"].keys() == kept
+    for eyes, also in (("teacher", {"teacher"}), ("cnn", set())):
+        assert run_of(toy, eyes, [1], eyes).info["hashes"].keys() == HASHES.keys() | also
+    (toy.folder / "teacher.py").write_text("# two")
+    run_of(toy, "cnn", [1])
+    with pytest.raises(TriuneError, match="was made with another teacher; start a new run"):
+        run_of(toy, "teacher", [1], "teacher")
 
 
-RECORDS = ["[]", "{}", '{"request": 3}', '{"request": "abc"}', '{"request": {}}', '{"request": {}, "hashes": 3}']
+def test_a_run_is_read_where_there_is_one_and_its_games_lie_in_it(toy: Any, tmp_path: Path) -> None:
+    with pytest.raises(TriuneError, match=r"r holds no evaluation run \(there is no run.json\)"):
+        Run.read("r")
+    run_of(toy, "r", [1])
+    (tmp_path / "beside").mkdir()
+    Path("r/episodes").symlink_to(tmp_path / "beside")
+    with pytest.raises(TriuneError, match="r/episodes: this folder is a link out of r"):
+        Run.read("r")
+    Path("r/run.json").unlink()
+    Path("r/run.json").symlink_to("nowhere")
+    with pytest.raises(TriuneError, match="is a link out of|no such run record"):
+        Run.read("r")
 
 
-@pytest.mark.parametrize("text", [None, "{", *RECORDS])
-def test_a_folder_without_a_sound_record_is_no_run(text: str | None, tmp_path: Path) -> None:
-    if text is not None:
-        (tmp_path / "run.json").write_text(text)
-    with pytest.raises(TriuneError, match=r"holds no evaluation run \(run.json is missing or damaged\)"):
-        Run.read(tmp_path)
+LAST = 2**31 - 1
 
 
-@pytest.mark.parametrize("text", ["{", '{"task": "t"}', '{"colour": 3}', "[]", "3", '"text"', "null"])
-def test_a_damaged_result_is_none(text: str, tmp_path: Path) -> None:
-    (tmp_path / "result.json").write_text(text)
-    assert Run(tmp_path, {}).result() is None
+@pytest.mark.parametrize(
+    "name, key, takes, refuses",
+    [
+        ("run", "seeds", [[0], [LAST]], [[-1], [LAST + 1], [], [1, 2.5]]),
+        ("run", "limit", [None, 1], [0]), ("run", "eyes", ["cnn", "teacher", "colour"], ["CNN", None]),
+        ("run", "shift", [None, "dim"], [3]), ("run", "policy", [None, "other.py"], [3]),
+        ("run", "isolate", [True, False], [1]),
+        ("run", "started", [0, 2e11], [-0.5, 2e11 + 1, "now"]), ("result", "seconds", [0, 0.5], [-0.5, None]),
+        ("result", "workers", [1], [0, 1.5, None]), ("result", "frames_per_second", [None, 0], [-0.5, "fast"]),
+    ],
+)  # fmt: skip
+def test_a_record_has_bounds(name: str, key: str, takes: list[Any], refuses: list[Any], toy: Any) -> None:
+    run = run_of(toy, "r", [1])
+    episode(1, 1).save(run.episodes / "1.npz")
+    run.finish(Result("toy", "default", None, "cnn", [1], [1]))
+    path = run.path / f"{name}.json"
+    sound = json.loads(path.read_text())
+
+    def read(value: Any) -> None:
+        there = sound["request"] if key in sound.get("request", ()) else sound
+        there[key] = value
+        path.write_text(json.dumps(sound))
+        read_back = Run.read(run.path)
+        if name == "result":
+            assert getattr(read_back.result(), key) == value
+
+    for value in takes:
+        read(value)
+    for value in refuses:
+        with pytest.raises(TriuneError, match=rf"{name}\.json: damaged or half-written run record \(.*{key}"):
+            read(value)
 
 
-def test_an_episode_that_is_not_there_lists_those_that_are(tmp_path: Path) -> None:
-    run = Run(tmp_path, {})
-    with pytest.raises(TriuneError, match="no episode of seed 3; it has none$"):
+@pytest.mark.parametrize("key", ["seed", "policy", "safety", "schema", "weights"])
+def test_a_game_is_the_runs_and_weights_decide_only_where_they_see(key: str, toy: Any) -> None:
+    for eyes in ("cnn", "teacher"):
+        run, game = run_of(toy, eyes, [1], eyes), episode(1, 1, eyes=eyes)
+        game.save(run.episodes / "1.npz")
+        assert [r["seed"] for r in run.records()] == [game.meta["seed"] for game in run] == [1]
+        game.meta[key] = 2 if key == "seed" else "other"
+        game.save(run.episodes / "1.npz")
+        if (eyes, key) == ("teacher", "weights"):
+            assert run.episode(1).meta["weights"] == "other"
+            continue
+        with pytest.raises(TriuneError, match=rf"1\.npz: a game with {key} .*; take it out"):
+            run.episode(1)
+
+
+def test_an_episode_that_is_not_there_lists_those_that_are(toy: Any) -> None:
+    run = run_of(toy, "r", list(range(3, 33)))
+    with pytest.raises(TriuneError, match="r has no episode of seed 3; it has none$"):
         run.episode(3)
-    for seed in range(10, 33):
+    for seed in range(9, 33):
         episode(seed, seed).save(run.episodes / f"{seed}.npz")
-    assert run.episode(12).meta["seed"] == 12 and len(run.records()) == 23
-    with pytest.raises(TriuneError, match="has no episode of seed 3; it has 10, 11, .*, 28, 29$"):
+    assert run.episode(12).meta["seed"] == 12 and [r["seed"] for r in run.records()] == list(range(9, 33))
+    with pytest.raises(TriuneError, match="has no episode of seed 3; it has 9, 10, .*, 27, 28$"):
         run.episode(3)
 
 
@@ -162,8 +228,8 @@ def test_new_folders_are_apart_also_within_one_second(toy: Any, asked: list[Any]
 
 
 def kept(system: Any, name: str, at: float, scores: dict[int, Any], finished: bool) -> Path:
-    """A run under runs/eval of these seeds, begun at a time."""
-    run = Run.open(Path("runs/eval") / name, make_request(system, None, [*scores], None, "cnn", None), system)
+    """A run under runs/eval, begun at a time, with these games of the seeds it wants: 1 to 10."""
+    run = run_of(system, Path("runs/eval") / name, list(range(1, 11)))
     for seed, score in scores.items():
         episode(seed, score).save(run.episodes / f"{seed}.npz")
     if finished:
@@ -197,7 +263,7 @@ def test_the_newest_run_of_a_task_is_found(toy: Any, tmp_path: Path) -> None:
 
 
 def test_an_episode_is_found_by_file_folder_or_seed(toy: Any) -> None:
-    run = kept(toy, "a", 100, {7: 5, 8: -3, 9: None, 10: 0}, True)
+    run = kept(toy, "a", 100, {7: 5, 8: -3, 9: 2, 10: 0}, True)
     worst = str(run / "episodes" / "8.npz")
     for wanted, where, seed in [
         (None, worst, 8), (str(run), worst, 8), ("9", str(run / "episodes" / "9.npz"), 9),
@@ -205,6 +271,9 @@ def test_an_episode_is_found_by_file_folder_or_seed(toy: Any) -> None:
     ]:  # fmt: skip
         found, told = find_episode(toy, wanted)
         assert (told, found.meta["seed"]) == (where, seed)
+    assert find_episode(toy, "7".zfill(19))[0].meta["seed"] == 7, "a seed however it is written"
+    with pytest.raises(DataError, match="0007: no such triune episode"):
+        find_episode(toy, "7".zfill(20))
     with pytest.raises(TriuneError, match="no episode of seed 3"):
         find_episode(toy, "3")
     with pytest.raises(TriuneError, match=r"toy holds no finished episode; name one with --episode FILE"):
@@ -216,8 +285,31 @@ def test_an_episode_is_found_by_file_folder_or_seed(toy: Any) -> None:
 
 
 @pytest.mark.parametrize("scores, worst", [({1: None, 2: 1}, 1), ({1: 0.5, 2: None}, 2), ({1: None, 2: -0.5}, 2)])
-def test_no_score_counts_as_0(scores: dict[int, Any], worst: int, toy: Any) -> None:
-    assert find_episode(toy, str(kept(toy, "a", 100, scores, True)))[0].meta["seed"] == worst
+def test_no_score_counts_as_0_and_is_no_game_of_a_run(scores: dict[int, Any], worst: int, toy: Any) -> None:
+    path = kept(toy, "a", 100, scores, True)
+    assert find_episode(toy, str(path))[0].meta["seed"] == worst
+    with pytest.raises(DataError, match=r"\.npz: no record of a game \(score is missing\); play it again"):
+        Run.read(path).records()
+
+
+@pytest.mark.parametrize(
+    "shape, actions, width, said",
+    [
+        ((), [0, 1], 1, ""), ((), [], 9, ""), ((2,), [], 9, ""), ((2,), [[0.5, 1.0]], 1, ""),
+        ((), [0.5, 1.0], 1, "other actions"), ((), [[0], [1]], 1, "other actions"),
+        ((), [[0.5, 1.0]], 1, "other actions"), ((2,), [[0, 1]], 1, "other actions"),
+        ((2,), [0, 1], 1, "other actions"), ((2,), [[0.5]], 1, "other actions"),
+        ((), [0], 2, "another scene schema"), ((2,), [[0.5, 1.0]], 0, "another scene schema"),
+    ],
+)  # fmt: skip
+def test_an_episode_has_the_tasks_actions_and_scenes(shape: Any, actions: Any, width: int, said: str, toy: Any) -> None:
+    system = system_of(toy.folder, shape=shape)
+    episode(1, 1, actions, width).save(Path("e.npz"))
+    if not said:
+        assert len(find_episode(system, "e.npz")[0]) == len(actions)
+        return
+    with pytest.raises(TriuneError, match=rf"e\.npz (has|was recorded with) {said}"):
+        find_episode(system, "e.npz")
 
 
 def test_a_result_of_nothing_yet() -> None:
