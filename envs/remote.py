@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from envs.actions import Action
+from envs.actions import Action, Discrete
 from envs.env import Rules, check_seed, target_of
 from envs.errors import EnvError
 from envs.process import start
@@ -110,6 +110,8 @@ class PixelEnv:
         self._frame = np.frombuffer(self._map, np.uint8, n).reshape(env.height, env.width, 3)
         self._extra = np.frombuffer(self._map, np.float32, extra, n)
         self.actions = env.actions
+        names = range(len(env.actions.names)) if isinstance(env.actions, Discrete) else ()
+        self._steps = {action: bytes([STEP]) + env.actions.pack(action) for action in names}  # what most steps send
 
     def _start(self, job: dict[str, object]) -> None:
         self._process: subprocess.Popen[bytes] = start(self._module, json.dumps(job), bufsize=0)
@@ -162,10 +164,12 @@ class PixelEnv:
 
     def step(self, action: Action) -> np.ndarray:
         """One agent step; the frame after it. EnvError for an action that does not exist or after the end."""
-        action = self.actions.check(action)
+        command = self._steps.get(action) if type(action) is int else None
+        if command is None:
+            command = bytes([STEP]) + self.actions.pack(self.actions.check(action))
         if self.done:
             raise EnvError("the episode is over (or never began): call reset(seed)")
-        self._send(bytes([STEP]) + self.actions.pack(action))
+        self._send(command)
         self.done = self._answer(self._step_s) == DONE
         return self._frame
 

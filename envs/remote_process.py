@@ -126,8 +126,10 @@ class Host:
 
     def step(self, action: Any) -> None:
         self.core.advance(action)
-        self.scores.append(_figure("score", 0 if self.core.score is None else self.core.score))
-        self.lives.append(int(_figure("lives", self.core.metrics().get("lives", 0))))
+        score, lives = self.core.score, self.core.metrics().get("lives", 0)
+        # most are whole numbers, which are finite: this runs at every step
+        self.scores.append(score if type(score) is int else _figure("score", 0 if score is None else score))
+        self.lives.append(lives if type(lives) is int else int(_figure("lives", lives)))
         self.publish()
 
     def command(self, command: int) -> None:
@@ -157,26 +159,32 @@ def _figure(name: str, value: Any) -> Any:
 
 def serve(host: Host, read: int, write: int) -> None:
     """Answer commands until the pipe closes. A command is one byte; an action or a seed follows it in one write."""
-    over = True
+    over, held = True, b""
+    sizes = {STEP: 1 + host.actions.packed, RESET: 1 + SEED.size}
+    said = {False: bytes([RUNNING]), True: bytes([DONE])}
     while True:
-        command = os.read(read, 1)
-        if not command or command[0] == CLOSE:
+        held = held or os.read(read, 4096)
+        if not held or held[0] == CLOSE:
             return
-        if command[0] == RESET:
-            host.reset(SEED.unpack(os.read(read, SEED.size))[0])
+        command, size = held[0], sizes.get(held[0], 1)
+        while len(held) < size and (more := os.read(read, size - len(held))):
+            held += more
+        body, held = held[1:size], held[size:]
+        if command == STEP:
+            action = host.actions.unpack(body)
+            if not over:
+                host.step(action)
+        elif command == RESET:
+            host.reset(SEED.unpack(body)[0])
             over = False
-        elif command[0] == OUTCOME:
+        elif command == OUTCOME:
             over, data = True, host.outcome()
             _say(write, DONE, data)
             continue
-        elif command[0] == STEP:
-            action = host.actions.unpack(os.read(read, host.actions.packed))
-            if not over:
-                host.step(action)
         elif not over:
-            host.command(command[0])
-        over = over or host.core.done
-        os.write(write, bytes([DONE if over else RUNNING]))
+            host.command(command)
+        over = over or bool(host.core.done)
+        os.write(write, said[over])
 
 
 def _say(write: int, status: int, data: bytes) -> None:
