@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from supervisor.errors import SupervisorError
 from supervisor.gate import rules
 from supervisor.gate import seeds as blocks
+from supervisor.gate import statistics as stats
 from supervisor.gate.types import Ask, Evidence, GateConfig, Pair, Simpler, Stage, Verdict
 
 __all__ = ["Ask", "Evidence", "Gate", "GateConfig", "Pair", "Simpler", "Verdict"]
@@ -86,7 +87,8 @@ class Gate:
         c = self.config
         if len(e.full_seeds) < c.looks[-1]:
             return Ask("full", count=c.looks[-1])
-        for n in sorted({c.screen, (c.screen + c.looks[0]) // 2, *c.looks}):
+        early = {c.screen, (c.screen + c.looks[0]) // 2} if c.screen else set()
+        for n in sorted({*early, *c.looks}):
             stage: Stage = "screen" if n == c.screen else "full" if n <= c.looks[0] else "probe"
             pairs = rules.in_order(e.full, e.full_seeds[:n])
             broken = rules.broken(pairs)
@@ -96,9 +98,9 @@ class Gate:
             if missing:
                 return Ask(stage, missing)
             if n not in c.looks:
-                early = rules.early_reject(pairs, stage, c)
-                if early:
-                    return early
+                worse = rules.early_reject(pairs, stage, c)
+                if worse:
+                    return worse
                 continue
             verdict = rules.look(pairs, stage, c.looks.index(n), c)
             if verdict != "more":
@@ -107,49 +109,60 @@ class Gate:
 
     def _passed(self, e: Evidence) -> list[Pair]:
         """The pairs at which the full block was passed."""
-        for i, n in enumerate(self.config.looks):
-            pairs = rules.in_order(e.full, e.full_seeds[:n])
-            if rules.better(pairs, self.config.spend[i]):
-                return pairs
-        raise AssertionError("asked only after the full block is passed")
+        c = self.config
+        return _until(e.full, e.full_seeds, c.looks, c.spend)
 
     # -- the block that confirms
 
     def _confirm(self, e: Evidence) -> Step:
+        """Look by look. None: confirmed, go on to the wish for less text."""
         passed = self._passed(e)
-        count = rules.confirm_size(passed, self.config)
-        if len(e.confirm_seeds) < count:
-            return Ask("confirm", count=count)
-        pairs = rules.in_order(e.confirm, e.confirm_seeds[:count])
-        broken = rules.broken(pairs)
-        if broken:
-            return Verdict("invalid", "confirm", (broken,), rules.figures("full", passed))
-        missing = rules.missing(e.confirm, e.confirm_seeds[:count])
-        if missing:
-            return Ask("confirm", missing)
-        return rules.confirmed(passed, pairs, self.config)
+        looks = rules.confirm_looks(passed, self.config)
+        if len(e.confirm_seeds) < looks[-1].n:
+            return Ask("confirm", count=looks[-1].n)
+        for n, _, _ in looks:
+            pairs = rules.in_order(e.confirm, e.confirm_seeds[:n])
+            broken = rules.broken(pairs)
+            if broken:
+                return Verdict("invalid", "confirm", (broken,), rules.figures("full", passed))
+            missing = rules.missing(e.confirm, e.confirm_seeds[:n])
+            if missing:
+                return Ask("confirm", missing)
+            verdict = rules.confirmed(passed, pairs, self.config)
+            if verdict != "more":
+                return None if verdict == "yes" else verdict
+        raise AssertionError("the last look decides")
+
+    def _fresh(self, e: Evidence) -> tuple[int, ...]:
+        """The seeds on which the child was confirmed."""
+        looks = rules.confirm_looks(self._passed(e), self.config)
+        pairs = _until(e.confirm, e.confirm_seeds, [k.n for k in looks], [k.level for k in looks])
+        return e.confirm_seeds[: len(pairs)]
 
     # -- the wish for less text
 
     def _simplify(self, e: Evidence) -> Ask | Verdict:
+        """The least text first. A variant that loses the heart of the gain is seen to after a few games."""
         if e.simpler is None:
             return Ask("simplify")
-        count = rules.confirm_size(self._passed(e), self.config)
-        seeds = e.confirm_seeds[:count]
-        child = rules.in_order(e.confirm, seeds)
+        seeds, few = self._fresh(e), self.config.simplify_screen
         offers = sorted((s for s in e.simpler if s.sound and s.size < e.child_size), key=lambda s: (s.size, s.name))
         for offer in offers[: self.config.simpler_most]:
-            missing = rules.missing(offer.pairs, seeds)
-            if missing:
-                return Ask("simplify", missing, who=offer.name)
-            if rules.not_worse(rules.in_order(offer.pairs, seeds), child, self.config):
+            for some in (seeds[:few], seeds) if 0 < few < len(seeds) else (seeds,):
+                missing = rules.missing(offer.pairs, some)
+                if missing:
+                    return Ask("simplify", missing, who=offer.name)
+                simple, child = rules.in_order(offer.pairs, some), rules.in_order(e.confirm, some)
+                whole = len(some) == len(seeds)
+                if not (rules.not_worse(simple, child, self.config) if whole else rules.keeps_half(simple, child)):
+                    break
+            else:
                 return self._accept(e, offer.name, (f"{offer.name} is simpler and not worse",))
         return self._accept(e, "child", ())
 
     def _accept(self, e: Evidence, winner: str, more: tuple[str, ...]) -> Verdict:
         passed = self._passed(e)
-        count = rules.confirm_size(passed, self.config)
-        fresh = rules.in_order(e.confirm, e.confirm_seeds[:count])
+        fresh = rules.in_order(e.confirm, self._fresh(e))
         numbers = {**rules.figures("full", passed), **rules.figures("confirm", fresh)}
         return Verdict("accept", "accept", ("better on both blocks", *more), numbers, winner)
 
@@ -169,6 +182,17 @@ class Gate:
             bad = [seed for seed, pair in pairs.items() if not rules.parent_finite(pair)]
             if bad:
                 raise SupervisorError(f"the parent's score on seed {bad[0]} is not a number; play it again")
+
+
+def _until(
+    played: Mapping[int, Pair], seeds: Sequence[int], looks: Sequence[int], spend: Sequence[float]
+) -> list[Pair]:
+    """The pairs of a block up to the look that passed it."""
+    for i, n in enumerate(looks, 1):
+        pairs = rules.in_order(played, seeds[:n])
+        if stats.first_passed(rules.differences(pairs), looks[:i], spend[:i]) is not None:
+            return pairs
+    raise AssertionError("asked only after the block is passed")
 
 
 def _check_block(seeds: Sequence[int]) -> None:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from statistics import NormalDist
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
 from supervisor.gate import statistics as stats
 from supervisor.gate.types import GateConfig, Pair, Stage, Verdict
 
-POWER = 0.95  # what a confirmation block is sized for
 SHRINK = 1.0  # standard errors taken off the gain seen, because it was selected
 SEEN = 3.0  # what happens once in n games is seen in 3 n games 19 times in 20
 
@@ -103,7 +102,7 @@ def early_reject(pairs: Sequence[Pair], stage: Stage, config: GateConfig) -> Ver
 def look(pairs: Sequence[Pair], stage: Stage, i: int, config: GateConfig) -> Verdict | Literal["better", "more"]:
     """Judge the selecting block at look `i`. A harm ends it at any look; where the block is not passed it has to be
     plainer, so that chance alone does not find one at some look in more than `harm_level` of good children."""
-    won = better(pairs, config.spend[i])
+    won = stats.first_passed(differences(pairs), config.looks[: i + 1], config.spend[: i + 1]) is not None
     harm = harms(pairs, config.harm_level if won else config.harm_level / len(config.looks))
     if harm:
         return Verdict("reject", stage, harm, figures("full", pairs))
@@ -122,13 +121,36 @@ def look(pairs: Sequence[Pair], stage: Stage, i: int, config: GateConfig) -> Ver
     return Verdict(kind, stage, (why,), figures("full", pairs))  # type: ignore[arg-type]
 
 
+class Look(NamedTuple):
+    """When a block is judged: after `n` pairs, at a level, and how small p has to be to go on."""
+
+    n: int
+    level: float
+    hopeful: float
+
+
+def confirm_looks(pairs: Sequence[Pair], config: GateConfig) -> list[Look]:
+    """When the fresh block is judged, given the pairs that showed a gain.
+
+    `confirm_size` of them confirm it with `confirm_power`; looks before that are for gains as large as they seem, looks
+    after it for smaller ones. None is so early that a rare crash could not have shown.
+    """
+    size, least = confirm_size(pairs, config), max(config.confirm_least, _for_crashes(pairs))
+    looks: list[Look] = []
+    for part, share, hopeful in zip(config.confirm_at, config.confirm_share, config.confirm_hopeful, strict=True):
+        n = min(max(math.ceil(part * size), least), config.confirm_most)
+        before = looks.pop().level if looks and looks[-1].n == n else 0.0
+        looks.append(Look(n, before + share * config.confirm_level, hopeful))
+    return looks
+
+
 def confirm_size(pairs: Sequence[Pair], config: GateConfig) -> int:
-    """Seeds that confirm the gain seen, less SHRINK standard errors, 19 times in 20, and would show a rare crash."""
+    """Seeds that confirm the gain seen, less SHRINK standard errors, with `confirm_power`, were they judged at once."""
     diff = np.asarray(differences(pairs))
     spread = float(diff.std(ddof=1))
     mean = float(diff.mean()) - SHRINK * spread / math.sqrt(len(diff))
     normal = NormalDist()
-    reach = normal.inv_cdf(1 - config.confirm_level) + normal.inv_cdf(POWER)
+    reach = normal.inv_cdf(1 - config.confirm_level) + normal.inv_cdf(config.confirm_power)
     need = math.ceil((reach * spread / mean) ** 2) if mean > 0 else config.confirm_most
     return min(max(need, _for_crashes(pairs), config.confirm_least), config.confirm_most)
 
@@ -142,18 +164,27 @@ def _for_crashes(pairs: Sequence[Pair]) -> int:
     return math.ceil(SEEN * fall / gain) - len(pairs) if gain > 0 else 0
 
 
-def confirmed(passed: Sequence[Pair], pairs: Sequence[Pair], config: GateConfig) -> Verdict | None:
-    """Judge the fresh block, and the harms over both blocks. None: confirmed."""
+def confirmed(passed: Sequence[Pair], pairs: Sequence[Pair], config: GateConfig) -> Verdict | Literal["yes", "more"]:
+    """Judge the fresh block as far as it has been played, which is up to one of its looks, and the harms over both."""
     numbers = {**figures("full", passed), **figures("confirm", pairs)}
     both = [*passed, *pairs]
     harm = harms(both, config.harm_level) or never_before(both)
     if harm:
         return Verdict("reject", "confirm", harm, numbers)
+    looks = confirm_looks(passed, config)
+    seen = [look for look in looks if look.n <= len(pairs)]
+    if stats.first_passed(differences(pairs), [k.n for k in seen], [k.level for k in seen]) is not None:
+        return "yes"
     p = stats.p_greater(differences(pairs))
-    if p <= config.confirm_level:
-        return None
+    if len(seen) < len(looks) and p <= seen[-1].hopeful:
+        return "more"
     said = f"not confirmed on {len(pairs)} fresh seeds (p {p:.3f})"
     return Verdict("indecisive" if p <= 0.5 else "reject", "confirm", (said,), numbers)
+
+
+def keeps_half(simple: Sequence[Pair], child: Sequence[Pair]) -> bool:
+    """Whether a simpler variant is worth playing on: it keeps half of the child's gain on the first games."""
+    return not broken(simple) and float(np.mean(differences(simple))) >= float(np.mean(differences(child))) / 2
 
 
 def not_worse(simple: Sequence[Pair], child: Sequence[Pair], config: GateConfig) -> bool:

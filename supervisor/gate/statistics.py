@@ -25,7 +25,6 @@ MOST = 2 ** (BITS - 1)  # pairs
 SLACK = 1e-9  # relative; sums of the same numbers in another order are equal
 
 
-@lru_cache(maxsize=64)
 def subsets(n: int) -> NDArray[np.bool_]:
     """`bool[2^k - 1, n]`, k = min(n, 12): nonempty subsets of n pairs, a row each; every pair is in half of them.
 
@@ -33,17 +32,33 @@ def subsets(n: int) -> NDArray[np.bool_]:
     weight in the order of a fixed hash: no three codes sum to zero, so any three pairs change sign independently.
     ValueError beyond MOST pairs.
     """
+    return _table(_width(n))[: 2 ** min(n, BITS) - 1, :n]
+
+
+def _width(n: int) -> int:
+    """Columns of the table that serves n pairs: few tables serve all."""
     if n > MOST:
         raise ValueError(f"at most {MOST} pairs, not {n}")
-    k = min(n, BITS)
-    words = np.arange(1, 2**k, dtype=np.int64)
-    codes = 2 ** np.arange(k, dtype=np.int64)
-    if n > k:
-        others = words[_odd(words) & (words & (words - 1) != 0)]
-        codes = np.concatenate([codes, others[np.argsort(others * 2654435761 % 2**32)][: n - k]])
+    return max(512, 1 << max(0, n - 1).bit_length())
+
+
+@lru_cache(maxsize=2)
+def _table(n: int) -> NDArray[np.bool_]:
+    """All subsets of so many pairs, which begin with those of fewer."""
+    words = np.arange(1, 2**BITS, dtype=np.int64)
+    others = words[_odd(words) & (words & (words - 1) != 0)]
+    codes = np.concatenate([2 ** np.arange(BITS), others[np.argsort(others * 2654435761 % 2**32)][: n - BITS]])
     table = _odd(words[:, None] & codes[None, :])
     table.flags.writeable = False
     return table
+
+
+@lru_cache(maxsize=2)
+def _flips(n: int) -> Floats:
+    """`float64[4096, n]` of -1 and 1: every sign pattern, the plain one first."""
+    flips = np.concatenate([np.ones((1, n)), 1.0 - 2.0 * _table(n)])
+    flips.flags.writeable = False
+    return flips
 
 
 def _odd(words: NDArray[np.int64]) -> NDArray[np.bool_]:
@@ -69,12 +84,54 @@ def _means(differences: tuple[float, ...]) -> Floats:
 
 def p_greater(differences: Sequence[float]) -> float:
     """One-sided sign-flip p-value against "the mean is not above zero". Ties and zeros count against."""
+    return _p_greater(tuple(map(float, differences)))
+
+
+@lru_cache(maxsize=256)
+def _p_greater(differences: tuple[float, ...]) -> float:
     values = np.asarray(differences, np.float64)
     if not values.any():
         return 1.0
-    means = subset_means(values)
+    sums = _flips(_width(len(values)))[:, : len(values)] @ values
+    return float(np.mean(sums >= sums[0] - SLACK * float(np.abs(values).max())))
+
+
+def first_passed(differences: Sequence[float], looks: Sequence[int], spend: Sequence[float]) -> int | None:
+    """The first of several looks at growing numbers of pairs at which the mean is shown to be above zero, or None.
+
+    A group-sequential sign-flip test. `looks`: pairs seen at each, rising; those beyond the pairs there are have not
+    been made. `spend`: share of equal children that each look may pass besides those that passed before; what a look
+    leaves over, the next ones have. Every sign pattern stands for a history that was as likely as the one seen; at
+    each look the best of those that have not passed yet pass, as many as the levels allow. The pattern seen is one of
+    them, so of equal children at most `sum(spend)` pass at any look: exactly so at every n, whatever the scores.
+    """
+    return _first_passed(tuple(map(float, differences)), tuple(looks), tuple(spend))
+
+
+@lru_cache(maxsize=256)
+def _first_passed(differences: tuple[float, ...], looks: tuple[int, ...], spend: tuple[float, ...]) -> int | None:
+    values = np.asarray(differences, np.float64)
+    if not values.any():
+        return None
     edge = SLACK * float(np.abs(values).max())
-    return (1 + int(np.searchsorted(means, edge, "right"))) / (len(means) + 1)
+    flips = _flips(_width(len(values)))
+    sums, waiting = np.zeros(len(flips)), np.arange(len(flips))
+    level, start = 0.0, 0
+    for i, (n, share) in enumerate(zip(looks, spend, strict=True)):
+        if n > len(values):
+            return None
+        sums += flips[:, start:n] @ values[start:n]
+        start, level = n, level + share
+        rest = sums[waiting]
+        places = int(level * len(flips) + SLACK) - (len(flips) - len(rest))
+        if places < len(rest):  # ties for the last place do not pass
+            passes = rest > np.partition(rest, -1 - places)[-1 - places] + edge
+        else:
+            passes = np.ones(len(rest), np.bool_)
+        if passes[0]:  # the signs that were seen
+            return i
+        waiting = waiting[~passes]
+    return None
 
 
 def lower_bound(differences: ArrayLike, level: float) -> float:

@@ -25,33 +25,49 @@ Kind = Literal["accept", "probe", "reject", "indecisive", "invalid"]
 class GateConfig:
     """Settings. The share of equal children that may get in is at most `bound`: `sum(spend) * confirm_level`.
 
-    `looks`: how many pairs have been seen when the full block is judged; the first look is the full stage, later ones
-    are probes. `spend`: the level of each look. `hopeful`: at a look that is not significant, the largest p-value at
-    which more seeds are worth asking for. `limits`: largest value of each measured figure, such as `latency_ms`.
-    The defaults find a gain of 0.134 standard deviations of the paired difference four times in five: a tenth of the
-    score where games spread by half of their mean (docs/gate.md has other settings and what they cost).
+    Selecting block. `looks`: how many pairs have been seen when it is judged. `spend`: share of equal children that
+    each look may pass beyond those before it. `hopeful`: the largest p-value at which, not passed, more seeds are worth
+    asking for. `screen`, `worse_at`: where the first look comes late, a child that is worse with this p-value is
+    stopped after so many pairs, and half way to the look (0: no such stop).
+
+    Confirming block. Its size is worked out from the gain seen, so that it is confirmed with `confirm_power`; it lies
+    between `confirm_least` and `confirm_most`. `confirm_at`: looks, in sizes; `confirm_share`: what part of
+    `confirm_level` each spends; `confirm_hopeful`: as `hopeful`.
+
+    Less text. A variant may lose `slack` of the gain; `simplify_screen`: games after which one that keeps less than
+    half of it is dropped (0: none); `simpler_most`: variants tried. `limits`: largest value of each measured figure,
+    such as `latency_ms`. What these settings cost, and others, is in docs/gate.md.
     """
 
-    screen: int = 5
-    looks: tuple[int, ...] = (20, 60, 150, 250, 450)
-    spend: tuple[float, ...] = (0.01, 0.03, 0.03, 0.02, 0.11)
-    hopeful: tuple[float, ...] = (0.95, 0.8, 0.6, 0.45, 0.3)
-    worse_at: float = 0.05  # early stop: p-value of "the child is worse" while the first block is being played
-    confirm_least: int = 20
+    looks: tuple[int, ...] = (5, 8, 12, 20, 32, 50, 80, 125, 190, 290, 450)
+    spend: tuple[float, ...] = (0.032, 0.001, 0.002, 0.003, 0.005, 0.007, 0.011, 0.017, 0.025, 0.037, 0.06)
+    hopeful: tuple[float, ...] = (1.0, 1.0, 0.98, 0.96, 0.94, 0.91, 0.87, 0.8, 0.7, 0.57, 0.35)
+    screen: int = 0
+    worse_at: float = 0.05
+    confirm_least: int = 5
     confirm_most: int = 450
     confirm_level: float = 0.25
+    confirm_power: float = 0.98
+    confirm_at: tuple[float, ...] = (0.25, 0.5, 1.0, 3.0)
+    confirm_share: tuple[float, ...] = (0.24, 0.24, 0.28, 0.24)
+    confirm_hopeful: tuple[float, ...] = (0.97, 0.9, 0.75, 1.0)
     harm_level: float = 0.05  # worst decile, hard interventions
     total_level: float = 0.05
-    slack: float = 0.25  # a simpler variant may lose this share of the gain
+    slack: float = 0.25
+    simplify_screen: int = 4
     simpler_most: int = 3
     limits: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        n = len(self.looks)
+        n, m = len(self.looks), len(self.confirm_at)
         if not n or len(self.spend) != n or len(self.hopeful) != n:
             raise SupervisorError("looks, spend and hopeful need the same number of entries, at least one")
-        if list(self.looks) != sorted(set(self.looks)) or not 0 < self.screen < self.looks[0]:
+        if not m or len(self.confirm_share) != m or len(self.confirm_hopeful) != m:
+            raise SupervisorError("confirm_at, confirm_share and confirm_hopeful need the same number, at least one")
+        if list(self.looks) != sorted(set(self.looks)) or not 0 <= self.screen < self.looks[0]:
             raise SupervisorError("looks must rise, and the screen must be shorter than the first look")
+        if list(self.confirm_at) != sorted(set(self.confirm_at)) or not self.confirm_at[0] > 0:
+            raise SupervisorError("confirm_at are parts of the size, which must rise from above 0")
         if not 0 < self.confirm_least <= self.confirm_most:
             raise SupervisorError("confirm_least must lie between 1 and confirm_most")
         self._check_levels()
@@ -63,12 +79,15 @@ class GateConfig:
 
     def _check_levels(self) -> None:
         """A negative or missing level would make room for another one in the sum."""
-        single = ("worse_at", "confirm_level", "harm_level", "total_level", "slack")
-        levels = {name: (getattr(self, name),) for name in single} | {"spend": self.spend, "hopeful": self.hopeful}
+        single = ("worse_at", "confirm_level", "confirm_power", "harm_level", "total_level", "slack")
+        several = ("spend", "hopeful", "confirm_share", "confirm_hopeful")
+        levels = {name: (getattr(self, name),) for name in single} | {name: getattr(self, name) for name in several}
         for name, values in levels.items():
             if not all(0 <= v <= 1 for v in values):
                 told = values[0] if name in single else values
                 raise SupervisorError(f"{name} is {told}; shares lie between 0 and 1")
+        if sum(self.confirm_share) > 1 + 1e-12:
+            raise SupervisorError(f"confirm_share sums to {sum(self.confirm_share):g}; it shares out confirm_level")
 
     @property
     def bound(self) -> float:

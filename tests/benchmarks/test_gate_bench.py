@@ -122,8 +122,8 @@ def test_a_trial_without_a_budget_for_probes_ends_in_a_probe() -> None:
         return ledger.select("child", "parent") if role == "select" else ledger.confirm("child", "parent")
 
     outcome = run_trial(Gate(), play, block, most=100)
-    assert (outcome.verdict.kind, outcome.selecting, outcome.confirming) == ("probe", 60, 0)
-    assert run_trial(Gate(), play, block).selecting > 60
+    assert (outcome.verdict.kind, outcome.selecting, outcome.confirming) == ("probe", 80, 0)
+    assert run_trial(Gate(), play, block).selecting > 80
 
 
 def test_a_trial_counts_what_it_played() -> None:

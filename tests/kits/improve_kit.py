@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from gate_kit import AT_ONCE
 
 from data_flywheel.episodes.episode import Episode, EpisodeRecorder
 from supervisor.events import EventLog
@@ -29,7 +30,9 @@ NOISE = 4
 def act(scene, memory):
     return NOOP, "wait"
 '''
-GATE = GateConfig(screen=3, looks=(8, 16), spend=(0.05, 0.05), hopeful=(0.5, 0.4), confirm_least=6, confirm_most=20)
+GATE = GateConfig(
+    **AT_ONCE, screen=3, looks=(8, 16), spend=(0.05, 0.02), hopeful=(0.5, 0.4), confirm_least=6, confirm_most=20
+)
 
 
 def number(text: str, name: str, default: float) -> float:

@@ -15,6 +15,7 @@ from typing import Any
 from unittest import mock
 
 import numpy as np
+from gate_kit import AT_ONCE
 from improve_ideas import IDEAS, ROOT_LEVEL, ROOT_POLICY, SIMPLER, Idea
 
 from supervisor.budget import UNKNOWN, Budgets, BudgetSpent
@@ -23,8 +24,8 @@ from supervisor.events import EventLog, plain
 from supervisor.gate.gate import Ask, Evidence, Gate, GateConfig, Pair, Simpler, Verdict
 
 GATE = GateConfig(
-    screen=5, looks=(20, 40, 60), spend=(0.05, 0.08, 0.1), hopeful=(0.5, 0.4, 0.3), worse_at=0.1, confirm_least=15,
-    confirm_most=60, confirm_level=0.2, limits={"latency_ms": 1.0},
+    **AT_ONCE, screen=5, looks=(20, 40, 60), spend=(0.05, 0.04, 0.04), hopeful=(0.5, 0.4, 0.3), worse_at=0.1,
+    confirm_least=15, confirm_most=60, confirm_level=0.2, limits={"latency_ms": 1.0},
 )  # fmt: skip
 LIMITS = {"usd": 2.0, "tokens": 400_000.0, "steps": 1_000_000.0, "wall_s": 14_400.0}
 LARGER = {**LIMITS, "steps": 4_000_000.0}

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from supervisor.gate import rules
 from supervisor.gate import statistics as stats
-from supervisor.gate.gate import Gate, GateConfig, Pair
+from supervisor.gate.gate import Gate, GateConfig, Pair, Verdict
 
 # --- harms
 
@@ -65,7 +65,7 @@ def test_harms_count_over_both_blocks() -> None:
     fresh = [play(s) for s in range(2000, 2010)]
     assert rules.harms(fresh, 0.05) == () and rules.harms([*pairs, *fresh], 0.05) != ()
     verdict = rules.confirmed(pairs, fresh, SMALL)
-    assert verdict is not None and verdict.kind == "reject" and "worst decile" in verdict.reasons[0]
+    assert isinstance(verdict, Verdict) and verdict.kind == "reject" and "worst decile" in verdict.reasons[0]
 
 
 def test_a_harm_ends_it_where_the_first_block_is_passed() -> None:
@@ -151,7 +151,7 @@ def test_sizes_do_not_depend_on_the_unit(unit: float) -> None:
 
 def test_a_confirmation_confirms_a_true_gain_about_as_often_as_it_should() -> None:
     """Sized for 95 %, were the gain known: normal differences of the size seen."""
-    config = GateConfig()
+    config = GateConfig(confirm_power=0.95)
     n = rules.confirm_size(block(2.0 + 6.0 / math.sqrt(20), 6.0), config)  # after SHRINK a gain of 2.0
     random = np.random.default_rng(1)
     held = [stats.p_greater(random.normal(2.0, 6.0, n).tolist()) <= config.confirm_level for _ in range(400)]

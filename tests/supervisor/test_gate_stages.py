@@ -141,7 +141,7 @@ def hesitant(seed: int) -> Pair:
 
 
 def test_a_promising_child_is_probed_and_may_stay_undecided() -> None:
-    gate = Gate(replace(SMALL, hopeful=(0.6, 0.5, 0.5)))
+    gate = Gate(replace(SMALL, hopeful=(0.6, 0.5, 0.5), spend=(0.05, 0.02, 0.02)))
     asked: list[Ask] = []
     verdict = judged(hesitant, gate, asked=asked)
     assert [a.stage for a in asked if a.seeds] == ["screen", "full", "full", "probe", "probe"]
@@ -309,7 +309,15 @@ def test_misuse_is_an_error(evidence: Evidence, says: str) -> None:
         ({"looks": (20, 10, 30)}, "looks must rise"),
         ({"looks": (10, 10, 30)}, "looks must rise"),
         ({"screen": 10}, "shorter than the first look"),
-        ({"screen": 0}, "shorter than the first look"),
+        ({"screen": -1}, "shorter than the first look"),
+        ({"confirm_at": (1.0, 0.5), "confirm_share": (0.5, 0.5), "confirm_hopeful": (1.0, 1.0)}, "must rise"),
+        ({"confirm_at": (0.0,)}, "rise from above 0"),
+        ({"confirm_share": (0.5, 0.5)}, "confirm_hopeful need the same number"),
+        ({"confirm_share": (1.1,)}, "confirm_share is"),
+        (
+            {"confirm_at": (1.0, 2.0), "confirm_share": (0.6, 0.6), "confirm_hopeful": (1.0, 1.0)},
+            "confirm_share sums to 1.2",
+        ),
         ({"confirm_least": 0}, "confirm_least must lie"),
         ({"confirm_least": 31}, "confirm_least must lie"),
     ],

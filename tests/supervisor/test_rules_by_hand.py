@@ -8,6 +8,7 @@ from statistics import NormalDist
 
 import numpy as np
 import pytest
+from gate_kit import AT_ONCE
 
 from supervisor.gate import rules
 from supervisor.gate import statistics as stats
@@ -16,7 +17,7 @@ from supervisor.gate.types import GateConfig, Pair, Verdict
 NAN, INF = math.nan, math.inf
 # p-values of n equal gains are 2 ** -n
 EASY = GateConfig(
-    screen=2, looks=(3, 4, 5), spend=(0.125, 0.0625, 0.0), hopeful=(0.5, 0.25, 0.25), confirm_level=0.25,
+    **AT_ONCE, screen=2, looks=(3, 4, 5), spend=(0.125, 0.0625, 0.0), hopeful=(0.5, 0.25, 0.25), confirm_level=0.25,
     worse_at=0.125, harm_level=0.125, confirm_least=4, confirm_most=99, total_level=0.1,
 )  # fmt: skip
 
@@ -112,9 +113,16 @@ def test_an_early_stop_is_at_its_level_and_names_its_stage() -> None:
 @pytest.mark.parametrize("i", [0, 1])
 def test_each_look_spends_its_own_level(i: int) -> None:
     n = EASY.looks[i]
-    assert rules.look(won(n), "full", i, EASY) == "better"
-    spend = tuple(s * (0.99 if k == i else 1) for k, s in enumerate(EASY.spend))
-    assert rules.look(won(n), "full", i, replace(EASY, spend=spend)) != "better"
+    for share, good in ((1.0, True), (0.99, False)):
+        spend = tuple(share * 2.0**-n if k == i else 0.0 for k in range(3))
+        assert (rules.look(won(n), "full", i, replace(EASY, spend=spend)) == "better") is good
+
+
+def test_what_a_look_leaves_over_the_next_ones_have() -> None:
+    config = replace(EASY, spend=(0.05, 0.0125, 0.0))  # three gains are 1/8, four are 1/16
+    assert rules.look(won(3), "full", 0, config) == "more"
+    assert rules.look(won(4), "full", 1, config) == "better"
+    assert rules.look(won(4), "full", 1, replace(config, spend=(0.05, 0.012, 0.0))) == "more"
 
 
 def look(pairs: list[Pair], i: int, **more: object) -> Verdict | str:
@@ -137,7 +145,7 @@ def test_each_look_hopes_up_to_its_own_level(i: int) -> None:
 
 
 def test_the_last_look_decides() -> None:
-    pairs = mixed(4, 1)  # p 6/32
+    pairs = mixed(4, 1)[::-1]  # p 6/32
     p = stats.p_greater(rules.differences(pairs))
     promising = look(pairs, 2, hopeful=(0.5, 0.5, p))
     assert isinstance(promising, Verdict) and promising.kind == "indecisive"
@@ -177,10 +185,10 @@ def spread(values: list[float], level: float = 0.0) -> list[Pair]:
 @pytest.mark.parametrize("values", [[4.0, 8.0, 3.0, 9.0, 5.0], [10.0, 14.0, 11.0, 25.0], [3.0, 1.0, 2.0, 4.0, 2.5]])
 @pytest.mark.parametrize("level", [0.25, 0.05])
 def test_a_confirmation_is_sized_for_the_gain_seen_less_one_standard_error(values: list[float], level: float) -> None:
-    config = GateConfig(confirm_least=1, confirm_most=10_000, confirm_level=level, spend=(0.04, 0, 0, 0, 0))
+    config = GateConfig(confirm_least=1, confirm_most=10_000, confirm_level=level, spend=(0.04, *[0] * 10))
     n = len(values)
     mean, deviation = np.mean(values), np.std(values, ddof=1)
-    reach = NormalDist().inv_cdf(1 - level) + NormalDist().inv_cdf(0.95)
+    reach = NormalDist().inv_cdf(1 - level) + NormalDist().inv_cdf(config.confirm_power)
     need = math.ceil((reach * deviation / (mean - deviation / math.sqrt(n))) ** 2)
     crashes = math.ceil(3 * mean / mean) - n  # the parent scores nothing: a crash costs the gain and no more
     assert rules.confirm_size(spread(values), config) == max(need, crashes, 1)
@@ -223,12 +231,13 @@ def test_no_fewer_than_the_least_and_no_more_than_the_most() -> None:
 
 
 def test_a_fresh_block_confirms_at_its_level_or_says_how_it_failed() -> None:
-    assert rules.confirmed(won(5), won(2), EASY) is None
-    cases = [(replace(EASY, confirm_level=0.24), won(2), "indecisive", "0.250"),
-             (EASY, mixed(2, 1), "indecisive", "0.500"), (EASY, mixed(1, 1), "reject", "0.750")]  # fmt: skip
+    two, three = replace(EASY, confirm_least=2), replace(EASY, confirm_least=3)
+    assert rules.confirmed(won(5), won(2), two) == "yes"
+    cases = [(replace(two, confirm_level=0.24), won(2), "indecisive", "0.250"),
+             (three, mixed(2, 1), "indecisive", "0.500"), (two, mixed(1, 1), "reject", "0.750")]  # fmt: skip
     for config, fresh, kind, p in cases:
         verdict = rules.confirmed(won(5), fresh, config)
-        assert verdict is not None and (verdict.kind, verdict.stage) == (kind, "confirm")
+        assert isinstance(verdict, Verdict) and (verdict.kind, verdict.stage) == (kind, "confirm")
         assert verdict.reasons == (f"not confirmed on {len(fresh)} fresh seeds (p {p})",)
         assert (verdict.numbers["full_pairs"], verdict.numbers["confirm_pairs"]) == (5, len(fresh))
 
@@ -237,13 +246,14 @@ def test_a_harm_in_either_block_keeps_it_from_being_confirmed() -> None:
     rare = Pair(1.0, 2.0, 0.0, 1.0)
     for passed, fresh in (([*won(4), rare], won(3)), (won(4), [*won(2), rare])):
         verdict = rules.confirmed(passed, fresh, EASY)
-        assert verdict is not None and verdict.kind == "reject" and "for the parent in none" in verdict.reasons[0]
+        assert isinstance(verdict, Verdict) and verdict.kind == "reject"
+        assert "for the parent in none" in verdict.reasons[0]
     known = Pair(1.0, 2.0, 1.0, 1.0)
-    assert rules.confirmed([*won(4), known], [*won(2), rare], EASY) is None
+    assert rules.confirmed([*won(4), known], [*won(2), rare], replace(EASY, confirm_least=3)) == "yes"
     often = [Pair(1.0, 2.0, 1.0, 2.0)] * 2
-    verdict = rules.confirmed(often, often, replace(EASY, harm_level=1 / 16))
-    assert verdict is not None and "more often" in verdict.reasons[0]
-    assert rules.confirmed(often, often, replace(EASY, harm_level=0.06)) is None
+    verdict = rules.confirmed(often, often * 2, replace(EASY, harm_level=1 / 64))
+    assert isinstance(verdict, Verdict) and "more often" in verdict.reasons[0]
+    assert rules.confirmed(often, often * 2, replace(EASY, harm_level=0.015)) == "yes"
 
 
 def test_a_simpler_variant_may_lose_exactly_the_slack() -> None:

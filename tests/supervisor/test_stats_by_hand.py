@@ -111,3 +111,60 @@ def test_twelve_pairs_are_enumerated_and_thirteen_are_not() -> None:
     assert {tuple(row) for row in stats.subsets(3).tolist()} == set(itertools.product((False, True), repeat=3)) - {
         (False, False, False)
     }
+
+
+# --- looking several times
+
+
+def patterns(n: int) -> np.ndarray:
+    """All sign patterns of few pairs; of many, the group that the test counts on."""
+    table = stats.subsets(n)
+    return np.vstack([np.ones((1, n)), 1.0 - 2.0 * table])
+
+
+@pytest.mark.parametrize(
+    ("sizes", "looks", "spend"),
+    [
+        ([3.0, 1.0, 4.0, 1.5, 9.0, 2.6], (2, 4, 6), (0.25, 0.1, 0.15)),
+        ([3.0, 1.0, 4.0, 1.5, 9.0, 2.6, 5.3], (3, 7), (0.0, 0.2)),
+        ([1.0] * 8, (4, 6, 8), (0.07, 0.05, 0.05)),
+        ([5.0, 0.0, 0.0, 2.0, 0.0, 1.0, 7.0], (3, 5, 7), (0.13, 0.13, 0.13)),
+        ([1.0 + i * i % 7 for i in range(13)], (5, 9, 13), (0.04, 0.06, 0.1)),
+    ],
+)
+def test_of_equal_children_no_more_pass_at_any_look_than_the_levels_say(
+    sizes: list[float], looks: tuple[int, ...], spend: tuple[float, ...]
+) -> None:
+    """Each sign pattern is as likely: the share that passes by look i is at most the sum of the levels up to i."""
+    found = [stats.first_passed((signs * sizes).tolist(), looks, spend) for signs in patterns(len(sizes))]
+    for i in range(len(looks)):
+        share = sum(at is not None and at <= i for at in found) / len(found)
+        assert share <= sum(spend[: i + 1]) + 1e-12
+    if len(set(sizes)) > 5:  # without ties hardly anything of the level is lost
+        assert sum(at is not None for at in found) / len(found) > sum(spend) - 2.0 ** -min(12, len(sizes)) * 1.01
+
+
+@pytest.mark.parametrize("n", [1, 3, 5, 12, 20])
+def test_one_look_is_the_plain_test(n: int) -> None:
+    draw = np.random.default_rng(n)
+    for _ in range(20):
+        values = draw.normal(0.5, 1.0, n).tolist()
+        p = stats.p_greater(values)
+        assert stats.first_passed(values, (n,), (p,)) == 0
+        assert stats.first_passed(values, (n,), (p * 0.999,)) is None
+
+
+def test_looks_that_have_not_been_made_do_not_count() -> None:
+    assert stats.first_passed([1.0] * 6, (5, 8), (0.01, 0.99)) is None
+    assert stats.first_passed([1.0] * 8, (5, 8), (0.01, 0.99)) == 1
+    assert stats.first_passed([1.0] * 8, (5, 8), (0.04, 0.0)) == 0, "what comes later changes nothing"
+    assert stats.first_passed([0.0] * 8, (5, 8), (0.5, 0.5)) is None and stats.first_passed([], (5,), (1.0,)) is None
+
+
+def test_a_pattern_that_passed_early_leaves_room_later() -> None:
+    """Were the looks tested each at its own level, four of five gains would not pass at 0.15."""
+    values = [-1.0, 4.0, 4.0, 4.0, 4.0]
+    assert stats.p_greater(values) == pytest.approx(2 / 32)
+    assert stats.first_passed(values, (3, 5), (0.0, 0.07)) == 1
+    assert stats.first_passed(values, (3, 5), (0.05, 0.02)) == 1, "nothing could pass three pairs at 0.05"
+    assert stats.first_passed(values, (3, 5), (0.125, 0.02)) is None, "there it was spent on others"
