@@ -8,10 +8,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from gate_kit import CONFIRM, SELECT, SMALL, answer, better, judged, passed, variant
 
 from supervisor.errors import SupervisorError
+from supervisor.gate import rules
 from supervisor.gate.gate import Ask, Evidence, Gate, GateConfig, Pair, Verdict
 from supervisor.gate.types import STAGES
 
@@ -229,6 +231,90 @@ def test_only_so_many_variants_are_tried() -> None:
     asked: list[Ask] = []
     verdict = judged(better, evidence=e, variants={n: same for n in names}, asked=asked)
     assert verdict.winner == "child" and {a.who for a in asked if a.stage == "simplify"} == set(names[:3])
+
+
+# --- the settings that are used: looks from five pairs on, a fresh block judged early
+
+
+def opened(**more: Any) -> Evidence:
+    """Blocks as long as the last look of the defaults asks for."""
+    return passed(full_seeds=tuple(range(1000, 1450)), confirm_seeds=tuple(range(2000, 2450)), **more)
+
+
+LUCK = np.random.default_rng(0).normal(0.0, 3.0, 4000)
+
+
+def lucky(seed: int) -> float:
+    """What a game is worth besides the policy."""
+    return float(LUCK[seed])
+
+
+def test_a_gain_that_nobody_can_doubt_takes_ten_pairs() -> None:
+    asked: list[Ask] = []
+    verdict = judged(lambda s: Pair(lucky(s) - 21.0, lucky(s + 1000) + 4.0), Gate(), opened(), asked=asked)
+    assert verdict.kind == "accept" and (verdict.numbers["full_pairs"], verdict.numbers["confirm_pairs"]) == (5, 5)
+    assert sum(len(a.seeds) for a in asked) == 10
+
+
+def test_four_gains_in_five_games_are_not_enough_and_the_ninth_may_be() -> None:
+    def play(seed: int) -> Pair:
+        return Pair(10.0 + lucky(seed), 18.0 + lucky(seed + 1000) - 16.0 * (seed == 1002))
+
+    verdict = judged(play, Gate(), opened())
+    assert verdict.kind == "accept" and verdict.numbers["full_pairs"] > 8
+
+
+@pytest.mark.parametrize("by", [-4.0, -9.0, -30.0])
+def test_a_child_that_is_plainly_worse_ends_at_the_first_look(by: float) -> None:
+    asked: list[Ask] = []
+    verdict = judged(lambda s: Pair(30.0 + lucky(s), 30.0 + by + lucky(s + 1000)), Gate(), opened(), asked=asked)
+    assert verdict.kind == "reject" and sum(len(a.seeds) for a in asked) == 5
+
+
+def test_a_gain_smaller_than_it_seemed_gets_the_games_that_it_needs() -> None:
+    def play(seed: int) -> Pair:
+        return Pair(lucky(seed), (4.0 if seed < 2000 else 1.0) + lucky(seed + 1000))
+
+    asked: list[Ask] = []
+    verdict = judged(play, Gate(), opened(), asked=asked)
+    ends = [a.seeds[-1] - 1999 for a in asked if a.stage == "confirm"]
+    size = rules.confirm_size([play(s) for s in range(1000, 1012)], GateConfig())
+    assert verdict.kind == "accept" and verdict.numbers["full_pairs"] == 12
+    assert ends == [5, math.ceil(size / 2), size]
+
+
+def test_a_gain_that_does_not_come_again_is_given_up_early() -> None:
+    verdict = judged(lambda s: Pair(lucky(s), (5.0 if s < 2000 else -2.0) + lucky(s + 1000)), Gate(), opened())
+    assert verdict.kind == "reject" and verdict.reasons == ("not confirmed on 7 fresh seeds (p 0.812)",)
+
+
+def test_the_heart_of_an_edit_is_seen_to_be_missing_after_four_games() -> None:
+    def child(seed: int) -> Pair:
+        return Pair(10.0 + lucky(seed), 18.0 + lucky(seed + 1000))
+
+    def heartless(seed: int) -> Pair:
+        return Pair(10.0 + lucky(seed), 11.0 + lucky(seed + 1000))
+
+    e = opened(simpler=(variant("without the heart", 10.0), variant("without a frill", 60.0)))
+    asked: list[Ask] = []
+    verdict = judged(child, Gate(), e, {"without the heart": heartless, "without a frill": child}, asked)
+    played = {who: sum(len(a.seeds) for a in asked if a.who == who) for who in ("without the heart", "without a frill")}
+    assert verdict.winner == "without a frill"
+    assert played == {"without the heart": 4, "without a frill": verdict.numbers["confirm_pairs"]}
+
+
+@pytest.mark.parametrize(("keeps", "good"), [(0.5, True), (0.49, False), (1.5, True), (-1.0, False)])
+def test_half_of_the_gain_keeps_a_variant_in_the_race(keeps: float, good: bool) -> None:
+    child = [Pair(lucky(s), lucky(s) + 8.0) for s in range(4)]
+    assert rules.keeps_half([Pair(p.parent, p.parent + keeps * 8.0) for p in child], child) is good
+    assert not rules.keeps_half([Pair(0.0, math.nan)] * 4, child)
+
+
+def test_a_look_of_the_fresh_block_is_never_so_early_that_a_crash_could_not_have_shown() -> None:
+    sure = [Pair(75.0, 78.0 + i % 2 / 10) for i in range(5)]
+    looks = rules.confirm_looks(sure, GateConfig())
+    assert looks[0].n == math.ceil(3 * 78.04 / 3.04) - 5 and [k.n for k in looks] == sorted({k.n for k in looks})
+    assert sum(k.level for k in looks) == pytest.approx(0.25), "looks that fall together have both levels"
 
 
 # --- conclude
