@@ -299,6 +299,13 @@ BEFORE = GateConfig(
     confirm_least=20, confirm_power=0.95, confirm_at=(1.0,), confirm_share=(1.0,), confirm_hopeful=(1.0,),
     simplify_screen=0,
 )  # fmt: skip
+# For a budget of few games: the same level, no small gains.
+SHORT = GateConfig(
+    looks=(5, 8, 12, 20, 32, 50, 80), spend=(0.032, 0.01, 0.015, 0.025, 0.032, 0.04, 0.046),
+    hopeful=(0.97, 0.95, 0.9, 0.8, 0.65, 0.45, 0.3), confirm_most=80,
+)  # fmt: skip
+GATES = {"now": GateConfig(), "before": BEFORE, "short": SHORT}
+LOST = (5, 10, 20, 33)  # a child that gains 4 % in every game loses one in so many: equal in the mean only
 EFFECTS = (0.0, DESIGN_EFFECT, 0.2, 0.3, 0.5, 0.8, 2.5)  # mean difference over its standard deviation
 CHUNK = 25  # trials that one worker is given
 
@@ -311,6 +318,15 @@ def of_effect(effect: float) -> Kind:
         return old, new + 30 * math.sqrt(2) * effect * better
 
     return Kind(f"effect {effect:g}", draw)
+
+
+def uneven(lost: int) -> Kind:
+    """A child that scores 78 where the parent scores 75, but loses one game in `lost`, so that the means are equal."""
+
+    def draw(random: np.random.Generator, n: int, better: bool) -> tuple[Floats, Floats]:
+        return np.full(n, 75.0), np.where(random.random(n) < 1 / lost, 75.0 - 3.0 * (lost - 1), 78.0)
+
+    return Kind(f"loses one game in {lost}", draw)
 
 
 class Part(NamedTuple):
@@ -327,7 +343,7 @@ class Part(NamedTuple):
 def judging(job: Mapping[str, Mapping[str, Any]]) -> Iterator[Callable[[Sequence[Any]], list[Any]]]:
     """The work of a child: a Part to itself, trials accepted, seeds played. `job`: settings of gates by name."""
     gates = {name: Gate(GateConfig(**_tuples(settings))) for name, settings in job.items()}
-    every = {kind.name: kind for kind in [*kinds(read_recorded()), *map(of_effect, EFFECTS)]}
+    every = {kind.name: kind for kind in [*kinds(read_recorded()), *map(of_effect, EFFECTS), *map(uneven, LOST)]}
 
     def work(item: Sequence[Any]) -> list[Any]:
         part = Part(*item)
@@ -461,10 +477,10 @@ def measure(
     found, now = read_recorded(), config or GateConfig()
     every = kinds(found)
     wanted = {("now", kind.name, better): trials for kind in every for better in (False, True)[: 1 + kind.better]}
-    wanted |= {
-        (gate, of_effect(effect).name, True): min(trials, TRIALS) for effect in EFFECTS for gate in ("now", "before")
-    }
-    rows = judge_all({"now": now, "before": BEFORE}, wanted, workers, tick)
+    few = min(trials, 300)
+    wanted |= {(gate, of_effect(effect).name, True): few for effect in EFFECTS for gate in GATES}
+    wanted |= {("now", uneven(lost).name, False): few for lost in LOST}
+    rows = judge_all({**GATES, "now": now}, wanted, workers, tick)
     scenarios = []
     for kind in every:
         told: dict[str, Any] = {"scores": kind.name, "source": kind.source}
@@ -473,10 +489,10 @@ def measure(
             told |= {"effect": round(effect(kind.draw), 4), "better": rows["now", kind.name, True].told()}
         scenarios.append(told)
     effects = [
-        {"effect": e, **{gate: rows[gate, of_effect(e).name, True].told() for gate in ("now", "before")}}
-        for e in EFFECTS
+        {"effect": e, **{gate: rows[gate, of_effect(e).name, True].told() for gate in GATES}} for e in EFFECTS
     ]  # fmt: skip
-    return {**figures(scenarios, now), "effects": effects, "real": real(found)}
+    crashes = [{"one_in": lost, **rows["now", uneven(lost).name, False].told()} for lost in LOST]
+    return {**figures(scenarios, now), "effects": effects, "uneven": crashes, "real": real(found)}
 
 
 def figures(rows: Sequence[Mapping[str, Any]], config: GateConfig) -> dict[str, Any]:
@@ -551,8 +567,10 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     if found["beyond_reach"]:
         away = f"where games spread too much ({', '.join(found['beyond_reach'])})"
         console.say(f"  {away}: {found['power_beyond_reach']:.3f}")
-    head = ["gain / spread", "accepted", "games", "accepted before", "games before"]
-    console.say(table([_effect_row(r) for r in found["effects"]], head, set(range(5))))
+    head = ["gain / spread", *(cell for gate in GATES for cell in (f"{gate}: accepted", "games"))]
+    console.say(table([_effect_row(r) for r in found["effects"]], head, set(range(len(head)))))
+    for told in found["uneven"]:
+        console.say(f"gains 4 % in every game, loses one in {told['one_in']}: {told['rate']:.3f} accepted")
     for kind, told in (found["real"] or {"trials": {}})["trials"].items():
         console.say(
             f"really played, {kind}: {told['accepted']} of {told['trials']} accepted, {told['seeds']} seeds each"
@@ -561,7 +579,7 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
 
 
 def _effect_row(row: dict[str, Any]) -> list[str]:
-    sides = (row["now"], row["before"])
+    sides = [row[gate] for gate in GATES]
     return [f"{row['effect']:g}", *(cell for s in sides for cell in (f"{s['rate']:.3f}", f"{s['seeds']:.0f}"))]
 
 
