@@ -46,22 +46,53 @@ class Processes:
         self.target, self.workers, self.explain = target, workers, explain
 
     def map(self, job: Any, items: Iterable[Any]) -> Iterator[Any]:
-        """The answer of every item, in the order in which they are ready. WorkerError ends it.
-
-        After the last item the children's input is closed and they end by themselves; when the caller stops early, or
-        something fails, they are told to end at once. A killed parent leaves no child beyond the item it is doing.
-        """
+        """The answer of every item, in the order in which they are ready. WorkerError ends it."""
         todo = list(items)
-        crew = [_Child(self.target, self.explain, job) for _ in range(min(self.workers, len(todo)))]
+        with self.crew(job, len(todo)) as crew:
+            yield from crew.map(todo)
+
+    def crew(self, job: Any, most: int | None = None) -> Crew:
+        """Children that stay for several `map`s; a context. `most`: there will be no more items at once."""
+        count = self.workers if most is None else min(self.workers, most)
+        return Crew(lambda: _Child(self.target, self.explain, job), count)
+
+
+class Crew:
+    """Children that have been told the job, each started when it first has something to do.
+
+    In the end their input is closed and they end by themselves; when the caller stops early, or something fails, they
+    are told to end at once, and new ones are started for what comes next. A killed parent leaves no child beyond the
+    item it is doing.
+    """
+
+    def __init__(self, start_one: Callable[[], _Child], count: int) -> None:
+        self._start, self._count = start_one, count
+        self._children: list[_Child] = []
+
+    def map(self, items: Iterable[Any]) -> Iterator[Any]:
+        """The answer of every item, in the order in which they are ready. WorkerError ends it."""
+        todo = list(items)
         try:
-            yield from _serve(crew, iter(todo))
+            while len(self._children) < min(self._count, len(todo)):
+                self._children.append(self._start())
+            yield from _serve(self._children, iter(todo))
         except BaseException:
-            for child in crew:
+            for child in self._children:
                 child.process.terminate()
+            self.close()
             raise
-        finally:
-            for child in crew:
-                child.close()
+
+    def close(self) -> None:
+        """No more items. Safe to call twice."""
+        for child in self._children:
+            child.close()
+        self._children = []
+
+    def __enter__(self) -> Crew:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
 
 class _Child:

@@ -157,11 +157,14 @@ class Evaluator(Protocol):
     def floor_text(self, episode: Episode, floor: float, name: str, note: str) -> str:
         """The file of a lock on the score of the episode's seed."""
 
-    def play(self, text: str, seeds: Sequence[int]) -> Iterator[Score]:
-        """Each episode as it is done, in any order."""
+    def play(self, games: Sequence[tuple[str, int]]) -> Iterator[tuple[str, Score]]:
+        """Each of the (text, seed) as it is done, in any order: one stream over all workers."""
 
     def record(self, text: str, seeds: Sequence[int]) -> list[Episode]:
         """Whole episodes of training seeds, for evidence; frames can be had from `frames`."""
 
     def frames(self, episode: Episode, steps: Sequence[int]) -> list[Any]:
         """uint8[H, W, 3] of these steps of an episode (played again when they were not kept)."""
+
+    def close(self) -> None:
+        """End whatever plays; what is asked for next begins anew."""

@@ -151,6 +151,8 @@ class Loop:
             except KeyboardInterrupt:
                 self._stop("interrupted", "")
                 raise
+            finally:
+                self.parts.evaluator.close()
             self._stop(why, detail)
             return Ended(why, detail, self.state, self.run_.meter.budgets.table(), wait)
 

@@ -71,6 +71,7 @@ class Parts:
     hashes: Callable[[], Mapping[str, str | None]]
     clock: Callable[[], float]
     say: Callable[[str], object] = lambda text: None
+    progress: Callable[[float, float, str], object] = lambda done, total, text: None
     rules: frozenset[str] = frozenset()
     about: Mapping[str, Any] = field(default_factory=dict)
 

@@ -13,11 +13,11 @@ from supervisor.edits.edits import Edit, EditError, Variant, apply, size_of, var
 from supervisor.errors import SupervisorError
 from supervisor.events import plain
 from supervisor.gate.gate import Ask, Evidence, Pair, Simpler, Verdict
-from supervisor.gate.rules import over_limits
+from supervisor.gate.rules import figures, over_limits
 from supervisor.gate.seeds import BLOCK, TRAIN, role_of
 from supervisor.loop import folder as project
 from supervisor.loop.parts import Gated, Run, Situation
-from supervisor.loop.state import Trial, score_data
+from supervisor.loop.state import Job, Trial, score_data
 from supervisor.protocols import Compiled, ProposerError, Reply, Request, Waiting
 
 # ----------------------------------------------------------------------------------------------------
@@ -47,13 +47,18 @@ def episodes_of(run: Run, trial: Trial, policy: str, seeds: Sequence[int]) -> li
     if new:
         whose = "the present policy" if policy == trial.parent else "the accepted policy"
         tell(run, trial, f"evidence: playing {len(new)} training game{'s' * (len(new) > 1)} of {whose}")
-    for seed in new:
-        with run.meter.job(f"training episode {seed}", 20.0, steps=episode_steps(run)) as job:
-            episode = run.evaluator.record(run.text(policy), [seed])[0]
+    jobs: dict[int, Job] = {}
+    try:
+        for seed in new:
+            jobs[seed] = run.meter.reserve(f"training episode {seed}", 20.0, steps=episode_steps(run))
+        for seed, episode in zip(new, run.evaluator.record(run.text(policy), new), strict=True):
             frames = int(episode.meta["frames"])
             told = {"trial": trial.number, "policy": policy, "seed": seed, "score": float(episode.meta["score"])}
             told |= {"frames": frames, "decisions": len(episode)}
-            job.settle("evidence.episode", told, steps=frames)
+            jobs.pop(seed).settle("evidence.episode", told, steps=frames)
+    finally:
+        for job in jobs.values():
+            job.reservation.abandon()
     return run.evaluator.record(run.text(policy), seeds)
 
 
@@ -190,6 +195,8 @@ def judge(run: Run, trial: Trial) -> Verdict:
             watched = True
         try:
             _answer(run, trial, step)
+            if step.seeds:
+                tell(run, trial, _so_far(run, trial, step))
         except BudgetSpent:
             if step.stage in ("probe", "simplify"):  # the full stage, or both blocks, are judged: that can be told
                 return run.gate.conclude(evidence)
@@ -203,6 +210,20 @@ def _stage(step: Ask, evidence: Evidence) -> str:
     pairs = len(evidence.confirm if step.stage == "confirm" else evidence.full)
     of = "" if step.who == "child" else f" of the simpler {step.who}"
     return f"{step.stage}: {pairs} pairs so far, playing {len(step.seeds)} more{of}"
+
+
+def _so_far(run: Run, trial: Trial, step: Ask) -> str:
+    """How the interval narrows: the paired difference after the games that were just played."""
+    evidence = gather(run, trial)
+    pairs: Sequence[Pair] = list((evidence.confirm if step.stage == "confirm" else evidence.full).values())
+    if step.who != "child":
+        pairs = next(list(s.pairs.values()) for s in evidence.simpler or () if s.name == step.who)
+    found = figures("x", [p for p in pairs if p.finite()]) if any(p.finite() for p in pairs) else {}
+    if not found:
+        return "no finite score"
+    low, high = found.get("x_low95", -math.inf), found.get("x_high95", math.inf)
+    told = f"{found['x_parent']:.4g} -> {found['x_child']:.4g} in {len(pairs)} pairs"
+    return f"{told}: {found['x_difference']:+.4g} [{low:+.4g}, {high:+.4g}], p {found['x_p']:.4f}"
 
 
 def gather(run: Run, trial: Trial) -> Evidence:
@@ -292,8 +313,7 @@ def _answer(run: Run, trial: Trial, step: Ask) -> None:
         policy = trial.child
         if step.who != "child":
             policy = next(v["policy"] for v in trial.variants if v["name"] == step.who)
-        play(run, trial, "parent", trial.parent, step.seeds)
-        play(run, trial, step.who, policy, step.seeds)
+        play(run, trial, {"parent": trial.parent, step.who: policy}, step.seeds)
     elif step.stage in ("compile", "size"):
         if trial.child in run.state.compiled:
             known = ", ".join(run.state.compiled[trial.child]["measured"])
@@ -362,31 +382,47 @@ def _ledger_name(run: Run, child: str, parent: str) -> str:
     return f"{child}.{parent[:8]}" if other else child
 
 
-def play(run: Run, trial: Trial, who: str, policy: str, seeds: Sequence[int]) -> None:
-    """Play what has not been played; BudgetSpent once not a single episode more is affordable."""
-    text = run.text(policy)
-    while todo := [s for s in seeds if (policy, s) not in run.state.scores]:
-        jobs = {}
-        for seed in todo:
+def play(run: Run, trial: Trial, sides: Mapping[str, str], seeds: Sequence[int]) -> None:
+    """Play what has not been played, all of it as one stream. `sides`: who plays, and which policy.
+
+    BudgetSpent once not a single episode more is affordable. Pairs come in the order of the seeds, so that what a
+    budget still allows makes whole pairs.
+    """
+    who = {policy: name for name, policy in sides.items()}
+    wanted = [(policy, seed) for seed in seeds for policy in sides.values()]
+    while todo := [game for game in wanted if game not in run.state.scores]:
+        jobs: dict[tuple[str, int], Job] = {}
+        for policy, seed in todo:
             try:
-                jobs[seed] = run.meter.reserve(f"episode {seed}", 5.0, steps=episode_steps(run))
+                jobs[policy, seed] = run.meter.reserve(f"episode {seed}", 5.0, steps=episode_steps(run))
             except BudgetSpent:
                 if not jobs:
                     raise
                 break
-        before = len(jobs)
+        before, frames = len(jobs), 0
+        texts = {run.text(policy): policy for policy in who}
         try:
-            began = run.meter.clock()
-            for score in run.evaluator.play(text, list(jobs)):
-                job = jobs.pop(score.seed)
+            began = start = run.meter.clock()
+            for text, score in run.evaluator.play([(run.text(policy), seed) for policy, seed in jobs]):
+                policy = texts[text]
+                job = jobs.pop((policy, score.seed))
                 job.began, began = began, run.meter.clock()
-                told = {"trial": trial.number, "who": who, "policy": policy, **score_data(score)}
+                told = {"trial": trial.number, "who": who[policy], "policy": policy, **score_data(score)}
                 job.settle("gate.episode", told, steps=score.frames)
+                frames += score.frames
+                _progress(run, trial, before - len(jobs), before, frames, began - start)
         finally:
             for job in jobs.values():
                 job.reservation.abandon()
         if len(jobs) == before:
-            raise SupervisorError(f"no episode of {who} could be played on seeds {todo[:5]}; look at the evaluator")
+            raise SupervisorError(f"no episode could be played on seeds {list(seeds[:5])}; look at the evaluator")
+
+
+def _progress(run: Run, trial: Trial, done: int, total: int, frames: int, seconds: float) -> None:
+    """Which games are played, and how long the rest of them takes."""
+    left = (total - done) * seconds / done
+    text = f"trial {trial.number}: {done} of {total} games, {frames / 1000:,.0f} k frames"
+    run.parts.progress(done, total, f"{text}, {left:.0f} s left" if done < total else text)
 
 
 def _try_variant(run: Run, trial: Trial) -> None:

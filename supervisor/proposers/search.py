@@ -372,7 +372,7 @@ class Games:
     def _scores(self, candidate: Candidate, todo: Sequence[int]) -> list[Score] | None:
         """The games by seed; None for a candidate that cannot be played, which is then dead."""
         try:
-            scores = sorted(self.evaluator.play(candidate.text, todo))
+            scores = sorted(score for _, score in self.evaluator.play([(candidate.text, seed) for seed in todo]))
         except Exception:
             defects = self.evaluator.compile(candidate.text).defects
             if not defects:  # not the candidate's fault

@@ -83,10 +83,13 @@ class FakeArena:
             score = float("nan")
         return Score(seed, round(score, 3), number(text, "HARD", 0), 40 + seed % 7, 10)
 
-    def play(self, text: str, seeds: Sequence[int]) -> Iterator[Score]:
-        for seed in draw(*seeds).sample(list(seeds), len(seeds)):
+    def play(self, games: Sequence[tuple[str, int]]) -> Iterator[tuple[str, Score]]:
+        for text, seed in draw(*games).sample(list(games), len(games)):
             self.played.append((text, seed))
-            yield self._score(text, seed)
+            yield text, self._score(text, seed)
+
+    def close(self) -> None:
+        pass
 
     def record(self, text: str, seeds: Sequence[int]) -> list[Episode]:
         return [self._episode(text, s) for s in seeds]

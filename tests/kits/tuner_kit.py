@@ -94,16 +94,16 @@ class FakeArena:
         found = constants(text)
         return "BROKEN" in found and found["BROKEN"].value > 0.5
 
-    def play(self, text: str, seeds: Sequence[int]) -> Iterator[Score]:
-        if self._broken(text):
+    def play(self, games: Sequence[tuple[str, int]]) -> Iterator[tuple[str, Score]]:
+        if any(self._broken(text) for text, _ in games):
             raise ValueError("it does not compile")
-        for seed in reversed(seeds):
+        for text, seed in reversed(games):
             if self.stop_after is not None and len(self.played) >= self.stop_after:
                 raise KeyboardInterrupt
             score, frames = self.score(text, seed)
             self.played.append((text, seed))
             self.frames += frames
-            yield Score(seed, score, 0.0, frames, frames // 4)
+            yield text, Score(seed, score, 0.0, frames, frames // 4)
 
 
 class Desk:

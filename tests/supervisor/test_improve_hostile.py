@@ -42,11 +42,11 @@ class MadeUpPlay(TaskEvaluator):
         self.kept = self.kept or super().record(text, [0])
         return list(self.kept) * len(seeds)
 
-    def play(self, text: str, seeds: Sequence[int]) -> Iterator[Score]:
-        for seed in seeds:
+    def play(self, games: Sequence[tuple[str, int]]) -> Iterator[tuple[str, Score]]:
+        for text, seed in games:
             shared, own = draw("game", seed).gauss(0, 8), draw(text, seed).gauss(0, 4)
             gift = 3.0 if text == POLICY else 0.0
-            yield Score(seed, 20 + gift + shared + own, 0.0, 2000, 500)
+            yield text, Score(seed, 20 + gift + shared + own, 0.0, 2000, 500)
 
 
 def evaluator(path: Path, kind: type[TaskEvaluator]) -> TaskEvaluator:

@@ -103,7 +103,7 @@ def test_figures_can_be_had_again_from_the_lineage(place: Place) -> None:
     first, count = line["seeds"]["confirm"]
     for who, number in (("parent", 0), ("child", 1)):
         text = (place.folder / "lineage" / f"r{number:02d}.py").read_text()
-        scores = [s.score for s in FakeArena().play(text, range(first, first + count))]
+        scores = [s.score for _, s in FakeArena().play([(text, seed) for seed in range(first, first + count)])]
         assert sum(scores) / count == pytest.approx(line["numbers"][f"confirm_{who}"])
 
 
@@ -278,8 +278,8 @@ def test_runs_of_one_name_do_not_overwrite_each_other(place: Place) -> None:
 class Interrupted(FakeArena):
     """Ctrl-C at its first gate episodes."""
 
-    def play(self, text: str, seeds: Sequence[int]) -> Any:
-        yield from super().play(text, seeds[:2])
+    def play(self, games: Sequence[tuple[str, int]]) -> Any:
+        yield from super().play(games[:2])
         raise KeyboardInterrupt
 
 
@@ -312,6 +312,17 @@ def test_wall_time_is_a_budget_too(place: Place, monkeypatch: pytest.MonkeyPatch
     assert 30 <= ended.budgets["wall_s"]["spent"] <= 60
 
 
+def test_progress_names_the_trial_and_ends_full(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[float, float, str]] = []
+    monkeypatch.setattr("improve_kit.Parts", lambda *a, **k: Parts(*a, **k, progress=lambda *p: seen.append(p)))
+    place.run([BETTER])
+    assert seen[:6] == [
+        (n, 6, f"trial 1: {n} of 6 games, {f} k frames" + ", 0 s left" * (n < 6))
+        for n, f in zip(range(1, 7), [s[2].split(", ")[1].split()[0] for s in seen[:6]], strict=True)
+    ], "both sides of three pairs are one stream"
+    assert all(done <= total for done, total, _ in seen) and seen[-1][0] == seen[-1][1]
+
+
 def test_every_stage_is_told_as_it_begins(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever waits sees evidence, question, answer, stages of the gate with their pairs, verdict, whatever comes."""
     told: list[str] = []
@@ -324,6 +335,8 @@ def test_every_stage_is_told_as_it_begins(place: Place, monkeypatch: pytest.Monk
     starts += ["confirm: 0 pairs so far", "accept at accept", "evidence: playing 2 training games of the accepted"]
     at = [next((i for i, line in enumerate(by_trial[1]) if line.startswith(start)), -1) for start in starts]
     assert -1 not in at, (starts, by_trial[1])
+    narrowing = [line for line in by_trial[1] if " pairs: " in line and " p 0." in line]
+    assert [line.split(" in ")[1].split(" pairs")[0] for line in narrowing[:3]] == ["3", "5", "8"]
     assert by_trial[2][1] == "asking scripted" and by_trial[2][2].startswith("answer: no changes: ")
     assert any(line.startswith("invalid at compile") for line in by_trial[3])
     assert by_trial[4][1].startswith("answer: no changes: it stands still") and len(told) < 60

@@ -78,7 +78,7 @@ def test_latency_is_measured_on_watched_episodes(evaluator: TaskEvaluator, episo
 
 
 def test_scores_are_those_of_an_evaluation(evaluator: TaskEvaluator) -> None:
-    played = {s.seed: s for s in evaluator.play(LAZY, [1, 2])}
+    played = {s.seed: s for _, s in evaluator.play([(LAZY, 1), (LAZY, 2)])}
     plain = evaluate(load("breakout", isolate=False, policy=evaluator._with(LAZY).policy_path), "sticky", [1, 2])
     assert [played[1].score, played[2].score] == plain.scores
     assert [played[1].frames, played[2].frames] == [e["frames"] for e in plain.episodes]

@@ -10,7 +10,7 @@ from test_arena import LAZY, LEFTWARD
 
 from supervisor.protocols import Score
 from triune.errors import TriuneError
-from triune.play import workers as pool
+from triune.play import evaluator as arena
 from triune.play.evaluator import GameStore, TaskEvaluator
 from triune.system import load
 
@@ -49,12 +49,12 @@ def test_the_arena_plays_nothing_twice(tmp_path: Path, monkeypatch: pytest.Monke
         made.keep_games(tmp_path / "games.jsonl")
         return made
 
-    played = list(evaluator().play(LAZY, [7, 8]))
-    monkeypatch.setattr(pool, "play_one", lambda *a: pytest.fail("played"))
-    assert sorted(evaluator().play(LAZY, [8, 7])) == sorted(played)
+    played = list(evaluator().play([(LAZY, 7), (LAZY, 8)]))
+    monkeypatch.setattr(arena, "Players", lambda *a: pytest.fail("played"))
+    assert sorted(evaluator().play([(LAZY, 8), (LAZY, 7)])) == sorted(played)
     for other, text in ((evaluator("seed-sticky"), LAZY), (evaluator(), LEFTWARD)):
         with pytest.raises(pytest.fail.Exception):
-            list(other.play(text, [7]))
+            list(other.play([(text, 7)]))
 
 
 @pytest.mark.parametrize("number", ["1" + "0" * 400, "-" + "9" * 30, str(2**64), "1" + "0" * 19 + "0"])

@@ -86,7 +86,7 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     if home is None:
         home = setup.new_home(system.name, args.proposer)
     root = setup.root_text(system, args.policy)
-    parts = setup.parts_of(args, system, home, args.workers or common.cores(), console.log)
+    parts = setup.parts_of(args, system, home, args.workers or common.cores(), console)
     with EventLog.open(home / LOG, secrets=setup.secrets_of(args)) as log:
         for note in log.notes:
             console.log(note)

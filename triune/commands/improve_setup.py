@@ -8,7 +8,7 @@ import os
 import shlex
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from supervisor.gate.types import GateConfig
 from supervisor.loop.parts import Evidence, Parts, Settings, Situation
 from supervisor.loop.state import Meter
 from supervisor.protocols import Proposer, Request
+from triune.console import Console
 from triune.errors import TriuneError, UsageError, nearest
 from triune.play.evaluation import HOME, versions
 from triune.play.evaluator import TaskEvaluator
@@ -231,7 +232,7 @@ def _gate(path: str | None) -> dict[str, Any]:
 
 
 def parts_of(
-    args: argparse.Namespace, system: System, home: Path, workers: int, say: Callable[[str], object]
+    args: argparse.Namespace, system: System, home: Path, workers: int, console: Console
 ) -> Parts:  # fmt: skip
     """Everything a run works with, but its log."""
     protocol = varied(system, args.protocol)
@@ -248,7 +249,10 @@ def parts_of(
     folder = system.folder.resolve()
     evidence = tell_policy(system.name) if args.proposer == "tuner" else tell_all(system, evaluator, bool(args.blame))
     proposer = proposer_of(args, home, folder, rules, evaluator)
-    return Parts(home, folder, proposer, evaluator, evidence, system.hashes, time.monotonic, say, rules, about)
+    return Parts(
+        home, folder, proposer, evaluator, evidence, system.hashes, time.monotonic,
+        console.log, console.progress, rules, about,
+    )  # fmt: skip
 
 
 def varied(system: System, name: str | None) -> str:

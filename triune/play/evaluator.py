@@ -26,7 +26,7 @@ from perception.scene import SceneSchema
 from supervisor.protocols import Compiled, Score
 from triune.errors import TriuneError, nearest
 from triune.play.evaluation import evaluate, hashes_of, make_request
-from triune.play.workers import Record
+from triune.play.workers import Players, Record, game
 from triune.system import System, sha256
 
 # ----------------------------------------------------------------------------------------------------
@@ -111,6 +111,7 @@ class TaskEvaluator:
         self.reload()
         self._watched: list[np.ndarray] = []
         self.store: GameStore | None = None
+        self._players: Players | None = None
         self._with = lru_cache(maxsize=4)(self._make)
         self._soft = frozenset(system.spec.safety.get("soft", SOFT))
         self._check_soft()
@@ -226,19 +227,21 @@ class TaskEvaluator:
 
     # --- playing
 
-    def play(self, text: str, seeds: Sequence[int]) -> Iterator[Score]:
-        """Each episode as it is done, over worker processes; those of the store are not played again."""
-        policy, todo = sha256(text), list(seeds)
-        for seed in seeds if self.store else ():
-            known = self.store.get(policy, seed) if self.store else None
+    def play(self, games: Sequence[tuple[str, int]]) -> Iterator[tuple[str, Score]]:
+        """Each of the (text, seed) as it is done, over worker processes that stay; those of the store are not played
+        again."""
+        todo = []
+        for text, seed in games:
+            known = self.store.get(sha256(text), seed) if self.store else None
             if known:
-                todo.remove(seed)
-                yield known
-        for record in self._records(text, todo, None):
+                yield text, known
+            else:
+                todo.append((text, seed))
+        for text, record in self._records(todo, None):
             score = Score(record["seed"], float(record["score"]), self.hard(record), record["frames"], record["steps"])
             if self.store:
-                self.store.add(policy, score)
-            yield score
+                self.store.add(sha256(text), score)
+            yield text, score
 
     def keep_games(self, path: Path) -> None:
         """Look for games in this file before playing them, and add new ones to it."""
@@ -255,17 +258,28 @@ class TaskEvaluator:
         """Whole episodes, kept in the work folder: what is there already is not played again."""
         keep = self.work / "episodes" / sha256(text)[:24]
         keep.mkdir(parents=True, exist_ok=True)
-        missing = [s for s in seeds if not (keep / f"{s}.npz").is_file()]
-        for _ in self._records(text, missing, keep):
+        missing = [(text, s) for s in seeds if not (keep / f"{s}.npz").is_file()]
+        for _ in self._records(missing, keep):
             pass
         return [Episode.load(keep / f"{s}.npz") for s in seeds]
 
-    def _records(self, text: str, seeds: Sequence[int], keep: Path | None) -> Iterator[Record]:
-        from triune.play.workers import play_seeds
+    def _records(self, games: Sequence[tuple[str, int]], keep: Path | None) -> Iterator[tuple[str, Record]]:
+        if not games:
+            return
+        of = {str(self._with(text).policy_path.resolve()): text for text, _ in games}
+        if self._players is None:
+            system = self._with(games[0][0])
+            request = make_request(system, self.protocol.name, [], None, self.detector, None)
+            self._players = Players(system, request, self.workers)
+        path = {text: policy for policy, text in of.items()}
+        for policy, record in self._players.play([game(path[text], sha256(text), seed, keep) for text, seed in games]):
+            yield of[str(policy)], record
 
-        system = self._with(text)
-        request = make_request(system, self.protocol.name, seeds, None, self.detector, None)
-        return play_seeds(system, request, list(seeds), self.workers, keep)
+    def close(self) -> None:
+        """End the worker processes; the next game starts new ones."""
+        if self._players:
+            self._players.close()
+        self._players = None
 
     def frames(self, episode: Episode, steps: Sequence[int]) -> list[Any]:
         """uint8[H, W, 3] of these steps, in their order."""

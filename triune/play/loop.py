@@ -223,11 +223,14 @@ class TeacherDetector:
 
 
 class Rollout:
-    """One emulator and one system, for any number of episodes. Close it, or use it as a context."""
+    """One emulator and one system, for any number of episodes. Close it, or use it as a context.
+
+    `beside`: another one of the same task and conditions, whose emulator and detector this one plays with, by turns.
+    """
 
     def __init__(
         self, system: System, protocol: str | None = None, shift: str | None = None, detector: str = "cnn",
-        canary: bool = False,
+        canary: bool = False, beside: Rollout | None = None,
     ) -> None:  # fmt: skip
         check_detector(detector)
         observer = teacher_of(system) if detector == "teacher" else None
@@ -235,9 +238,15 @@ class Rollout:
         self.protocol = system.protocol(protocol)
         self.schema = system.schema
         self.controller = system.controller(self.protocol.name)
-        seeing = None if observer else detector_of(system, detector)
-        self.env = PixelEnv(system.spec.env, self.protocol, shift, observer, canary)
-        self.detector: Detector = seeing or TeacherDetector(self.env)
+        self.env: PixelEnv
+        self.detector: Detector
+        self._guest = beside is not None
+        if beside:
+            self.env, self.detector = beside.env, beside.detector
+        else:
+            seeing = None if observer else detector_of(system, detector)
+            self.env = PixelEnv(system.spec.env, self.protocol, shift, observer, canary)
+            self.detector = seeing or TeacherDetector(self.env)
         self.player = Pipeline(self.schema, self.detector, self.controller)
         self.tracker = self.player.tracker
         self.recorder: Recorder | None = None
@@ -288,7 +297,8 @@ class Rollout:
     def close(self) -> None:
         """End the emulator, and the worker of an isolated policy; finish the recording."""
         self.controller.close()
-        self.env.close()
+        if not self._guest:
+            self.env.close()
         if self.recorder:
             self.recorder.close()
 

@@ -32,12 +32,44 @@ def play_seeds(
             for seed in seeds:
                 yield play_one(rollout, seed, request["limit"], keep)
         return
-    job = {**request, "keep": str(keep.resolve()) if keep else None, "hashes": system.hashes()}
-    crew = Processes("triune.play.workers:episodes", workers, "triune.errors:one_line")
-    try:
-        yield from crew.map(job, seeds)
-    except WorkerError as error:
-        raise TriuneError(f"{error}; finished episodes are kept" if error.died else str(error)) from None
+    digest = system.hashes()["policy"]
+    with Players(system, request, workers) as players:
+        for _, record in players.play([game(request["policy"], digest, seed, keep) for seed in seeds]):
+            yield record
+
+
+Game = dict[str, Any]
+
+
+def game(policy: str | None, digest: str | None, seed: int, keep: Path | None = None) -> Game:
+    """One game for `Players`: of a policy (a path, None: the folder's own) with this sha256; `keep`: where the episode
+    goes."""
+    return {"policy": policy, "digest": digest, "seed": seed, "keep": str(keep.resolve()) if keep else None}
+
+
+class Players:
+    """Worker processes that play games of any policies of one task under one request, for as long as they are kept."""
+
+    def __init__(self, system: System, request: dict[str, Any], workers: int) -> None:
+        job = {**request, "hashes": system.hashes()}
+        self._crew = Processes("triune.play.workers:episodes", workers, "triune.errors:one_line").crew(job)
+
+    def play(self, games: Sequence[Game]) -> Iterator[tuple[str | None, Record]]:
+        """Policy and record of each game as it is done. TriuneError when one cannot be played."""
+        try:
+            yield from self._crew.map(games)
+        except WorkerError as error:
+            raise TriuneError(f"{error}; finished episodes are kept" if error.died else str(error)) from None
+
+    def close(self) -> None:
+        """End the processes."""
+        self._crew.close()
+
+    def __enter__(self) -> Players:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
 
 def episode_record(episode: Episode) -> Record:
@@ -64,17 +96,41 @@ def play_one(rollout: Rollout, seed: int, limit: int | None, keep: Path | None) 
     return episode_record(episode)
 
 
+MOST_POLICIES = 4  # that a worker keeps ready at a time
+
+
 @contextmanager
-def episodes(job: dict[str, Any]) -> Iterator[Callable[[int], Record]]:
-    """The work of a child: play a seed; its record."""
+def episodes(job: dict[str, Any]) -> Iterator[Callable[[Game], list[Any]]]:
+    """The work of a child: play a game; its policy and record. One simulator and one detector serve every policy."""
     from triune.system import load, silence
 
-    keep = Path(job["keep"]) if job["keep"] else None
     silence()  # the process that started this one has said what there is to say
-    system = load(job["folder"], job["trust"], job["isolate"], job["require_isolation"], job["policy"])
-    changed = [name for name, digest in system.hashes().items() if digest != job["hashes"][name]]
-    if changed:
-        raise TriuneError(f"{system.folder}: another {', '.join(changed)} since the games began; start a new run")
-    with Rollout(system, job["protocol"], job["shift"], job["eyes"]) as rollout:
-        rollout.recorder = open_recorder(job.get("record"), system)
-        yield lambda seed: play_one(rollout, seed, job["limit"], keep)
+    ready: dict[str | None, Rollout] = {}
+
+    def rollout_of(policy: str | None, digest: str | None) -> Rollout:
+        if policy not in ready:
+            system = load(job["folder"], job["trust"], job["isolate"], job["require_isolation"], policy)
+            wanted = {**job["hashes"], "policy": digest}
+            changed = [name for name, found in system.hashes().items() if found != wanted[name]]
+            if changed:
+                what = f"another {', '.join(changed)} since the games began"
+                raise TriuneError(f"{system.folder}: {what}; start a new run")
+            first = next(iter(ready.values()), None)
+            made = Rollout(system, job["protocol"], job["shift"], job["eyes"], beside=first)
+            made.recorder = open_recorder(job.get("record"), system)
+            ready[policy] = made
+            if len(ready) > MOST_POLICIES:
+                oldest = list(ready)[1]  # the first one holds the simulator
+                ready.pop(oldest).close()
+        return ready[policy]
+
+    def play(asked: Game) -> list[Any]:
+        keep = Path(asked["keep"]) if asked["keep"] else None
+        rollout = rollout_of(asked["policy"], asked["digest"])
+        return [asked["policy"], play_one(rollout, asked["seed"], job["limit"], keep)]
+
+    try:
+        yield play
+    finally:
+        for made in reversed(ready.values()):
+            made.close()
