@@ -57,6 +57,21 @@ def test_every_item_is_answered_once_by_several_processes(tmp_path: Path) -> Non
     assert list(Processes(HERE + "doing", 3).map({}, [])) == []
 
 
+def test_a_crew_stays_until_it_is_closed(tmp_path: Path) -> None:
+    with Processes(HERE + "doing", 2).crew({"folder": str(tmp_path), "fail": "bad"}) as crew:
+        first = {a["pid"] for a in crew.map(["one"])}
+        both = {a["pid"] for _ in range(3) for a in crew.map(range(8))}
+        assert len(first) == 1 and first < both and len(both) == 2, "each starts when there is something to do"
+        assert list(crew.map([])) == [] and not list(tmp_path.glob("ended-*"))
+        with pytest.raises(WorkerError, match="no bad"):
+            list(crew.map([1, "bad", *range(9)]))
+        again = {a["pid"] for a in crew.map(range(8))}
+        assert not again & both, "after a failure nobody is left in the middle of something"
+    assert {int(p.name[6:]) for p in tmp_path.glob("ended-*")} >= again
+    with pytest.raises(ProcessLookupError):
+        os.kill(next(iter(again)), 0)
+
+
 def test_a_worker_that_dies_is_an_error_that_names_what_it_did() -> None:
     with pytest.raises(WorkerError, match=r"a worker process died \(exit code -9\) while it did 5") as caught:
         list(Processes(HERE + "doing", 2).map({"die": 5}, range(9)))

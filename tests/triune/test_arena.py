@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -33,8 +34,10 @@ REWRITTEN = LAZY.replace("if not scene.ball.seen:", "unseen = not scene.ball.see
 
 
 @pytest.fixture(scope="module")
-def evaluator(tmp_path_factory: pytest.TempPathFactory) -> TaskEvaluator:
-    return TaskEvaluator(load("breakout"), "sticky", "cnn", tmp_path_factory.mktemp("arena"), floors=False)
+def evaluator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TaskEvaluator]:
+    made = TaskEvaluator(load("breakout"), "sticky", "cnn", tmp_path_factory.mktemp("arena"), floors=False)
+    yield made
+    made.close()
 
 
 @pytest.fixture(scope="module")
@@ -87,10 +90,32 @@ def test_scores_are_those_of_an_evaluation(evaluator: TaskEvaluator) -> None:
     )
 
 
+def test_policies_that_share_a_simulator_play_as_each_alone(evaluator: TaskEvaluator) -> None:
+    """Six texts by turns in one worker, which keeps four ready: each game is the one that the text plays alone."""
+    texts = [LAZY, LEFTWARD, *(LEFTWARD.replace("hold still", f"hold {i}") for i in range(4))]
+    games = [(text, seed) for seed in (3, 4) for text in texts]
+    mixed = {(text, score.seed): score for text, score in evaluator.play(games)}
+    pids = {child.process.pid for child in evaluator._players._crew._children}  # type: ignore[union-attr]
+    assert len(mixed) == 12 and len(pids) == 1
+    for text in texts[1:]:
+        for seed in (3, 4):
+            assert mixed[text, seed] == mixed[LEFTWARD, seed]
+    alone = evaluate(load("breakout", isolate=False, policy=evaluator._with(LEFTWARD).policy_path), "sticky", [3, 4])
+    assert [mixed[LEFTWARD, s].score for s in (3, 4)] == alone.scores != [mixed[LAZY, s].score for s in (3, 4)]
+    list(evaluator.play([(LAZY, 5)]))
+    assert {child.process.pid for child in evaluator._players._crew._children} == pids  # type: ignore[union-attr]
+
+
+def test_a_text_that_does_not_compile_ends_a_stream_in_words(evaluator: TaskEvaluator) -> None:
+    with pytest.raises(TriuneError, match="line 1"):
+        list(evaluator.play([(LAZY, 5), ("def act(scene, memory): return x\n", 5)]))
+    assert [s.seed for _, s in evaluator.play([(LAZY, 6)])] == [6], "new workers are started"
+
+
 def test_recorded_episodes_are_not_played_again(
     evaluator: TaskEvaluator, episode: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pool, "play_one", lambda *a: pytest.fail("played"))
+    monkeypatch.setattr(pool.Players, "play", lambda *a: pytest.fail("played"))
     again = evaluator.record(LAZY, [0])[0]
     assert np.array_equal(again.actions, episode.actions) and again.meta["policy"] == sha256(LAZY)
 
