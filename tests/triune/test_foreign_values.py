@@ -397,14 +397,14 @@ def test_games_seen_by_another_teacher_are_other_games(task: System, tmp_path: P
 
 @pytest.mark.parametrize("changed", ["policy.py", "safety.py", "perception.onnx", "system.toml"])
 def test_a_worker_that_finds_another_folder_does_not_play(task: System, changed: str) -> None:
-    from triune.play.workers import episodes
+    from triune.play.workers import episodes, game
 
-    request = make_request(task, None, [1], None, "cnn", None)
-    job = {**request, "keep": None, "hashes": task.hashes()}
+    job = {**make_request(task, None, [1], None, "cnn", None), "hashes": task.hashes()}
+    asked = game(None, task.hashes()["policy"], 1)
     with (task.folder / changed).open("ab") as file:
         file.write(b"\n# \n")
-    with pytest.raises(TriuneError, match=r"another \w+ since the games began"), episodes(job):
-        pass
+    with pytest.raises(TriuneError, match=r"another \w+ since the games began"), episodes(job) as play:
+        play(asked)
 
 
 # --- the checks themselves --------------------------------------------------------------------------
