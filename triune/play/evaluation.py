@@ -181,7 +181,7 @@ def evaluate(
         records.append(record)
         if progress:
             progress(len(records), total, record)
-    result = summarise(request, records, time.perf_counter() - began + before, workers)
+    result = summarise(request, records, time.perf_counter() - began + before, max(1, workers))
     if folder:
         result.run = str(folder.path)
         folder.finish(result)
