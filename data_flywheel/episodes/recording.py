@@ -471,7 +471,7 @@ class Recording:
                 self.path(name, what).unlink(missing_ok=True)
         here = {path.stem for path in self.folder.glob("episodes/*.npz")}
         for path in self.folder.glob("frames/*.npz"):
-            if path.stem not in here:
+            if path.stem not in here | self.ledger.entries.keys():  # one that is listed may be restored from a copy
                 path.unlink()
         self._adopt(sorted(here - self.ledger.entries.keys()))
         for name in sorted(self.ledger.entries.keys() - here):

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from data_flywheel.storage.files import atomic_write
+from envs import shape
 from envs.files import loads, read_file, read_text, stays
 from supervisor.errors import SupervisorError
 from supervisor.loop.state import State, Trial
@@ -89,6 +90,16 @@ def fetch(told: Mapping[str, Any], blobs: Blobs) -> Request:
 FORMAT = 1
 LINES, LINEAGE, LOCKS, POLICY, SEEDS = "trials.jsonl", "lineage", "locks", "policy.py", "seeds.jsonl"
 _REVISION = re.compile(r"r(\d{2,})\.py\Z")
+_LINE = shape.table(
+    {"run": shape.text, "trial": shape.whole(0)},
+    {
+        **dict.fromkeys(("parent", "proposer", "target", "verdict", "stage"), shape.words),
+        **dict.fromkeys(("diagnosis", "hypothesis", "prediction", "lesson"), shape.words),
+        **dict.fromkeys(("child", "revision", "accepted"), shape.maybe(shape.text)),
+        "reasons": shape.each(shape.words), "numbers": shape.named(shape.number()), "locks": shape.each(shape.text),
+        "cost": shape.named(shape.anything), "seeds": shape.named(shape.anything),
+    },
+)  # fmt: skip
 
 
 def read_lines(folder: Path) -> list[dict[str, Any]]:
@@ -97,11 +108,10 @@ def read_lines(folder: Path) -> list[dict[str, Any]]:
     for number, line in enumerate(_raw(folder), 1):
         try:
             told = loads(line)
-            if not isinstance(told, dict) or not isinstance(told["run"], str):
-                raise ValueError
-        except (ValueError, KeyError):
+            _LINE(told, "")
+        except ValueError as error:
             raise SupervisorError(
-                f"{folder / LINES}, line {number}: not a trial; restore the file from a copy"
+                f"{folder / LINES}, line {number}: not a trial ({str(error):.200}); restore the file from a copy"
             ) from None
         found.append(told)
     return found

@@ -282,3 +282,17 @@ def test_several_writers_lose_nothing(tmp_path: Path) -> None:
         assert process.returncode == 0
         known |= told(lines.splitlines(True))
     assert len(known) == 24 and sorted(Recording(tmp_path).names()) == sorted(known)
+
+
+def test_frames_of_a_game_that_is_listed_are_kept_while_its_episode_is_away(tmp_path: Path) -> None:
+    """Who is told to restore a file from a copy finds what belongs to it."""
+    place = recording(tmp_path / "rec")
+    name = place.add(game(1, 30), kept(pictures(30, 1)))
+    stray = place.path("never-listed", FRAMES)
+    stray.write_bytes(b"half of something")
+    away = place.path(name).rename(tmp_path / "away.npz")
+    (problem,) = Recording(tmp_path / "rec").problems
+    assert "restore it from a copy" in problem and not stray.exists()
+    away.rename(place.path(name))
+    again = Recording(tmp_path / "rec")
+    assert again.problems == [] and again.frames(name) is not None

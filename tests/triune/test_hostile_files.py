@@ -316,3 +316,24 @@ def test_every_kind_is_read_by_something() -> None:
     others = {"triune shard", "triune capture", "settings", "requests", "video", "log"}  # above, by command or content
     others |= {"file of a task", "page file", "policy or safety text"}
     assert set(KINDS) <= set(READERS) | others
+
+
+@pytest.mark.parametrize("line", [
+    '{"run": "x", "child": "aa"}', '{"run": "x", "trial": 1, "cost": 3}', '{"run": 3, "trial": 1}',
+    '{"run": "x", "trial": 1, "numbers": {"full_p": "1"}}', '{"run": "x", "trial": 1, "reasons": "none"}', "[]",
+])  # fmt: skip
+def test_a_ledger_that_was_edited_by_hand_is_named_with_its_line(line: str, tmp_path: Path) -> None:
+    (tmp_path / "trials.jsonl").write_text('{"run": "x", "trial": 1, "lesson": "none"}\n' + line + "\n")
+    with pytest.raises(SupervisorError, match="line 2: not a trial"):
+        read_lines(tmp_path)
+
+
+def test_a_run_that_cannot_be_read_hides_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from triune.play import evaluation
+
+    monkeypatch.setattr(evaluation, "HOME", tmp_path)
+    broken = tmp_path / "eval" / "newest"
+    broken.mkdir(parents=True)
+    (broken / "run.json").write_text("{")
+    with pytest.raises(TriuneError, match="there is no run"):
+        evaluation.latest()

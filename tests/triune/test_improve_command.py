@@ -239,3 +239,13 @@ def test_a_key_that_cannot_be_sent_is_refused_before_the_first_game(
     monkeypatch.setenv("OPENAI_API_KEY", "sk-abcdefgh\nijklmnop")
     code, told = run_here(tmp_path, "cartpole", "--out", "task", "--run", "run", *ASK)
     assert code == 1 and "line break" in told and "abcdefgh" not in told and not (tmp_path / "run").exists()
+
+
+def test_a_run_that_failed_before_it_began_is_started_again(tmp_path: Path) -> None:
+    """Each of the two messages names what then works."""
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "events.jsonl").touch()
+    told = payload("improve", "--resume", "run", cwd=tmp_path, code=2)["error"]
+    assert "ended before it began; start it again with the task's name and --run" in str(told)
+    words = ("cartpole", "--out", "task", "--run", "run", "--shown", "1", "--dry-run")
+    assert payload("improve", *words, cwd=tmp_path)["run"] == "run"

@@ -120,13 +120,20 @@ def _home(args: argparse.Namespace) -> Path | None:
             raise UsageError(f"{args.resume} ended before it began; start it again with the task's name and --run")
     elif not args.task:
         raise UsageError("which task? triune improve TASK, or triune improve --resume RUN")
-    elif args.home and (Path(args.home) / LOG).is_file():
+    elif args.home and _began(Path(args.home) / LOG):
         raise UsageError(f"{args.home} holds a run; go on with it: {command_line('improve', resume=args.home)}")
     args.proposer = args.proposer or "tuner"
     if args.proposer not in PROPOSERS:
         raise UsageError(f"unknown proposer {args.proposer!r}; {nearest(args.proposer, PROPOSERS)}")
     where = args.resume or args.home
     return Path(where) if where else None
+
+
+def _began(log: Path) -> bool:
+    """Whether a run has begun there: one that failed before it did is started again."""
+    from supervisor.events import read
+
+    return log.is_file() and any(event.kind == "run.started" for event in read(log))
 
 
 def _asked(home: Path, parts: Parts, ended: Ended, console: Console) -> dict[str, Any]:

@@ -340,10 +340,13 @@ def new_folder(system: System, protocol: str, shift: str | None, detector: str) 
 
 def latest(folder: Path | None = None, unfinished: bool = False) -> Path:
     """The newest run that has played (of the task in `folder`, not of a copy; or still unfinished); TriuneError when
-    there is none."""
+    there is none. Records that cannot be read are nobody's."""
     found = sorted((HOME / "eval").glob("*/run.json"), key=lambda p: p.stat().st_mtime, reverse=True)
     for path in found:
-        run = Run.read(path.parent)
+        try:
+            run = Run.read(path.parent)
+        except TriuneError:
+            continue
         if folder and run.info["request"].get("folder") != str(folder.resolve()):
             continue
         if unfinished and (path.parent / "result.json").exists():
