@@ -203,7 +203,7 @@ def _trial(stage: Stage, gate: Gate, ledger: SeedLedger, values: Mapping[str, fl
         soft = stage.soft
         return {seed: Pair(old.score, new.score, old.hard(soft), new.hard(soft)) for seed, old, new in pairs}
 
-    def block(role: Role) -> range:
+    def block(role: Role) -> Sequence[int]:
         return ledger.select(name, "parent") if role == "select" else ledger.confirm(name, "parent")
 
     return run_trial(gate, play, block, PROBES)

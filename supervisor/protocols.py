@@ -58,15 +58,26 @@ class Request:
 
 @dataclass(frozen=True)
 class Usage:
-    """What one proposal took. UNKNOWN (supervisor.budget) where nobody told; never 0 instead."""
+    """What one proposal took. UNKNOWN (supervisor.budget) where nobody told; never 0 instead. `frames`: played in test
+    drives."""
 
     tokens: Amount = 0.0
     usd: Amount = 0.0
     seconds: float = 0.0
+    frames: float = 0.0
 
     def amounts(self) -> dict[str, Amount]:
         """For Reservation.settle."""
-        return {"tokens": self.tokens, "usd": self.usd, "wall_s": self.seconds}
+        return {"tokens": self.tokens, "usd": self.usd, "wall_s": self.seconds, **self.played()}
+
+    def played(self) -> dict[str, Amount]:
+        """The frames, where there were any: few proposers play."""
+        return {"steps": self.frames} if self.frames else {}
+
+    def told(self) -> dict[str, Amount]:
+        """JSON-able; `Usage(**told)` comes back."""
+        frames = {"frames": self.frames} if self.frames else {}
+        return {"tokens": self.tokens, "usd": self.usd, "seconds": self.seconds, **frames}
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from envs.terminal import ReaderGone, guard
@@ -35,6 +35,7 @@ COMMANDS = {
     "drift": "does play still look as in training: measure the ranges, or show them",
     "train": "train the detector and put it into the task folder",
     "export": "one deployable file that runs by itself: detector, tracker, policy, safety rules",
+    "mcp": "the workbench of a workspace for coding agents: an MCP server over stdio",
     "migrate": "bring recorded exchanges of an older format up to date",
     "run": "run such a file on the game, a video or a camera",
     "web": "a page in which such a file plays a recorded game, in any browser",
@@ -92,13 +93,17 @@ def _run(argv: Sequence[str], console: Console) -> tuple[int, dict[str, Any]]:
     return int(payload.pop("exit_code", EXIT_DONE)), payload
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command line; the exit code (0 done, 1 failed or refused, 2 usage)."""
+Command = Callable[[Sequence[str], Console], tuple[int, dict[str, Any]]]  # words to exit code and payload
+
+
+def main(argv: Sequence[str] | None = None, run: Command = _run) -> int:
+    """Run one command line; the exit code (0 done, 1 failed or refused, 2 usage). `run`: of another program than
+    `triune` itself."""
     words = list(sys.argv[1:] if argv is None else argv)
     guard()
     console = Console("--json" in words)
     try:
-        code, payload = _outcome(words, console)
+        code, payload = _outcome(words, console, run)
         console.emit(payload)
         sys.stdout.flush()
     except ReaderGone:  # `triune list | head`: the reader has what it wanted
@@ -113,11 +118,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     return code
 
 
-def _outcome(words: Sequence[str], console: Console) -> tuple[int, dict[str, Any]]:
+def _outcome(words: Sequence[str], console: Console, run: Command) -> tuple[int, dict[str, Any]]:
     """Exit code and payload, an error in words."""
     try:
         with console:
-            return _run(words, console)
+            return run(words, console)
     except ReaderGone:
         raise
     except KeyboardInterrupt as stop:

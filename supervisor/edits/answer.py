@@ -6,7 +6,7 @@ import json
 import math
 import re
 import unicodedata
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Annotated, Any, Literal, NamedTuple, NoReturn
@@ -365,17 +365,23 @@ def read_answer(text: str) -> Answer:
     return answer
 
 
-def problems(text: str, policy: str, rules: Collection[str] = ()) -> list[Defect]:
-    """What keeps the answer from making a revision of `policy`; `rules` are the names in safety.py."""
+Compile = Callable[[str], Sequence[str]]  # a policy text to what is unsound about it, in lines
+
+
+def problems(
+    text: str, policy: str, rules: Collection[str] = (), compile: Compile = lambda text: ()
+) -> list[Defect]:  # fmt: skip
+    """What keeps the answer from making a sound revision of `policy`; `rules` are the names in safety.py."""
     try:
         answer = read_answer(text)
-        if answer.edit and apply(policy, answer.edit, rules) == policy:
+        child = apply(policy, answer.edit, rules) if answer.edit else ""
+        if child == policy:
             return [Defect("edit", "it changes nothing", "change something, or answer with target stop")]
+        return [Defect("policy.py", line) for line in (compile(child) if child else ())]
     except AnswerError as error:
         return error.defects
     except EditError as error:
         return [_of_edit(error)]
-    return []
 
 
 def schema() -> dict[str, Any]:

@@ -6,14 +6,21 @@ Rotation. A parent keeps one block for selecting children for `TENURE` children,
 and used many times; then it gets the next. A confirmation block is fresh: never opened for this child or for its parent
 in any role, as parent or as the child it once was. Among the blocks that may be opened, the least used comes first.
 A parent that has seen all 20 blocks gets back the one it has not seen for the longest time.
+
+Draws. The rotation can be worked out by anybody. With a `draw` (a word from the system's randomness, made when a
+trial's answer is there and cannot be changed any more) chance chooses among the blocks that rotation would take in
+turn, and the order of the seeds in it, of which the gate plays the first few. Block and draw stand in the ledger:
+nothing else is needed to know the seeds again.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal
 
@@ -28,6 +35,7 @@ FORBIDDEN = 900_000  # seeds from here on are nobody's
 BLOCK = 450  # gate seeds come in blocks of this many: what the last look of the gate needs
 AUDIT_BLOCK = 100
 TENURE = 10  # children of one parent that one block selects
+_DRAW = re.compile(r"([0-9a-f]{16,64})?")
 
 Role = Literal["select", "confirm", "audit"]
 
@@ -54,17 +62,23 @@ class Use:
     child: str  # for an audit: the release
     parent: str = ""
     at: str = ""
+    draw: str = ""  # "": the seeds are played in their order
 
     @property
-    def seeds(self) -> range:
-        """The seeds of the block."""
-        return range(self.first, self.first + (AUDIT_BLOCK if self.role == "audit" else BLOCK))
+    def seeds(self) -> Sequence[int]:
+        """The seeds of the block, in the order in which they are played."""
+        block = range(self.first, self.first + (AUDIT_BLOCK if self.role == "audit" else BLOCK))
+        return sorted(block, key=lambda seed: _lot(self.draw, seed)) if self.draw else block
 
     def line(self) -> str:
         """One line of the ledger."""
-        return json.dumps(
-            {"role": self.role, "first": self.first, "child": self.child, "parent": self.parent, "at": self.at}
-        )
+        told = {"role": self.role, "first": self.first, "child": self.child, "parent": self.parent, "at": self.at}
+        return json.dumps(told | ({"draw": self.draw} if self.draw else {}))
+
+
+def _lot(draw: str, *what: object) -> bytes:
+    """What chance says of something: the same for the same draw."""
+    return sha256(repr((draw, *what)).encode()).digest()
 
 
 @dataclass
@@ -72,24 +86,26 @@ class SeedLedger:
     """The uses so far, and the choice of the next block, which depends on nothing else.
 
     Without a path it lives in memory (simulations). Opening what is open already gives the same block again and writes
-    nothing, so that a resumed run goes on with its seeds.
+    nothing, so that a resumed run goes on with its seeds. `tenure`: children of a parent that a block selects; 1 where
+    whoever proposes may have read the ledger.
     """
 
     path: Path | None = None
     uses: list[Use] = field(default_factory=list)
     torn: str = ""  # a last line that a kill cut off; set aside, never trusted
+    tenure: int = TENURE
 
     @classmethod
-    def open(cls, path: str | Path) -> SeedLedger:
+    def open(cls, path: str | Path, tenure: int = TENURE) -> SeedLedger:
         """Read a ledger, or begin one at the first use."""
-        ledger = cls(Path(path))
+        ledger = cls(Path(path), tenure=tenure)
         lines, torn = read_lines(Path(path), SupervisorError)
         ledger.torn = torn.decode("utf-8", "replace")
         for number, line in enumerate(lines, 1):
             ledger.uses.append(_parse(line, f"{path}, line {number}"))
         return ledger
 
-    def select(self, child: str, parent: str, at: str = "") -> range:
+    def select(self, child: str, parent: str, at: str = "", draw: str = "") -> Sequence[int]:
         """The block that selects `child`: its parent's current one, or the next when that has served its time."""
         if child == parent:
             raise SupervisorError(f"{child} cannot be a child of itself; name every policy differently")
@@ -97,22 +113,22 @@ class SeedLedger:
         if old:
             return old.seeds
         now = [u for u in self.uses if u.role == "select" and u.parent == parent]
-        if now and sum(u.first == now[-1].first for u in now) < TENURE:
-            first = now[-1].first
-        else:
-            first = self._next(child, parent)
-        return self._add(Use("select", first, child, parent, at))
+        last = now[-1] if now else None
+        served = sum((u.first, u.draw) == (last.first, last.draw) for u in now) if last else 0
+        if last and served < self.tenure and bool(last.draw) == bool(draw):
+            return self._add(Use("select", last.first, child, parent, at, last.draw))
+        return self._add(Use("select", self._next(child, parent, draw), child, parent, at, draw))
 
-    def confirm(self, child: str, parent: str, at: str = "") -> range:
+    def confirm(self, child: str, parent: str, at: str = "", draw: str = "") -> Sequence[int]:
         """A fresh block for `child`: opened neither for it nor for its parent before."""
         old = self._mine("confirm", child, parent)
         if old:
             return old.seeds
         if not self._mine("select", child, parent):
             raise SupervisorError(f"{child} has no selecting block yet; call select before confirm")
-        return self._add(Use("confirm", self._next(child, parent), child, parent, at))
+        return self._add(Use("confirm", self._next(child, parent, draw), child, parent, at, draw))
 
-    def audit(self, release: str, at: str = "") -> range:
+    def audit(self, release: str, at: str = "") -> Sequence[int]:
         """Open the next audit block for a release; a second opening for the same release is refused."""
         opened = [u for u in self.uses if u.role == "audit"]
         if any(u.child == release for u in opened):
@@ -135,20 +151,23 @@ class SeedLedger:
         """Uses that have told anything about either, as child or as parent."""
         return (u for u in self.uses if u.role != "audit" and {u.child, u.parent} & {child, parent})
 
-    def _next(self, child: str, parent: str) -> int:
-        """The least used block that is new to both; among those, the one after the block opened last."""
+    def _next(self, child: str, parent: str, draw: str) -> int:
+        """The least used block that is new to both; among those as the draw says, or the one after the block opened
+        last."""
         uses = [u for u in self.uses if u.role != "audit"]
         firsts, about = list(GATE[::BLOCK]), list(self._about(child, parent))
         counts = Counter(u.first for u in uses)
         last = uses[-1].first if uses else firsts[-1]
         seen, mine = {u.first for u in about}, {u.first for u in about if child in (u.child, u.parent)}
         free = [f for f in firsts if f not in seen]
+        if free and draw:
+            return min(free, key=lambda f: (counts[f], _lot(draw, "block", f)))
         if free:
             return min(free, key=lambda f: (counts[f], (f - last - 1) % len(GATE)))
         when = {u.first: i for i, u in enumerate(about)}  # all are known: the one opened longest ago, the child's last
         return min(firsts, key=lambda f: (f in mine, when[f]))
 
-    def _add(self, use: Use) -> range:
+    def _add(self, use: Use) -> Sequence[int]:
         if self.path:
             append(self.path, f"{use.line()}\n".encode())
             self.torn = ""
@@ -160,9 +179,11 @@ def _parse(line: bytes, where: str) -> Use:
     """A line of the ledger, checked."""
     try:
         data: dict[str, Any] = loads(line)
-        use = Use(data["role"], data["first"], data["child"], data["parent"], data["at"])
+        use = Use(data["role"], data["first"], data["child"], data["parent"], data["at"], data.get("draw", ""))
         firsts = AUDIT[::AUDIT_BLOCK] if use.role == "audit" else GATE[::BLOCK]
-        names = all(isinstance(v, str) for v in (use.child, use.parent, use.at))
+        names = (
+            all(isinstance(v, str) for v in (use.child, use.parent, use.at)) and _DRAW.fullmatch(use.draw) is not None
+        )
         good = use.role in ("select", "confirm", "audit") and type(use.first) is int and use.first in firsts and names
     except (ValueError, KeyError, TypeError):
         good = False

@@ -185,7 +185,7 @@ class Projection:
         read: Mapping[str, Any] = trial.read or {}
         child, won = trial.child, trial.judged["policy"]
         words = {word: read.get(word, "") for word in ("target", "diagnosis", "hypothesis", "prediction")}
-        seeds = {role: _block(trial.seeds.get(role)) for role in ("select", "confirm")}
+        seeds = {role: _block(trial.seeds.get(role), state, child) for role in ("select", "confirm")}
         return {
             "format": FORMAT, "run": self.name, "trial": trial.number, "parent": trial.parent, "child": child,
             "proposer": (trial.answer or {}).get("proposer", ""), **words, "verdict": trial.verdict["kind"],
@@ -203,6 +203,10 @@ class Projection:
                 path.unlink(missing_ok=True)
 
 
-def _block(seeds: tuple[int, ...] | None) -> list[int] | None:
-    """First seed and how many were opened."""
-    return [seeds[0], len(seeds)] if seeds else None
+def _block(seeds: tuple[int, ...] | None, state: State, child: str | None) -> list[int] | dict[str, list[int]] | None:
+    """First seed and how many were opened; of seeds that were drawn, those that the child has played."""
+    if not seeds:
+        return None
+    if seeds == tuple(range(seeds[0], seeds[0] + len(seeds))):
+        return [seeds[0], len(seeds)]
+    return {"drawn": [seed for seed in seeds if (child, seed) in state.scores]}

@@ -119,7 +119,7 @@ class Loop:
         self.parts, self.settings, self.root = parts, settings, root
         meter = Meter(log, state, {which: settings.limits.get(which) for which in KINDS}, parts.clock, parts.say)
         blobs = Blobs(parts.home / BLOBS)
-        ledger = SeedLedger.open(parts.folder / SEEDS)
+        ledger = SeedLedger.open(parts.folder / SEEDS, parts.tenure)
         self.run_ = Run(parts, meter, blobs, ledger, Gate(self._gate(meter.state)), name)
         self.projection = Projection(parts.folder, blobs, name)
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from data_flywheel.episodes.episode import Episode
 from supervisor.gate.gate import Gate, GateConfig
-from supervisor.gate.seeds import SeedLedger
+from supervisor.gate.seeds import TENURE, SeedLedger
 from supervisor.loop.folder import Blobs
 from supervisor.loop.state import Meter, State
 from supervisor.protocols import Evaluator, Proposer, Request
@@ -61,7 +61,8 @@ Evidence = Callable[[Situation], Request]
 @dataclass
 class Parts:
     """What a run works with. `hashes`: sha256 of policy, safety, detector, system, and the schema's fingerprint, as the
-    folder is now. `rules`: names of the functions in safety.py. `about`: task, protocol, detector, versions."""
+    folder is now. `rules`: names of the functions in safety.py. `about`: task, protocol, detector, versions. `draw`: a
+    word by which the gate's seeds of one trial are drawn, made once its answer is there; "": they come in turn."""
 
     home: Path  # the run's folder
     folder: Path  # the task's folder
@@ -74,6 +75,8 @@ class Parts:
     progress: Callable[[float, float, str], object] = lambda done, total, text: None
     rules: frozenset[str] = frozenset()
     about: Mapping[str, Any] = field(default_factory=dict)
+    draw: Callable[[], str] = lambda: ""
+    tenure: int = TENURE  # children of a parent that one block of seeds selects
 
 
 @dataclass

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from data_flywheel.episodes.episode import Episode
-from supervisor.budget import BudgetSpent
+from supervisor.budget import Amount, BudgetSpent
 from supervisor.edits.edits import Edit, EditError, Variant, apply, size_of, variants
 from supervisor.errors import SupervisorError
 from supervisor.events import plain
@@ -102,6 +102,7 @@ def ask(run: Run, trial: Trial, request: Request) -> None:
     """One answer, or the reason why it is none. ProposerError when nothing was said: only answers are trials."""
     proposer = run.parts.proposer
     estimate = dict(proposer.estimate(request))
+    none: dict[str, Amount] = {"steps": 0.0} if "steps" in estimate else {}
     tell(run, trial, f"asking {proposer.name}")
     with run.meter.job(f"proposal {trial.number}", estimate.pop("wall_s", 1.0), **estimate) as job:
         try:
@@ -109,7 +110,8 @@ def ask(run: Run, trial: Trial, request: Request) -> None:
         except ProposerError as error:
             told = {"trial": trial.number, "message": str(error)[:2000], "fatal": error.fatal}
             told |= {} if error.wait is None else {"wait_s": round(error.wait, 3)}
-            job.settle("proposal.failed", told, usd=error.usage.usd, tokens=error.usage.tokens)
+            played = none | error.usage.played()
+            job.settle("proposal.failed", told, usd=error.usage.usd, tokens=error.usage.tokens, **played)
             tell(run, trial, f"no answer: {error}")
             if error.fatal:
                 raise
@@ -117,7 +119,8 @@ def ask(run: Run, trial: Trial, request: Request) -> None:
         except Waiting:
             job.reservation.release()
             raise
-        job.settle("proposal.received", _received(run, trial, reply), usd=reply.usage.usd, tokens=reply.usage.tokens)
+        used, played = reply.usage, none | reply.usage.played()
+        job.settle("proposal.received", _received(run, trial, reply), usd=used.usd, tokens=used.tokens, **played)
 
 
 def _received(run: Run, trial: Trial, reply: Reply) -> dict[str, Any]:
@@ -126,10 +129,10 @@ def _received(run: Run, trial: Trial, reply: Reply) -> dict[str, Any]:
     if reply.turns:
         kept = plain(list(reply.turns), secrets)
         turns = run.blobs.put(json.dumps(kept, sort_keys=True, ensure_ascii=False).encode(errors="surrogatepass"))
-    usage = {"tokens": reply.usage.tokens, "usd": reply.usage.usd, "seconds": reply.usage.seconds}
     answer = plain(reply.text, secrets).encode(errors="replace")
     name = run.parts.proposer.name
-    return {"trial": trial.number, "proposer": name, "answer": run.blobs.put(answer), "turns": turns, "usage": usage}
+    told = {"trial": trial.number, "proposer": name, "answer": run.blobs.put(answer), "turns": turns}
+    return told | {"usage": reply.usage.told()}
 
 
 def read(run: Run, trial: Trial) -> None:
@@ -146,7 +149,9 @@ def read(run: Run, trial: Trial) -> None:
                 child = run.blobs.put(text.encode())
         except EditError as error:
             made["defects"] = [f"{error.reason}: {error}"[:DEFECT_CHARS]]
-    run.meter.record("proposal.read", {"trial": trial.number, **made, "child": child})
+    draw = run.parts.draw()  # not before: whoever answers cannot have known it
+    drawn = {"draw": draw} if draw else {}
+    run.meter.record("proposal.read", {"trial": trial.number, **made, "child": child, **drawn})
     changes = len(made["changes"])
     words = "; ".join(map(str, made["defects"])) or " ".join(str(made["diagnosis"]).split())
     tell(run, trial, f"answer: {changes or 'no'} change{'s' * (changes != 1)}: {words}")
@@ -365,11 +370,11 @@ def _behave(run: Run, trial: Trial, policy: str) -> None:
 
 
 def _open_block(run: Run, trial: Trial, role: str, count: int) -> None:
-    assert trial.child is not None
+    assert trial.child is not None and trial.read is not None
     parent = trial.parent[:16]
     child = _ledger_name(run, trial.child[:16], parent)
     opened = run.ledger.select if role == "select" else run.ledger.confirm
-    block = opened(child, parent, f"{run.name}, trial {trial.number}")
+    block = opened(child, parent, f"{run.name}, trial {trial.number}", trial.read.get("draw", ""))
     if len(block) < count:
         raise SupervisorError(f"a block has {BLOCK} seeds, but the gate asks for {count}; use fewer looks")
     data = {"trial": trial.number, "role": role, "seeds": list(block[:count])}

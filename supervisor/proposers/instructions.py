@@ -10,6 +10,7 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
+from logic.language.reference import library_page
 from supervisor.edits.checks import CODE_CHARS, MOST_CHANGES
 from supervisor.protocols import Image, Request
 
@@ -23,7 +24,8 @@ def system_text() -> str:
     from supervisor.edits.answer import MOST_LOCKS, MOST_REQUESTS
 
     text = Path(__file__).with_name("instructions.md").read_text(encoding="utf-8")
-    return Template(text).substitute(changes=MOST_CHANGES, code=CODE_CHARS, locks=MOST_LOCKS, requests=MOST_REQUESTS)
+    numbers = {"changes": MOST_CHANGES, "code": CODE_CHARS, "locks": MOST_LOCKS, "requests": MOST_REQUESTS}
+    return Template(text).substitute(numbers, library=library_page())
 
 
 def mark(request: Request) -> str:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from supervisor import secrets
 from supervisor.budget import UNKNOWN, Amount, Price, Tokens, total
-from supervisor.edits.answer import ANSWER_CHARS, Defect, problems, schema
+from supervisor.edits.answer import ANSWER_CHARS, Compile, Defect, problems, schema
 from supervisor.edits.checks import nearest
 from supervisor.errors import SupervisorError
 from supervisor.proposers.instructions import REPAIR_CHARS, messages, repair_text
@@ -127,16 +127,16 @@ class Said(NamedTuple):
 
 
 class OpenAIProposer:
-    """`rules`: names of the functions in safety.py, for better messages."""
+    """`rules`: names of the functions in safety.py, for better messages; `compile`: what is unsound about a text."""
 
     name = "openai"
 
     def __init__(
         self, settings: Settings, transport: Transport | None = None, rules: frozenset[str] = frozenset(),
         sleep: Callable[[float], object] = time.sleep, clock: Callable[[], float] = time.monotonic,
-        jitter: Callable[[], float] = random.random,
+        jitter: Callable[[], float] = random.random, compile: Compile = lambda text: (),
     ) -> None:  # fmt: skip
-        self.settings, self.rules, self.clock = settings, rules, clock
+        self.settings, self.rules, self.clock, self.compile = settings, rules, clock, compile
         carrier = transport or SdkTransport(settings.key(), settings.address())
         self._caller = Caller(carrier, settings.attempts, sleep, clock, jitter)
         self._schema = schema()
@@ -214,7 +214,7 @@ class OpenAIProposer:
         return read(response, s.max_output)
 
     def _defects(self, said: Said, request: Request) -> list[Defect]:
-        found = problems(said.text, request.policy, self.rules)
+        found = problems(said.text, request.policy, self.rules, self.compile)
         return [Defect("answer", said.problem), *found] if found and said.problem else found
 
     def _usage(self, spent: Spent, began: float) -> Usage:

@@ -1,7 +1,7 @@
 """Recorded exchanges, and a proposer that gives them back: the same request, the same answer, offline.
 
 A recording is one `.jsonl` file or a folder with one JSON file for each exchange:
-`{format, key, request, proposer, text, usage: {tokens, usd, seconds}, turns}`; a failed one has
+`{format, key, request, proposer, text, usage: {tokens, usd, seconds, frames}, turns}`; a failed one has
 `error: {message, fatal}` in place of text and turns. `request` is the canonical request, `key` its sha256.
 """
 
@@ -57,10 +57,9 @@ def recording(proposer: Proposer, path: Path, secrets: Sequence[str] = ()) -> Re
 
 def append(path: Path, request: Request, name: str, usage: Usage, outcome: Mapping[str, Any]) -> None:
     """Add one exchange; a kill leaves the recording without it or with all of it."""
-    used = {"tokens": usage.tokens, "usd": usage.usd, "seconds": usage.seconds}
     told = json.loads(request.canonical)
-    exchange = {"format": FORMAT, "key": request.key, "request": told, "proposer": name, "usage": used, **outcome}
-    line = json.dumps(exchange, sort_keys=True, ensure_ascii=True) + "\n"
+    exchange = {"format": FORMAT, "key": request.key, "request": told, "proposer": name, "usage": usage.told()}
+    line = json.dumps({**exchange, **outcome}, sort_keys=True, ensure_ascii=True) + "\n"
     if path.suffix != ".jsonl":
         path.mkdir(parents=True, exist_ok=True)
         atomic_write(path / f"{request.trial:04d}-{request.key[:16]}.json", line.encode())

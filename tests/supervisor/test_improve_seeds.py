@@ -91,3 +91,35 @@ def test_a_child_of_two_parents_has_two_names_in_the_ledger() -> None:
     assert _ledger_name(run, "child", "parent") == "child"
     other = _ledger_name(run, "child", "another-parent")
     assert other != "child" and run.ledger.select(other, "another-parent")
+
+
+def test_seeds_are_drawn_once_the_answer_is_there(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not before, and only then do they stand anywhere; what was opened follows from the events."""
+    import improve_kit
+
+    asked, words = list[str](), iter(f"{n:032x}" for n in range(100))
+    monkeypatch.setattr(improve_kit, "DRAW", lambda: asked.append("drawn") or next(words))
+
+    class Looking(Scripted):
+        def propose(self, request: Request) -> Any:
+            asked.append("answered")
+            seeds = [e for e in read(place.path / "run" / "events.jsonl") if "draw" in e.data]
+            assert len(seeds) == asked.count("drawn"), "nothing of this trial is drawn yet"
+            return super().propose(request)
+
+    answers = [answer([constant("SKILL", 30)]), answer([constant("SKILL", 45)])]
+    ended = improve(place.path / "run", place.folder, Looking(answers), trials=2)
+    assert asked == ["answered", "drawn", "answered", "drawn"] and verdicts(ended) == [("accept", "accept")] * 2
+    ledger = SeedLedger.open(place.folder / "seeds.jsonl")
+    assert [u.draw for u in ledger.uses] == [f"{n:032x}" for n in (0, 0, 1, 1)]
+    for event, use in zip((e for e in ended_events(place) if e.kind == "gate.seeds"), ledger.uses, strict=True):
+        assert list(use.seeds[: len(event.data["seeds"])]) == event.data["seeds"]
+    line = place.lines[0]
+    played = {e.data["seed"] for e in ended_events(place) if e.kind == "gate.episode" and e.data["trial"] == 1}
+    assert set(line["seeds"]["select"]["drawn"]) | set(line["seeds"]["confirm"]["drawn"]) == played
+
+
+def ended_events(place: Place) -> list[Any]:
+    return read(place.path / "run" / "events.jsonl")

@@ -15,12 +15,14 @@ from pathlib import Path
 import pytest
 from improve_kit import ROOT_POLICY, Place, answer, constant, improve, verdicts
 
+from perception.scene import SceneSchema
 from supervisor.budget import UNKNOWN
+from supervisor.edits.difference import NoEdit, changes_between
 from supervisor.edits.edits import Edit, apply
 from supervisor.errors import SupervisorError
-from supervisor.proposers import agent as workspace
-from supervisor.proposers import process_tree
-from supervisor.proposers.agent import OUTPUT_BYTES, AgentProposer, NoEdit, changes_between
+from supervisor.proposers import agent as agents
+from supervisor.proposers import process_tree, workspace
+from supervisor.proposers.agent import OUTPUT_BYTES, AgentProposer
 from supervisor.protocols import Image, ProposerError, Request, Section, Waiting
 
 WORDS = {k: v for k, v in json.loads(answer([])).items() if k != "edit"}
@@ -206,7 +208,7 @@ def test_nothing_outlives_a_guard_that_was_ended(tmp_path: Path, how: str, monke
     text = Path(process_tree.__file__).read_text()
     (tmp_path / "guard.py").write_text(text.replace("preexec_fn=set_apart", "preexec_fn=None"))
     monkeypatch.setattr(process_tree, "__file__", str(tmp_path / "guard.py"))
-    monkeypatch.setattr(workspace, "GRACE", 0.3)
+    monkeypatch.setattr(agents, "GRACE", 0.3)
     code = f"{DAEMONS}    import signal\n    time.sleep(0.1)\n    {ESCAPES[how]}\n    time.sleep(600)\n"
     with pytest.raises(ProposerError) as caught:
         agent(tmp_path, code, limit=0.5 if how == "stop" else 20.0).propose(REQUEST)
@@ -336,6 +338,144 @@ def test_below_finds_children_of_children() -> None:
         assert process.pid in process_tree.below(os.getpid())
     finally:
         process.communicate(b"\n")
+
+
+# --- an answer that cannot be used is asked for again
+
+
+MENDS = """
+    import json, os
+    turn = sum(name.startswith("output") for name in os.listdir("."))
+    old = open("parent.py").read()
+    text = {STATES}[min(turn, 3) - 1]
+    open("policy.py", "w").write(old.replace("SKILL = 10", text))
+    told = dict({WORDS})
+    if turn == 1:
+        assert not os.path.exists("REPAIR.md")
+    else:
+        print(open("REPAIR.md").read())
+    json.dump(told, open("answer.json", "w"))
+"""
+
+
+def furnished(proposer: AgentProposer, seen: list[str]) -> AgentProposer:
+    """With a compiler that refuses what is above 50."""
+    from types import SimpleNamespace
+
+    def compile(text: str) -> list[str]:
+        seen.append(text)
+        return ["line 3: SKILL is too large"] if "SKILL = 9" in text else []
+
+    proposer.furniture = SimpleNamespace(  # type: ignore[assignment]
+        compile=compile, rules=frozenset(), settings={}, episodes=lambda text, seeds: [], actions=None,
+        schema=SceneSchema((0, 0, 1, 1), ()),
+    )  # fmt: skip
+    return proposer
+
+
+@pytest.mark.parametrize(("states", "turns", "said"), [
+    (["SKILL = 30"], 1, ""),
+    (["SKILL = 99", "SKILL = 30"], 2, "line 3: SKILL is too large"),
+    (["SKILL = = 3", "SKILL = 30"], 2, "policy.py cannot be read"),
+    (["print(1)", "SKILL = 95", "SKILL = 30"], 3, "defines nothing"),
+])  # fmt: skip
+def test_an_agent_mends_what_is_unsound(tmp_path: Path, states: list[str], turns: int, said: str) -> None:
+    states = [*states, *[states[-1]] * (3 - len(states))]
+    seen: list[str] = []
+    reply = furnished(agent(tmp_path, MENDS.format(STATES=states, WORDS=WORDS)), seen).propose(REQUEST)
+    assert json.loads(reply.text)["edit"] == [{"replace": "SKILL", "code": "SKILL = 30"}]
+    assert len(reply.turns) == turns and all(turn["exit"] == 0 for turn in reply.turns)
+    if turns > 1:
+        assert said in reply.turns[1]["output"] and "no failed idea" in reply.turns[1]["output"]
+    assert len(seen[-1]) == len(ROOT_POLICY)
+
+
+def test_repairs_come_to_an_end(tmp_path: Path) -> None:
+    states = ["SKILL = 91", "SKILL = 92", "SKILL = 93"]
+    reply = furnished(agent(tmp_path, MENDS.format(STATES=states, WORDS=WORDS)), []).propose(REQUEST)
+    assert len(reply.turns) == 3 and "SKILL = 93" in reply.text, "the gate says what is wrong with it"
+
+
+def test_an_agent_that_changes_nothing_is_not_asked_for_ever(tmp_path: Path) -> None:
+    states = ["SKILL = 91"] * 3
+    reply = furnished(agent(tmp_path, MENDS.format(STATES=states, WORDS=WORDS)), []).propose(REQUEST)
+    assert len(reply.turns) == 2
+
+
+# --- test drives at the run's expense
+
+
+SPENDS = """
+    import json, sys
+    sys.path.insert(0, {ROOT!r})
+    from pathlib import Path
+    from supervisor.proposers import spending
+    with spending.work(Path("."), "eval", 1, 70.0, 1) as work:
+        work.game({{"policy": "p", "seed": 1, "frames": 60}})
+    left = spending.read(Path(".")).left
+    print("left", left)
+"""
+
+
+def test_what_the_workbench_spends_is_paid_by_the_run(tmp_path: Path) -> None:
+    place, words = Place(tmp_path), SPENDS.format(ROOT=str(Path(__file__).parents[2]))
+    proposer = furnished(agent(tmp_path, words + ANSWERS), [])
+    ended = pay(place, proposer, trials=1, limits={"steps": 3000.0})
+    received = [e.data for e in events(place) if e.kind == "proposal.received"]
+    assert received[0]["budget"]["amounts"]["steps"] == 60.0 == received[0]["usage"]["frames"]
+    assert proposer._allowed == {1: 300.0} and ended.budgets["steps"]["reserved"] == 0
+    whole = sum(e.data.get("budget", {}).get("amounts", {}).get("steps", 0) for e in events(place))
+    assert ended.budgets["steps"]["spent"] == whole
+
+
+def test_an_agent_without_an_answer_pays_once_and_keeps_what_it_played(tmp_path: Path) -> None:
+    place, words = Place(tmp_path), SPENDS.format(ROOT=str(Path(__file__).parents[2]))
+    for turn in (1, 2):
+        ended = pay(place, furnished(agent(tmp_path, words), []), trials=1, limits={"steps": 3000.0})
+        assert ended.why == "proposer"
+        failed = [e.data["budget"]["amounts"]["steps"] for e in events(place) if e.kind == "proposal.failed"]
+        assert failed == [60.0] * turn
+    assert len(workspace.spending.read(tmp_path / "ws" / "trial-001").games) == 2
+
+
+def test_a_killed_run_pays_what_its_agent_had_played(tmp_path: Path) -> None:
+    """The reservation is lost with the run; the frames are not."""
+    place, words = Place(tmp_path), SPENDS.format(ROOT=str(Path(__file__).parents[2]))
+
+    class Killed(AgentProposer):
+        def _run(self, *what: object) -> dict[str, object]:
+            super()._run(*what)  # type: ignore[arg-type]
+            raise KeyboardInterrupt
+
+    first = furnished(agent(tmp_path, words), [])
+    first.__class__ = Killed
+    with pytest.raises(KeyboardInterrupt):
+        pay(place, first, trials=1, limits={"steps": 3000.0})
+    pay(place, furnished(agent(tmp_path, words + ANSWERS), []), trials=1, limits={"steps": 3000.0})
+    received = next(e.data for e in events(place) if e.kind == "proposal.received")
+    assert received["budget"]["amounts"]["steps"] == 120.0
+
+
+def pay(place: Place, proposer: AgentProposer, **more: object) -> object:
+    """A run whose budgets the proposer knows."""
+    from supervisor.loop import loop as loops
+
+    begun = loops.Loop.__init__
+
+    def attached(self: object, *what: object) -> None:
+        begun(self, *what)  # type: ignore[misc, arg-type]
+        meter = self.run_.meter  # type: ignore[attr-defined]
+        proposer.attach(meter.log.events, meter.budgets)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loops.Loop, "__init__", attached)
+        return improve(place.path / "run", place.folder, proposer, **more)  # type: ignore[arg-type]
+
+
+def events(place: Place) -> list[object]:
+    from supervisor.events import read
+
+    return read(place.path / "run" / "events.jsonl")  # type: ignore[return-value]
 
 
 # --- by hand

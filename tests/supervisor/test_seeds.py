@@ -142,6 +142,62 @@ def test_opening_again_gives_the_same_and_writes_nothing(tmp_path: Path) -> None
     assert (tmp_path / "seeds.jsonl").read_bytes() == before and again.uses == ledger.uses
 
 
+# --- draws
+
+DRAWS = ["0123456789abcdef" * 2, "f" * 32, "a" * 16]
+
+
+@pytest.mark.parametrize("draw", DRAWS)
+def test_a_draw_chooses_block_and_order_and_the_ledger_alone_tells_them_again(tmp_path: Path, draw: str) -> None:
+    path = tmp_path / "seeds.jsonl"
+    ledger = SeedLedger.open(path)
+    select, confirm = ledger.select("c", "p", "", draw), ledger.confirm("c", "p", "", draw)
+    for block in (select, confirm):
+        assert sorted(block) == list(range(min(block), min(block) + BLOCK)) and min(block) in FIRSTS
+        assert list(block[:12]) != sorted(block[:12])
+    assert not set(select) & set(confirm)
+    again = SeedLedger.open(path)
+    assert [list(use.seeds) for use in again.uses] == [list(select), list(confirm)]
+    assert (again.select("c", "p"), again.confirm("c", "p")) == (select, confirm), "as it was drawn, whatever is asked"
+    whole = SeedLedger()
+    assert (whole.select("c", "p", "", draw), whole.confirm("c", "p", "", draw)) == (select, confirm)
+
+
+def test_draws_differ() -> None:
+    def first(draw: str) -> tuple[int, ...]:
+        return tuple(SeedLedger().select("c", "p", "", draw)[:5])
+
+    made = {first(f"{n:032x}") for n in range(40)}
+    assert (
+        len(made) == 40 and len({min(range(1000, 10_000, BLOCK), key=lambda f, s=s: abs(f - s[0])) for s in made}) > 8
+    )
+    assert first("") == (1000, 1001, 1002, 1003, 1004), "without one they come in turn"
+
+
+@pytest.mark.parametrize("tenure", [1, 2, TENURE])
+def test_a_parent_keeps_a_drawn_block_as_long_as_it_may(tenure: int) -> None:
+    ledger = SeedLedger(tenure=tenure)
+    blocks = [tuple(ledger.select(f"c{i}", "p", "", f"{i:032x}")) for i in range(2 * tenure)]
+    assert set(blocks[:tenure]) == {blocks[0]} and set(blocks[tenure:]) == {blocks[tenure]} != {blocks[0]}
+
+
+def test_a_block_that_came_in_turn_is_no_drawn_one() -> None:
+    ledger = SeedLedger()
+    known = ledger.select("a", "p")
+    drawn = ledger.select("b", "p", "", DRAWS[0])
+    assert not set(known) & set(drawn) and ledger.select("c", "p", "", DRAWS[1]) == drawn
+    assert ledger.select("d", "p") != drawn, "a run that takes them in turn goes on so"
+
+
+@pytest.mark.parametrize("draw", ["xyz", "0123456789ABCDEF", "abc", 7, None])
+def test_a_draw_that_was_edited_is_refused(tmp_path: Path, draw: object) -> None:
+    path = tmp_path / "seeds.jsonl"
+    told = json.loads(Use("select", 1000, "a", "p").line()) | {"draw": draw}
+    path.write_text(json.dumps(told) + "\n")
+    with pytest.raises(SupervisorError, match="line 1: not an entry"):
+        SeedLedger.open(path)
+
+
 # --- misuse
 
 

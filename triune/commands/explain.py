@@ -36,13 +36,13 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     step = worst_step(episode) if args.step is None else args.step
     if not 0 <= step < len(episode):
         raise UsageError(f"step {step} is outside this episode: 0 to {len(episode) - 1}")
-    payload = explain(system, episode, step) | _trace(system, episode, step, args.full)
+    payload = explain(system, episode, step) | trace(system, episode, step, args.full)
     payload["episode"] = where
-    _show(payload, console)
+    show(payload, console)
     return payload
 
 
-def _trace(system: System, episode: Episode, step: int, full: bool) -> dict[str, Any]:
+def trace(system: System, episode: Episode, step: int, full: bool) -> dict[str, Any]:
     """The trace, or why there is none: the rest is worth showing all the same."""
     from logic.errors import LogicError
     from triune.report.explain import trace_step
@@ -74,11 +74,12 @@ def explain(system: System, episode: Episode, step: int) -> dict[str, Any]:
         },
         "score": episode.scores[step].item(), "lives": int(episode.lives[step]), "source": source_lines(system, reason),
         "source_changed": episode.meta.get("policy") != system.hashes()["policy"],
-        "neighbours": [_neighbour(system, episode, i) for i in around],
+        "neighbours": [neighbour(system, episode, i) for i in around],
     }  # fmt: skip
 
 
-def _neighbour(system: System, episode: Episode, i: int) -> dict[str, Any]:
+def neighbour(system: System, episode: Episode, i: int) -> dict[str, Any]:
+    """A step in short: what was done, why, and where things were."""
     scene = system.schema.read(episode.scenes[i])
     things: dict[str, Any] = {}
     for thing in system.schema.things:
@@ -107,7 +108,8 @@ def source_lines(system: System, reason: str) -> list[dict[str, Any]]:
     return [{"file": "policy.py", "line": n, "text": lines[n - 1].strip()} for n in numbers]
 
 
-def _show(p: dict[str, Any], console: Console) -> None:
+def show(p: dict[str, Any], console: Console) -> None:
+    """The payload for people."""
     d = p["decision"]
     console.say(
         f"{p['task']}  {p['protocol']}  seed {p['seed']}  step {p['step']} of {p['steps']}   "
@@ -138,7 +140,7 @@ def _show(p: dict[str, Any], console: Console) -> None:
     console.say()
     things = list(p["neighbours"][0]["things"])
     console.say(
-        table([_row(n, things, p["step"]) for n in p["neighbours"]], ["", "step", "action", "score", *things, "reason"])
+        table([row(n, things, p["step"]) for n in p["neighbours"]], ["", "step", "action", "score", *things, "reason"])
     )
     console.say()
     _show_trace(p, console)
@@ -154,7 +156,8 @@ def _show_trace(p: dict[str, Any], console: Console) -> None:
         console.say(line)
 
 
-def _row(n: dict[str, Any], things: list[str], step: int) -> list[str]:
+def row(n: dict[str, Any], things: list[str], step: int) -> list[str]:
+    """Its cells in a table; `step` is marked."""
     places = [", ".join(f"{v:.4g}" for v in n["things"][t]) if n["things"][t] else "-" for t in things]
     rule = f"  [{n['overruled_by']}]" if n["overruled_by"] else ""
     return [

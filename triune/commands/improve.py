@@ -53,12 +53,19 @@ def _add_proposers(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--workspace", metavar="DIR", help="agent: where; without --command, answer there by hand")
     parser.add_argument("--agent-time", type=common.amount, metavar="S", help="agent: seconds an answer (default 1800)")
     parser.add_argument("--keep-env", action="append", metavar="NAME", help="agent: a variable that it may see")
+    parser.add_argument(
+        "--bench-share", type=float, metavar="S", help="agent: part of the run's frames for test drives (default 0.1)"
+    )
     parser.add_argument("--recording", metavar="FILE", help="replay: the exchanges")
     parser.add_argument("--record", metavar="FILE", help="write all exchanges down, for replay")
 
 
 def _add_gate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--gate", metavar="JSON", help="a file with settings of the gate (docs/gate.md)")
+    parser.add_argument(
+        "--gate-seeds", choices=("drawn", "in-turn"),
+        help="drawn once an answer is there (default), or in turn, as anybody can work out (for replay)",
+    )  # fmt: skip
     parser.add_argument("--shown", type=common.positive, metavar="N", help="training episodes shown (default 4)")
     parser.add_argument("--floors", choices=("on", "off"), help="play score floors for every child (default on)")
     parser.add_argument("--no-auto-lock", action="store_true", help="make no lock when a child is accepted")

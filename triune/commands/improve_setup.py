@@ -8,14 +8,16 @@ import os
 import shlex
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from secrets import token_hex
+from typing import TYPE_CHECKING, Any
 
 from envs.files import read_file, read_json, read_text
 from envs.writing import atomic_write, whole
 from supervisor import secrets
 from supervisor.errors import SupervisorError
+from supervisor.gate.seeds import TENURE
 from supervisor.gate.types import GateConfig
 from supervisor.loop.parts import Evidence, Parts, Settings, Situation
 from supervisor.loop.state import Meter
@@ -25,6 +27,9 @@ from triune.errors import TriuneError, UsageError, nearest
 from triune.play.evaluation import HOME, versions
 from triune.play.evaluator import TaskEvaluator
 from triune.system import System, constants_of, load
+
+if TYPE_CHECKING:
+    from supervisor.proposers.workspace import Furniture
 
 # ----------------------------------------------------------------------------------------------------
 # The proposer of an improve run, from words of the command line.
@@ -71,11 +76,14 @@ def proposer_of(
 
 
 def attach(proposer: Proposer, meter: Meter, gate: GateConfig) -> None:
-    """A search plays by itself: let it know what was played before, pay from the run's budgets, and leave the gate what
-    it needs to be sure of a clear gain."""
+    """Proposers that play by themselves: let them know what was played before, pay from the run's budgets, and leave
+    the gate what it needs to be sure of a clear gain."""
+    from supervisor.proposers.agent import AgentProposer
     from supervisor.proposers.tuner import Tuner
 
     inner = getattr(proposer, "proposer", proposer)
+    if isinstance(inner, AgentProposer):
+        inner.attach(meter.log.events, meter.budgets)
     if isinstance(inner, Tuner):
         inner.attach(meter.log.events, meter.budgets, gate.looks[0] + gate.confirm_least + SPARE)
 
@@ -86,14 +94,20 @@ def _proposer(
     if args.proposer == "openai":
         from supervisor.proposers.openai_client import OpenAIProposer
 
-        return OpenAIProposer(openai_settings(args), rules=rules)
+        return OpenAIProposer(openai_settings(args), rules=rules, compile=compiler_of(evaluator))
     if args.proposer == "agent":
-        from supervisor.proposers.agent import AgentProposer
+        from supervisor.proposers.agent import SHARE, AgentProposer
 
         if not args.agent_command and not args.workspace:
             raise UsageError("--proposer agent needs --command 'WORDS', or --workspace DIR to answer by hand")
         where = Path(args.workspace).resolve() if args.workspace else (home / "workspace").resolve()
-        return AgentProposer(where, folder, args.agent_command or None, args.agent_time or 1800.0, args.keep_env or ())
+        share = SHARE if args.bench_share is None else args.bench_share
+        if not 0.0 <= share <= 1.0:
+            raise UsageError(f"--bench-share is a part of the run's frames, from 0 to 1; got {share:g}")
+        return AgentProposer(
+            where, folder, args.agent_command or None, args.agent_time or 1800.0, args.keep_env or (),
+            furniture_of(args, evaluator, rules), share,
+        )  # fmt: skip
     if args.proposer == "replay":
         from supervisor.proposers.replay import ReplayProposer
 
@@ -103,6 +117,24 @@ def _proposer(
     from supervisor.proposers.tuner import Tuner
 
     return Tuner(evaluator)
+
+
+def furniture_of(args: argparse.Namespace, evaluator: TaskEvaluator, rules: frozenset[str]) -> Furniture:
+    """What the workbench of an agent needs of the task."""
+    from supervisor.proposers.workspace import Furniture
+
+    system = evaluator.system
+    settings = {
+        "protocol": evaluator.protocol.name, "detector": evaluator.detector, "workers": evaluator.workers,
+        "trust": bool(args.trust), "require_isolation": bool(args.require_isolation),
+    }  # fmt: skip
+    actions, compile = system.spec.env.actions, compiler_of(evaluator)
+    return Furniture(system.schema, actions, settings, evaluator.record, compile, rules)
+
+
+def compiler_of(evaluator: TaskEvaluator) -> Callable[[str], Sequence[str]]:
+    """What an isolated compiler finds unsound about a text."""
+    return lambda text: evaluator.compile(text).defects
 
 
 def openai_settings(args: argparse.Namespace) -> Any:
@@ -131,12 +163,14 @@ def openai_settings(args: argparse.Namespace) -> Any:
 
 OPTIONS = (
     "proposer", "protocol", "detector", "model", "base_url", "set", "recording", "agent_command", "workspace",
-    "agent_time", "keep_env", "record", "games", "floors", "trust", "require_isolation", "blame",
+    "agent_time", "keep_env", "record", "games", "floors", "trust", "require_isolation", "blame", "bench_share",
+    "gate_seeds",
 )  # fmt: skip
 COPIED = (
     "system.toml", "policy.py", "safety.py", "teacher.py", "perception.safetensors", "perception.onnx", "ranges.json",
     "catalogue.json", "seeds.jsonl",
 )  # fmt: skip
+DRAWN, IN_TURN = "drawn", "in-turn"
 HISTORY = ("locks", "lineage", "trials.jsonl")
 
 
@@ -147,7 +181,8 @@ def options_of(args: argparse.Namespace) -> dict[str, Any]:
 
 def remembered(args: argparse.Namespace, started: Mapping[str, Any]) -> None:
     """Fill in what is not said again when a run is resumed."""
-    for said, value in started.get("options", {}).items():
+    options = {"gate_seeds": IN_TURN} | started.get("options", {})  # as runs of earlier versions drew them
+    for said, value in options.items():
         name = "detector" if said == "eyes" else said  # as runs of earlier versions call it
         if getattr(args, name, None) is None:
             setattr(args, name, value)
@@ -235,6 +270,7 @@ def parts_of(
     args: argparse.Namespace, system: System, home: Path, workers: int, console: Console
 ) -> Parts:  # fmt: skip
     """Everything a run works with, but its log."""
+    args.gate_seeds = args.gate_seeds or (IN_TURN if args.proposer == "replay" else DRAWN)
     protocol = varied(system, args.protocol)
     evaluator = TaskEvaluator(
         system, protocol, args.detector or "cnn", home / "work", workers, floors=args.floors != "off"
@@ -249,9 +285,12 @@ def parts_of(
     folder = system.folder.resolve()
     evidence = tell_policy(system.name) if args.proposer == "tuner" else tell_all(system, evaluator, bool(args.blame))
     proposer = proposer_of(args, home, folder, rules, evaluator)
+    drawn = args.gate_seeds == DRAWN
+    reads = drawn and args.proposer == "agent"  # it may have read the ledger: no block of seeds judges twice
     return Parts(
         home, folder, proposer, evaluator, evidence, system.hashes, time.monotonic,
         console.log, console.progress, rules, about,
+        (lambda: token_hex(16)) if drawn else (lambda: ""), 1 if reads else TENURE,
     )  # fmt: skip
 
 
