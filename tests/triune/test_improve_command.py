@@ -50,6 +50,8 @@ def test_a_person_improves_a_game(tmp_path: Path) -> None:
     assert told["why"] == "waiting" and told["workspace"] == str(tmp_path / "ws" / "trial-001")
     assert "Failures" in (tmp_path / "ws" / "trial-001" / "EVIDENCE.md").read_text()
     assert (tmp_path / "task" / "policy.py").read_text() == LAZY
+    assert (tmp_path / "ws" / "trial-001" / "games" / "parent-0" / "steps.jsonl").is_file()
+    assert not [e for e in read(tmp_path / "run" / "events.jsonl") if "draw" in e.data], "no seed of the gate is known yet"
     reply(tmp_path, 1, REWRITTEN)
     told = payload("improve", "--resume", "run", cwd=tmp_path)
     assert [(t["verdict"], t["stage"]) for t in told["trials"]] == [("reject", "duplicate")]
@@ -62,6 +64,7 @@ def test_a_person_improves_a_game(tmp_path: Path) -> None:
     assert told["why"] == "trials" and told["trials"][1]["verdict"] == "indecisive"
     assert (tmp_path / "task" / "policy.py").read_text() == LAZY
     assert (Path(__file__).parents[2] / "zoo" / "breakout" / "policy.py").read_text() == shipped
+    assert len({e.data["draw"] for e in read(tmp_path / "run" / "events.jsonl") if e.kind == "proposal.read"}) == 2
     steps = told["budgets"]["steps"]
     assert steps["spent"] > 0 and steps["reserved"] == 0
 
@@ -103,6 +106,8 @@ def test_what_would_be_asked_is_written_and_nothing_is_asked(tmp_path: Path) -> 
         (("breakot",), "did you mean 'breakout'"),
         (("breakout", "--proposer", "agnt"), "did you mean 'agent'"),
         (("breakout", "--proposer", "agent"), "--command"),
+        (("breakout", "--proposer", "agent", "--workspace", "w", "--bench-share", "2", "--out", "t"), "from 0 to 1"),
+        (("breakout", "--gate-seeds", "mine"), "drawn"),
         (("breakout", "--proposer", "replay"), "--recording"),
         (("breakout", "--proposer", "openai", "--base-url", "http://x"), "model"),
         (("breakout", "--policy", "lazy.py"), "--out"),
