@@ -28,6 +28,12 @@ def system_text() -> str:
     return Template(text).substitute(numbers, library=library_page())
 
 
+def language_text() -> str:
+    """The policy language, as the instructions tell it."""
+    title = "# The language"
+    return title + system_text().split(title)[1].split("\n# ")[0] + "\n"
+
+
 def mark(request: Request) -> str:
     """16 hex digits that follow from the request and occur nowhere in it."""
     said = [request.task, *(part for section in request.sections for part in section)]

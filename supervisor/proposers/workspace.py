@@ -28,6 +28,7 @@ from supervisor.edits.difference import changes_between
 from supervisor.errors import SupervisorError
 from supervisor.evidence import page
 from supervisor.proposers import spending
+from supervisor.proposers.instructions import language_text
 from supervisor.proposers.raw_games import EPISODE, STEPS, games_page, lines_of
 from supervisor.protocols import Request
 
@@ -116,9 +117,8 @@ def _texts(request: Request) -> dict[str, str]:
     texts = {"EVIDENCE.md": page(request), POLICY: request.policy, PARENT: request.policy}
     texts |= {name: (TEXTS / name).read_text(encoding="utf-8") for name in ("README.md", "ANSWER.md")}
     texts["LIBRARY.md"] = f"# The library of the policy language\n\n{library_page()}"
-    language = ROOT / "docs" / "language.md"
-    if language.is_file():
-        texts["LANGUAGE.md"] = language.read_text(encoding="utf-8")
+    page_of_it = ROOT / "docs" / "language.md"  # which an installed package lacks
+    texts["LANGUAGE.md"] = page_of_it.read_text(encoding="utf-8") if page_of_it.is_file() else language_text()
     return texts
 
 

@@ -51,7 +51,7 @@ def test_a_person_improves_a_game(tmp_path: Path) -> None:
     assert "Failures" in (tmp_path / "ws" / "trial-001" / "EVIDENCE.md").read_text()
     assert (tmp_path / "task" / "policy.py").read_text() == LAZY
     assert (tmp_path / "ws" / "trial-001" / "games" / "parent-0" / "steps.jsonl").is_file()
-    assert not [e for e in read(tmp_path / "run" / "events.jsonl") if "draw" in e.data], "no seed of the gate is known yet"
+    assert not [e for e in read(tmp_path / "run" / "events.jsonl") if "draw" in e.data], "no gate seed is known yet"
     reply(tmp_path, 1, REWRITTEN)
     told = payload("improve", "--resume", "run", cwd=tmp_path)
     assert [(t["verdict"], t["stage"]) for t in told["trials"]] == [("reject", "duplicate")]

@@ -203,3 +203,23 @@ def test_submitting_writes_an_answer_that_can_be_used(workspace: Path, monkeypat
     (workspace / "answer.json").unlink()
     monkeypatch.setattr("sys.stdin", io.StringIO(json.dumps(answer | {"target": "win"})))
     assert "target" in payload(workspace, "submit", code=1)["error"] and not (workspace / "answer.json").exists()
+
+
+def test_a_killed_test_drive_is_paid_for(workspace: Path) -> None:
+    """`kill -9` in the middle of a game: the next look at the budget counts it, and the bench goes on."""
+    import signal
+    import time
+
+    from envs.process import start
+
+    (workspace / "policy.py").write_text((Path(load("cartpole").folder) / "policy.py").read_text())  # 500 steps a game
+    words = ("triune.commands.workbench", "eval", "--seeds", "1:40")
+    with start(*words, cwd=workspace, start_new_session=True) as process:
+        while '"began"' not in (workspace / spending.LOG).read_text():
+            assert process.poll() is None, "it has ended by itself"
+            time.sleep(0.02)
+        os.killpg(process.pid, signal.SIGKILL)
+    spent = spending.read(workspace)
+    expected = json.loads((workspace / "BENCH.json").read_text())["longest"]
+    assert spent.frames >= expected and not spent.damaged
+    assert payload(workspace, "eval", "--policy", "parent.py", "--seeds", "1")["bench"]["spent"] > spent.frames

@@ -29,6 +29,7 @@ EXTRAS = {
     "train": ("torch", "onnx", "onnxscript", "safetensors"),
     "export": ("onnx",),
     "supervisor": ("openai", "pydantic"),
+    "agent": ("mcp",),
     "mujoco": ("mujoco",),
 }
 MARKS = {"ok": "ok  ", "note": "note", "problem": "FIX "}
