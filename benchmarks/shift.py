@@ -217,7 +217,7 @@ def _shift(system: System, args: argparse.Namespace, console: Console) -> dict[s
     jobs = [(kind, shift) for kind in kinds for shift in (None, *shifts)]
     for i, (kind, shift) in enumerate(jobs):
         console.progress(i, len(jobs), f"{kind} detector, {shift or 'no shift'}")
-        workers = min(args.workers or common.cores(), len(seeds))
+        workers = min(common.workers(args), len(seeds))
         result = evaluate(system, args.protocol, seeds, shift, kind, workers, limit=args.steps)
         means[kind][shift or "none"] = float(result.mean or 0.0)
     console.clear()

@@ -19,7 +19,8 @@ from data_flywheel.labelers.teacher import Teacher, Truth, load_teacher
 from data_flywheel.storage.dataset import MANIFEST, Dataset, Manifest
 from envs.actions import Action, Discrete
 from envs.env import Rules, protocol_of, protocols_of
-from envs.executor import Processes, WorkerError
+from envs.crew import crew
+from envs.executor import WorkerError
 from envs.files import read_file, read_text
 from envs.spec import SystemSpec, load_spec
 from envs.trust import vouched
@@ -308,10 +309,11 @@ def collect(
     report, plan = CollectReport(str(out_dir), shards=dataset.manifest.shards), Plan.of(dataset)
     began, missing = time.monotonic(), dataset.missing()
     done = frames - sum(plan.job(number).frames for number in missing)
-    job = {"data": str(dataset.folder), "system": str(spec.folder), "trusted": vouched(spec.env.id)}
-    crew = Processes(_WORKER + "shards", workers, _WORKER + "explain")
+    job = {"data": str(dataset.folder), "manifest": str(dataset.folder / MANIFEST), "system": str(spec.folder)}
+    job |= {"trusted": vouched(spec.env.id)}
+    makers = crew(_WORKER + "shards", workers, _WORKER + "explain", ("manifest", "system"), "data")
     try:
-        for answer in crew.map(job, missing):
+        for answer in makers.map(job, missing):
             report.count(answer)
             done += plan.job(answer["shard"]).frames
             if progress:

@@ -148,7 +148,7 @@ def _write(world: Simulator, values: Mapping[str, Any]) -> None:
 @contextmanager
 def shards(job: dict[str, Any]) -> Iterator[Callable[[int], dict[str, Any]]]:
     """The work of a child (`envs.executor`): a shard's number to its figures, once the shard is safely on disk."""
-    dataset = Dataset(job["data"])
+    dataset = Dataset(job["data"], job["manifest"])
     spec, teacher, plan = load_spec(job["system"]), load_teacher(job["system"]), Plan.of(dataset)
     if job["trusted"]:
         vouch(spec.env.id)

@@ -83,10 +83,11 @@ class Manifest:
 class Dataset:
     """A data set folder. `Dataset(folder)` opens one; `Dataset.create(folder, manifest)` starts one."""
 
-    def __init__(self, folder: str | Path) -> None:
-        """DataError: no manifest, or one of another kind or version."""
+    def __init__(self, folder: str | Path, manifest: str | Path | None = None) -> None:
+        """`manifest`: where that is when it is not in the folder. DataError: there is none, or of another kind or
+        version."""
         self.folder = Path(folder)
-        self.manifest = _read_manifest(self.folder / MANIFEST)
+        self.manifest = _read_manifest(Path(manifest or self.folder / MANIFEST))
 
     @staticmethod
     def create(folder: str | Path, manifest: Manifest) -> Dataset:

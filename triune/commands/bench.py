@@ -6,6 +6,7 @@ import argparse
 import importlib
 from typing import Any
 
+from triune.commands import common
 from triune.console import Console
 from triune.errors import TriuneError, UsageError, nearest
 
@@ -28,6 +29,7 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     module = importlib.import_module(f"benchmarks.{MODULES.get(args.what, args.what)}")
     parser = argparse.ArgumentParser(f"triune bench {args.what}", description=known[args.what], exit_on_error=False)
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout, nothing else there")
+    common.add_executor(parser)
     module.add_arguments(parser)
     try:
         own, unknown = parser.parse_known_args(args.rest)
@@ -35,6 +37,7 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
         raise UsageError(f"{error} (see `{parser.prog} --help`)") from None
     if unknown:
         raise UsageError(f"unrecognized arguments: {' '.join(unknown)} (see `{parser.prog} --help`)")
+    common.use_executor(own)
     payload: dict[str, Any] = module.run(own, console)
     return payload
 

@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     common.add_task(parser)
     parser.add_argument("--frames", type=common.positive, default=FRAMES, metavar="N", help=f"default {FRAMES}")
     parser.add_argument("--out", metavar="FOLDER", help="default runs/data/TASK; a folder with data is continued")
-    parser.add_argument("--workers", type=common.positive, metavar="N", help="processes (default: one per core)")
+    common.add_workers(parser)
 
 
 def data_folder(task: str) -> Path:
@@ -34,7 +34,7 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     system = common.load_system(args)
     folder = common.out_folder(args.out) if args.out else data_folder(system.name)
     try:
-        return collect_into(system, folder, args.frames, args.workers or common.cores(), console)
+        return collect_into(system, folder, args.frames, common.workers(args), console)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"continue with: {again(args)}") from None
 

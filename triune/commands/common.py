@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import math
-import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -195,9 +194,44 @@ def show_faults(system: System, texts: Mapping[str, int], console: Console) -> N
         console.say(f"fault      {n} x  {told_fault(system, fault)}")
 
 
+def add_workers(parser: argparse.ArgumentParser) -> None:
+    """How many work at once, and where."""
+    parser.add_argument("--workers", type=positive, metavar="N", help="worker processes (default: one per core)")
+    add_executor(parser)
+
+
+def add_executor(parser: argparse.ArgumentParser) -> None:
+    """Where work is done."""
+    parser.add_argument(
+        "--executor", metavar="E",
+        help="local (default), ray or ray://HOST:PORT, a cluster (docs/cluster.md); also by TRIUNE_EXECUTOR",
+    )  # fmt: skip
+
+
+def use_executor(args: argparse.Namespace) -> None:
+    """Have work done where --executor says; UsageError names the nearest choice."""
+    from envs.crew import choose, chosen
+    from envs.errors import EnvError
+
+    try:
+        choose(args.executor) if args.executor else chosen()
+    except EnvError as error:
+        raise UsageError(str(error)) from None
+
+
+def workers(args: argparse.Namespace) -> int:
+    """As asked, or one for each core there."""
+    from envs.crew import cores
+
+    use_executor(args)
+    return args.workers or cores()
+
+
 def cores() -> int:
-    """Cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Cores that this process may use."""
+    from envs.executor import cores
+
+    return cores()
 
 
 def out_file(path: str, *suffixes: str) -> Path:

@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     common.add_policy(parser)
     common.add_record(parser)
     parser.add_argument("--seeds", default=SEEDS, metavar="A:B", help=f"100:130, 7 or 1,5,9 (default {SEEDS})")
-    parser.add_argument("--workers", type=common.positive, metavar="N", help="worker processes (default: one per core)")
+    common.add_workers(parser)
     parser.add_argument("--out", metavar="RUN", help="folder of the run (default: a new one under runs/eval)")
     parser.add_argument(
         "--resume", nargs="?", const="", metavar="RUN", help="continue a run (default: the newest unfinished)"
@@ -106,7 +106,7 @@ def _evaluate(system: System, args: argparse.Namespace, seeds: list[int], folder
     """Play with a bar; Ctrl-C says how to go on."""
     from triune.play.evaluation import evaluate
 
-    workers = min(args.workers or common.cores(), len(seeds))
+    workers = min(common.workers(args), len(seeds))
     from triune.play.recording import record_job
 
     job = record_job(args, system)

@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", metavar="FOLDER", help="improve a copy of the task's folder")
     parser.add_argument("--run", dest="home", metavar="DIR", help="folder of the run (default: under runs/improve)")
     parser.add_argument("--resume", metavar="DIR", help="go on with a run; budgets and trials may be raised")
-    parser.add_argument("--workers", type=common.positive, metavar="N", help="worker processes (default: one a core)")
+    common.add_workers(parser)
     parser.add_argument("--games", metavar="FILE", help="do not play again what is in this file; add new games to it")
     parser.add_argument("--dry-run", action="store_true", help="write what would be asked, and ask nothing")
     _add_budgets(parser)
@@ -93,7 +93,7 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     if home is None:
         home = setup.new_home(system.name, args.proposer)
     root = setup.root_text(system, args.policy)
-    parts = setup.parts_of(args, system, home, args.workers or common.cores(), console)
+    parts = setup.parts_of(args, system, home, common.workers(args), console)
     with EventLog.open(home / LOG, secrets=setup.secrets_of(args)) as log:
         for note in log.notes:
             console.log(note)

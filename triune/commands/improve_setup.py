@@ -164,7 +164,7 @@ def openai_settings(args: argparse.Namespace) -> Any:
 OPTIONS = (
     "proposer", "protocol", "detector", "model", "base_url", "set", "recording", "agent_command", "workspace",
     "agent_time", "keep_env", "record", "games", "floors", "trust", "require_isolation", "blame", "bench_share",
-    "gate_seeds",
+    "gate_seeds", "executor",
 )  # fmt: skip
 COPIED = (
     "system.toml", "policy.py", "safety.py", "teacher.py", "perception.safetensors", "perception.onnx", "ranges.json",

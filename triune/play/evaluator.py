@@ -266,14 +266,14 @@ class TaskEvaluator:
     def _records(self, games: Sequence[tuple[str, int]], keep: Path | None) -> Iterator[tuple[str, Record]]:
         if not games:
             return
-        of = {str(self._with(text).policy_path.resolve()): text for text, _ in games}
+        of = {sha256(text): text for text, _ in games}
         if self._players is None:
             system = self._with(games[0][0])
             request = make_request(system, self.protocol.name, [], None, self.detector, None)
             self._players = Players(system, request, self.workers)
-        path = {text: policy for policy, text in of.items()}
-        for policy, record in self._players.play([game(path[text], sha256(text), seed, keep) for text, seed in games]):
-            yield of[str(policy)], record
+        path = {text: str(self._with(text).policy_path.resolve()) for text in of.values()}
+        for digest, record in self._players.play([game(path[text], sha256(text), seed, keep) for text, seed in games]):
+            yield of[str(digest)], record
 
     def close(self) -> None:
         """End the worker processes; the next game starts new ones."""

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from data_flywheel.episodes.episode import Episode, rules_in
-from envs.executor import Processes, WorkerError
-from triune.errors import TriuneError
+from envs.crew import chosen, crew
+from envs.executor import WorkerError
+from triune.errors import TriuneError, UsageError
 from triune.play.loop import Rollout, deadline_misses
 from triune.play.recording import open_recorder
 
@@ -23,10 +24,11 @@ Record = dict[str, Any]  # what is kept of a finished episode besides its file
 def play_seeds(
     system: System, request: dict[str, Any], seeds: Sequence[int], workers: int, keep: Path | None
 ) -> Iterator[Record]:
-    """The record of each seed as it is done; episodes go to `keep`. One worker runs in this process."""
+    """The record of each seed as it is done; episodes go to `keep`. One worker of this machine, or one seed, is played
+    in this process."""
     if not seeds:
         return
-    if workers <= 1 or len(seeds) == 1:
+    if len(seeds) == 1 or (workers <= 1 and chosen() == "local"):
         with Rollout(system, request["protocol"], request["shift"], request["eyes"]) as rollout:
             rollout.recorder = open_recorder(request.get("record"), system)
             for seed in seeds:
@@ -42,8 +44,8 @@ Game = dict[str, Any]
 
 
 def game(policy: str | None, digest: str | None, seed: int, keep: Path | None = None) -> Game:
-    """One game for `Players`: of a policy (a path, None: the folder's own) with this sha256; `keep`: where the episode
-    goes."""
+    """One game for `Players`: of a policy (a path, None: the folder's own) with this sha256; `keep`: the folder where
+    the episode goes."""
     return {"policy": policy, "digest": digest, "seed": seed, "keep": str(keep.resolve()) if keep else None}
 
 
@@ -51,11 +53,14 @@ class Players:
     """Worker processes that play games of any policies of one task under one request, for as long as they are kept."""
 
     def __init__(self, system: System, request: dict[str, Any], workers: int) -> None:
-        job = {**request, "hashes": system.hashes()}
-        self._crew = Processes("triune.play.workers:episodes", workers, "triune.errors:one_line").crew(job)
+        if request.get("record") and chosen() != "local":
+            raise UsageError("--record writes into a folder of one machine: leave it out, or --executor")
+        job = {k: v for k, v in request.items() if k not in ("seeds", "policy")} | {"hashes": system.hashes()}
+        who = crew("triune.play.workers:episodes", workers, "triune.errors:one_line", ("folder", "policy"), "keep")
+        self._crew = who.crew(job)
 
     def play(self, games: Sequence[Game]) -> Iterator[tuple[str | None, Record]]:
-        """Policy and record of each game as it is done. TriuneError when one cannot be played."""
+        """The policy's sha256 and the record of each game as it is done. TriuneError when one cannot be played."""
         try:
             yield from self._crew.map(games)
         except WorkerError as error:
@@ -101,7 +106,8 @@ MOST_POLICIES = 4  # that a worker keeps ready at a time
 
 @contextmanager
 def episodes(job: dict[str, Any]) -> Iterator[Callable[[Game], list[Any]]]:
-    """The work of a child: play a game; its policy and record. One simulator and one detector serve every policy."""
+    """The work of a child: play a game; its policy's sha256, and its record. One simulator and one detector serve every
+    policy."""
     from triune.system import load, silence
 
     silence()  # the process that started this one has said what there is to say
@@ -127,7 +133,7 @@ def episodes(job: dict[str, Any]) -> Iterator[Callable[[Game], list[Any]]]:
     def play(asked: Game) -> list[Any]:
         keep = Path(asked["keep"]) if asked["keep"] else None
         rollout = rollout_of(asked["policy"], asked["digest"])
-        return [asked["policy"], play_one(rollout, asked["seed"], job["limit"], keep)]
+        return [asked["digest"], play_one(rollout, asked["seed"], job["limit"], keep)]
 
     try:
         yield play
