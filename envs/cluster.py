@@ -87,7 +87,7 @@ class Cluster:
                 self._start(quiet)
         except (ConnectionError, RuntimeError, ValueError) as error:
             self.ray.shutdown()
-            raise ClusterError(f"{self.address}: no cluster to be had: {_first_line(error)}; {self._fix(error)}") from None
+            raise ClusterError(f"{self.address}: no cluster: {_first_line(error)}; {self._fix(error)}") from None
         finally:
             os.chdir(there)
             if threading.current_thread() is threading.main_thread():
@@ -171,6 +171,8 @@ def _import() -> Any:
         import ray
     except ImportError as error:
         raise ClusterError(f'an executor "ray" needs Ray ({error}): pip install "triune[cluster]"') from None
+    with suppress(AttributeError):  # it tells of lost workers on standard output, which is the command's
+        ray._private.worker.print_to_stdstream = lambda *_, **__: None
     return ray
 
 
@@ -356,5 +358,5 @@ def _compare(told: dict[str, Any]) -> None:
     for name in here | there:
         if here.get(name) != there.get(name):
             what = f"{name} {there.get(name, 'not at all')}, this machine {here.get(name, 'not at all')}"
-            fix = f"pip install {name}=={here.get(name)} there" if name in here and " " not in name else "install the same"
+            fix = f"pip install {name}=={here[name]}" if name in here and name.islower() else "install the same"
             raise ClusterError(f"node {told['node']} has {what}, so its answers could differ; {fix} on every node")

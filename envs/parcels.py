@@ -1,7 +1,7 @@
 """A folder or file as bytes, named by their hash: what a cluster's node is sent once, and keeps in a cache.
 
-A parcel is one line of JSON, the names and sizes of its files in order, and then their bytes. It holds the regular files
-at the top of a folder: no folders, no links, no hidden files, and no ledgers, which grow while a policy is played.
+A parcel is one line of JSON, the names and sizes of its files in order, and then their bytes. It holds the regular
+files at the top of a folder: no folders, links or hidden files, and no ledgers, which grow while a policy is played.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def digest(data: bytes) -> str:
 
 
 def wrap(path: Path) -> bytes:
-    """The parcel of a folder or of a single file; the same bytes for the same content. EnvError names what cannot go."""
+    """The parcel of a folder or of a single file: the same bytes for the same content. EnvError says what cannot go."""
     files = {}
     for file in _files(path):
         files[check_name(file.name)] = read_file(file, KIND, EnvError, None if file == path else path)
@@ -73,12 +73,13 @@ def unwrap(data: bytes) -> dict[str, bytes]:
     """The files of a parcel; EnvError unless it holds exactly what its first line says, under plain names."""
     head, line, body = data.partition(b"\n")
     try:
-        told = loads(head) if line and len(head) < 400 * MOST_FILES else None
-        sizes = {check_name(name): int(size) for name, size in told}  # type: ignore[union-attr]
-    except (ValueError, TypeError):
+        told = loads(head if line and len(head) < 400 * MOST_FILES else b"")
+        sizes = {check_name(name): int(size) for name, size in told}
+    except (ValueError, TypeError, OverflowError):
         raise EnvError("a parcel is damaged: its first line names no files") from None
-    if len(sizes) != len(told) or len(sizes) > MOST_FILES or min(sizes.values(), default=0) < 0:
-        raise EnvError("a parcel is damaged: its files are named twice, or are too many")
+    fits = isinstance(told, list) and len(sizes) == len(told) <= MOST_FILES
+    if not fits or min(sizes.values(), default=0) < 0:
+        raise EnvError("a parcel is damaged: its files are no list, are named twice, or are too many")
     if sum(sizes.values()) != len(body):
         raise EnvError("a parcel is damaged: its files are longer or shorter than it says")
     files, at = {}, 0

@@ -18,8 +18,8 @@ from data_flywheel.labelers.causal.masks import FILE, Catalogue
 from data_flywheel.labelers.teacher import Teacher, Truth, load_teacher
 from data_flywheel.storage.dataset import MANIFEST, Dataset, Manifest
 from envs.actions import Action, Discrete
-from envs.env import Rules, protocol_of, protocols_of
 from envs.crew import crew
+from envs.env import Rules, protocol_of, protocols_of
 from envs.executor import WorkerError
 from envs.files import read_file, read_text
 from envs.spec import SystemSpec, load_spec
@@ -309,8 +309,8 @@ def collect(
     report, plan = CollectReport(str(out_dir), shards=dataset.manifest.shards), Plan.of(dataset)
     began, missing = time.monotonic(), dataset.missing()
     done = frames - sum(plan.job(number).frames for number in missing)
-    job = {"data": str(dataset.folder), "manifest": str(dataset.folder / MANIFEST), "system": str(spec.folder)}
-    job |= {"trusted": vouched(spec.env.id)}
+    data = {"data": str(dataset.folder), "manifest": str(dataset.folder / MANIFEST)}
+    job = {**data, "system": str(spec.folder), "trusted": vouched(spec.env.id)}
     makers = crew(_WORKER + "shards", workers, _WORKER + "explain", ("manifest", "system"), "data")
     try:
         for answer in makers.map(job, missing):
