@@ -13,7 +13,7 @@ import pytest
 
 pytest.importorskip("ray", reason='needs Ray: pip install "triune[cluster]"')
 
-from cluster_kit import HERE, Nodes, alive, waited, workers
+from cluster_kit import HERE, Nodes, actor_of, alive, waited, workers
 
 from envs import cluster, cluster_worker
 from envs.cluster import ClusterError
@@ -161,7 +161,10 @@ def test_nodes_with_other_versions_are_refused_in_one_line(nodes: Nodes, monkeyp
 
 @pytest.mark.parametrize(
     ("name", "told"),
-    [("rey", "did you mean 'ray'"), ("http://x:1", "choose|mean"), ("ray://nowhere", "HOST:PORT"), ("ray://127.0.0.1:9", "nobody answers")],
+    [
+        ("rey", "did you mean 'ray'"), ("http://x:1", "choose|mean"), ("ray://nowhere", "HOST:PORT"),
+        ("ray://127.0.0.1:9", "nobody answers"),
+    ],
 )  # fmt: skip
 def test_wrong_addresses_name_the_fix(nodes: Nodes, name: str, told: str) -> None:
     cluster.disconnect()
@@ -237,9 +240,7 @@ def test_workers_places_and_nodes_that_are_killed_cost_only_their_games(
         there = workers()
         if there:
             victim = draw.choice(there)
-            if draw.random() < 0.5:  # the actor that keeps it
-                victim = int(Path(f"/proc/{victim}/stat").read_text().rsplit(") ", 1)[1].split()[1])
-            os.kill(victim, signal.SIGKILL)
+            os.kill(actor_of(victim) or victim if draw.random() < 0.5 else victim, signal.SIGKILL)
 
     result = evaluate(load("cartpole"), seeds=SEEDS, workers=4, run=tmp_path / "run", progress=kill)
     assert kills == 5 and told(result) == here

@@ -106,6 +106,15 @@ def workers(module: str = "envs.executor") -> list[int]:
     return found
 
 
+def actor_of(pid: int) -> int | None:
+    """The process that keeps this child, if it is one of Ray's."""
+    try:
+        parent = int(Path(f"/proc/{pid}/stat").read_text().rsplit(") ", 1)[1].split()[1])
+        return parent if Path(f"/proc/{parent}/cmdline").read_bytes().startswith(b"ray::") else None
+    except OSError:
+        return None
+
+
 def alive(pid: int | str) -> bool:
     try:
         return Path(f"/proc/{pid}/stat").read_text().rsplit(") ", 1)[1][0] != "Z"
