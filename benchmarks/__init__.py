@@ -13,6 +13,7 @@ BENCHMARKS = {
     "blame": "how often the verdict on an injected fault is right",
     "data": "labels that curation saves",
     "drift": "alarms of the drift watch",
+    "cluster": "how work spreads over a cluster, and what 1,000 cores would do",
     "console": "the frame at which a console ends every game",
 }
 MODULES = {"blame": "attribution"}  # where a file has another name than its command

@@ -100,7 +100,7 @@ class Cluster:
 
     def _start(self, quiet: dict[str, Any]) -> None:
         """A Ray of this machine, for this process: nothing of it is left afterwards."""
-        self._folder = Path(tempfile.mkdtemp(prefix="triune-ray-"))
+        self._folder = Path(tempfile.mkdtemp(prefix=f"triune-ray-{os.getpid()}-"))
         self.ray.init(
             "local", num_cpus=cores(), include_dashboard=False, object_store_memory=256 * MIB,
             _temp_dir=str(self._folder), **quiet,

@@ -122,9 +122,14 @@ def alive(pid: int | str) -> bool:
         return False
 
 
-def waited(true: Callable[[], bool]) -> None:
-    """For something that happens soon; a minute is a failure."""
+def waited(true: Callable[[], Any], what: Callable[[], object] = lambda: "") -> None:
+    """For something that happens soon; a minute is a failure, which tells `what`."""
     deadline = time.monotonic() + 60
     while not true():
-        assert time.monotonic() < deadline
+        assert time.monotonic() < deadline, what()
         time.sleep(0.05)
+
+
+def gone(mark: str) -> None:
+    """Wait until no process of this mark is left."""
+    waited(lambda: not marked(mark), lambda: [Path(f"/proc/{pid}/cmdline").read_bytes() for pid in marked(mark)])
