@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_flywheel.storage.files import atomic_write
-from envs.executor import Processes
+from envs.crew import crew
 from supervisor.gate.gate import Ask, Evidence, Gate, GateConfig, Pair, Verdict
 from supervisor.gate.seeds import BLOCK, GATE, Role
 from triune.commands import common
@@ -373,8 +373,8 @@ def judge_all(
         for which, count in wanted.items() for first in range(0, count, CHUNK)
     ]  # fmt: skip
     accepted, seeds, done = dict.fromkeys(wanted, 0), dict.fromkeys(wanted, 0), 0
-    crew = Processes("benchmarks.gate:judging", workers, "triune.errors:one_line")
-    for item, got, played in crew.map({name: asdict(config) for name, config in gates.items()}, parts):
+    judges = crew("benchmarks.gate:judging", workers, "triune.errors:one_line")
+    for item, got, played in judges.map({name: asdict(config) for name, config in gates.items()}, parts):
         part = Part(*item)
         accepted[part[:3]] += got
         seeds[part[:3]] += played
@@ -556,7 +556,7 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
 
         write_recorded(gate_played.measure(console.log, args.minutes))
     tick: Callable[[int, int], object] = lambda i, n: console.progress(i, n, "trials")  # noqa: E731
-    found = measure(args.trials or TRIALS, tick, workers=args.workers or common.cores())
+    found = measure(args.trials or TRIALS, tick, workers=common.workers(args))
     console.clear()
     head = ["scores", "equal", "accepted", "seeds", "better", "accepted", "seeds", "gain / spread"]
     console.say(table([_gate_row(r) for r in found["scenarios"]], head, set(range(1, 8))))

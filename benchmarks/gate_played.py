@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from benchmarks.gate import Outcome, run_trial
+from envs.crew import chosen, cores
 from supervisor.edits.edits import with_constants
 from supervisor.gate.gate import Gate, Pair
 from supervisor.gate.seeds import Role, SeedLedger
@@ -96,7 +97,7 @@ class Stage:
                 file.write(json.dumps({"policy": key, "seed": record["seed"], **made._asdict()}).encode() + b"\n")
                 file.flush()
 
-            evaluate(system, PROTOCOL, seeds, workers=1, progress=keep)
+            evaluate(system, PROTOCOL, seeds, workers=1 if chosen() == "local" else cores(), progress=keep)
         if _processor_seconds() > self._most:
             raise Stopped(
                 f"{self._most / 60:.0f} minutes of processor time are used up; run the command again to go on"

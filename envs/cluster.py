@@ -9,9 +9,9 @@ from __future__ import annotations
 import atexit
 import json
 import os
-import shutil
 import signal
 import socket
+import subprocess
 import sys
 import tempfile
 import threading
@@ -21,15 +21,15 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
-from envs import cluster_worker
+from envs import cluster_guard, cluster_worker
 from envs.env import registered
 from envs.errors import EnvError
 from envs.executor import WorkerError, cores
 from envs.files import MIB
 from envs.parcels import check_name, digest, wrap
-from envs.process import ROOT
+from envs.process import ROOT, start_file
 from envs.terminal import printable
 from envs.writing import atomic_write
 
@@ -61,7 +61,7 @@ class Cluster:
     def __init__(self, address: str) -> None:
         self.address = address
         self.ray = _import()
-        self._folder: Path | None = None  # of a Ray that was started here
+        self._guard: subprocess.Popen[bytes] | None = None  # of a Ray that was started here
         self._parcels: dict[str, Any] = {}  # hash -> the ObjectRef of the parcel
         self.idle: list[Place] = []
         self._ours = not self.ray.is_initialized()  # else whoever uses this as a library has connected
@@ -76,22 +76,27 @@ class Cluster:
         try:
             if self.address != "ray":
                 _check_address(self.address)
-                self.ray.init(self.address, **quiet)
+                try:
+                    self.ray.init(self.address, **quiet)
+                except ConnectionAbortedError:  # a busy head did not start our server in time
+                    self.ray.init(self.address, **quiet)
                 return
             os.chdir(ROOT)  # it becomes part of the places' path, and must not be a stranger's folder
+            named = os.environ.get("RAY_ADDRESS")
             try:
-                self.ray.init(os.environ.get("RAY_ADDRESS") or "auto", **quiet)
+                self._start(quiet) if named == "local" else self.ray.init(named or "auto", **quiet)
             except ConnectionError:
-                if os.environ.get("RAY_ADDRESS"):
+                if named:
                     raise
                 self._start(quiet)
         except (ConnectionError, RuntimeError, ValueError) as error:
             self.ray.shutdown()
-            raise ClusterError(f"{self.address}: no cluster: {_first_line(error)}; {self._fix(error)}") from None
+            raise ClusterError(f"{self.address}: no cluster: {_last_line(error)}; {self._fix(error)}") from None
         finally:
             os.chdir(there)
             if threading.current_thread() is threading.main_thread():
-                signal.signal(signal.SIGTERM, terminated)  # Ray's own would end this process without a word
+                # Ray's own handler knows nothing of ours; and no handler would leave a Ray that was started here
+                signal.signal(signal.SIGTERM, _end if terminated == signal.SIG_DFL else terminated)
 
     def _fix(self, error: Exception) -> str:
         if "version" in str(error).lower():
@@ -100,11 +105,16 @@ class Cluster:
 
     def _start(self, quiet: dict[str, Any]) -> None:
         """A Ray of this machine, for this process: nothing of it is left afterwards."""
-        self._folder = Path(tempfile.mkdtemp(prefix=f"triune-ray-{os.getpid()}-"))
-        self.ray.init(
-            "local", num_cpus=cores(), include_dashboard=False, object_store_memory=256 * MIB,
-            _temp_dir=str(self._folder), **quiet,
-        )  # fmt: skip
+        folder = tempfile.mkdtemp(prefix=f"triune-ray-{os.getpid()}-")
+        self._guard = start_file(cluster_guard.__file__, folder, env={}, stdin=subprocess.PIPE, start_new_session=True)
+        os.environ[cluster_guard.VARIABLE] = folder
+        try:
+            self.ray.init(
+                "local", num_cpus=cores(), include_dashboard=False, object_store_memory=256 * MIB, _temp_dir=folder,
+                **quiet,
+            )  # fmt: skip
+        finally:
+            del os.environ[cluster_guard.VARIABLE]
 
     def cores(self) -> int:
         """Cores that the cluster has at this moment."""
@@ -140,8 +150,8 @@ class Cluster:
         self.idle = []
         if self._ours:
             self.ray.shutdown()
-        if self._folder:
-            shutil.rmtree(self._folder, ignore_errors=True)
+        if self._guard:
+            self._guard.communicate()
 
 
 _cluster: Cluster | None = None
@@ -162,6 +172,10 @@ def disconnect() -> None:
     if _cluster is not None:
         _cluster.close()
     _cluster = None
+
+
+def _end(*_: object) -> NoReturn:
+    sys.exit(128 + signal.SIGTERM)
 
 
 def _import() -> Any:

@@ -27,7 +27,7 @@ from envs.files import open_file
 from envs.parcels import Shelf, cache_folder, check_name
 from envs.process import ROOT
 
-LAYERS = ("envs", "perception", "logic", "data_flywheel", "triune")
+LAYERS = ("envs", "perception", "logic", "data_flywheel", "supervisor", "triune")
 TAIL = 20  # lines of what a child said last
 
 

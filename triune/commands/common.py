@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -213,8 +214,9 @@ def use_executor(args: argparse.Namespace) -> None:
     from envs.crew import choose, chosen
     from envs.errors import EnvError
 
+    asked = getattr(args, "executor", None)
     try:
-        choose(args.executor) if args.executor else chosen()
+        choose(asked) if asked else chosen()
     except EnvError as error:
         raise UsageError(str(error)) from None
 
