@@ -19,6 +19,7 @@ from envs.parcels import wrap
 from triune.commands import common
 from triune.console import Console, table
 from triune.play.evaluation import make_request
+from triune.play.workers import Players, game
 from triune.system import System, load
 
 NULLS = 300  # items that ask for nothing
@@ -66,11 +67,11 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
 
 def _item() -> dict[str, float]:
     """Milliseconds: of an item from hand to hand, and of the driver's processor; then those of one `wait` for many."""
-    work = crew("benchmarks.cluster:nothing", 1)
-    list(work.map({}, range(20)))
-    began, used = time.perf_counter(), time.process_time()
-    list(work.map({}, range(NULLS)))
-    wall, used = time.perf_counter() - began, time.process_time() - used
+    with crew("benchmarks.cluster:nothing", 1).crew({}) as work:
+        list(work.map(range(20)))
+        began, used = time.perf_counter(), time.process_time()
+        list(work.map(range(NULLS)))
+        wall, used = time.perf_counter() - began, time.process_time() - used
     wait = _wait()
     driver = 1000 * used / NULLS
     return {"trip_ms": round(1000 * wall / NULLS, 3), "wait_ms": round(wait, 3), "driver_ms": round(driver + wait, 3)}
@@ -94,20 +95,19 @@ def _wait() -> float:
 
 
 def _rates(system: System, args: argparse.Namespace, most: int, console: Console) -> list[dict[str, Any]]:
-    """Frames a second with 1, 2, 4 ... workers, in turns; places and children are warm."""
+    """Frames a second with 1, 2, 4 ... workers, in turns; children are warm."""
     sizes = sorted({*(2**k for k in range(int(math.log2(most)) + 1)), most})
-    request = make_request(system, args.protocol, [], None, "cnn", args.steps)
-    job = {k: v for k, v in request.items() if k != "seeds"} | {"keep": None}
+    request, digest = make_request(system, args.protocol, [], None, "cnn", args.steps), system.hashes()["policy"]
     speeds: dict[int, list[float]] = {n: [] for n in sizes}
-    for turn in range(args.rounds + 1):
+    for turn in range(args.rounds):
         for n in sizes if turn % 2 else sizes[::-1]:
-            seeds = range(1000, 1000 + args.games * n)
-            work = crew("triune.play.workers:episodes", n, "triune.errors:one_line", ("folder", "policy"), "keep")
-            began = time.perf_counter()
-            frames = sum(record["frames"] for record in work.map(job, seeds))
-            if turn:  # the first starts the children
+            with Players(system, request, n) as players:
+                list(players.play([game(None, digest, 1000 + i) for i in range(n)]))  # starts the children
+                began = time.perf_counter()
+                games = [game(None, digest, 1000 + i) for i in range(args.games * n)]
+                frames = sum(record["frames"] for _, record in players.play(games))
                 speeds[n].append(frames / (time.perf_counter() - began))
-        console.progress(turn, args.rounds, f"round {turn} of {args.rounds}")
+        console.progress(turn + 1, args.rounds, f"round {turn + 1} of {args.rounds}")
     alone = median(speeds[1])
     return [
         {"workers": n, "frames_per_second": round(median(s), 1), "efficiency": round(median(s) / n / alone, 3)}

@@ -47,7 +47,7 @@ class ClusterError(EnvError):
 # The cluster that this process is connected to: at most one, until the process ends.
 
 
-@dataclass
+@dataclass(eq=False)
 class Place:
     """An actor: a core of the cluster that is ours."""
 
@@ -63,7 +63,7 @@ class Cluster:
         self.ray = _import()
         self._guard: subprocess.Popen[bytes] | None = None  # of a Ray that was started here
         self._parcels: dict[str, Any] = {}  # hash -> the ObjectRef of the parcel
-        self.idle: list[Place] = []
+        self._places: set[Place] = set()
         self._ours = not self.ray.is_initialized()  # else whoever uses this as a library has connected
         if self._ours:
             self._connect()
@@ -132,22 +132,29 @@ class Cluster:
 
     def hire(self) -> Place:
         """A new place, which has a core as soon as one is free."""
-        return Place(self._worker.remote())
+        place = Place(self._worker.remote())
+        self._places.add(place)
+        return place
 
     def dismiss(self, place: Place) -> None:
         """End a place at once, whatever it does."""
+        self._places.discard(place)
         with suppress(Exception):  # it may be gone, and the cluster with it
             self.ray.kill(place.actor, no_restart=True)
 
-    def close(self) -> None:
-        """Give all places back; end a Ray that was started here."""
-        atexit.unregister(self.close)
-        ending = [place.actor.close.remote() for place in self.idle]
-        with suppress(Exception):
+    def release(self, places: list[Place]) -> None:
+        """Give back places that are idle: their children end in order, within some seconds."""
+        with suppress(Exception):  # the cluster may be gone
+            ending = [place.actor.close.remote() for place in places]
             self.ray.wait(ending, num_returns=len(ending), timeout=10) if ending else None
-        for place in self.idle:
+        for place in places:
             self.dismiss(place)
-        self.idle = []
+
+    def close(self) -> None:
+        """End all places, and a Ray that was started here."""
+        atexit.unregister(self.close)
+        for place in list(self._places):
+            self.dismiss(place)
         if self._ours:
             self.ray.shutdown()
         if self._guard:
@@ -206,7 +213,7 @@ def _first_line(error: BaseException) -> str:
 
 
 # ----------------------------------------------------------------------------------------------------
-# One `map`.
+# The executor.
 
 
 @dataclass
@@ -215,89 +222,123 @@ class _Item:
     lost: int = 0
 
 
+@dataclass
+class _Sent:
+    """A job or an item as it travels: its text, and ObjectRefs of the parcels that the text names."""
+
+    text: str
+    refs: list[list[Any]]
+
+
 class Ray:
     """An `envs.executor.Executor`: its arguments are those of `envs.crew.crew`."""
 
     def __init__(
         self, address: str, target: str, workers: int, explain: str = "", reads: Sequence[str] = (), writes: str = ""
     ) -> None:  # fmt: skip
-        self.address, self.target, self.workers, self.explain = address, target, workers, explain
+        self.address, self.target, self.workers, self.explain = address, target, max(1, workers), explain
         self.reads, self.writes = reads, writes
 
     def map(self, job: Any, items: Iterable[Any]) -> Iterator[Any]:
+        """The answer of every item, in the order in which they are ready. WorkerError ends it, ClusterError too."""
+        with self.crew(job) as crew:
+            yield from crew.map(items)
+
+    def crew(self, job: Any, most: int | None = None) -> RayCrew:
+        """Places that stay for several `map`s; a context. `most`: there will be no more items at once."""
+        return RayCrew(connected(self.address), self, job, self.workers if most is None else min(self.workers, most))
+
+
+class RayCrew:
+    """Places of the cluster that have been told the job, each asked for when there is first something to do for it."""
+
+    def __init__(self, cluster: Cluster, executor: Ray, job: Any, count: int) -> None:
+        self._cluster, self._ray, self._executor, self._count = cluster, cluster.ray, executor, count
+        self._idle: list[Place] = []
+        self._doing: dict[Any, tuple[Place, _Item]] = {}
+        self._coming: dict[Any, Place] = {}
+        self._held: deque[_Item] = deque()  # taken, and given to nobody yet
+        self._failed = 0
+        self._keep = self._folder(job)
+        backends = json.loads(next(iter(registered().values()), "{}"))
+        order = {"target": executor.target, "explain": executor.explain, "writes": executor.writes}
+        self._order = self._packed(job, **order, backends=backends)
+
+    def map(self, items: Iterable[Any]) -> Iterator[Any]:
         """The answer of every item, in the order in which they are ready. WorkerError ends it, ClusterError too.
 
-        No more items are taken than there are workers. Places are kept for the next `map`; when the caller stops early,
-        those that are busy are ended at once.
+        No more items are taken than there are workers. When the caller stops early, or something fails, places that are
+        busy are ended at once.
         """
-        cluster = connected(self.address)
-        one_map = _Map(cluster, self, job)
+        todo = iter(items)
         try:
-            yield from one_map.answers(iter(items))
+            while self._take(todo):
+                self._give()
+                ready = self._wait()
+                if ready in self._coming:
+                    self._come(ready)
+                    continue
+                place, item = self._doing.pop(ready)
+                yield from self._answers(ready, place, item)
         finally:
-            one_map.end()
+            for place in (*self._coming.values(), *(place for place, _ in self._doing.values())):
+                self._cluster.dismiss(place)
+            self._coming, self._doing = {}, {}
+            self._held.clear()
 
+    def close(self) -> None:
+        """Give the places back: children end in order. Safe to call twice."""
+        idle, self._idle = self._idle, []
+        self._cluster.release(idle)
 
-class _Map:
-    """Who does what at this moment."""
+    def __enter__(self) -> RayCrew:
+        return self
 
-    def __init__(self, cluster: Cluster, executor: Ray, job: Any) -> None:
-        self.cluster, self.ray, self.workers = cluster, cluster.ray, max(1, executor.workers)
-        self.doing: dict[Any, tuple[Place, _Item]] = {}
-        self.coming: dict[Any, Place] = {}
-        self.held: deque[_Item] = deque()  # taken, and given to nobody yet
-        self.failed = 0
-        self.keep = Path(job[executor.writes]) if executor.writes and job[executor.writes] else None
-        sent = {key: Path(job[key]) for key in executor.reads if job.get(key)}
-        parcels = {key: cluster.send(path) for key, path in sent.items()}
-        self.refs = [[ref] for _, ref in parcels.values()]  # in a list: Ray would fetch a bare one for every place
-        reads = {key: (name, not sent[key].is_dir()) for key, (name, _) in parcels.items()}
-        backends = json.loads(next(iter(registered().values()), "{}"))
-        order = {"target": executor.target, "explain": executor.explain, "job": job, "reads": reads}
-        self.order = json.dumps(order | {"writes": executor.writes, "backends": backends})
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
-    def answers(self, items: Iterator[Any]) -> Iterator[Any]:
-        """Of all items."""
-        while True:
-            self._take(items)
-            self._give()
-            if not self.doing and not self.held:
-                return
-            ready = self._wait()
-            if ready in self.coming:
-                self._come(ready)
-            else:
-                place, item = self.doing.pop(ready)
-                answer = self._answer(ready, place, item)
-                if answer is not None:
-                    yield answer[0]
+    # --- what travels
 
-    def end(self) -> None:
-        """Keep who is idle, end who is not."""
-        for place in (*self.coming.values(), *(place for place, _ in self.doing.values())):
-            self.cluster.dismiss(place)
+    def _folder(self, value: Any) -> Path | None:
+        """Where the files belong that are written for a job or an item."""
+        named = value.get(self._executor.writes) if isinstance(value, dict) else None
+        return Path(named) if named else None
 
-    def _take(self, items: Iterator[Any]) -> None:
-        while len(self.held) + len(self.doing) < self.workers:
+    def _packed(self, value: Any, **more: Any) -> _Sent:
+        """A job or an item, with the files that it names."""
+        keys = [key for key in self._executor.reads if isinstance(value, dict) and value.get(key)]
+        paths = {key: Path(value[key]) for key in keys}
+        sent = {key: self._cluster.send(path) for key, path in paths.items()}
+        reads = {key: (name, not paths[key].is_dir()) for key, (name, _) in sent.items()}
+        # in a list: Ray would fetch a bare ObjectRef for every place
+        return _Sent(json.dumps({"value": value, "reads": reads, **more}), [[ref] for _, ref in sent.values()])
+
+    # --- who does what
+
+    def _take(self, todo: Iterator[Any]) -> bool:
+        """Take as many items as there are workers for; whether anything is left to wait for."""
+        while len(self._held) + len(self._doing) < self._count:
             try:
-                self.held.append(_Item(next(items)))
+                self._held.append(_Item(next(todo)))
             except StopIteration:
-                return
+                break
+        return bool(self._held or self._doing)
 
     def _give(self) -> None:
-        idle = self.cluster.idle
-        while self.held and idle:
-            place, item = idle.pop(), self.held.popleft()
-            self.doing[place.actor.do.remote(self.order, json.dumps(item.value), self.refs)] = place, item
-        while len(self.coming) < len(self.held):
-            place = self.cluster.hire()
-            self.coming[place.actor.hello.remote()] = place
+        while self._held and self._idle:
+            place, item = self._idle.pop(), self._held.popleft()
+            order, sent = self._order, self._packed(item.value)
+            answer = place.actor.do.remote(order.text, order.refs, sent.text, sent.refs)
+            self._doing[answer] = place, item
+        while len(self._coming) < len(self._held):
+            place = self._cluster.hire()
+            self._coming[place.actor.hello.remote()] = place
 
     def _wait(self) -> Any:
         """Something that is ready; says once what is waited for."""
-        began, said = time.monotonic(), bool(self.doing)
+        began, said = time.monotonic(), bool(self._doing)
         while True:
-            ready, _ = self.ray.wait([*self.doing, *self.coming], num_returns=1, timeout=PATIENCE / 3)
+            ready, _ = self._ray.wait([*self._doing, *self._coming], num_returns=1, timeout=PATIENCE / 3)
             if ready:
                 return ready[0]
             if not said and time.monotonic() - began >= PATIENCE:
@@ -305,44 +346,46 @@ class _Map:
                 print("triune: waiting for a free core of the cluster; see `ray status`", file=sys.stderr, flush=True)
 
     def _come(self, ready: Any) -> None:
-        place = self.coming.pop(ready)
+        """A place says hello."""
+        place = self._coming.pop(ready)
         try:
-            told = json.loads(self.ray.get(ready))
-        except self.ray.exceptions.RayError as error:
-            self.cluster.dismiss(place)
-            self.failed += 1
-            if self.failed >= MOST_FAILED or not _is_loss(self.ray, error):
+            told = json.loads(self._ray.get(ready))
+        except self._ray.exceptions.RayError as error:
+            self._cluster.dismiss(place)
+            self._failed += 1
+            if self._failed >= MOST_FAILED or not _is_loss(self._ray, error):
                 raise ClusterError(
                     f"no worker can start: {_last_line(error)}; every node needs this Triune (docs/cluster.md)"
                 ) from None
             return
-        place.node, self.failed = told["node"], 0
+        place.node, self._failed = told["node"], 0
+        self._idle.append(place)
         _compare(told)
-        self.cluster.idle.append(place)
 
-    def _answer(self, ready: Any, place: Place, item: _Item) -> tuple[Any] | None:
-        """The answer; None when the item was lost and is held again. WorkerError."""
+    def _answers(self, ready: Any, place: Place, item: _Item) -> Iterator[Any]:
+        """The answer; none when the item was lost and is held again. WorkerError."""
         try:
-            told, *files = self.ray.get(ready)
-            found = json.loads(told)
-        except self.ray.exceptions.RayError as error:
-            self.cluster.dismiss(place)
-            if not _is_loss(self.ray, error):
+            told, *files = self._ray.get(ready)
+        except self._ray.exceptions.RayError as error:
+            self._cluster.dismiss(place)
+            if not _is_loss(self._ray, error):
                 raise WorkerError(f"{place.node}: {_last_line(error)}", item.value) from None
             self._lost(item, place, _first_line(error))
-            return None
-        self.cluster.idle.append(place)
+            return
+        self._idle.append(place)
+        found = json.loads(told)
         if found.get("died"):
             self._lost(item, place, found["error"])
-            return None
+            return
         if "error" in found:
             for line in found["said"]:
                 print(line, file=sys.stderr)
             raise WorkerError(found["error"], item.value if found["began"] else None)
         for name, data in files:
-            assert self.keep
-            atomic_write(self.keep / check_name(name), data)
-        return (found["answer"],)
+            folder = self._folder(item.value) or self._keep
+            assert folder
+            atomic_write(folder / check_name(name), data)
+        yield found["answer"]
 
     def _lost(self, item: _Item, place: Place, why: str) -> None:
         item.lost += 1
@@ -351,7 +394,7 @@ class _Map:
                 f"{item.value} was lost {item.lost} times with its worker, so it may be what ends them "
                 f"(memory?); the last, on {place.node}: {why}", item.value, True,
             )  # fmt: skip
-        self.held.appendleft(item)
+        self._held.appendleft(item)
 
 
 def _is_loss(ray: Any, error: Exception) -> bool:

@@ -50,26 +50,30 @@ class Worker:
     def __init__(self) -> None:
         self._order, self._said = "", deque[str](maxlen=TAIL)
         self._child: Child | None = None
-        self._writes: Path | None = None
-        self._held = ExitStack()  # parcels in use, and the folder that the child writes into
+        self._writes = ""  # the key that names where to write
+        self._folder = Path()  # where the child writes
+        self._held = ExitStack()  # parcels of the job, and that folder
 
     def hello(self) -> str:
         """Which node this is, and what is installed there."""
         return json.dumps({"node": platform.node(), "pid": os.getpid(), "installed": installed()})
 
-    def do(self, order: str, item: str, parcels: list[Any]) -> list[Any]:
+    def do(self, order: str, order_refs: list[Any], item: str, item_refs: list[Any]) -> list[Any]:
         """[what came of an item, then of every file that it wrote its name and bytes].
 
-        order    what the child is: target, explain, job, reads (key -> hash of a parcel), writes, backends
-        parcels  an ObjectRef for each of `reads`: fetched only when the node has not got it
+        order  what the child is: target, explain, value (the job), reads, writes, backends
+        item   value, reads
+        refs   an ObjectRef for each of `reads` (key -> hash of a parcel, whether it is a single file): fetched only
+               when the node has not got it
         """
         told: dict[str, Any]
         try:
             if order != self._order or self._child is None:
-                self._start(order, parcels)
+                self._start(order, order_refs)
             assert self._child
-            self._child.give(json.loads(item))
-            told = {"answer": self._child.answer()}
+            with ExitStack() as held:
+                self._child.give(self._local(json.loads(item), item_refs, held))
+                told = {"answer": self._child.answer()}
             return [json.dumps(told), *self._written()]
         except WorkerError as error:
             told = {"error": str(error), "began": error.item is not None, "died": error.died}
@@ -82,31 +86,36 @@ class Worker:
         """No more items: the child ends in order."""
         self._stop()
 
-    def _start(self, text: str, parcels: list[Any]) -> None:
+    def _start(self, text: str, refs: list[Any]) -> None:
         self._stop()
         order = json.loads(text)
-        job, shelf = order["job"], Shelf(cache_folder())
-        for (key, (name, is_file)), ref in zip(order["reads"].items(), parcels, strict=True):
-            folder = self._fetch(shelf, name, ref)
-            job[key] = str(next(folder.iterdir()) if is_file else folder)
-        self._writes = None
-        if order["writes"] and job[order["writes"]]:
-            self._writes = Path(self._held.enter_context(tempfile.TemporaryDirectory(prefix="triune-")))
-            job[order["writes"]] = str(self._writes)
+        self._writes = order["writes"]
+        self._folder = Path(self._held.enter_context(tempfile.TemporaryDirectory(prefix="triune-")))
+        job = self._local(order, refs, self._held)
         variables = {VARIABLE: json.dumps(order["backends"])} if order["backends"] else {}
         self._said.clear()
         self._child = Child(order["target"], order["explain"], job, variables, stderr=subprocess.PIPE)
         threading.Thread(target=_listen, args=(self._child.process.stderr, self._said), daemon=True).start()
         self._order = text
 
-    def _fetch(self, shelf: Shelf, name: str, ref: Any) -> Path:
-        """The folder of a parcel, kept as long as the child is."""
+    def _local(self, told: dict[str, Any], refs: list[Any], held: ExitStack) -> Any:
+        """The value of a job or an item, with this node's paths in it; parcels stay as long as `held` does."""
+        value = told["value"]
+        for (key, (name, is_file)), ref in zip(told["reads"].items(), refs, strict=True):
+            folder = self._fetch(Shelf(cache_folder()), name, ref, held)
+            value[key] = str(next(folder.iterdir()) if is_file else folder)
+        if isinstance(value, dict) and value.get(self._writes):
+            value[self._writes] = str(self._folder)
+        return value
+
+    def _fetch(self, shelf: Shelf, name: str, ref: Any, held: ExitStack) -> Path:
+        """The folder of a parcel."""
         import ray
 
-        folder = self._held.enter_context(shelf.using(name))
+        folder = held.enter_context(shelf.using(name))
         if folder is None:
             shelf.put(name, ray.get(ref[0]))
-            folder = self._held.enter_context(shelf.using(name))
+            folder = held.enter_context(shelf.using(name))
         if folder is None:
             raise WorkerError(f"{platform.node()}: {shelf.root} does not keep what is written there")
         return folder
@@ -114,10 +123,10 @@ class Worker:
     def _written(self) -> list[Any]:
         """Name and bytes of every file that the last item wrote, which are removed here."""
         found: list[Any] = []
-        for path in sorted(self._writes.iterdir()) if self._writes else ():
+        for path in sorted(self._folder.iterdir()):
             if path.name.startswith(".") or path.is_dir():
                 continue
-            with open_file(path, "triune episode", WorkerError, self._writes) as file:
+            with open_file(path, "triune episode", WorkerError, self._folder) as file:
                 found.append([check_name(path.name), file.read()])
             path.unlink()
         return found
