@@ -188,6 +188,7 @@ def _end(*_: object) -> NoReturn:
 def _import() -> Any:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # or it warns of a change to come
+    os.environ.setdefault("RAY_worker_niceness", "0")  # as nice as this command, not 15 more
     try:
         import ray
     except ImportError as error:

@@ -22,6 +22,7 @@ class Nodes:
         from ray.cluster_utils import Cluster
 
         os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+        os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112 - as Ray calls it
         os.environ["PYTHONPATH"] = os.pathsep.join([KITS, os.environ.get("PYTHONPATH", "")])
         self.folder = folder
         self.ray = Cluster(True, head_node_args={"num_cpus": 0, "include_dashboard": False, **head})
