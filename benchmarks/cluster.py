@@ -95,24 +95,29 @@ def _wait() -> float:
 
 
 def _rates(system: System, args: argparse.Namespace, most: int, console: Console) -> list[dict[str, Any]]:
-    """Frames a second with 1, 2, 4 ... workers, in turns; children are warm."""
+    """Frames a second with 1, 2, 4 ... workers, here and on the cluster in turns; children are warm."""
     sizes = sorted({*(2**k for k in range(int(math.log2(most)) + 1)), most})
     request, digest = make_request(system, args.protocol, [], None, "cnn", args.steps), system.hashes()["policy"]
-    speeds: dict[int, list[float]] = {n: [] for n in sizes}
+    where = chosen()
+    sides = [(n, side) for n in sizes for side in (("local", where) if n <= common.cores() else (where,))]
+    speeds: dict[tuple[int, str], list[float]] = {side: [] for side in sides}
     for turn in range(args.rounds):
-        for n in sizes if turn % 2 else sizes[::-1]:
+        for n, side in sides if turn % 2 else sides[::-1]:
+            choose(side)
             with Players(system, request, n) as players:
                 list(players.play([game(None, digest, 1000 + i) for i in range(n)]))  # starts the children
                 began = time.perf_counter()
                 games = [game(None, digest, 1000 + i) for i in range(args.games * n)]
                 frames = sum(record["frames"] for _, record in players.play(games))
-                speeds[n].append(frames / (time.perf_counter() - began))
+                speeds[n, side].append(frames / (time.perf_counter() - began))
         console.progress(turn + 1, args.rounds, f"round {turn + 1} of {args.rounds}")
-    alone = median(speeds[1])
+    choose(where)
+    rate = {side: round(median(found), 1) for side, found in speeds.items()}
+    alone = rate[1, where]
     return [
-        {"workers": n, "frames_per_second": round(median(s), 1), "efficiency": round(median(s) / n / alone, 3)}
-        for n, s in speeds.items()
-    ]
+        {"workers": n, "frames_per_second": rate[n, where], "efficiency": round(rate[n, where] / n / alone, 3),
+         "local": rate.get((n, "local"))} for n in sizes
+    ]  # fmt: skip
 
 
 def estimate(
@@ -135,8 +140,11 @@ def estimate(
 
 
 def _show(found: dict[str, Any], console: Console) -> None:
-    rows = [[str(r["workers"]), f"{r['frames_per_second']:.0f}", f"{r['efficiency']:.3f}"] for r in found["rates"]]
-    console.say(table(rows, ["workers", "frames a second", "efficiency"], {0, 1, 2}))
+    rows = [
+        [str(r["workers"]), f"{r['frames_per_second']:.0f}", f"{r['efficiency']:.3f}", f"{r['local'] or 0:.0f}"]
+        for r in found["rates"]
+    ]
+    console.say(table(rows, ["workers", "frames a second", "efficiency", "local workers"], {0, 1, 2, 3}))
     item, start, e = found["item"], found["start_s"], found["estimate"]
     console.say(f"item       {item['trip_ms']:.2f} ms there and back; {item['driver_ms']:.2f} ms of the driver")
     console.say(f"start      {start['cluster']:.1f} s to connect, {start['worker']:.1f} s a worker")
