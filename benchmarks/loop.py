@@ -1,7 +1,7 @@
 """The whole road of a revision: from a naive Pong policy by stored answers of a model, judged anew with every game.
 
-`pong_naive.py` is the policy to start from, `loop_exchange.jsonl` the answers. The road ends with an evaluation on seeds
-that the run has not opened.
+`pong_naive.py` is the policy to start from, `loop_exchange.jsonl` the answers. The road ends with an evaluation on
+seeds that the run has not opened.
 """
 
 from __future__ import annotations
