@@ -108,6 +108,24 @@ def judge(failure: Failure, outcomes: Outcomes, back: int) -> Verdict:
     return Verdict(who, "oracle swap", failure, evidence, figures)
 
 
+CURED, FAILED = 0.8, 0.5  # shares of games from which on a swap surely helps, and up to which it surely does not
+
+
+def surely(outcomes: Outcomes, back: int) -> str:
+    """Whose a failure surely was, in words: one swap alone helps nearly always, the other and none at all at most every
+    other time; "" where the games do not tell that. `back`: how many steps before it they began."""
+    same, eyes, reflexes = (_share(outcomes, what) for what in (SAME, EYES, REFLEXES))
+    if same > FAILED or (eyes >= CURED) == (reflexes >= CURED) or min(eyes, reflexes) > FAILED:
+        return ""
+    who, other = (EYES, REFLEXES) if eyes >= CURED else (REFLEXES, EYES)
+    names = {EYES: "exact scenes", REFLEXES: "the reference policy"}
+    well, of, alone = (f"{sum(outcomes[w])} of {len(outcomes[w])}" for w in (who, SAME, other))
+    return (
+        f"{who}: from {back} steps before, {names[who]} alone went well in {well} games, "
+        f"as it was in {of}, {names[other]} alone in {alone}"
+    )
+
+
 _NAMES = (
     (SAME, "as it was"), (EYES, "with exact scenes"), (REFLEXES, "with the reference policy"), (BOTH, "with both"),
 )  # fmt: skip

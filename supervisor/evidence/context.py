@@ -97,6 +97,16 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     return [" | ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)).rstrip() for line in (head, *rows)]
 
 
+def varying(head: Sequence[str], rows: Sequence[Sequence[str]], keep: Sequence[str]) -> list[str]:
+    """The same as `table` without the columns that say one thing throughout, which a line before it tells; those in
+    `keep` stay."""
+    same = [i for i, name in enumerate(head) if name not in keep and len({row[i] for row in rows}) == 1 < len(rows)]
+    said = [f"{head[i]} {rows[0][i]}" for i in same]
+    kept = [i for i in range(len(head)) if i not in same]
+    lines = table([head[i] for i in kept], [[row[i] for i in kept] for row in rows])
+    return [f"the same at all of these steps: {'; '.join(said)}", *lines] if said else lines
+
+
 class Fitted(NamedTuple):
     """A text, and how many of the blocks it was to hold stand in it."""
 
@@ -128,7 +138,8 @@ def fit(blocks: Sequence[str], limit: int, what: str) -> Fitted:
 
 SIDE = 0.025  # error on either side of a 95 % interval
 Frames = Callable[[Episode, Sequence[int]], Sequence[Any]]  # (episode, steps) -> uint8[H, W, 3] for each step
-Blame = Callable[[Episode, int], str]  # (episode, step) -> whose failure it was, in words; "" when not known
+# (episode, step) of each failure -> whose it was, in words; "" where nobody can surely tell
+Blame = Callable[[Sequence[tuple[Episode, int]]], Sequence[str]]
 
 
 @dataclass(frozen=True)
@@ -138,15 +149,17 @@ class Limits:
     total: int = 60_000
     contract: int = 5_000
     rules: int = 4_500
-    policy: int = 23_000
-    scoreboard: int = 1_600
-    failures: int = 12_000
-    statistics: int = 3_000
+    policy: int = 20_500
+    scoreboard: int = 1_800
+    motion: int = 2_200
+    failures: int = 11_000
+    statistics: int = 3_200
     locks: int = 1_500
     lineage: int = 2_500
     failed: int = 3_500
+    child: int = 2_400
     budgets: int = 900
-    question: int = 2_500
+    question: int = 1_000
     shown: int = 5  # failures that are told in full
     clusters: int = 8  # groups of failures at most
     rows: int = 16  # steps in the table of a failure
@@ -154,7 +167,7 @@ class Limits:
 
     def __post_init__(self) -> None:
         """ValueError when the sections together may be longer than the total."""
-        sections = [f.name for f in fields(self)][1:12]
+        sections = [f.name for f in fields(self)][1:14]
         if sum(getattr(self, name) for name in sections) > self.total:
             raise ValueError("the sections' limits add up to more than the total; raise total or lower some of them")
 
@@ -200,11 +213,20 @@ class LockNote(NamedTuple):
 
 
 @dataclass(frozen=True)
+class Child:
+    """The last revision of this policy that was judged and not kept: its trial, its games of training seeds."""
+
+    trial: int
+    episodes: Sequence[Episode]
+
+
+@dataclass(frozen=True)
 class Context:
     """Everything one request is built from.
 
     `constants`: what a policy knows at compile time (FRAMESKIP and so on). `trials`: lines of trials.jsonl, oldest
-    first. `budgets`: `supervisor.budget.Budgets.table()`. Without `frames` there are no pictures.
+    first. `budgets`: `supervisor.budget.Budgets.table()`. Without `frames` there are no pictures; with `draw` False
+    they are named and not drawn, for whoever does not look. `broken`: locks that the policy itself does not keep.
     """
 
     task: str
@@ -222,6 +244,9 @@ class Context:
     scoreboard: Scoreboard = Scoreboard()
     budgets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     blame: Blame | None = None
+    draw: bool = True
+    broken: frozenset[str] = frozenset()
+    child: Child | None = None
     limits: Limits = Limits()
 
     @property

@@ -5,12 +5,31 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from data_flywheel.episodes.episode import Episode
 from supervisor.evidence.context import Context, clean, number, quoted, signed
-from supervisor.evidence.moments import COSTLY, LASTING, SEVERITY, WEIGHTS, Window, cast, moments, usual, window
+from supervisor.evidence.meetings import AXES, Meeting, meetings, passed
+from supervisor.evidence.moments import (
+    COSTLY,
+    DROUGHT,
+    FAULT,
+    LASTING,
+    LIFE,
+    POINTS,
+    RULES,
+    SEVERITY,
+    SUDDEN,
+    TIMEOUT,
+    WEIGHTS,
+    Window,
+    cast,
+    moments,
+    rounds,
+    usual,
+    window,
+)
 from supervisor.evidence.tables import steps_table
 
 # ----------------------------------------------------------------------------------------------------
@@ -26,6 +45,7 @@ FEWEST = 3  # groups below which smaller ones are split too, so that there is mo
 RARE = 0.15  # share of a group below which an answer goes to "other"
 COMMON = 0.8  # share of a group from which on an answer describes it
 OTHER = "other"
+WASTED = (TIMEOUT, DROUGHT, FAULT, RULES)  # kinds whose steps bring nothing
 QUOTED = ("fault", "rule", "reason")  # features that are texts from logs
 
 
@@ -36,16 +56,18 @@ class Cluster:
     kind: str
     answers: tuple[tuple[str, str], ...]  # (feature, value) of every split on the way here
     members: tuple[Window, ...]
+    lost: float = 0.0  # share of all that was lost in the batch: number times severity, points by how many
+    time: float = 0.0  # share of all steps that it lasted
+
+    @property
+    def cost(self) -> float:
+        """What it costs: losses and time alike."""
+        return self.lost + self.time
 
     @property
     def name(self) -> str:
         """Plain words."""
         return "; ".join([self.kind, *(said(feature, value) for feature, value in self.answers)])
-
-    @property
-    def weight(self) -> int:
-        """Its size times the severity of its kind."""
-        return len(self.members) * SEVERITY[self.kind]
 
     @property
     def shared(self) -> list[str]:
@@ -81,8 +103,8 @@ def said(feature: str, value: str) -> str:
     return value or f"{feature}: nothing to note"
 
 
-def clusters(windows: Sequence[Window], most: int) -> list[Cluster]:
-    """At most `most` groups (more only when there are more kinds), the weightiest first."""
+def clusters(windows: Sequence[Window], most: int, steps: int = 0) -> list[Cluster]:
+    """At most `most` groups (more only when there are more kinds), the costliest first. `steps`: of the whole batch."""
     kinds = sorted({w.moment.kind for w in windows}, key=list(SEVERITY).index)
     found = [Cluster(k, (), tuple(w for w in windows if w.moment.kind == k)) for k in kinds]
     while len(found) < most:
@@ -96,7 +118,24 @@ def clusters(windows: Sequence[Window], most: int) -> list[Cluster]:
             break
         at = -best[1]
         found[at : at + 1] = _split(found[at], best[3])
-    return sorted(found, key=lambda c: -c.weight)
+    return sorted(_priced(found, steps), key=lambda c: -c.cost)
+
+
+def _priced(found: Sequence[Cluster], steps: int) -> list[Cluster]:
+    """The groups with what they cost. A failure counts by the severity of its kind; points and lives besides by how
+    many they were, next to what is usual."""
+    sizes = {kind: [w.moment.size for c in found if c.kind == kind for w in c.members] for kind in (LIFE, POINTS)}
+    worth = []
+    for c in found:
+        size = sum(w.moment.size for w in c.members)
+        of = sizes.get(c.kind) or [1] * len(c.members)
+        many = size * len(of) / max(1, sum(of)) if c.kind in sizes else len(c.members)
+        worth.append(SEVERITY[c.kind] * many)
+    wasted = [sum(w.moment.size for w in c.members) if c.kind in WASTED else 0 for c in found]
+    return [
+        replace(c, lost=value / math.fsum(worth), time=waste / steps if steps else 0.0)
+        for c, value, waste in zip(found, worth, wasted, strict=True)
+    ]
 
 
 def _parts(cluster: Cluster, feature: str) -> dict[str, list[Window]]:
@@ -146,7 +185,7 @@ LEGEND = (
 
 @dataclass(frozen=True)
 class Failure:
-    """One failure to be told. `blame`: whose it was, in words; "" when nobody has looked into it."""
+    """One failure to be told. `blame`: whose it was, in words; "" where nobody can surely tell."""
 
     label: str
     cluster: Cluster
@@ -177,19 +216,30 @@ class Findings:
 
     @cached_property
     def clusters(self) -> list[Cluster]:
-        """The groups, the weightiest first."""
-        return clusters(self.windows, self.context.limits.clusters)
+        """The groups, the costliest first."""
+        return clusters(self.windows, self.context.limits.clusters, sum(map(len, self.episodes)))
+
+    @cached_property
+    def meetings(self) -> list[Meeting]:
+        """Where things were when they came to one's own."""
+        return meetings(self.context.schema, self.cast, self.episodes)
+
+    @property
+    def losses(self) -> list[Window]:
+        """Windows of what was lost at one step."""
+        return [w for w in self.windows if w.moment.kind in SUDDEN]
 
     @cached_property
     def shown(self) -> list[Failure]:
-        """A typical failure of each of the weightiest groups."""
+        """A typical failure of each of the costliest groups."""
         told = []
         for i, cluster in enumerate(self.clusters[: self.context.limits.shown], 1):
             w = cluster.typical
-            episode = self.episodes[w.moment.episode]
-            blame = self.context.blame(episode, w.last) if self.context.blame else ""
-            told.append(Failure(f"F{i}", cluster, w, episode, blame))
-        return told
+            told.append(Failure(f"F{i}", cluster, w, self.episodes[w.moment.episode]))
+        if self.context.blame is None:
+            return told
+        blamed = self.context.blame([(f.episode, f.window.last) for f in told])
+        return [replace(f, blame=blame) for f, blame in zip(told, blamed, strict=True)]
 
     def blocks(self, pictures: bool) -> list[str]:
         """Text: the overview, then each failure."""
@@ -203,13 +253,11 @@ class Findings:
         head = f"{len(self.episodes)} episodes of training seeds {seeds}; {steps} steps."
         if not self.windows:
             return f"{head} No failure was found."
-        kinds = {c.kind for c in self.clusters}
-        severity = ", ".join(f"{kind} {n}" for kind, n in SEVERITY.items() if kind in kinds)
         labels = {id(f.cluster): f"  <- {f.label} below" for f in self.shown}
         return "\n".join([
-            f"{head} {len(self.windows)} failures in {len(self.clusters)} groups by likely cause, ordered by their "
-            f"number times severity ({severity}):",
-            *(f"  {len(c.members)} x {c.name}{labels.get(id(c), '')}" for c in self.clusters),
+            f"{head} {len(self.windows)} failures in {len(self.clusters)} groups by likely cause, ordered by what they "
+            "cost, in shares of all that was lost and of all steps:",
+            *(f"  {len(c.members)} x {c.name} ({_price(c)}){labels.get(id(c), '')}" for c in self.clusters),
             *[LEGEND] * (bool(self.context.schema.things) or not self.context.schema.readings),
             *[READ] * bool(self.context.schema.readings),
         ])  # fmt: skip
@@ -227,13 +275,23 @@ class Findings:
         if w.meeting and self.cast.own:
             names = f"{w.meeting.slot.name} minus {self.cast.own.name}"
             lines.append(f"nearest at step {w.meeting.step}: {names} = {signed(w.gap[0])},{signed(w.gap[1])} px")
+            if m := passed(self.meetings, w):
+                lines[-1] += f"; passed at step {number(m.step)}: {signed(m.gap)} px along {AXES[self.cast.axes[0]]}"
+                lines[-1] += f", {number(m.missed)} beyond reach"
         if w.moment.kind == COSTLY:
             before = e.scores[w.first - 1].item() if w.first else 0
             change, all_ = signed(e.scores[w.last].item() - before, 2), signed(e.scores[-1].item(), 2)
             lines.append(f"score over these {w.moment.size} steps {change}, of {all_} in {len(e)} steps")
-        lines += [f"blame: {quoted(f.blame)}"] if f.blame else []
+        if w.moment.kind in (TIMEOUT, DROUGHT) and (turn := rounds(e.scenes[w.first : w.last + 1], self.cast)):
+            lines.append(f"all goes round there: every {turn} steps the same again")
+        lines += [f"cause: {quoted(f.blame)}"] if f.blame else []
         lines += [f"picture: {f.label}"] if pictures else []
         return clean("\n".join([*lines, *steps_table(w, e, self.context, self.cast)]))
+
+
+def _price(c: Cluster) -> str:
+    time = f", {number(100 * c.time)} % of the steps" if c.time else ""
+    return f"{number(100 * c.lost)} % of what was lost{time}"
 
 
 def _extent(w: Window) -> str:

@@ -596,12 +596,33 @@ def _dry(episode: Episode, moment: Moment, normal: Usual) -> str:
 
 
 FEW = 6  # fewer steps than this are spread evenly
+LAST = 6  # steps at the end of what lasted long that are told one by one
+LONGEST, NEAR, AGAIN = 1000, 1.5, 0.95  # steps of a round; px that make no difference; share of steps that repeat
+
+
+def rounds(scenes: Array, who: Cast) -> int:
+    """After how many steps everything that is normally there comes round again, at the end of scenes [T, size]; 0 where
+    it does not."""
+    columns = [at for slot in who.main for at in (slot.at + 1, slot.at + 2)]
+    values = finite(scenes[-3 * LONGEST :, columns])
+    n = len(values)
+    if not columns or n < 16 or not (np.abs(np.diff(values, axis=0)) > NEAR).any():
+        return 0
+    for turn in range(2, min(LONGEST, n // 3) + 1):
+        last = values[-2 * turn :]
+        if np.mean((np.abs(last - values[-3 * turn : -turn]) <= NEAR).all(axis=1)) >= AGAIN:
+            return turn if np.abs(np.diff(last, axis=0)).max() > NEAR else 0
+    return 0
+
 
 
 def table_steps(w: Window, rows: int) -> list[int]:
     """At most `rows` steps to tell: every one just before the anchor, a few after it, the failure; or evenly spread."""
-    if w.moment.kind in LASTING or rows < FEW:
+    if rows < FEW or w.moment.kind in LASTING and w.last - w.first < 2 * rows:
         return _spread(w.first, w.last, rows)
+    if w.moment.kind in LASTING:  # in large strides, then how it goes on from step to step
+        last = min(LAST, rows // 2)
+        return sorted({*_spread(w.first, w.last - last, rows - last), *range(w.last - last + 1, w.last + 1)})
     after = _spread(w.anchor, w.last, min(4, rows // 3 + 1))[1:]
     before = rows - len(after)
     dense = list(range(max(w.first, w.anchor - before + 1), w.anchor + 1))

@@ -13,8 +13,8 @@ from envs.actions import ActionSpace, Discrete
 from perception.scene import SceneSchema
 from supervisor.budget import KINDS, UNKNOWN
 from supervisor.errors import SupervisorError
+from supervisor.evidence import child, meetings, motion, tables
 from supervisor.evidence import pictures as png
-from supervisor.evidence import tables
 from supervisor.evidence.context import (
     Context,
     Fitted,
@@ -54,17 +54,7 @@ QUESTION = (
     "Rules for single seeds, step numbers or recorded positions cannot help.",
     "Find the one cause that costs most, and change what mends it. Do not repeat a direction that failed unless you "
     "can say what is different now.",
-    "Answer with:",
-    "- diagnosis: what goes wrong and why, with the failures (F1, F2 ...) and steps that show it",
-    "- target: logic (functions), constants (values of tunables), perception_data (the scene itself is wrong: ask for "
-    "frames), or stop (nothing is worth trying)",
-    "- hypothesis: what the change does about the cause",
-    "- prediction: what will be measured if the hypothesis is right, so that it can turn out false",
-    "- edit: whole functions, constants or Memory of policy.py, replaced, added or removed by name; nothing else can "
-    "change",
-    "- new_locks: moments (seed, step) that a revision must never unlearn, if any",
-    "- data_requests: kinds of frames the eyes should learn from, if any",
-    "- lesson: what is learnt if the trial fails",
+    "Name in your diagnosis the failures (F1, F2 ...) and steps that show the cause, and predict what can be measured.",
 )
 
 
@@ -178,14 +168,17 @@ def _figures(g: GateSummary, digits: int) -> str:
     return f"mean {number(g.mean, digits)}, 95 % interval {interval}, n {g.n}, worst decile {worst}"
 
 
-def locks(notes: Sequence[LockNote]) -> list[str]:
-    """A line each."""
-    if not notes:
-        return ["None yet."]
+def locks(notes: Sequence[LockNote], broken: frozenset[str] = frozenset()) -> list[str]:
+    """A line each; those that the policy itself does not keep are not asked of a revision, and only named."""
+    asked = [n for n in notes if n.name not in broken]
+    lost = [word(n.name) for n in notes if n.name in broken]
+    free = [f"Not asked, because the policy itself does not keep them: {', '.join(lost)}."] if lost else []
+    if not asked:
+        return free or ["None yet."]
     return [
         f"- {word(n.name)}{f' ({word(n.kind)})' if n.kind else ''}{f': {quoted(n.note, 160)}' if n.note else ''}"
-        for n in notes
-    ]  # fmt: skip
+        for n in asked
+    ] + free  # fmt: skip
 
 
 def lineage(trials: Sequence[Mapping[str, Any]], digits: int = 1) -> list[str]:
@@ -277,10 +270,11 @@ def _budget(which: str, row: Mapping[str, Any]) -> list[str]:
 
 MEDIA = "image/png"
 TITLES = (
-    "Contract and scene", "Immutable rules", "Policy", "Scoreboard", "Failures", "Statistics", "Locks to keep",
-    "Accepted so far", "Failed directions", "Remaining budgets", "Question",
+    "Contract and scene", "Immutable rules", "Policy", "Scoreboard", "What the actions move", "Failures",
+    "Statistics", "Locks to keep", "Accepted so far", "Failed directions", "The last child", "Remaining budgets",
+    "Question",
 )  # fmt: skip
-POLICY, FAILURES = 2, 4
+POLICY, FAILURES = 2, 5
 
 
 def build(context: Context) -> Request:
@@ -303,16 +297,20 @@ def _parts(c: Context, found: Findings) -> list[Fitted]:
     """The sections in order; the policy's as short as it may have to be."""
     most = c.limits
     statistics = tables.statistics(found.episodes, found.windows, c.actions, c.schema, c.span)
+    met = meetings.told(found.meetings, found.cast, found.episodes, found.losses, c.span)
+    board = [*scoreboard(c.scoreboard, c.digits), *tables.ends(found.episodes, c.protocol)]
     return [
         fit(contract(c), most.contract, "parts of the contract"),
         fit(rules(c), most.rules, "lines of the rules"),
         Fitted("", 0),
-        fit(scoreboard(c.scoreboard, c.digits), most.scoreboard, "lines"),
+        fit(board, most.scoreboard, "lines"),
+        fit(motion.told(c.schema, c.actions, found.cast, found.episodes), most.motion, "lines"),
         fit(found.blocks(_pictures(c)), most.failures, "parts"),
-        fit(statistics, most.statistics, "lines"),
-        fit(locks(c.locks), most.locks, "locks"),
+        fit([*met, *statistics], most.statistics, "lines"),
+        fit(locks(c.locks, c.broken), most.locks, "locks"),
         fit(lineage(c.trials, c.digits), most.lineage, "accepted trials"),
         fit(failed(c.trials, c.digits), most.failed, "failed trials"),
+        fit(child.told(c, found), most.child, "lines"),
         fit(budgets(c.budgets), most.budgets, "budgets"),
         fit(QUESTION, most.question, "lines of the question"),
     ]
@@ -321,6 +319,8 @@ def _parts(c: Context, found: Findings) -> list[Fitted]:
 def _images(c: Context, told: Sequence[Failure]) -> tuple[Image, ...]:
     """A contact sheet for each failure. Frames are asked for once per episode: they may have to be played again."""
     assert c.frames is not None
+    if not c.draw:
+        return tuple(Image(f"failure-{at}.png", MEDIA, b"", f.title) for at, f in enumerate(told, 1))
     wanted = {f.label: sheet_steps(f.window, c.limits.cells) for f in told}
     frames: dict[int, dict[int, Any]] = {}
     for which in dict.fromkeys(f.window.moment.episode for f in told):
@@ -369,8 +369,9 @@ def _image(image: Image) -> dict[str, Any]:
     return {"name": image.name, "caption": image.caption, **size}
 
 
-def write(request: Request, folder: Path) -> list[Path]:
-    """What would be sent: request.json (what the key is made of), evidence.md to read, the pictures. The files written.
+def write(request: Request, folder: Path, texts: Mapping[str, str] | None = None) -> list[Path]:
+    """What would be sent: request.json (what the key is made of), evidence.md to read, the pictures, and `texts`, which
+    the proposer says by name. The files written.
 
     Pictures of an earlier request are removed from the folder.
     """
@@ -379,6 +380,7 @@ def write(request: Request, folder: Path) -> list[Path]:
         raise SupervisorError(f"a picture cannot be called {odd[0]!r}; use letters, digits, - and _, and one ending")
     folder.mkdir(parents=True, exist_ok=True)
     files = {"request.json": request.canonical, "evidence.md": page(request).encode()}
+    files |= {name: text.encode(errors="replace") for name, text in (texts or {}).items()}
     files |= {image.name: image.data for image in request.images}
     for old in folder.glob("failure-*.png"):
         if old.name not in files:

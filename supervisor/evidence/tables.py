@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
 from data_flywheel.episodes.episode import Episode, dense
-from envs.actions import ActionSpace
+from envs.actions import ActionSpace, Discrete
+from envs.env import Rules
 from perception.scene import SceneSchema
-from supervisor.evidence.context import Context, number, quoted, signed, table
+from supervisor.evidence.context import Context, clean, number, quoted, signed, table, varying
 from supervisor.evidence.moments import (
     EARLY,
     FAINT,
@@ -44,51 +45,167 @@ def statistics(
     """Lines of text, the most important first."""
     if not sum(len(e) for e in episodes):
         return ["No steps were recorded."]
-    told = [*_reasons(episodes, windows, span), *_rules(episodes, actions), *_faults(episodes)]
+    told = [*_before(episodes, windows, actions, span), *_rules(episodes, actions), *_faults(episodes)]
     return told + list(_readings(episodes, numbers_of(schema)))
 
 
-def _reasons(episodes: Sequence[Episode], windows: Sequence[Window], span: int) -> Iterator[str]:
-    steps, won, lost = dict[str, float](), dict[str, float](), dict[str, float]()
-    for e in episodes:
-        change = e.rewards()
-        for name, values in ((steps, np.ones(len(e))), (won, np.maximum(change, 0)), (lost, np.maximum(-change, 0))):
-            sums = np.bincount(e.reasons, values, len(e.reason_table))
-            for text, total in zip(e.reason_table, sums.tolist(), strict=True):
-                name[text] = name.get(text, 0) + total
-    before, last, losses = _around_losses(episodes, windows, span)
+def _before(
+    episodes: Sequence[Episode], windows: Sequence[Window], actions: ActionSpace, span: int
+) -> Iterator[str]:  # fmt: skip
+    """What was said and done, over all and in the steps that led to losses and to gains."""
+    losses = [w for w in windows if w.moment.kind in SUDDEN]
+    each = any(dense(e.rewards()) for e in episodes)
+    masks, gains = _around(episodes, losses, span)
     kinds = ["episodes that ended early"] * any(w.moment.kind == EARLY for w in windows)
     lost_what = ", ".join(["lives or points lost", *kinds])
-    each = any(dense(e.rewards()) for e in episodes)
-    total = round(sum(steps.values()))
-    order = sorted((r for r in steps if steps[r]), key=lambda r: (-steps[r], r))
-    yield (
-        f"Reasons over {total} steps. Losses are {lost_what} ({losses}): in how many the reason was given "
-        f"within the {span} steps before, and in how many it was the one at the last step at which all was seen."
-    )
-    head = ["share", "steps", "score won", "score lost", *["a step"] * each]
-    head += ["before a loss", "at its last sight", "reason"]
-    rows = [
-        [f"{number(100 * steps[r] / total)} %", str(round(steps[r])), number(won[r]), number(lost[r]),
-         *[signed((won[r] - lost[r]) / steps[r], 3)] * each, str(before[r]), str(last[r]), quoted(r, CHARS)]
-        for r in order[:MOST]
-    ]  # fmt: skip
-    yield from table(head, rows)
-    yield from _rest(len(order), "reasons")
+    total = sum(map(len, episodes))
+    parts = [f"Over all {total} steps"]
+    parts += [f"in the {span} steps before a loss ({lost_what}: {len(losses)})"] * bool(losses)
+    parts += [f"in the {span} steps before points won ({gains} steps)"] * bool(gains)
+    yield f"{', '.join(parts)}: how often what was said and done."
+    head = ["all", *["before losses", "at its last sight"] * bool(losses), *["before gains"] * bool(gains)]
+    last = Counter(episodes[w.moment.episode].reason(w.anchor) for w in losses)
+    rows = []
+    rewards = _rewards_by_reason(episodes) if each else {}
+    for text, shares in _shares(episodes, masks, lambda e: (e.reasons, e.reason_table)):
+        known = [_share(shares[0]), *[_share(shares[1]), str(last[text])] * bool(losses)]
+        known += [_share(shares[2])] * bool(gains) + [signed(rewards.get(text, 0.0), 3)] * each
+        rows.append((shares[0], [*known, quoted(text, CHARS)]))
+    yield from table([*head, *["a step"] * each, "reason"], [r for _, r in sorted(rows, key=lambda r: -r[0])][:MOST])
+    yield from _rest(len(rows), "reasons")
+    if isinstance(actions, Discrete):
+        yield from _doings(episodes, masks, actions, bool(losses), bool(gains))
 
 
-def _around_losses(
-    episodes: Sequence[Episode], windows: Sequence[Window], span: int
-) -> tuple[Counter[str], Counter[str], int]:
-    """In how many losses each reason was given before, and at the anchor; how many losses there are."""
-    before, last, losses = Counter[str](), Counter[str](), 0
-    for w in windows:
-        if w.moment.kind in SUDDEN:
-            e = episodes[w.moment.episode]
-            losses += 1
-            before.update({e.reason_table[i] for i in e.reasons[max(0, w.last - span) : w.last].tolist()})
-            last[e.reason(w.anchor)] += 1
-    return before, last, losses
+def _doings(
+    episodes: Sequence[Episode], masks: Sequence[Masks], actions: Discrete, losses: bool, gains: bool
+) -> Iterator[str]:  # fmt: skip
+    """The same of actions, and of how often they change."""
+    rows = []
+    for text, shares in _shares(episodes, masks, lambda e: (e.actions, actions.names)):
+        rows.append((shares[0], [*map(_share, _shown(shares, losses, gains)), clean(text)]))
+    changes = [np.concatenate([[False], e.actions[1:] != e.actions[:-1]]) for e in episodes]
+    often = [_of(changes, [m[k] for m in masks]) for k in range(3)]
+    head = ["all", *["before losses"] * losses, *["before gains"] * gains, "action"]
+    order = [r for _, r in sorted(rows, key=lambda r: -r[0])][:MOST]
+    yield from table(head, [*order, [*map(_share, _shown(often, losses, gains)), "(another one than the step before)"]])
+
+
+Masks = tuple[Array, Array, Array]  # bool[T] each: all steps, those before losses, those before gains
+
+
+def _around(episodes: Sequence[Episode], losses: Sequence[Window], span: int) -> tuple[list[Masks], int]:
+    """Which steps led to something, and how many steps gained."""
+    masks, gains = [], 0
+    for i, e in enumerate(episodes):
+        before_loss, before_gain = np.zeros(len(e), bool), np.zeros(len(e), bool)
+        for w in losses:
+            if w.moment.episode == i:
+                before_loss[max(0, w.anchor - span + 1) : w.anchor + 1] = True
+        change = e.rewards()
+        won = np.flatnonzero(change > 0) if not dense(change) else np.zeros(0, int)
+        gains += len(won)
+        for step in won.tolist():
+            before_gain[max(0, step - span + 1) : step + 1] = True
+        masks.append((np.ones(len(e), bool), before_loss, before_gain))
+    return masks, gains
+
+
+def _shares(
+    episodes: Sequence[Episode], masks: Sequence[Masks], of: Callable[[Episode], tuple[Array, Sequence[str]]]
+) -> Iterator[tuple[str, list[float]]]:  # fmt: skip
+    """Each text that occurs, with its share of the steps of each mask."""
+    sums = [Counter[str](), Counter[str](), Counter[str]()]
+    for e, mine in zip(episodes, masks, strict=True):
+        ids, names = of(e)
+        for k, mask in enumerate(mine):
+            counts = np.bincount(ids[mask].astype(int), minlength=len(names)).tolist()
+            sums[k].update({name: n for name, n in zip(names, counts, strict=False) if n})
+    whole = [max(1, sum(s.values())) for s in sums]
+    for name in sorted(sums[0]):
+        yield name, [sums[k][name] / whole[k] for k in range(3)]
+
+
+def _of(values: Sequence[Array], masks: Sequence[Array]) -> float:
+    """The share of steps of a mask at which something holds."""
+    n = sum(int(m.sum()) for m in masks)
+    return sum(int((v & m).sum()) for v, m in zip(values, masks, strict=True)) / max(1, n)
+
+
+def _shown(shares: Sequence[float], losses: bool, gains: bool) -> list[float]:
+    return [shares[0], *[shares[1]] * losses, *[shares[2]] * gains]
+
+
+def _share(value: float) -> str:
+    return f"{number(100 * value)} %"
+
+
+def _rewards_by_reason(episodes: Sequence[Episode]) -> dict[str, float]:
+    """The mean change of score at the steps at which a reason was given."""
+    sums, steps = Counter[str](), Counter[str]()
+    for e in episodes:
+        for name, values in ((sums, e.rewards()), (steps, np.ones(len(e)))):
+            found = np.bincount(e.reasons, values, len(e.reason_table)).tolist()
+            for text, value in zip(e.reason_table, found, strict=True):
+                name[text] += value  # type: ignore[assignment]
+    return {text: sums[text] / n for text, n in steps.items() if n}
+
+
+# ----------------------------------------------------------------------------------------------------
+# How games ended, and which changes of score there were.
+
+
+RARE = 2  # times that a size of change may occur and still be odd ...
+LARGE = 3.0  # ... when it is so many times the usual one
+SIZES = 6  # sizes of change that are told
+ODD = 4  # odd ones
+NO_LIMIT = 1_000_000  # frames; what protocols say that have none of their own
+
+
+def ends(episodes: Sequence[Episode], rules: Rules) -> Iterator[str]:
+    """How long each game was, what ended it, and what changed the score."""
+    if not episodes:
+        return
+    most = rules.frame_limit // max(1, rules.frames_per_step)
+    limit = f" (the protocol ends a game at {most})" if rules.frame_limit < NO_LIMIT else ""
+    said = [f"{len(e)}{_how(e, rules)}" for e in episodes]
+    each = ", ".join(f"{e.meta.get('seed')}: {end}" for e, end in zip(episodes, said, strict=True))
+    yield f"Steps by seed{limit}: {f'{said[0]} each' if len(set(said)) == 1 < len(said) else each}."
+    alike = Counter(len(e) for e in episodes if not _limited(e, rules))
+    n, times = max(alike.items(), key=lambda item: item[1], default=(0, 0))
+    if times > 1 and not any(dense(e.rewards()) and e.rewards().min() >= 0 for e in episodes):
+        yield f"{times} games end at the very same step {n}: the simulator ends them there, not the play."
+    yield from _changes(episodes)
+
+
+def _how(e: Episode, rules: Rules) -> str:
+    """What ended a game, if not its own rules."""
+    return " (the limit)" if _limited(e, rules) else "" if e.meta.get("finished", True) else " (cut off)"
+
+
+def _limited(e: Episode, rules: Rules) -> bool:
+    return bool(e.meta.get("truncated")) or int(e.meta.get("frames", 0)) >= rules.frame_limit
+
+
+def _changes(episodes: Sequence[Episode]) -> Iterator[str]:
+    """The sizes of changes of the score, and single ones that are unlike all others."""
+    found = [(float(c), e, int(i)) for e in episodes if not dense(e.rewards())
+             for i in np.flatnonzero(e.rewards()) for c in [e.rewards()[i]]]  # fmt: skip
+    if not found:
+        return
+    sizes = Counter(change for change, *_ in found)
+    order = sorted(sizes, key=lambda c: (-sizes[c], c))
+    rest = f" and {len(order) - SIZES} other sizes" if len(order) > SIZES else ""
+    yield f"Changes of the score: {', '.join(f'{signed(c, 2)} {sizes[c]} times' for c in order[:SIZES])}{rest}."
+    usual = float(np.median([abs(c) for c, *_ in found]))
+    odd = [(c, e, i) for c, e, i in found if sizes[c] <= RARE and abs(c) > LARGE * usual]
+    if odd:
+        told = ", ".join(f"{signed(c, 2)} at step {i} of seed {e.meta.get('seed')}" for c, e, i in odd[:ODD])
+        yield f"Odd ones: {told}{' ...' if len(odd) > ODD else ''}."
+
+
+# ----------------------------------------------------------------------------------------------------
+# Rules, faults, readings.
 
 
 def _rules(episodes: Sequence[Episode], actions: ActionSpace) -> Iterator[str]:
@@ -206,7 +323,7 @@ def steps_table(w: Window, e: Episode, context: Context, who: Cast) -> list[str]
         cells += [_thing(e, s, i, size.endswith("w")) for s, size in zip(slots, sizes, strict=True)]
         rows.append([*cells, *_counts(e, i, context), *_score(e, i, lives), _said(e, i, before)])
         before = i
-    return table(head, rows)
+    return varying(head, rows, ("step", "action", "said"))
 
 
 def _slots(w: Window, who: Cast) -> list[Slot]:

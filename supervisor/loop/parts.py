@@ -42,6 +42,13 @@ class Gated(NamedTuple):
     hard: float
 
 
+class Refused(NamedTuple):
+    """The last child of the present policy that was judged and not kept: its trial, its games of training seeds."""
+
+    trial: int
+    episodes: Sequence[Episode]
+
+
 @dataclass(frozen=True)
 class Situation:
     """What the evidence of one trial is made of. `lines`: of trials.jsonl, oldest first, without wall times."""
@@ -53,6 +60,8 @@ class Situation:
     gated: Gated | None
     lines: Sequence[Mapping[str, Any]]
     budgets: Mapping[str, Mapping[str, Any]]
+    locks: Mapping[str, bool] = field(default_factory=dict)  # which of them the policy keeps, as far as that is known
+    refused: Refused | None = None
 
 
 Evidence = Callable[[Situation], Request]
@@ -61,8 +70,9 @@ Evidence = Callable[[Situation], Request]
 @dataclass
 class Parts:
     """What a run works with. `hashes`: sha256 of policy, safety, detector, system, and the schema's fingerprint, as the
-    folder is now. `rules`: names of the functions in safety.py. `about`: task, protocol, detector, versions. `draw`: a
-    word by which the gate's seeds of one trial are drawn, made once its answer is there; "": they come in turn."""
+    folder is now. `rules`: names of the functions in safety.py. `about`: task, protocol, detector, versions. `refused`:
+    training games of the last refused child that the evidence shows; 0 for evidence that shows none. `draw`: a word by
+    which the gate's seeds of one trial are drawn, made once its answer is there; "": they come in turn."""
 
     home: Path  # the run's folder
     folder: Path  # the task's folder
@@ -74,6 +84,7 @@ class Parts:
     say: Callable[[str], object] = lambda text: None
     progress: Callable[[float, float, str], object] = lambda done, total, text: None
     rules: frozenset[str] = frozenset()
+    refused: int = 0
     about: Mapping[str, Any] = field(default_factory=dict)
     draw: Callable[[], str] = lambda: ""
     tenure: int = TENURE  # children of a parent that one block of seeds selects

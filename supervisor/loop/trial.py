@@ -16,7 +16,7 @@ from supervisor.gate.gate import Ask, Evidence, Pair, Simpler, Verdict
 from supervisor.gate.rules import figures, over_limits
 from supervisor.gate.seeds import BLOCK, TRAIN, role_of
 from supervisor.loop import folder as project
-from supervisor.loop.parts import Gated, Run, Situation
+from supervisor.loop.parts import Gated, Refused, Run, Situation
 from supervisor.loop.state import Job, Trial, score_data
 from supervisor.protocols import Compiled, ProposerError, Reply, Request, Waiting
 
@@ -45,7 +45,8 @@ def episodes_of(run: Run, trial: Trial, policy: str, seeds: Sequence[int]) -> li
     """Recorded training episodes, each played once in a run, its frames paid for."""
     new = [seed for seed in seeds if (policy, seed) not in run.state.training]
     if new:
-        whose = "the present policy" if policy == trial.parent else "the accepted policy"
+        other = "accepted" if trial.judged and policy == trial.judged["policy"] else "refused"
+        whose = f"the {'present' if policy == trial.parent else other} policy"
         tell(run, trial, f"evidence: playing {len(new)} training game{'s' * (len(new) > 1)} of {whose}")
     jobs: dict[int, Job] = {}
     try:
@@ -85,13 +86,39 @@ def prepare(run: Run, trial: Trial, lines: Sequence[Mapping[str, Any]]) -> Reque
             trial.number, run.text(trial.parent), episodes,
             {seed: run.state.training[trial.parent, seed].score for seed in training_seeds(run)},
             Gated(tuple(s.score for s in gated), sum(s.hard for s in gated) / len(gated)) if gated else None,
-            lines, run.meter.told(),
+            lines, run.meter.told(), run.state.locks.get((trial.parent, trial.parent), {}), refused(run, trial),
         )  # fmt: skip
         with run.meter.job("evidence", 10.0) as job:
             request = run.parts.evidence(situation)
             job.settle("evidence.made", {"trial": trial.number, **project.keep(request, run.blobs)})
     assert trial.request is not None
     return project.fetch(trial.request, run.blobs)
+
+
+SPARED = 0.05  # of the frames that are left: what games of a refused child may take
+
+
+def refused(run: Run, trial: Trial) -> Refused | None:
+    """The last child of this parent that could be played and was not kept, with a few training games of its own: on the
+    parent's seeds, so that it shows where they part. None where there is none, or its games cost too much."""
+    found = [
+        t for t in run.state.trials
+        if t.parent == trial.parent and t.verdict and t.child and not t.won
+        and not run.state.compiled.get(t.child, {"defects": True})["defects"]
+    ]  # fmt: skip
+    seeds = training_seeds(run)[: run.parts.refused]
+    if not found or not seeds:
+        return None
+    last = found[-1]
+    assert last.child is not None
+    left = run.meter.told()["steps"]["left"]
+    new = [seed for seed in seeds if (last.child, seed) not in run.state.training]
+    if left is not None and len(new) * episode_steps(run) > SPARED * left:
+        return None
+    try:
+        return Refused(last.number, episodes_of(run, trial, last.child, seeds))
+    except BudgetSpent:
+        return None
 
 
 def _gate(seed: int) -> bool:

@@ -34,6 +34,7 @@ from supervisor.proposers.workspace import (
     open_plain,
     prepare,
     read_text,
+    texts_of,
 )
 from supervisor.protocols import ProposerError, Reply, Request, Usage, Waiting
 
@@ -80,6 +81,10 @@ class AgentProposer:
     def folder(self, trial: int) -> Path:
         """The workspace of a trial."""
         return self.home / f"trial-{trial:03d}"
+
+    def texts(self, request: Request) -> dict[str, str]:
+        """What the workspace would say."""
+        return texts_of(request)
 
     # --- what it may take
 

@@ -177,6 +177,11 @@ class OpenAIProposer:
             "at_most": dict(self.estimate(request)), "turns_at_most": TURNS,
         }  # fmt: skip
 
+    def texts(self, request: Request) -> dict[str, str]:
+        """What is sent, word for word: the instructions, and the message that holds the evidence."""
+        system, message = messages(request)
+        return {"system.md": system["content"], "message.txt": message["content"]}
+
     # --- proposing -----------------------------------------------------------------------------------------------
 
     def propose(self, request: Request) -> Reply:

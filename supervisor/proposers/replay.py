@@ -131,12 +131,16 @@ def _key(request: Mapping[str, Any]) -> str:
 
 
 class ReplayProposer:
-    """Gives recorded answers with the usage that they had. Where a request was recorded twice, the last one counts."""
+    """Gives recorded answers with the usage that they had. Where a request was recorded twice, the last one counts.
+
+    `into`: answer by trial and policy, whatever else a request now says, and write the exchanges with the present
+    requests into this file: so that a recording outlives a change of the evidence.
+    """
 
     name = "replay"
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, into: Path | None = None) -> None:
+        self.path, self.into = path, into
         self._found = {made["key"]: made for made in exchanges(path)}
 
     def __len__(self) -> int:
@@ -144,17 +148,27 @@ class ReplayProposer:
 
     def estimate(self, request: Request) -> Mapping[str, Amount]:
         """What it took then; nothing for a request that is not there."""
-        made = self._found.get(request.key)
+        made = self._of(request)
         return made["usage"].amounts() if made else {}
 
     def propose(self, request: Request) -> Reply:
         """The recorded answer or failure; a fatal ProposerError for a request that is not there."""
-        made = self._found.get(request.key)
+        made = self._of(request)
         if made is None:
             raise ProposerError(self._miss(request), fatal=True)
+        if self.into:
+            outcome: dict[str, Any] = {name: made[name] for name in ("error", "text", "turns") if name in made}
+            append(self.into, request, made["proposer"], made["usage"], outcome)
         if "error" in made:
             raise ProposerError(made["error"]["message"], made["usage"], bool(made["error"]["fatal"]))
         return Reply(made["text"], made["usage"], tuple(made.get("turns", ())))
+
+    def _of(self, request: Request) -> Exchange | None:
+        if not self.into:
+            return self._found.get(request.key)
+        asked = (request.task, request.trial, request.policy)
+        same = [m for m in self._found.values() if tuple(m["request"][k] for k in ("task", "trial", "policy")) == asked]
+        return same[-1] if same else None
 
     def _miss(self, request: Request) -> str:
         asked = json.loads(request.canonical)

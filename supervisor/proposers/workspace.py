@@ -88,7 +88,7 @@ def prepare(
         if Path(image.name).name != image.name:
             raise SupervisorError(f"a picture cannot be called {image.name!r}; give it a plain name")
         atomic_write(folder / image.name, image.data)
-    for name, text in _texts(request).items():
+    for name, text in texts_of(request).items():
         atomic_write(folder / name, text.encode())
     for name, what in COMMANDS.items():
         _script(folder / name, what)
@@ -113,7 +113,8 @@ def _clear(folder: Path, kept: Sequence[str]) -> None:
         shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
 
 
-def _texts(request: Request) -> dict[str, str]:
+def texts_of(request: Request) -> dict[str, str]:
+    """What a workspace says: the texts of its files by name."""
     texts = {"EVIDENCE.md": page(request), POLICY: request.policy, PARENT: request.policy}
     texts |= {name: (TEXTS / name).read_text(encoding="utf-8") for name in ("README.md", "ANSWER.md")}
     texts["LIBRARY.md"] = f"# The library of the policy language\n\n{library_page()}"

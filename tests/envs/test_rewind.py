@@ -57,3 +57,43 @@ def test_a_moment_must_be_marked_first(env: RewindEnv) -> None:
     env.outcome()
     with pytest.raises(EnvError, match="call reset"):
         env.mark()
+
+
+def test_several_moments_of_one_game_are_kept(env: RewindEnv) -> None:
+    env.reset(5)
+    marks, seen, tails = [], [], []
+    for _ in range(3):
+        go(env, 30)
+        marks.append(env.mark())
+        seen.append(env.observed.copy())
+    assert marks == [0, 1, 2]
+    for mark in (2, 0, 1):
+        env.back(0, mark)
+        assert np.array_equal(env.observed, seen[mark])
+        tails.append(go(env, 40))
+    env.back(0, 0)
+    assert go(env, 40) == tails[1] and go(env, 1) != tails[0][:1]
+    env.reset(5)
+    with pytest.raises(EnvError, match="call mark"):
+        env.back()
+
+
+@pytest.mark.parametrize("n", [0, 1, 300])
+def test_steps_that_are_skipped_lead_to_the_same_game(env: RewindEnv, n: int) -> None:
+    actions = [2 + i // 5 % 2 for i in range(n)]
+    env.reset(6)
+    frame = env.reset(6).copy()
+    for action in actions:
+        frame = env.step(action).copy()
+    told = env.observed.copy()
+    env.reset(6)
+    assert np.array_equal(env.skip(actions), frame) and np.array_equal(env.observed, told)
+    assert len(env.outcome().scores) == n
+
+
+def test_skipping_stops_with_the_game(env: RewindEnv) -> None:
+    env.reset(7)
+    env.skip([0] * 20)
+    env.outcome()
+    env.skip([0] * 20)
+    assert env.done

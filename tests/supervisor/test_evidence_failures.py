@@ -222,7 +222,7 @@ def test_no_more_groups_than_asked_for_and_none_is_lost() -> None:
         groups = grouping.clusters(told, most)
         assert len(groups) <= most
         assert sorted(w.moment.step for c in groups for w in c.members) == list(range(60))
-        assert [c.weight for c in groups] == sorted((c.weight for c in groups), reverse=True)
+        assert [c.cost for c in groups] == sorted((c.cost for c in groups), reverse=True)
 
 
 def test_rare_answers_go_together() -> None:
@@ -277,10 +277,11 @@ def test_a_failure_is_told_with_the_steps_before_it() -> None:
     assert "nearest at step 70: ball minus bat = +40,0 px" in told and "picture: F1" in told
     cells = [[c.strip() for c in line.split("|")] for line in told.split("\n") if "|" in line]
     rows = {line[0]: line for line in cells}
-    assert rows["step"][:7] == ["step", "action", "ball x,y (2x4)", "bat x,y (16x4)", "bricks left", "air", "score"]
-    assert rows["70*"] == ["70*", "NOOP", "90,100 0,+6", "50,100", "6", "5", "0", "3", ""]
-    assert rows["71"][1:3] == ["FIRE", "-"] and rows["71"][8] == '"serve"'
-    assert rows["75"][7] == "2 -1"
+    assert rows["step"] == ["step", "action", "ball x,y (2x4)", "bat x,y (16x4)", "lives", "said"]
+    assert rows["70*"] == ["70*", "NOOP", "90,100 0,+6", "50,100", "3", ""]
+    assert rows["71"][1:3] == ["FIRE", "-"] and rows["71"][5] == '"serve"'
+    assert rows["75"][4] == "2 -1"
+    assert "the same at all of these steps: bricks left 6; air 5; score 0" in told
 
 
 def test_what_a_rule_changed_is_shown() -> None:
@@ -296,9 +297,11 @@ def test_what_a_rule_changed_is_shown() -> None:
 
 def test_blame_is_shown_when_it_is_known() -> None:
     game = miss(Script().sway(60), 90.0).end()
-    assert "blame" not in Findings(context(game)).blocks(True)[1]
-    blamed = Findings(context(game, blame=lambda e, step: f"eyes at {step}"))
-    assert blamed.shown[0].blame == "eyes at 75" and 'blame: "eyes at 75"' in blamed.blocks(True)[1]
+    assert "cause" not in Findings(context(game)).blocks(True)[1]
+    blamed = Findings(context(game, blame=lambda asked: [f"eyes at {step}" for _, step in asked]))
+    assert blamed.shown[0].blame == "eyes at 75" and 'cause: "eyes at 75"' in blamed.blocks(True)[1]
+    unsure = Findings(context(game, blame=lambda asked: [""] * len(asked)))
+    assert "cause" not in unsure.blocks(True)[1]
 
 
 def test_no_episodes_and_no_failures_are_said() -> None:

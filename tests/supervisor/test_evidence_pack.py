@@ -1,4 +1,4 @@
-"""The request: eleven sections in order, each within its limit, the same for the same inputs, safe to show."""
+"""The request: its sections in order, each within its limit, the same for the same inputs, safe to show."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def text(request: Request, title: str) -> str:
 def test_sections_stand_in_the_agreed_order() -> None:
     c = context(*games())
     request = build(c)
-    assert [s.title for s in request.sections] == list(TITLES) and len(TITLES) == 11
+    assert [s.title for s in request.sections] == list(TITLES) and len(TITLES) == 13
     assert (request.task, request.trial, request.policy) == (c.task, c.trial, c.policy)
     assert all(s.text for s in request.sections)
 
@@ -52,9 +52,10 @@ def test_each_section_says_what_it_is_for() -> None:
     request = build(context(*games(), trials=trials, scoreboard=board, budgets=Budgets(usd=2.0).table()))
     wanted = {
         "Contract and scene": "scene.ghost[0 .. 1]", "Immutable rules": '1| """Rules', "Policy": " 6| def act(scene",
-        "Scoreboard": "mean 12.5, 95 % interval [10, 15], n 20", "Failures": "F1: life lost", "Statistics": '"chase"',
+        "Scoreboard": "mean 12.5, 95 % interval [10, 15], n 20", "What the actions move": "bat x: Actions move it",
+        "Failures": "F1: life lost", "Statistics": '"chase"',
         "Locks to keep": "- first-save (scenes)", "Accepted so far": "the good one", "Failed directions": '"learned"',
-        "Remaining budgets": "US dollars", "Question": "hypothesis",
+        "The last child": "No revision", "Remaining budgets": "US dollars", "Question": "diagnosis",
     }  # fmt: skip
     assert list(wanted) == list(TITLES)
     for title, part in wanted.items():
@@ -81,7 +82,7 @@ def test_the_same_inputs_give_the_same_key_in_any_order() -> None:
     [
         {"trial": 2}, {"policy": "x = 1\n"}, {"safety": ""}, {"locks": ()}, {"frames": None}, {"trials": [{"n": 1}]},
         {"scoreboard": Scoreboard({1: 2.0})}, {"budgets": Budgets(usd=1.0).table()}, {"constants": {}},
-        {"blame": lambda episode, step: "eyes"}, {"limits": Limits(shown=1, cells=2)},
+        {"blame": lambda asked: ["eyes"] * len(asked)}, {"limits": Limits(shown=1, cells=2)},
     ],
 )  # fmt: skip
 def test_another_input_gives_another_key(other: dict[str, Any]) -> None:
@@ -114,7 +115,7 @@ def long_context(limits: Limits) -> Context:
 def test_nothing_exceeds_its_limit_and_what_is_dropped_is_said() -> None:
     limits = Limits(cells=2)
     request = build(long_context(limits))
-    names = [f.name for f in dataclasses.fields(Limits)][1:12]
+    names = [f.name for f in dataclasses.fields(Limits)][1:14]
     for section, name in zip(request.sections, names, strict=True):
         if name != "policy":
             assert len(section.text) <= getattr(limits, name), name
@@ -153,7 +154,7 @@ def evil_context() -> Context:
         game, game, policy=f"# {EVIL}\n", safety=f"# {EVIL}\n",
         trials=[trial, {**trial, "verdict": "accept", "trial": EVIL}],
         locks=[LockNote(EVIL, EVIL, EVIL)], scoreboard=Scoreboard({0: 1.0}, None, {EVIL: 1.0}), task=EVIL,
-        blame=lambda episode, step: EVIL, budgets={EVIL: {"limit": EVIL, "spent": EVIL}},
+        blame=lambda asked: [EVIL] * len(asked), budgets={EVIL: {"limit": EVIL, "spent": EVIL}},
     )  # fmt: skip
 
 
@@ -189,7 +190,7 @@ def test_reasons_are_json_strings() -> None:
 def test_describe_adds_up() -> None:
     request = build(context(*games()))
     told = json.loads(json.dumps(describe(request)))
-    assert told["key"] == request.key and len(told["sections"]) == 11
+    assert told["key"] == request.key and len(told["sections"]) == 13
     assert told["characters"] == sum(len(s.title) + len(s.text) for s in request.sections)
     assert told["image_bytes"] == sum(len(i.data) for i in request.images) > 0
     assert all(i["width"] > 500 and i["tokens_estimate"] > 85 for i in told["images"])
@@ -236,7 +237,7 @@ def test_a_real_game_gives_evidence() -> None:
     request = build(c)
     told = text(request, "Failures")
     assert "F1: life lost at step" in told and "ball minus paddle" in told
-    assert '"move towards the ball"' in told and "| bricks left |" in told
+    assert '"move towards the ball"' in told and "bricks left " in told
     assert len(request.images) == 1 and request.images[0].data.startswith(b"\x89PNG")
     assert build(c).key == request.key
     assert len(SCHEMA.names) != len(c.schema.names)  # nothing here is fitted to the game written by hand

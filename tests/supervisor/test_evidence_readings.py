@@ -205,9 +205,9 @@ def test_no_episode_and_a_reading_never_seen_are_told_too() -> None:
 def test_a_step_is_told_with_what_was_read_and_how_it_changed() -> None:
     told = text(context(POLE, PUSH, fallen(lost=3)), "Failures")
     head, *rows = [line for line in told.splitlines() if " | " in line]
-    assert [cell.strip() for cell in head.split("|")] == ["step", "action", "cart x", "pole angle", "score", "said"]
+    assert [cell.strip() for cell in head.split("|")] == ["step", "action", "pole angle", "score", "said"]
     assert any(r.startswith("86*") and "0.14 +0.02" in r for r in rows)  # the last one at which all was read
-    assert [cell.strip() for cell in rows[-1].split("|")] == ["89", "LEFT", "0.1 0", "-", "90 +1", ""]
+    assert [cell.strip() for cell in rows[-1].split("|")] == ["89", "LEFT", "-", "90 +1", ""]
     assert "px" not in told and "tracker" not in told
 
 
@@ -228,7 +228,7 @@ def test_statistics_tell_what_a_step_brings_and_where() -> None:
     assert '"push"' in told and "| -4.25  |" in told  # a step
     assert "rod angle | 0 %      | 0 " in told
     assert "2 to 3: -8.25 (100 steps)" in told and "0 to 1: -0.25 (100 steps)" in told and "never there" in told
-    assert "Losses are lives or points lost, episodes that ended early (1)" in text(
+    assert "before a loss (lives or points lost, episodes that ended early: 1)" in text(
         context(POLE, PUSH, fallen()), "Statistics"
     )
 

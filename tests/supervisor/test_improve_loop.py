@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import improve_kit
 import pytest
 from improve_kit import (
     ROOT_POLICY,
@@ -26,7 +27,7 @@ from improve_kit import (
 from supervisor.errors import SupervisorError
 from supervisor.events import LogDamaged, read
 from supervisor.loop.loop import held
-from supervisor.loop.parts import Parts
+from supervisor.loop.parts import Parts, Situation
 from supervisor.proposers.replay import ReplayProposer, recording
 from supervisor.protocols import ProposerError, Reply, Request
 
@@ -340,3 +341,53 @@ def test_every_stage_is_told_as_it_begins(place: Place, monkeypatch: pytest.Monk
     assert by_trial[2][1] == "asking scripted" and by_trial[2][2].startswith("answer: no changes: ")
     assert any(line.startswith("invalid at compile") for line in by_trial[3])
     assert by_trial[4][1].startswith("answer: no changes: it stands still") and len(told) < 60
+
+
+# --- the refused child in the evidence ----------------------------------------------------------------------------
+
+
+WORSE, WRONG = answer([constant("SKILL", 5)]), answer([constant("FAIL", 1, True)])
+
+
+def situations(place: Place, monkeypatch: pytest.MonkeyPatch, answers: Sequence[str], **more: Any) -> list[Situation]:
+    """What the evidence of each trial was made of, with two games of the refused child."""
+    seen: list[Situation] = []
+    made = improve_kit.parts
+
+    def watched(*what: Any) -> Parts:
+        parts = made(*what)
+        inner = parts.evidence
+        parts.refused, parts.evidence = 2, lambda situation: seen.append(situation) or inner(situation)  # type: ignore
+        return parts
+
+    monkeypatch.setattr(improve_kit, "parts", watched)
+    place.run(answers, **more)
+    return seen
+
+
+def test_the_last_refused_child_is_played_on_its_parents_seeds(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:  # fmt: skip
+    first, second, third, fourth = situations(place, monkeypatch, [WORSE, WRONG, BETTER, WORSE])
+    assert first.refused is None
+    for situation in (second, third):  # what does not compile cannot be played: the one before it is shown
+        assert situation.refused and situation.refused.trial == 1
+        assert [e.meta["seed"] for e in situation.refused.episodes] == [e.meta["seed"] for e in situation.episodes]
+    assert fourth.refused is None  # of another parent, whose children nobody has refused yet
+    played = [e.data for e in read(place.path / "run" / "events.jsonl") if e.kind == "evidence.episode"]
+    assert len({(d["policy"], d["seed"]) for d in played}) == len(played)  # each game once
+    assert second.locks["never"] is False  # a lock that the parent itself does not keep is known by then
+
+
+@pytest.mark.parametrize("steps", [1_300.0, 2_000.0])
+def test_a_refused_child_is_not_played_where_frames_are_short(
+    place: Place, monkeypatch: pytest.MonkeyPatch, steps: float
+) -> None:  # fmt: skip
+    seen = situations(place, monkeypatch, [WORSE, BETTER], limits={"steps": steps})
+    assert len(seen) == 2 and seen[1].refused is None
+
+
+def test_evidence_that_shows_no_child_plays_none(place: Place) -> None:
+    place.run([WORSE, WORSE.replace("5", "4")])
+    played = [e.data["policy"] for e in read(place.path / "run" / "events.jsonl") if e.kind == "evidence.episode"]
+    assert len(set(played)) == 1

@@ -165,3 +165,45 @@ def test_a_recording_of_format_1_is_migrated(tmp_path: Path) -> None:
     (tmp_path / "bad.jsonl").write_text(json.dumps({**made, "format": 1, "request": old, "key": "1" * 64}) + "\n")
     with pytest.raises(SupervisorError, match="changed after it was recorded"):
         migrate(tmp_path / "bad.jsonl", tmp_path / "never.jsonl")
+
+
+# --- brought up to date -------------------------------------------------------------------------------------------
+
+
+def test_answers_are_given_by_trial_and_written_with_the_present_question(path: Path, tmp_path: Path) -> None:
+    old = [request(1), request(2)]
+    recorded(path, *old)
+    into = tmp_path / "again.jsonl"
+    proposer = ReplayProposer(path, into)
+    asked = [Request(r.task, r.trial, r.policy, (Section("New", "words"),)) for r in old]
+    assert proposer.estimate(asked[0])["tokens"] == 120.0
+    assert [proposer.propose(r) for r in asked] == [REPLY, REPLY]
+    assert [m["key"] for m in exchanges(into)] == [r.key for r in asked]
+    assert {m["proposer"] for m in exchanges(into)} == {"scripted"}
+    again = ReplayProposer(into)
+    assert again.propose(asked[1]) == REPLY
+    with pytest.raises(ProposerError, match="no such request"):
+        again.propose(old[0])
+
+
+def test_failures_are_written_again_too(path: Path, tmp_path: Path) -> None:
+    recorder = recording(Scripted(ProposerError("no answer", Usage(3.0), fatal=False)), path)
+    with pytest.raises(ProposerError):
+        recorder.propose(request(1))
+    into = tmp_path / "again.jsonl"
+    for old, new in ((path, into), (into, tmp_path / "third.jsonl")):
+        with pytest.raises(ProposerError, match="no answer") as found:
+            ReplayProposer(old, new).propose(Request(request(1).task, 1, request(1).policy))
+        assert not found.value.fatal and found.value.usage.tokens == 3.0
+
+
+@pytest.mark.parametrize("change", [{"policy": POLICY + "# other\n"}, {"trial": 9}, {"task": "other"}])
+def test_an_answer_to_another_policy_trial_or_task_is_no_answer(
+    path: Path, tmp_path: Path, change: dict[str, object]
+) -> None:  # fmt: skip
+    recorded(path, request(1))
+    made = request(1)
+    told = {"task": made.task, "trial": made.trial, "policy": made.policy} | change
+    with pytest.raises(ProposerError) as found:
+        ReplayProposer(path, tmp_path / "again.jsonl").propose(Request(**told))  # type: ignore[arg-type]
+    assert found.value.fatal and not (tmp_path / "again.jsonl").exists()

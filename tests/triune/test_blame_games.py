@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from cli_kit import inside as command
 
 from benchmarks.fault_injection import BROKEN, SOUND, Fault, Injector, Lie, make_fault
-from data_flywheel.attribution import signs as blame_odds
-from data_flywheel.attribution.signs import SIGNS
 from data_flywheel.attribution.verdict import BOTH, EYES, POINT, REFLEXES, WORLD, failures
 from data_flywheel.episodes.episode import Episode
 from logic.runtime.controller import Controller
@@ -46,21 +45,28 @@ def test_the_swap_blames_a_policy_that_holds_still(still: tuple[System, Episode,
     assert said.figures["same"] < 0.5 and said.figures["both"] == 1.0
 
 
+def _counted(begin: Any, made: list[object]) -> Any:
+    def init(self: object, *words: Any) -> None:
+        made.append(self)
+        begin(self, *words)
+
+    return init
+
+
 def test_the_supervisor_is_told_in_one_line(
     still: tuple[System, Episode, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     system, episode, _ = still
-    asked = []
-
-    def verdict(self: object, episode: Episode, failure: object) -> object:
-        asked.append(failure)
-        return blame_odds.estimate(failure, dict.fromkeys(SIGNS, 0.0))  # type: ignore[arg-type]
-
-    monkeypatch.setattr(blame_record.Blamer, "verdict", verdict)
+    swaps = []
+    monkeypatch.setattr(blame_record.Swap, "__init__", _counted(blame_record.Swap.__init__, swaps))
     tell = blame_record.teller(system)
     step = failures(episode)[0].step
-    assert tell(episode, step - 40) == "" and not asked
-    assert "(estimate," in tell(episode, step) and asked == [failures(episode)[0]]
+    assert tell([(episode, step - 40)]) == [""] and not swaps  # nothing was lost there
+    told = tell([(episode, failures(episode)[-1].step), (episode, step - 40), (episode, step)])
+    assert told[1] == "" and told[2].startswith("reflexes: from ") and "the reference policy alone" in told[2]
+    assert len(swaps) == 1  # one emulator for all of them
+    monkeypatch.setattr(blame_record.Blamer, "why_estimate", lambda self, episode: "no teacher may run here")
+    assert tell([(episode, step)]) == [""] and len(swaps) == 1  # what is only estimated is not said
 
 
 @pytest.mark.slow
@@ -72,7 +78,7 @@ def test_a_proposer_is_told_whose_failure_it_was_when_asked(
     situation = Situation(1, STILL, [episode], {0: -1.0}, None, [], {})
     requests = {asked: tell_all(evaluator.system, evaluator, asked)(situation) for asked in (False, True)}
     told = {asked: dict(request.sections)["Failures"] for asked, request in requests.items()}
-    assert "blame" not in told[False] and 'blame: "reflexes (oracle swap)' in told[True]
+    assert "cause:" not in told[False] and 'cause: "reflexes: from ' in told[True]
 
 
 def test_a_record_of_another_policy_or_other_weights_is_only_estimated(still: tuple[System, Episode, Path]) -> None:

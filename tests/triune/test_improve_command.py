@@ -94,7 +94,14 @@ def test_what_would_be_asked_is_written_and_nothing_is_asked(tmp_path: Path) -> 
     told = payload("improve", "breakout", *words, *openai, cwd=tmp_path)
     assert told["request"]["tokens_estimate"] > 1000 and told["estimate"]["usd"] == "unknown"
     assert all((tmp_path / name).is_file() for name in told["files"])
-    assert "evidence.md" in [Path(name).name for name in told["files"]]
+    sent = {Path(name).name: tmp_path / name for name in told["files"]}
+    assert "You improve the policy" in sent["system.md"].read_text() and "evidence.md" in sent
+    assert "section 1 of 13: Contract and scene>>>" in sent["message.txt"].read_text()
+    (tmp_path / "again").mkdir()
+    by_hand = ("--proposer", "agent", "--workspace", "bench")
+    told = payload("improve", "breakout", *(w if w != "lazy.py" else "../lazy.py" for w in words), *by_hand,
+                   cwd=tmp_path / "again")  # fmt: skip
+    assert {"ANSWER.md", "EVIDENCE.md", "policy.py"} <= {Path(name).name for name in told["files"]}
     assert not [e for e in read(tmp_path / "run" / "events.jsonl") if e.kind.startswith("proposal")]
 
 

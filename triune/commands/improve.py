@@ -57,6 +57,10 @@ def _add_proposers(parser: argparse.ArgumentParser) -> None:
         "--bench-share", type=float, metavar="S", help="agent: part of the run's frames for test drives (default 0.1)"
     )
     parser.add_argument("--recording", metavar="FILE", help="replay: the exchanges")
+    parser.add_argument(
+        "--rekey", metavar="FILE",
+        help="replay: answer by trial and policy, and write the exchanges with the present questions to FILE",
+    )  # fmt: skip
     parser.add_argument("--record", metavar="FILE", help="write all exchanges down, for replay")
 
 
@@ -154,13 +158,16 @@ def _asked(home: Path, parts: Parts, ended: Ended, console: Console) -> dict[str
     if trial is None or trial.request is None:
         return {"run": str(home), "why": ended.why, "detail": ended.detail, "exit_code": 1}
     request = project.fetch(trial.request, Blobs(home / BLOBS))
-    files = [str(path) for path in write(request, home / "request")]
+    texts = getattr(parts.proposer, "texts", None)
+    files = [str(path) for path in write(request, home / "request", texts(request) if texts else {})]
     size, most = describe(request), dict(parts.proposer.estimate(request))
     payload: dict[str, Any] = {"run": str(home), "files": files, "request": size, "estimate": most}
     asked = getattr(parts.proposer, "describe", None)
     if asked:
         payload["proposal"] = asked(request)
     console.say(f"request    {home / 'request'} ({size['characters']} characters, {len(request.images)} pictures)")
+    for name, text in (texts(request) if texts else {}).items():
+        console.say(f"sent       {name} ({len(text)} characters)")
     console.say(f"tokens     about {size['tokens_estimate']} to read")
     for which, amount in most.items():
         console.say(f"at most    {which} {amount}")

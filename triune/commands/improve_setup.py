@@ -113,7 +113,7 @@ def _proposer(
 
         if not args.recording:
             raise UsageError("--proposer replay needs --recording FILE")
-        return ReplayProposer(Path(args.recording))
+        return ReplayProposer(Path(args.recording), _rekeyed(args))
     from supervisor.proposers.tuner import Tuner
 
     return Tuner(evaluator)
@@ -135,6 +135,16 @@ def furniture_of(args: argparse.Namespace, evaluator: TaskEvaluator, rules: froz
 def compiler_of(evaluator: TaskEvaluator) -> Callable[[str], Sequence[str]]:
     """What an isolated compiler finds unsound about a text."""
     return lambda text: evaluator.compile(text).defects
+
+
+def _rekeyed(args: argparse.Namespace) -> Path | None:
+    """The file for the exchanges with the present questions, if one is asked for."""
+    if not args.rekey:
+        return None
+    path = Path(args.rekey)
+    if path.exists() and not args.resume:
+        raise UsageError(f"{path} is there already; name another file with --rekey")
+    return path
 
 
 def openai_settings(args: argparse.Namespace) -> Any:
@@ -162,7 +172,7 @@ def openai_settings(args: argparse.Namespace) -> Any:
 
 
 OPTIONS = (
-    "proposer", "protocol", "detector", "model", "base_url", "set", "recording", "agent_command", "workspace",
+    "proposer", "protocol", "detector", "model", "base_url", "set", "recording", "rekey", "agent_command", "workspace",
     "agent_time", "keep_env", "record", "games", "floors", "trust", "require_isolation", "blame", "bench_share",
     "gate_seeds", "executor",
 )  # fmt: skip
@@ -283,15 +293,23 @@ def parts_of(
         "options": options_of(args) | {"workspace": args.workspace and str(Path(args.workspace).resolve())},
     }  # fmt: skip
     folder = system.folder.resolve()
-    evidence = tell_policy(system.name) if args.proposer == "tuner" else tell_all(system, evaluator, bool(args.blame))
+    searches = args.proposer == "tuner"  # it looks at nothing but the policy
+    evidence = tell_policy(system.name) if searches else tell_all(system, evaluator, bool(args.blame), _looks(args))
     proposer = proposer_of(args, home, folder, rules, evaluator)
     drawn = args.gate_seeds == DRAWN
     reads = drawn and args.proposer == "agent"  # it may have read the ledger: no block of seeds judges twice
     return Parts(
         home, folder, proposer, evaluator, evidence, system.hashes, time.monotonic,
-        console.log, console.progress, rules, about,
+        console.log, console.progress, rules, 0 if searches else REFUSED, about,
         (lambda: token_hex(16)) if drawn else (lambda: ""), 1 if reads else TENURE,
     )  # fmt: skip
+
+
+def _looks(args: argparse.Namespace) -> bool:
+    """Whether anybody will see the pictures."""
+    if args.proposer == "openai" and not args.dry_run:
+        return bool(openai_settings(args).sees)
+    return args.dry_run or args.proposer != "replay"
 
 
 def varied(system: System, name: str | None) -> str:
@@ -326,9 +344,13 @@ def tell_policy(task: str) -> Evidence:
     return lambda situation: Request(task, situation.trial, situation.policy)
 
 
-def tell_all(system: System, evaluator: TaskEvaluator, blame: bool = False) -> Evidence:
-    """Everything that the evidence can hold, pictures included; `blame`: whose each failure was, too."""
-    from supervisor.evidence import Context, GateSummary, LockNote, Scoreboard, build
+REFUSED = 2  # training games of the last refused child that are shown
+
+
+def tell_all(system: System, evaluator: TaskEvaluator, blame: bool = False, draw: bool = True) -> Evidence:
+    """Everything that the evidence can hold. `blame`: whose each failure was, where that is sure. `draw`: pictures, for
+    a proposer that looks at them."""
+    from supervisor.evidence import Child, Context, GateSummary, LockNote, Scoreboard, build
     from triune.play.attribution import teller
 
     def tell(situation: Situation) -> Request:
@@ -337,12 +359,15 @@ def tell_all(system: System, evaluator: TaskEvaluator, blame: bool = False) -> E
         gated = situation.gated and GateSummary.of(situation.gated.scores, situation.gated.hard)
         board = Scoreboard(situation.training, gated)
         notes = [LockNote(lock.name, lock.kind, lock.note) for lock in system.locks()]
+        kept = {**evaluator.scenes_kept(situation.policy), **situation.locks}
         return build(
             Context(
                 system.name, situation.trial, situation.policy, system.texts.safety, system.schema,
                 system.spec.env.actions, protocol, known, situation.episodes, evaluator.frames, notes,
                 [{**line} for line in situation.lines], board, situation.budgets,
-                teller(evaluator.player(situation.policy)) if blame else None,
+                teller(evaluator.player(situation.policy)) if blame else None, draw,
+                frozenset(name for name, held in kept.items() if not held),
+                situation.refused and Child(*situation.refused),
             )
         )  # fmt: skip
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from functools import cached_property
 from types import TracebackType
 from typing import Any, Protocol, Self
@@ -15,7 +15,18 @@ from numpy.typing import NDArray
 from data_flywheel.attribution import signs as blame_odds
 from data_flywheel.attribution import verdict as blame
 from data_flywheel.attribution.signs import Habits, corrected, habits, signs, watch
-from data_flywheel.attribution.verdict import BOTH, EYES, GROUP, REFLEXES, SAME, STUCK, Failure, Verdict, failures
+from data_flywheel.attribution.verdict import (
+    BOTH,
+    EYES,
+    FAILED,
+    GROUP,
+    REFLEXES,
+    SAME,
+    STUCK,
+    Failure,
+    Verdict,
+    failures,
+)
 from data_flywheel.episodes.episode import Episode, floor_of
 from envs.actions import Discrete
 from envs.env import Rules
@@ -34,6 +45,7 @@ from triune.play.loop import (
     TeacherDetector,
     detector_of,
     frames_of,
+    onward,
     replay,
     steps,
     teacher_of,
@@ -52,8 +64,11 @@ AFTER = 60  # decisions beyond the failure that must go well
 LONG = 300  # ... where that does not tell: a fault of detector or policy comes back, bad luck does not
 PROGRESS = 250  # decisions in which a game that was stuck must score
 LUCKS, MORE = 3, 5  # games for each swap; more where they do not agree
+SOON = 30  # ... where few games must do
+SHORT = 200  # ... where few games must do
 MEMORY = 1000  # decisions from which a policy's memory is built up again
 WARM = 8  # frames that a detector may look back
+Moment = tuple[int, list[np.ndarray], list[np.ndarray]]  # mark, exact scenes and frames before it
 
 
 class Sight(Detector, Protocol):
@@ -103,6 +118,49 @@ class Swap:
         assert found
         return found
 
+    def sure(self, episode: Episode, found: Sequence[Failure]) -> Iterator[str]:
+        """For each of some failures of one episode, in order: whose it was, in words; "" where a few games do not
+        surely tell. The record is played again once for all of them."""
+        self._after, self._least = SOON, floor_of(episode.rewards())
+        firsts = [max(f.since, f.step - BACK[0], 1) for f in found]
+        moments = self._moments(episode, firsts)
+        for failure, first in zip(found, firsts, strict=True):
+            yield self._surely(failure, first, moments[first], list(episode.scenes[max(0, first - SHORT) : first]))
+
+    def _moments(self, episode: Episode, firsts: Sequence[int]) -> dict[int, Moment]:
+        """Each of these steps, marked, with what the teacher saw and the frames before it."""
+        marks: dict[int, Moment] = {}
+        truth: deque[np.ndarray] = deque(maxlen=SHORT)
+        warm: deque[np.ndarray] = deque(maxlen=WARM)
+        self.env.reset(int(episode.meta["seed"]))
+        step = 0
+        for first in sorted(set(firsts)):
+            start = max(step, first - SHORT)
+            if start > step:
+                truth.clear()
+            here = self.env.skip(episode.actions[step:start])
+            for frame in onward(self.env, here, episode.actions[start:first]):
+                truth.append(self.env.observed.copy())
+                warm.append(frame.copy())
+            marks[first], step = (self.env.mark(), list(truth), list(warm)), first
+        return marks
+
+    def _surely(self, failure: Failure, first: int, moment: Moment, recorded: list[np.ndarray]) -> str:
+        self._mark, truth, self._warm = moment
+        games = {
+            BOTH: (self.reference, None, truth), SAME: (self.own, self.sight, recorded),
+            REFLEXES: (self.reference, self.sight, recorded), EYES: (self.own, None, truth),
+        }  # fmt: skip
+        well: dict[str, list[bool]] = {}
+        for what, (controller, sight, past) in games.items():
+            ready, well[what] = self._ready(controller, past), []
+            for noise_seed in range(1, 1 + LUCKS):  # 0 is the luck of the record
+                ready()
+                well[what].append(self._play_on(controller, sight, first, failure, noise_seed))
+                if what == BOTH and not well[what][-1] or what == SAME and sum(well[what]) > FAILED * LUCKS:
+                    return ""
+        return blame.surely(well, failure.step - first)
+
     def _outcomes(self, episode: Episode, failure: Failure, first: int) -> dict[str, list[bool]]:
         self._go_to(episode, first)
         recorded = list(episode.scenes[max(0, first - MEMORY) : first])
@@ -127,7 +185,7 @@ class Swap:
         for frame in replay(self.env, int(episode.meta["seed"]), episode.actions[:first]):
             truth.append(self.env.observed.copy())
             warm.append(frame.copy())
-        self.env.mark()
+        self._mark = self.env.mark()
         self._truth, self._warm = list(truth), list(warm)
 
     def _well(
@@ -167,7 +225,7 @@ class Swap:
     ) -> bool:  # fmt: skip
         """Whether the game from `first` on goes well. Without a sight the scenes are the teacher's."""
         player = Pipeline(self.schema, sight or TeacherDetector(self.env), controller, tracker=self.tracker)
-        frame = self.env.back(noise_seed)
+        frame = self.env.back(noise_seed, self._mark)
         if sight:
             sight.begin(first, self._warm)
         last = first + PROGRESS if failure.kind == STUCK else failure.step + self._after
@@ -228,13 +286,36 @@ class Blamer:
         """Of one failure of an episode."""
         if self.why_estimate(episode):
             return self.estimate(episode, failure)
+        with self._swap(episode) as swap:
+            return swap.verdict(episode, failure)
+
+    @contextmanager
+    def _swap(self, episode: Episode) -> Iterator[Swap]:
+        """An emulator for games under the conditions of an episode."""
         with ExitStack() as stack:
             own, reference = (self._controller(s, episode, stack) for s in (self.system, self.reference))
             kind = episode.meta["eyes"]
             sight = None if kind == "teacher" else PlainSight(detector_of(self.system, kind))
             rules = self.system.protocol(episode.meta["protocol"])
-            swap = stack.enter_context(Swap(self.system, rules, episode.meta["shift"], sight, own, reference))
-            return swap.verdict(episode, failure)
+            yield stack.enter_context(Swap(self.system, rules, episode.meta["shift"], sight, own, reference))
+
+    def surely(self, asked: Sequence[tuple[Episode, Failure]]) -> list[str]:
+        """Whose each of some failures was, in words; "" where a few games do not surely tell, or none can be played.
+
+        All episodes must be of one kind (detector, protocol, shift): one emulator plays for all of them.
+        """
+        said = dict.fromkeys(range(len(asked)), "")
+        batches: dict[int, list[int]] = {}
+        for i, (episode, _) in enumerate(asked):
+            if not self.why_estimate(episode):
+                batches.setdefault(id(episode), []).append(i)
+        if batches:
+            with self._swap(asked[next(iter(batches.values()))[0]][0]) as swap:
+                for batch in batches.values():
+                    batch.sort(key=lambda i: asked[i][1].step)
+                    told = swap.sure(asked[batch[0]][0], [asked[i][1] for i in batch])
+                    said |= dict(zip(batch, told, strict=True))
+        return list(said.values())
 
     def why_estimate(self, episode: Episode) -> str:
         """Why a swap cannot be made; "" when it can."""
@@ -285,19 +366,21 @@ class Blamer:
         return controller
 
 
-def teller(player: System) -> Callable[[Episode, int], str]:
-    """For the supervisor's evidence: (an episode that `player` played, a step) -> whose failure there it was, in words.
+def teller(player: System) -> Callable[[Sequence[tuple[Episode, int]]], list[str]]:
+    """For the supervisor's evidence: (episode that `player` played, step) of each failure -> whose it was, in words.
 
-    "" where nothing was lost, or where nobody can tell.
+    "" where nothing was lost, or where nobody can surely tell.
     """
     blamer = Blamer(player)
 
-    def tell(episode: Episode, step: int) -> str:
-        found = [f for f in failures(episode) if abs(f.step - step) <= GROUP]
+    def tell(asked: Sequence[tuple[Episode, int]]) -> list[str]:
+        near = [next((f for f in failures(e) if abs(f.step - step) <= GROUP), None) for e, step in asked]
+        sought = [(e, f) for (e, _), f in zip(asked, near, strict=True) if f]
         try:
-            return blamer.verdict(episode, found[0]).line if found else ""
-        except (TriuneError, EnvError) as error:
-            return f"not known: {error}"
+            told = iter(blamer.surely(sought))
+        except (TriuneError, EnvError):
+            return [""] * len(asked)
+        return [next(told) if f else "" for f in near]
 
     return tell
 

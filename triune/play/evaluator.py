@@ -177,9 +177,17 @@ class TaskEvaluator:
 
     def locks(self, text: str) -> Mapping[str, bool]:
         """Scenes first; floors are played only when no lock is broken by then, and count as held otherwise."""
+        self.floor_frames = 0
+        found = self.scenes_kept(text)
+        for lock in self._locks:
+            if lock.kind == "floor":
+                found[lock.name] = not all(found.values()) or self._keeps_floor(text, lock)
+        return found
+
+    def scenes_kept(self, text: str) -> dict[str, bool]:
+        """Each lock on decisions, and whether the text keeps it; plays nothing. LogicError: it does not compile."""
         from logic.runtime.regression import ScenesLock, check_scenes
 
-        self.floor_frames = 0
         found: dict[str, bool] = {}
         for lock in self._locks:
             if isinstance(lock, ScenesLock):
@@ -188,9 +196,6 @@ class TaskEvaluator:
                     found[lock.name] = not check_scenes(lock, controller)
                 finally:
                     controller.close()
-        for lock in self._locks:
-            if lock.kind == "floor":
-                found[lock.name] = not all(found.values()) or self._keeps_floor(text, lock)
         return found
 
     def _keeps_floor(self, text: str, lock: Any) -> bool:

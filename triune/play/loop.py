@@ -93,7 +93,11 @@ def steps(
 
 def replay(env: PixelEnv, seed: int, actions: Iterable[Action]) -> Iterator[np.ndarray]:
     """The frame before each of some recorded actions (a view: copy it to keep it), which are carried out."""
-    frame = env.reset(seed)
+    yield from onward(env, env.reset(seed), actions)
+
+
+def onward(env: PixelEnv, frame: np.ndarray, actions: Iterable[Action]) -> Iterator[np.ndarray]:
+    """The same from `frame`, the game's present one, on."""
     for action in actions:
         yield frame
         if env.done:
