@@ -25,12 +25,13 @@ class DiskFull(EnvError, OSError):
         return f"{self.filename}: {self.strerror}; not written: free some space, then run the same command again"
 
 
-def atomic_write(path: Path, data: bytes, full: type[DiskFull] = DiskFull) -> None:
+def atomic_write(path: Path, data: bytes, full: type[DiskFull] = DiskFull, new: bool = False) -> None:
     """`path` holds its old content or all of `data`, never anything between, even after a crash. Makes its folder.
 
-    `full` (the layer's DiskFull) when there is no room; any other OSError as it comes.
+    `full` (the layer's DiskFull) when there is no room; any other OSError as it comes. new: FileExistsError where
+    there is a file already, of two writers for the slower one.
     """
-    with whole(path, full) as partial:
+    with whole(path, full, new=new) as partial:
         descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
         try:
             write_all(descriptor, data)
@@ -44,11 +45,11 @@ def atomic_copy(source: Path, target: Path) -> None:
 
 
 @contextmanager
-def whole(path: Path, full: type[DiskFull] = DiskFull, suffix: str = "") -> Iterator[Path]:
+def whole(path: Path, full: type[DiskFull] = DiskFull, suffix: str = "", new: bool = False) -> Iterator[Path]:
     """A name beside `path`, for a file or a folder that takes its place once the block has ended.
 
     Nothing is left of it after an error. A folder takes the place of none, or of an empty one. suffix: for a writer
-    that tells the format by it.
+    that tells the format by it. new: a file takes the place of none (FileExistsError).
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}.part{suffix}")
@@ -57,13 +58,24 @@ def whole(path: Path, full: type[DiskFull] = DiskFull, suffix: str = "") -> Iter
             yield partial
             if not partial.is_dir():
                 _sync(partial)
-            os.replace(partial, path)
+            (_place if new else os.replace)(partial, path)
     finally:
         if partial.is_dir():
             shutil.rmtree(partial, ignore_errors=True)
         else:
             partial.unlink(missing_ok=True)
     sync_folder(path.parent)
+
+
+def _place(partial: Path, path: Path) -> None:
+    """Give a whole file its name, unless another has it: FileExistsError."""
+    try:
+        os.link(partial, path)
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without links: the name is taken empty, and filled at once
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666))
+        os.replace(partial, path)
 
 
 @contextmanager

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import threading
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -18,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from data_flywheel.errors import DataError
-from data_flywheel.storage.files import atomic_write, canonical_json
+from data_flywheel.storage.files import atomic_write, canonical_json, lock
 from envs.files import loads, open_file, read_file
 from envs.writing import open_own, sync_folder, write_all
 
@@ -29,7 +28,6 @@ except ImportError:  # not on this system: nothing is locked, as docs/review.md 
 
 VERSION = 1
 FILE_BYTES = 4 << 20  # a file that has reached this is followed by the next
-PATIENCE = 30.0  # seconds to wait for another writer
 _REMEDY = "restore this file from a copy if you have one"
 _BROKEN = (ValueError, KeyError, TypeError, AttributeError, RecursionError)  # what damaged JSON raises
 
@@ -158,16 +156,11 @@ class Log:
             descriptor = open_own(self.folder / f"{self.stem}.lock", os.O_RDWR)
         except PermissionError:
             return -1  # somebody else's folder, open for reading: nobody here can write it
-        until = time.monotonic() + PATIENCE
-        while fcntl is not None:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > until:
-                    os.close(descriptor)
-                    raise DataError(f"{self.folder}: another process has been writing for {PATIENCE:.0f} s") from None
-                time.sleep(0.005)
+        try:
+            lock(descriptor, self.folder)
+        except DataError:
+            os.close(descriptor)
+            raise
         return descriptor
 
     def news(self) -> list[Record]:

@@ -210,6 +210,24 @@ def test_an_error_within_leaves_what_was(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["a"] and (tmp_path / "a").read_bytes() == b"1"
 
 
+@pytest.mark.parametrize("links", [True, False], ids=["links", "no links"])
+@pytest.mark.parametrize("there", ["file", "empty", "dangling", "folder"])
+def test_a_new_file_takes_no_others_name(
+    there: str, links: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also on a file system that has no links."""
+    if not links:
+        monkeypatch.setattr(os, "link", lambda *_: (_ for _ in ()).throw(PermissionError(errno.EPERM, "no links")))
+    (tmp_path / "empty").touch()
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "dangling").symlink_to("nowhere")
+    atomic_write(tmp_path / "file", b"1", new=True)
+    with pytest.raises(FileExistsError):
+        atomic_write(tmp_path / there, b"2", new=True)
+    assert (tmp_path / "file").read_bytes() == b"1" and (tmp_path / "empty").read_bytes() == b""
+    assert sorted(os.listdir(tmp_path)) == ["dangling", "empty", "file", "folder"]
+
+
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
 def test_memory_that_no_disk_has_room_for_is_named(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
     from envs import remote

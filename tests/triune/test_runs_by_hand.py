@@ -131,6 +131,53 @@ def test_a_run_is_continued_only_as_it_was_begun(toy: Any) -> None:
             Run.open("r", request, system_of(toy.folder, **hashes))
 
 
+@pytest.mark.parametrize(
+    "differs, refused",
+    [
+        ({}, None), ({"limit": 9}, "another limit"), ({"shift": "dim"}, "another shift"),
+        ({"seeds": [2]}, "other seeds"), ({"task": "x"}, "another task"),
+    ],
+)  # fmt: skip
+def test_of_two_that_begin_at_once_the_slower_one_goes_on_as_a_later_one(
+    differs: dict[str, Any], refused: str | None, toy: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between its look and its writing, the other one has begun."""
+    request, write = make_request(toy, None, [1], None, "cnn", None), evaluation._write
+
+    def late(path: Path, *more: Any, **how: Any) -> None:
+        monkeypatch.setattr(evaluation, "_write", write)
+        Run.open(path.parent, request | differs, toy)
+        write(path, *more, **how)
+
+    monkeypatch.setattr(evaluation, "_write", late)
+    if refused:
+        with pytest.raises(TriuneError, match=f"r holds a run .*{refused}"):
+            Run.open("r", request, toy)
+    else:
+        assert Run.open("r", request, toy) == Run.read("r")
+    assert Run.read("r").info["request"] == request | differs and os.listdir("r") == ["run.json"]
+
+
+@pytest.mark.parametrize(
+    "limit, steps, finished, sound",
+    [
+        (None, 2, True, True), (None, 2, False, False), (2, 2, True, True), (2, 2, False, True), (2, 1, True, True),
+        (2, 1, False, False), (2, 3, True, False), (2, 3, False, False),
+    ],
+)  # fmt: skip
+def test_games_that_were_cut_and_whole_ones_do_not_mix(
+    limit: int | None, steps: int, finished: bool, sound: bool, toy: Any
+) -> None:
+    run = Run.open("r", make_request(toy, None, [1], None, "cnn", limit), toy)
+    episode(1, 1, (0,) * steps, finished=finished).save(run.episodes / "1.npz")
+    if sound:
+        assert len(run.records()) == 1
+        return
+    told = f"a {'whole' if finished else 'cut'} game of {steps} steps, where the run has {limit or 'no'} limit"
+    with pytest.raises(TriuneError, match=rf"1\.npz: {told}; take it out"):
+        run.records()
+
+
 def test_the_teacher_decides_too_where_it_sees(toy: Any) -> None:
     for eyes in ("teacher", "cnn"):
         assert run_of(toy, f"no-{eyes}", [1], eyes).info["hashes"] == HASHES

@@ -131,11 +131,11 @@ def _keep(system: System, args: argparse.Namespace, episode: Episode) -> Run:
         folder = HOME / "play" / (f"{stem}.{n}" if n > 1 else stem)
         try:
             Run.open(folder, request, system)
+            _fresh(folder)
+            run = Run.open(folder, request, system)  # another process may have begun here just now
         except TriuneError:
             continue
         break
-    _fresh(folder)
-    run = Run.open(folder, request, system)
     episode.save(run.episodes / f"{args.seed}.npz")
     record = episode_record(episode)
     run.finish(summarise(request, [record], record["seconds"], 1))

@@ -235,15 +235,11 @@ class Run:
     def open(cls, path: str | Path, request: dict[str, Any], system: System) -> Run:
         """Start a run, or continue one that asked the same with the same parts; TriuneError when it did not."""
         path, hashes = Path(path), hashes_of(system, request["eyes"])
-        if not (path / "run.json").is_file():
-            info = {
-                "request": request,
-                "hashes": hashes,
-                "versions": versions(system.spec.env),
-                "started": time.time(),
-            }
-            _write(path / "run.json", info)
-            return cls(path, info)
+        info = {"request": request, "hashes": hashes, "versions": versions(system.spec.env), "started": time.time()}
+        if not os.path.lexists(path / "run.json"):
+            with contextlib.suppress(FileExistsError):  # another began just now
+                _write(path / "run.json", info, new=True)
+                return cls(path, info)
         run = cls.read(path)
         asked = run.info["request"]
         for key in ("task", "protocol", "shift", "eyes", "limit"):
@@ -298,6 +294,12 @@ class Run:
             if episode.meta.get(key) != value:
                 found = f"{episode.meta.get(key)!r:.40}"
                 raise TriuneError(f"{path}: a game with {key} {found}, not {value!r:.40}; take it out")
+        steps, finished, limit = len(episode), episode.meta["finished"], request["limit"]
+        if finished and limit and steps > limit or not finished and steps != limit:
+            cut = "whole" if finished else "cut"
+            raise TriuneError(
+                f"{path}: a {cut} game of {steps} steps, where the run has {limit or 'no'} limit; take it out"
+            )
         return episode
 
     def finish(self, result: Result) -> None:
@@ -372,8 +374,8 @@ def versions(env: EnvSpec) -> dict[str, str]:
     return found
 
 
-def _write(path: Path, value: Any) -> None:
-    atomic_write(path, (json.dumps(jsonable(value), indent=1) + "\n").encode())
+def _write(path: Path, value: Any, new: bool = False) -> None:
+    atomic_write(path, (json.dumps(jsonable(value), indent=1) + "\n").encode(), new)
 
 
 def find_episode(system: System, wanted: str | None) -> tuple[Episode, str]:
