@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from data_flywheel.errors import DataError
+from data_flywheel.storage import files
+from data_flywheel.storage.files import try_lock
 from envs.spec import ZOO
 from triune.errors import UsageError
 from triune.play.evaluation import Result
+from triune.report import card as cards
 from triune.report.card import read_scores, record
 from triune.system import System, load
 
@@ -49,3 +54,24 @@ def test_what_is_no_score_is_refused(system: System) -> None:
 def test_damaged_card_reads_as_empty(system: System) -> None:
     (system.folder / "scores.json").write_text('{"format": 1, "protocols"')
     assert read_scores(system.folder) == {}
+
+
+def test_a_card_is_read_and_written_by_one_process_at_a_time(system: System, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A lost update: two evaluations that end at once read the same card. Whoever is waited for in vain is told of."""
+
+    def watched(folder: Path) -> dict[str, Any]:
+        with (folder / "system.toml").open("rb") as other:
+            assert not try_lock(other.fileno())
+        return read_scores(folder)
+
+    monkeypatch.setattr(cards, "read_scores", watched)
+    for protocol in ("sticky", "classic"):
+        record(system, result(protocol=protocol), None)
+    before = {name: (system.folder / name).read_bytes() for name in ("scores.json", "README.md")}
+    monkeypatch.setattr(files, "PATIENCE", 0.0)
+    with (system.folder / "system.toml").open("rb") as other:
+        assert try_lock(other.fileno())
+        with pytest.raises(DataError, match=r"scores\.json: another process has been writing"):
+            record(system, result(protocol="seed"), None)
+    assert before == {name: (system.folder / name).read_bytes() for name in before}
+    assert set(read_scores(system.folder)) == {"sticky", "classic"}

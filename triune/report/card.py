@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from data_flywheel.storage.files import atomic_write
+from data_flywheel.storage.files import atomic_write, lock
 from envs import shape
-from envs.files import Unreadable, read_json
+from envs.files import Unreadable, open_file, read_json
 from envs.repeat import command_line, seeds_text
 from supervisor.gate.seeds import role_of
 from triune.console import told_score
@@ -104,17 +105,27 @@ def record(system: System, result: Result, steps: int | None, hashes: Mapping[st
     check(system, result.shift, result.detector, steps)
     if result.unfinished:
         raise UsageError(_WHOLE)
-    card = read_scores(system.folder)
-    entry = card.setdefault(result.protocol, {})
     figures = _figures(system, result, hashes or system.hashes())
-    if result.detector == "teacher":
-        entry["teacher"] = figures
-    else:
-        card[result.protocol] = {**figures, **({"teacher": entry["teacher"]} if "teacher" in entry else {})}
-    text = json.dumps({"format": FORMAT, "task": system.name, "protocols": card}, indent=1)
-    atomic_write(system.folder / SCORES, (text + "\n").encode())
-    atomic_write(system.folder / CARD, _page(system, card).encode())
+    with _alone(system.folder):
+        card = read_scores(system.folder)
+        entry = card.setdefault(result.protocol, {})
+        if result.detector == "teacher":
+            entry["teacher"] = figures
+        else:
+            card[result.protocol] = {**figures, **({"teacher": entry["teacher"]} if "teacher" in entry else {})}
+        text = json.dumps({"format": FORMAT, "task": system.name, "protocols": card}, indent=1)
+        atomic_write(system.folder / SCORES, (text + "\n").encode())
+        atomic_write(system.folder / CARD, _page(system, card).encode())
     return system.folder / CARD
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Alone with a folder's card, among processes. Its system.toml is locked, which nobody replaces meanwhile: a run
+    that improves the task has the folder itself for hours."""
+    with open_file(folder / "system.toml", "system.toml", UsageError, folder) as file:
+        lock(file.fileno(), folder / SCORES)
+        yield
 
 
 def _figures(system: System, result: Result, hashes: Mapping[str, str | None]) -> dict[str, Any]:
