@@ -52,9 +52,14 @@ def flag(value: Any, key: str) -> None:
         _refuse(value, key, "true or false")
 
 
+def writable(text: str) -> bool:
+    """Whether a file could hold it as UTF-8, and be called so."""
+    return not _UNNAMED.search(text)
+
+
 def text(value: Any, key: str) -> None:
     """Text that a file or a command line could name: no NUL, no half of a surrogate pair."""
-    if not isinstance(value, str) or len(value) > MOST_TEXT or _UNNAMED.search(value):
+    if not isinstance(value, str) or len(value) > MOST_TEXT or not writable(value):
         _refuse(value, key, f"a text of at most {MOST_TEXT} characters that can be written")
 
 

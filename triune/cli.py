@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib
 import os
 import signal
@@ -11,6 +12,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
+from envs.shape import writable
 from envs.terminal import ReaderGone, guard
 from triune.console import Console
 from triune.errors import EXIT_DONE, EXIT_FAILED, EXIT_USAGE, UsageError, nearest, one_line
@@ -75,7 +77,18 @@ def _first_word(argv: Sequence[str]) -> str | None:
     return next((a for a in argv if not a.startswith("-")), None)
 
 
+def _check_names(words: Sequence[str]) -> None:
+    """UsageError for a word, or the place that it leads to from here, that is no UTF-8: no record could hold it."""
+    for word in words:
+        found = word
+        with contextlib.suppress(OSError):  # the folder that this is run in is gone
+            found = os.path.realpath(word.rpartition("=")[2]) if writable(word) else word
+        if not writable(found):
+            raise UsageError(f"{found!r} is not UTF-8, so no record could name it; rename it, or work elsewhere")
+
+
 def _run(argv: Sequence[str], console: Console) -> tuple[int, dict[str, Any]]:
+    _check_names(argv)
     parser = build_parser(_first_word(argv))
     args = parser.parse_args(list(argv))
     args.typed = list(argv)

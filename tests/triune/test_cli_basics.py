@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from cli_kit import ROOT, triune
+from cli_kit import ROOT, inside, triune
 
 from logic.sandbox import Layer
 
@@ -122,3 +122,27 @@ def test_doctor_and_list_report_as_json() -> None:
     assert all(f["fix"] for f in doctor["findings"] if f["state"] == "problem")
     tasks = json.loads(triune("list", "--json").stdout)["tasks"]
     assert {"breakout", "pong"} <= {t["name"] for t in tasks}
+
+
+@pytest.mark.parametrize(
+    "words, cwd",
+    [
+        (("play", "t\udce9st"), "."), (("eval", "cartpole", "--out=\udcff"), "."), (("play", "link", "--trust"), "."),
+        (("eval", "cartpole", "--shift", "d\udce9m"), "."), (("eval", "cartpole", "--record", "link/r"), "."),
+        (("play", "cartpole", "--json"), "t\udce9st"), (("play", "cart\ud800pole"), "."),
+    ],
+)  # fmt: skip
+def test_names_that_no_record_could_hold_are_refused_at_once(words: tuple[str, ...], cwd: str, tmp_path: Path) -> None:
+    """A word, a link's end or the folder one is in, which are not UTF-8: one line, and nothing is written."""
+    (tmp_path / "t\udce9st").mkdir()
+    (tmp_path / "link").symlink_to("t\udce9st")
+    done = inside(*words, cwd=tmp_path / cwd)
+    told = json.loads(done.stdout)["error"] if "--json" in words else done.stderr
+    assert done.returncode == 2 and "is not UTF-8" in told and len(done.stderr.splitlines()) == 1, done
+    assert len(list(tmp_path.rglob("*"))) == 2
+
+
+def test_folders_of_any_language_are_taken(tmp_path: Path) -> None:
+    (tmp_path / "tést 日本").mkdir()
+    done = inside("check", "cartpöle", "--json", cwd=tmp_path / "tést 日本")
+    assert "unknown task" in json.loads(done.stdout)["error"]

@@ -158,6 +158,13 @@ def test_of_two_that_begin_at_once_the_slower_one_goes_on_as_a_later_one(
     assert Run.read("r").info["request"] == request | differs and os.listdir("r") == ["run.json"]
 
 
+@pytest.mark.parametrize("key, value", [("folder", "t\udce9st"), ("policy", "a\ud800"), ("shift", "\0"), ("limit", 0)])
+def test_a_record_that_could_not_be_read_again_is_not_written(key: str, value: Any, toy: Any) -> None:
+    with pytest.raises(TriuneError, match=rf"r/run\.json: cannot be written \(request\.{key} is "):
+        Run.open("r", make_request(toy, None, [1], None, "cnn", None) | {key: value}, toy)
+    assert not os.path.lexists("r")
+
+
 @pytest.mark.parametrize(
     "limit, steps, finished, sound",
     [

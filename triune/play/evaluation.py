@@ -238,6 +238,7 @@ class Run:
         info = {"request": request, "hashes": hashes, "versions": versions(system.spec.env), "started": time.time()}
         if not os.path.lexists(path / "run.json"):
             with contextlib.suppress(FileExistsError):  # another began just now
+                _readable(path / "run.json", info)
                 _write(path / "run.json", info, new=True)
                 return cls(path, info)
         run = cls.read(path)
@@ -372,6 +373,14 @@ def versions(env: EnvSpec) -> dict[str, str]:
         except metadata.PackageNotFoundError:
             continue
     return found
+
+
+def _readable(path: Path, info: dict[str, Any]) -> None:
+    """TriuneError where a record could not be read again, such as one with a folder that is called in no UTF-8."""
+    try:
+        _RUN(jsonable(info), "")
+    except shape.Misfit as error:
+        raise TriuneError(f"{path}: cannot be written ({error})") from None
 
 
 def _write(path: Path, value: Any, new: bool = False) -> None:
