@@ -14,7 +14,12 @@ from typing import Any
 import pytest
 from cli_kit import ROOT, copy_task, inside, triune
 
+from triune.cli import build_parser
+from triune.commands import eval as eval_command
+from triune.errors import UsageError
 from triune.play import evaluate, play
+from triune.play.evaluation import Run, make_request
+from triune.system import load
 
 QUICK = ("--eyes", "teacher", "--json")
 
@@ -169,3 +174,27 @@ def test_a_fault_is_told_with_its_line(
             "(policy.py, line 2): `far = 1.0 / (scene.pole.angle * 0.0)`" in told
             and "fault      4 x  ZeroDivisionError" in told
         )
+
+
+@pytest.mark.parametrize(
+    "words, refused",
+    [
+        ((), None), (("--detector", "teacher", "--seeds", "3,4", "--steps", "5"), None),
+        (("--detector", "cnn"), "--detector cnn: the run to be resumed has teacher"),
+        (("--eyes", "colour"), "--detector colour"), (("--seeds", "100:110"), "--seeds 100:110"),
+        (("--steps", "6"), "--steps 6: the run to be resumed has 5"), (("--shift", "dim"), "has none"),
+    ],
+)  # fmt: skip
+def test_a_run_that_is_resumed_keeps_its_conditions(
+    words: tuple[str, ...], refused: str | None, tmp_path: Path
+) -> None:
+    """Also where the other one is what is taken when nothing is said."""
+    system = load("cartpole")
+    Run.open(tmp_path, make_request(system, None, [3, 4], None, "teacher", 5), system)
+    args = build_parser("eval").parse_args(["eval", "cartpole", "--resume", str(tmp_path), *words])
+    if refused:
+        with pytest.raises(UsageError, match=refused):
+            eval_command._what(system, args)
+        return
+    assert eval_command._what(system, args) == ([3, 4], tmp_path)
+    assert (args.detector, args.steps) == ("teacher", 5)

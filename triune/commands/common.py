@@ -52,9 +52,7 @@ def add_conditions(parser: argparse.ArgumentParser) -> None:
     """Protocol, shift and eyes."""
     parser.add_argument("--protocol", metavar="P", help="of those that `triune check` lists (default: the task's)")
     parser.add_argument("--shift", metavar="S", help="repaint, dim, bright, noise, jitter, grey, occlude; a+b combines")
-    parser.add_argument(
-        "--detector", "--eyes", default="cnn", metavar="E", help="cnn (pixels, default), teacher (exact), colour"
-    )
+    parser.add_argument("--detector", "--eyes", metavar="E", help="cnn (pixels, default), teacher (exact), colour")
 
 
 def add_policy(parser: argparse.ArgumentParser) -> None:
@@ -97,7 +95,7 @@ def check_protocol(env: EnvSpec, name: str | None) -> None:
 
 
 def check_conditions(args: argparse.Namespace) -> None:
-    """Refuse unknown protocols, shifts and detectors before anything is started."""
+    """Refuse unknown protocols, shifts and detectors before anything is started; where none was named, cnn it is."""
     from envs.spec import load_spec
     from envs.visual_shifts import MOVING, SHIFTS, STATIC, is_look
     from triune.play.loop import check_detector
@@ -107,6 +105,7 @@ def check_conditions(args: argparse.Namespace) -> None:
     for part in args.shift.split("+") if args.shift else ():
         if part not in SHIFTS and not is_look(part):
             raise UsageError(f"unknown shift {part!r}; {nearest(part, [*SHIFTS, *STATIC, *MOVING])}")
+    args.detector = "cnn" if args.detector is None else args.detector
     check_detector(args.detector)
 
 

@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     common.add_isolation(parser)
     common.add_policy(parser)
     common.add_record(parser)
-    parser.add_argument("--seeds", default=SEEDS, metavar="A:B", help=f"100:130, 7 or 1,5,9 (default {SEEDS})")
+    parser.add_argument("--seeds", metavar="A:B", help=f"100:130, 7 or 1,5,9 (default {SEEDS})")
     common.add_workers(parser)
     parser.add_argument("--out", metavar="RUN", help="folder of the run (default: a new one under runs/eval)")
     parser.add_argument(
@@ -78,7 +78,7 @@ def _what(system: System, args: argparse.Namespace) -> tuple[list[int], Path | N
     """Seeds and folder (None: a new one): as asked, or those of the run to be resumed, with all its conditions."""
     from triune.play.evaluation import Run, latest
 
-    seeds = common.parse_seeds(args.seeds)
+    seeds = common.parse_seeds(SEEDS if args.seeds is None else args.seeds)
     if args.resume is not None:
         old = Run.read(args.resume or latest(system.folder, unfinished=True))
         request = old.info["request"]
@@ -93,11 +93,11 @@ def _what(system: System, args: argparse.Namespace) -> tuple[list[int], Path | N
 
 def _same(args: argparse.Namespace, request: dict[str, Any], seeds: list[int]) -> None:
     """A run that is resumed keeps its conditions: UsageError where others stand beside it."""
-    if args.seeds != SEEDS and set(seeds) != set(request["seeds"]):
+    if args.seeds is not None and set(seeds) != set(request["seeds"]):
         raise UsageError(f"--seeds {args.seeds}: the run to be resumed has others; leave --seeds or --resume out")
     for option, key in (("protocol", "protocol"), ("shift", "shift"), ("detector", "eyes"), ("steps", "limit")):
         said = getattr(args, option)
-        if said not in (None, "cnn", request[key]):
+        if said not in (None, request[key]):
             was = request[key] or "none"
             raise UsageError(f"--{option} {said}: the run to be resumed has {was}; leave --{option} or --resume out")
 
