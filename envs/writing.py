@@ -18,6 +18,11 @@ from envs.errors import EnvError
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
+def no_room(error: OSError) -> bool:
+    """Whether it is the disk, a quota or a limit that is full."""
+    return error.errno in _NO_ROOM
+
+
 class DiskFull(EnvError, OSError):
     """There was no room to write a file, which is as it was before; `errno` and `strerror` as of any OSError."""
 
@@ -84,7 +89,7 @@ def naming(path: Path, full: type[DiskFull] = DiskFull) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in _NO_ROOM:
+        if no_room(error):
             raise full(error.errno, error.strerror, str(path)) from error
         if error.errno is not None and error.filename is None:
             error.filename = str(path)

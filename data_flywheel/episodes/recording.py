@@ -25,6 +25,7 @@ from data_flywheel.storage.log import Log
 from envs import shape
 from envs.files import read_json, stays
 from envs.shape import is_name
+from envs.writing import no_room
 from perception.scene import SceneSchema
 
 # ----------------------------------------------------------------------------------------------------
@@ -149,12 +150,21 @@ def name_of(episode: Episode, payload: bytes) -> str:
     return name
 
 
+def name_in_recording(episode: Episode) -> str | None:
+    """What a recording calls, or would call, this game; None where it cannot take it."""
+    try:
+        return name_of(episode, episode.to_bytes(FAST))
+    except DataError:
+        return None
+
+
 def write(path: Path, payload: bytes) -> None:
-    """Atomically; a full disk is a DataError that names the file and what to do."""
+    """Atomically; a DataError names the file, why it cannot be written and what to do."""
     try:
         atomic_write(path, payload)
     except OSError as error:
-        reason = f"{error.strerror or error}; not recorded: free some space, or record with a smaller --disk"
+        room = "free some space, or record with a smaller --disk"
+        reason = f"{error.strerror or error}; not recorded: {room if no_room(error) else 'record into another folder'}"
         raise DataError(f"{path}: {reason}") from error
 
 

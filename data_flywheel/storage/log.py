@@ -19,7 +19,7 @@ from typing import Any
 from data_flywheel.errors import DataError
 from data_flywheel.storage.files import atomic_write, canonical_json, lock
 from envs.files import loads, open_file, read_file
-from envs.writing import open_own, sync_folder, write_all
+from envs.writing import no_room, open_own, sync_folder, write_all
 
 try:
     import fcntl
@@ -229,7 +229,7 @@ class Log:
     def append(self, bodies: Sequence[Mapping[str, Any]]) -> list[Record]:
         """Write records; once this returns, they are on disk for good. The records with their ids.
 
-        DataError when the disk is full: none of them was kept. Call `news` first, to know the end.
+        DataError when they cannot be written: none of them was kept. Call `news` first, to know the end.
         """
         try:
             file = self._writable()
@@ -238,8 +238,8 @@ class Log:
             lines = b"".join(map(_line, records))
             append(file.path, lines)
         except OSError as error:
-            reason = error.strerror or error
-            raise DataError(f"{self.folder}: {reason}; not saved: free some space, then save again") from error
+            fix = "free some space" if no_room(error) else "see to its folder"
+            raise DataError(f"{self.folder}: {error.strerror or error}; not saved: {fix}, then save again") from error
         file.at += len(lines)
         file.lines += len(records)
         file.records += len(records)

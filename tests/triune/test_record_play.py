@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from cli_kit import inside
 
 import triune as library
+from data_flywheel.episodes import recording
 from data_flywheel.episodes.episode import Episode
 from data_flywheel.episodes.recorder import Recorder
 from data_flywheel.episodes.recording import Recording
@@ -57,6 +61,40 @@ def test_eval_records_with_several_workers(tmp_path: Path) -> None:
         kept = Episode.load(tmp_path / run / "episodes" / f"{episode.meta['seed']}.npz")
         frames = place.frames(name)
         assert np.array_equal(kept.scenes, episode.scenes) and frames is not None and len(frames) == 40
+
+
+WHY = {  # why nothing, or not all, is recorded; what is said of it; which episodes it concerns; how many are there
+    "long name": (errno.ENAMETOOLONG, "File name too long; not recorded: record into another folder", "", 0),
+    "read-only": (errno.EROFS, "Read-only file system; not recorded: record into another folder", "", 0),
+    "foreign": (errno.EACCES, "Permission denied; not recorded: record into another folder", "", 0),
+    "full": (errno.ENOSPC, "No space left on device; not recorded: free some space", "", 0),
+    "one of two": (errno.EIO, "not recorded: seed 4: ", "seed4", 1), "well": (0, "", "none", 2),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("why", WHY)
+def test_a_recording_says_how_many_games_it_took(why: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    number, said, which, there = WHY[why]
+
+    def failing(path: Path, payload: bytes, write: Any = recording.atomic_write) -> None:
+        if path.parent.name == "episodes" and which in path.name:
+            raise OSError(number, os.strerror(number), str(path))
+        write(path, payload)
+
+    monkeypatch.setattr(recording, "atomic_write", failing)
+    words = ["eval", "cartpole", "--eyes", "teacher", "--seeds", "3,4", "--steps", "3", "--workers", "1"]
+    for form in ("--json", ""):
+        done = inside(*words, "--record", "r", "--out", f"run{form}", *form.split(), cwd=tmp_path)
+        assert done.returncode == (not there) and said in done.stderr, done.stderr
+        assert ("free some space" in done.stderr) == (number == errno.ENOSPC)
+        if form:
+            told = json.loads(done.stdout)
+            assert (told["recording"], told["recorded"], told["lost"]) == ("r", there, 2 - there)
+        else:
+            assert f"recording  r: recorded {there} of 2 games" in done.stdout
+    if why in ("full", "well"):
+        done = inside("play", "cartpole", "--eyes", "teacher", "--steps", "3", "--record", "r", cwd=tmp_path)
+        assert f"recording  r: recorded {there // 2} of 1 game\n" in done.stdout and done.returncode == (not there)
 
 
 def test_what_cannot_be_recorded_is_said_before_anything_is_played(tmp_path: Path) -> None:

@@ -61,8 +61,10 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     payload = result.to_dict()
     del payload["episodes"]
     if args.record:
-        payload["recording"] = args.record
-        console.say(f"recording  {args.record}")
+        from triune.play.recording import told_recording
+
+        games = [played["recorded_as"] for played in result.episodes if "recorded_as" in played]
+        payload |= told_recording(args.record, games, console)
     if args.card:
         console.say(f"card       {card.record(system, result, args.steps, Run.read(folder).info['hashes'])}")
     if args.report is not None:

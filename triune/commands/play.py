@@ -74,8 +74,10 @@ def _outputs(
     payload |= {"episode": str(kept.episodes / f"{args.seed}.npz")}
     console.say(f"episode    {payload['episode']}")
     if args.record:
-        payload["recording"] = args.record
-        console.say(f"recording  {args.record}")
+        from data_flywheel.episodes.recording import name_in_recording
+        from triune.play.recording import told_recording
+
+        payload |= told_recording(args.record, [name_in_recording(episode)], console)
     if args.video:
         from triune.report.replay import write_replay
 

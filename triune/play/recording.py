@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,14 +13,16 @@ import numpy as np
 from data_flywheel.episodes.episode import EpisodeRecorder
 from data_flywheel.episodes.recorder import Recorder
 from data_flywheel.episodes.recording import Recording
+from data_flywheel.errors import DataError
 from logic.runtime.controller import Decision
-from triune.errors import UsageError
+from triune.errors import EXIT_FAILED, UsageError, one_line
 from triune.play.loop import finish
 from triune.version import __version__
 
 if TYPE_CHECKING:
     from envs.actions import Action
     from envs.remote import Outcome
+    from triune.console import Console
     from triune.runtime import Bundle, Why
     from triune.system import System
 
@@ -35,7 +37,6 @@ Job = dict[str, Any]  # folder, frames, disk: JSON values, for worker processes
 def record_job(args: argparse.Namespace, system: System) -> Job | None:
     """What was asked, checked before anything is played; the folder is made, and what labels speak of is kept."""
     from data_flywheel.episodes.recording import FramePolicy, parse_bytes
-    from data_flywheel.errors import DataError
     from data_flywheel.labels.store import want_labelled
 
     try:
@@ -57,11 +58,22 @@ def open_recorder(job: Job | None, system: System) -> Recorder | None:
     """The recorder of this process; None when nothing is recorded. DataError: a folder of another task, damage."""
     if not job:
         return None
-    from data_flywheel.episodes.recorder import Recorder
-    from data_flywheel.episodes.recording import Recording
-
     size = (system.spec.env.height, system.spec.env.width)
     return Recorder(Recording.create(job["folder"], system.name, system.schema, size), job["frames"], job["disk"])
+
+
+def told_recording(folder: str, games: Sequence[str | None], console: Console) -> dict[str, Any]:
+    """Say how many of the games that were played now, by their names there, the recording holds; for the payload. It
+    failed where that is none; why a game is not there was said when it was written."""
+    try:
+        there = Recording(folder).names()
+    except (DataError, OSError) as error:
+        there = []
+        console.log(f"not recorded: {one_line(error)}")
+    recorded = len(set(games) & set(there))
+    console.say(f"recording  {folder}: recorded {recorded} of {len(games)} game{'' if len(games) == 1 else 's'}")
+    told = {"recording": folder, "recorded": recorded, "lost": len(games) - recorded}
+    return told | ({"exit_code": EXIT_FAILED} if games and not recorded else {})
 
 
 # ----------------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from data_flywheel.episodes.episode import Episode, rules_in
+from data_flywheel.episodes.recording import name_in_recording
 from envs.crew import chosen, crew
 from envs.executor import WorkerError
 from triune.errors import TriuneError, UsageError
@@ -94,11 +95,11 @@ def episode_record(episode: Episode) -> Record:
 
 
 def play_one(rollout: Rollout, seed: int, limit: int | None, keep: Path | None) -> Record:
-    """Play, keep and describe one episode."""
+    """Play, keep and describe one episode; of one that is recorded, what it is `recorded_as`."""
     episode = rollout.record(seed, limit)
     if keep:
         episode.save(keep / f"{seed}.npz")
-    return episode_record(episode)
+    return episode_record(episode) | ({"recorded_as": name_in_recording(episode)} if rollout.recorder else {})
 
 
 MOST_POLICIES = 4  # that a worker keeps ready at a time
