@@ -20,6 +20,7 @@ from typing import Any
 from data_flywheel.storage.files import try_lock
 from data_flywheel.storage.log import append, read_lines
 from envs.files import loads
+from envs.writing import open_own
 from supervisor.errors import SupervisorError
 
 LOG, LOCK = "spent.jsonl", "spent.lock"
@@ -101,7 +102,7 @@ class Work:
 @contextmanager
 def alone(folder: Path, waits: Callable[[], object] = lambda: None) -> Iterator[None]:
     """One command plays at a time, so that none spends what another has; `waits` is called where it has to wait."""
-    descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+    descriptor = open_own(folder / LOCK, os.O_RDWR)
     try:
         if not try_lock(descriptor):
             waits()

@@ -58,6 +58,8 @@ EXCEPTIONS = {
     "supervisor/proposers/process_tree.py": "the output of an agent's command, as it comes; read as far as it got",
     "triune/commands/run.py": "a line a step, for whoever follows it; `naming` tells of a full disk",
     "envs/executor.py": "a pipe",
+    "supervisor/proposers/spending.py": "a lock, which holds nothing",
+    "envs/parcels.py": "moves a folder out of the way, to be removed",
     "envs/remote_process.py": "shared memory and a pipe",
     "envs/rewards.py": "shared memory",
     "data_flywheel/labelers/causal/probe_child.py": "a pipe",
