@@ -19,6 +19,7 @@ EXCEPTIONS = {
     "envs/arrays.py": ({"zipfile.ZipFile"}, "the reader of arrays"),
     "envs/remote_process.py": ({"open"}, "memory that the parent shares"),
     "envs/rewards.py": ({"open"}, "memory that the parent shares"),
+    "envs/cluster_worker.py": ({"read_bytes"}, OWN),
     "perception/graph.py": ({"onnxruntime.InferenceSession"}, "bytes that were read"),
     "perception/training/train.py": ({"torch.load"}, "its own checkpoint, tensors only"),
     "logic/language/builtins.py": ({"read_text"}, OWN),
