@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -17,6 +18,7 @@ from supervisor.edits.answer import problems
 from supervisor.evidence.pictures import encode, sheet
 from supervisor.gate.statistics import lower_bound, p_greater, upper_bound
 from supervisor.proposers.workspace import ANSWER, GAMES, MOST_BYTES, PARENT, POLICY, Unusable, answer
+from supervisor.proposers.workspace import read_text as read_plain
 from triune.commands import check as checking
 from triune.commands import common, explain
 from triune.commands.workbench.bench import Bench, span
@@ -300,12 +302,12 @@ def _submit(bench: Bench, args: argparse.Namespace, console: Console) -> dict[st
     if not isinstance(told, dict):
         raise UsageError("the answer is no object; see ANSWER.md")
     path = bench.folder / ANSWER
-    before = path.read_bytes() if path.is_file() else None
+    before = read_plain(path) if os.path.lexists(path) else None
     atomic_write(path, (json.dumps(told, indent=1, ensure_ascii=False) + "\n").encode())
     defects = _defects(bench)
     found = bench.evaluator.compile(bench.text(POLICY)).defects if not defects else ()
     if defects or found:
-        path.unlink() if before is None else atomic_write(path, before)
+        path.unlink() if before is None else atomic_write(path, before.encode())
         raise TriuneError(f"not submitted: {'; '.join([*defects, *found])}")
     console.say(f"submitted  {ANSWER}; the run judges it when it goes on")
     return {"answer": ANSWER}
