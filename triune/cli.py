@@ -109,14 +109,14 @@ def _run(argv: Sequence[str], console: Console) -> tuple[int, dict[str, Any]]:
 Command = Callable[[Sequence[str], Console], tuple[int, dict[str, Any]]]  # words to exit code and payload
 
 
-def main(argv: Sequence[str] | None = None, run: Command = _run) -> int:
+def main(argv: Sequence[str] | None = None, run: Command | None = None) -> int:
     """Run one command line; the exit code (0 done, 1 failed or refused, 2 usage). `run`: of another program than
     `triune` itself."""
     words = list(sys.argv[1:] if argv is None else argv)
     guard()
     console = Console("--json" in words)
     try:
-        code, payload = _outcome(words, console, run)
+        code, payload = _outcome(words, console, run or _run)
         console.emit(payload)
         sys.stdout.flush()
     except ReaderGone:  # `triune list | head`: the reader has what it wanted

@@ -369,7 +369,7 @@ Compile = Callable[[str], Sequence[str]]  # a policy text to what is unsound abo
 
 
 def problems(
-    text: str, policy: str, rules: Collection[str] = (), compile: Compile = lambda text: ()
+    text: str, policy: str, rules: Collection[str] = (), unsound: Compile = lambda text: ()
 ) -> list[Defect]:  # fmt: skip
     """What keeps the answer from making a sound revision of `policy`; `rules` are the names in safety.py."""
     try:
@@ -377,7 +377,7 @@ def problems(
         child = apply(policy, answer.edit, rules) if answer.edit else ""
         if child == policy:
             return [Defect("edit", "it changes nothing", "change something, or answer with target stop")]
-        return [Defect("policy.py", line) for line in (compile(child) if child else ())]
+        return [Defect("policy.py", line) for line in (unsound(child) if child else ())]
     except AnswerError as error:
         return error.defects
     except EditError as error:
