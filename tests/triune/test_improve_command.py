@@ -263,3 +263,12 @@ def test_a_run_that_failed_before_it_began_is_started_again(tmp_path: Path) -> N
     assert "ended before it began; start it again with the task's name and --run" in str(told)
     words = ("cartpole", "--out", "task", "--run", "run", "--shown", "1", "--dry-run")
     assert payload("improve", *words, cwd=tmp_path)["run"] == "run"
+
+
+def test_a_copy_that_is_called_as_a_task_of_the_zoo_is_the_copy(tmp_path: Path) -> None:
+    """`--out cartpole` beside the user's own files, not the shipped task of that name."""
+    (tmp_path / "weak.py").write_text('def act(scene, memory):\n    return LEFT, "always"\n')
+    words = ("--policy", "weak.py", "--out", "cartpole", "--run", "run", "--proposer", "agent", "--workspace", "ws")
+    told = payload("improve", "cartpole", *words, "--shown", "1", "--floors", "off", "--trials", "1", cwd=tmp_path)
+    assert told["folder"] == str(tmp_path / "cartpole")
+    assert (tmp_path / "cartpole" / "policy.py").read_text() == (tmp_path / "weak.py").read_text()

@@ -387,4 +387,5 @@ def load_task(args: argparse.Namespace) -> System:
             raise UsageError(f"--policy would replace {system.folder / 'policy.py'}; name a copy with --out FOLDER")
         return system
     folder = copy_folder(system, common.out_folder(args.out), history=not args.policy)
+    folder = folder.resolve()  # a bare name would mean the task of the zoo
     return load(folder, bool(args.trust), require_isolation=bool(args.require_isolation))
