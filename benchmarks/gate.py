@@ -297,7 +297,7 @@ def row(gate: Gate, kind: Kind, trials: int, better: bool, tick: Callable[[], ob
 BEFORE = GateConfig(
     looks=(20, 60, 150, 250, 450), spend=(0.01, 0.03, 0.03, 0.02, 0.11), hopeful=(0.95, 0.8, 0.6, 0.45, 0.3), screen=5,
     confirm_least=20, confirm_power=0.95, confirm_at=(1.0,), confirm_share=(1.0,), confirm_hopeful=(1.0,),
-    simplify_screen=0,
+    simplify_screen=0, crash_share=0.0,
 )  # fmt: skip
 # For a budget of few games: the same level, no small gains.
 SHORT = GateConfig(

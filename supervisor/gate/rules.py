@@ -99,10 +99,21 @@ def early_reject(pairs: Sequence[Pair], stage: Stage, config: GateConfig) -> Ver
     return Verdict("reject", stage, (f"worse after {len(pairs)} seeds (p {p:.3f})",), figures(stage, pairs))
 
 
+def selected(pairs: Sequence[Pair], i: int, config: GateConfig) -> bool:
+    """Whether the selecting block is passed at look `i`: shown to be better by then, on so many games that
+    `crash_share` of what `_for_crashes` asks for has been seen, and still so. A small gain in every game is not
+    believed on a handful."""
+    diff, looks, spend = differences(pairs), config.looks[: i + 1], config.spend[: i + 1]
+    at = stats.first_passed(diff, looks, spend)
+    if at is None or at < i and stats.p_greater(diff) > sum(spend):
+        return False
+    return len(pairs) >= min(config.crash_share * (len(pairs) + _for_crashes(pairs)), config.looks[-1])
+
+
 def look(pairs: Sequence[Pair], stage: Stage, i: int, config: GateConfig) -> Verdict | Literal["better", "more"]:
     """Judge the selecting block at look `i`. A harm ends it at any look; where the block is not passed it has to be
     plainer, so that chance alone does not find one at some look in more than `harm_level` of good children."""
-    won = stats.first_passed(differences(pairs), config.looks[: i + 1], config.spend[: i + 1]) is not None
+    won = selected(pairs, i, config)
     harm = harms(pairs, config.harm_level if won else config.harm_level / len(config.looks))
     if harm:
         return Verdict("reject", stage, harm, figures("full", pairs))

@@ -51,6 +51,7 @@ class GateConfig:
     confirm_at: tuple[float, ...] = (0.25, 0.5, 1.0, 3.0)
     confirm_share: tuple[float, ...] = (0.24, 0.24, 0.28, 0.24)
     confirm_hopeful: tuple[float, ...] = (0.97, 0.9, 0.75, 1.0)
+    crash_share: float = 0.5  # of the games that would show a rare crash, to be played before the first block is passed
     harm_level: float = 0.05  # worst decile, hard interventions
     total_level: float = 0.05
     slack: float = 0.25
@@ -79,7 +80,7 @@ class GateConfig:
 
     def _check_levels(self) -> None:
         """A negative or missing level would make room for another one in the sum."""
-        single = ("worse_at", "confirm_level", "confirm_power", "harm_level", "total_level", "slack")
+        single = ("worse_at", "confirm_level", "confirm_power", "crash_share", "harm_level", "total_level", "slack")
         several = ("spend", "hopeful", "confirm_share", "confirm_hopeful")
         levels = {name: (getattr(self, name),) for name in single} | {name: getattr(self, name) for name in several}
         for name, values in levels.items():

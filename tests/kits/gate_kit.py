@@ -12,7 +12,7 @@ SELECT, CONFIRM = tuple(range(1000, 1030)), tuple(range(2000, 2030))
 # The whole fresh block is judged at once, and variants play it all.
 AT_ONCE: dict[str, Any] = {
     "confirm_at": (1.0,), "confirm_share": (1.0,), "confirm_hopeful": (1.0,), "confirm_power": 0.95,
-    "simplify_screen": 0,
+    "simplify_screen": 0, "crash_share": 0.0,
 }  # fmt: skip
 SMALL = GateConfig(
     **AT_ONCE, screen=4, looks=(10, 20, 30), spend=(0.05, 0.05, 0.1), hopeful=(0.6, 0.4, 0.3),

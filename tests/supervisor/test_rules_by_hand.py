@@ -277,3 +277,18 @@ def test_a_simpler_variant_needs_finite_scores_and_does_no_harm() -> None:
     assert not rules.not_worse(harmful, child, EASY)
     assert rules.not_worse(harmful, child, replace(EASY, harm_level=0.03))
     assert not rules.not_worse(flipped(child), child, EASY)
+
+
+@pytest.mark.parametrize(("gain", "first"), [(75.0, 5), (15.0, 12), (7.5, 20), (3.0, 50)])
+def test_a_small_gain_in_every_game_is_selected_late(gain: float, first: int) -> None:
+    """Half of the games that would show a crash which costs the gain are played in the selecting block."""
+    config = GateConfig()
+    found = [n for i, n in enumerate(config.looks) if rules.selected(spread([gain] * n, 75.0), i, config)]
+    assert found[0] == first and found == list(config.looks[config.looks.index(first) :])
+
+
+def test_what_was_shown_at_an_earlier_look_has_to_be_so_still() -> None:
+    config = GateConfig()
+    lost = [*spread([3.0] * 49, 75.0), Pair(75.0, 0.0)]
+    assert stats.first_passed(rules.differences(lost), config.looks, config.spend) == 0
+    assert not rules.selected(lost, config.looks.index(50), config)
