@@ -432,11 +432,12 @@ def play(run: Run, trial: Trial, sides: Mapping[str, str], seeds: Sequence[int])
                     raise
                 break
         before, frames = len(jobs), 0
-        texts = {run.text(policy): policy for policy in who}
+        texts = {policy: run.text(policy) for policy in who}
+        named = {text: policy for policy, text in texts.items()}
         try:
             began = start = run.meter.clock()
-            for text, score in run.evaluator.play([(run.text(policy), seed) for policy, seed in jobs]):
-                policy = texts[text]
+            for text, score in run.evaluator.play([(texts[policy], seed) for policy, seed in jobs]):
+                policy = named[text]
                 job = jobs.pop((policy, score.seed))
                 job.began, began = began, run.meter.clock()
                 told = {"trial": trial.number, "who": who[policy], "policy": policy, **score_data(score)}
