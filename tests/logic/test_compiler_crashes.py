@@ -5,6 +5,7 @@ The bugs are planted: every stage in turn raises something that no stage is mean
 
 from __future__ import annotations
 
+import ast
 import json
 import sys
 from pathlib import Path
@@ -111,3 +112,15 @@ def test_the_isolated_compiler_says_so_too(monkeypatch: pytest.MonkeyPatch) -> N
     with pytest.raises(CompileError) as caught:
         compile_confined(SCHEMA, TEXT, "", CONSTANTS)
     assert told(caught.value.diagnostics, AssertionError)
+
+
+def test_a_parser_that_another_thread_disturbed_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole, first = ast.parse, [True]
+
+    def disturbed(*args: Any, **kwargs: Any) -> ast.AST:
+        if first and first.pop():
+            raise SystemError("AST constructor recursion depth mismatch (before=192, after=45)")
+        return whole(*args, **kwargs)
+
+    monkeypatch.setattr("ast.parse", disturbed)
+    assert not check(TEXT) and not first

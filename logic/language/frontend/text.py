@@ -181,7 +181,10 @@ def parse(text: str | bytes, file: str, reporter: Reporter) -> ast.Module:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            tree = ast.parse(source, file)
+            try:
+                tree = ast.parse(source, file)
+            except SystemError:  # Python up to 3.11.7, where a second thread parses in the same moment (gh-106905)
+                tree = ast.parse(source, file)
     except SyntaxError as e:
         where = (e.lineno or 1, e.offset or 1)
         raise reporter.abort(file, where, f"not valid Python: {e.msg}", "check brackets, colons and spaces") from None
