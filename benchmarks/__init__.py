@@ -9,6 +9,7 @@ BENCHMARKS = {
     "perception": "errors and time of a detector on held-out frames",
     "language": "the back ends of the policy language beside plain Python",
     "gate": "how often equal and better policies get in",
+    "loop": "the road from a naive policy to a strong one by stored answers: frames, minutes, verdicts",
     "record": "what recording costs",
     "blame": "how often the verdict on an injected fault is right",
     "data": "labels that curation saves",
