@@ -15,7 +15,7 @@ from logic.language.frontend.text import LIBRARY, valid_name
 from supervisor.edits.definitions import DOC, Unreadable, identity, tree_of
 from supervisor.errors import SupervisorError
 
-MOST_CHANGES = 24
+MOST_CHANGES = 80  # a whole rewrite is one idea too: from following the ball to planning where to meet it
 CODE_CHARS = 24_000  # one change
 EDIT_CHARS = 60_000  # all changes of an edit
 RESULT_CHARS = 80_000

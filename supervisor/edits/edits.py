@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import difflib
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
@@ -285,10 +286,13 @@ def size_of(changes: Sequence[Mapping[str, Any]]) -> int:
 
 
 def variants(parent: str, changes: Sequence[Mapping[str, Any]], rules: Collection[str] = ()) -> list[Variant]:
-    """Every variant that applies to `parent` and differs from it, the smallest first."""
+    """Every variant that applies to `parent`, differs from it and lacks nothing that it uses, the smallest first."""
     found = []
+    mentioned = [_mentions(change) for change in changes]
     for i, change in enumerate(changes if len(changes) > 1 else ()):
         rest = [*changes[:i], *changes[i + 1 :]]
+        if "add" in change and _binds(change) & set().union(*mentioned[:i], *mentioned[i + 1 :]):
+            continue  # an `apply` saved: a rewrite adds dozens of things that need each other
         name = next(str(change[action]) for action in ("replace", "add", "remove") if action in change)
         if name == DOC:  # says what the whole change is about
             continue
@@ -299,3 +303,13 @@ def variants(parent: str, changes: Sequence[Mapping[str, Any]], rules: Collectio
         if text != parent:
             found.append(Variant(f"without {name}", size_of(rest), text))
     return sorted(found, key=lambda v: (v.size, v.name))
+
+
+def _mentions(change: Mapping[str, Any]) -> set[str]:
+    """Names that the code of a change uses or binds."""
+    return {n.id for n in ast.walk(ast.parse(change.get("code") or "")) if isinstance(n, ast.Name)}
+
+
+def _binds(change: Mapping[str, Any]) -> set[str]:
+    """Names that the text gets by a change that adds."""
+    return set(Text(change["code"]).bound())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any
 
 from data_flywheel.episodes.episode import Episode
@@ -330,8 +331,13 @@ def _next_variant(run: Run, trial: Trial) -> Variant | None:
     assert trial.read is not None
     if sum(v["sound"] for v in trial.variants) >= run.gate.config.simpler_most:
         return None
-    found = variants(run.text(trial.parent), trial.read["changes"], run.parts.rules)
+    found = _variants(run.text(trial.parent), json.dumps(trial.read["changes"]), run.parts.rules)
     return found[len(trial.variants)] if len(trial.variants) < len(found) else None
+
+
+@cache
+def _variants(parent: str, changes: str, rules: frozenset[str]) -> list[Variant]:
+    return variants(parent, json.loads(changes), rules)
 
 
 # --- answers

@@ -175,4 +175,5 @@ def test_variants_leave_out_one_change_each_and_the_smallest_is_first() -> None:
     assert [v.name for v in variants(POLICY, [same, gone])] == ["without A"], "what changes nothing is none"
     assert [v.name for v in variants(POLICY, [put("A", "A = 3.0"), put("B", "B = 3.0")])] == ["without A", "without B"]
     assert variants(POLICY, [far, gone], rules=["far", "B"]) == [], "nor is what does not apply"
-    assert [v.name for v in variants(POLICY, [far, uses, gone], rules=["far"])] == ["without far"]
+    assert [v.name for v in variants(POLICY, [far, gone, put("A", "A = 3.0")], rules=["far"])] == ["without far"]
+    assert [v.name for v in variants(POLICY, [far, uses, gone])] == ["without near", "without B"], "near needs far"
