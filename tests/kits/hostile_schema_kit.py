@@ -7,6 +7,8 @@ from typing import Any
 
 from answer_kit import ACT, INJECTED, Against, answer, noise, written
 
+from supervisor.edits.checks import MOST_CHANGES
+
 # --- schema: not one JSON object --------------------------------------------------------------------------------------
 
 
@@ -88,7 +90,7 @@ def oversized(a: Against) -> str:
     lock, wish = {"seed": 1, "step": n, "why": "w"}, {"what": "w", "why": "w", "count": 1 + n}
     return rng.choice([
         written(a.act(), diagnosis="x" * (4001 + n)), written(a.act(), lesson="y" * (1001 + n)), written(change),
-        written(*[{"add": f"h{i}_{n}", "code": f"h{i}_{n} = 1"} for i in range(40)]), "x" * (130_000 + n),
+        written(*[{"add": f"h{i}_{n}", "code": f"h{i}_{n} = 1"} for i in range(MOST_CHANGES + 1)]), "x" * (130_000 + n),
         written(a.act(), new_locks=[lock] * 50), written(a.act(), data_requests=[wish] * 99),
         written({"add": "h" * (90 + n), "code": "x = 1"}), " " * 200_000 + written(a.act(f"x = {n}")),
         written(a.act(), data_requests=[{**wish, "count": 10_000 + n}]),
