@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import resource
 import shutil
 import sys
 import tempfile
@@ -36,7 +37,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
-    """Payload: `score_mean, ci95, frames, minutes, verdicts` of the road; `before`: the same under the old gate."""
+    """Payload: `score_mean, ci95, frames, minutes, verdicts` of the road, `processor_minutes` of all cores together;
+    `before`: the same under the old gate."""
     workers = args.workers or common.cores()
     now = road(workers, None)
     payload: dict[str, Any] = {**now, "goal": GOAL}
@@ -68,9 +70,9 @@ def road(workers: int, gate: dict[str, Any] | None) -> dict[str, Any]:
             settings.write_text(json.dumps({k: v for k, v in gate.items() if k != "limits"}), encoding="utf-8")
             words += ["--gate", str(settings)]
         trials = sum(1 for _ in EXCHANGE.open(encoding="utf-8"))
-        began = time.monotonic()
+        began, used = time.monotonic(), _busy()
         told = _triune("improve", TASK, *words, "--trials", str(trials), "--workers", str(workers))
-        minutes = (time.monotonic() - began) / 60
+        minutes, busy = (time.monotonic() - began) / 60, (_busy() - used) / 60
         uses = SeedLedger.open(out / "seeds.jsonl").uses
         opened = {seed for use in uses for seed in use.seeds}
         fresh = [seed for seed in reversed(GATE) if seed not in opened][:SEEDS]
@@ -85,9 +87,16 @@ def road(workers: int, gate: dict[str, Any] | None) -> dict[str, Any]:
     ]  # fmt: skip
     return {
         "score_mean": played["mean"], "ci95": played["ci95"], "n": len(played["scores"]),
-        "frames": told["budgets"]["steps"]["spent"], "minutes": round(minutes, 2), "workers": workers,
+        "frames": told["budgets"]["steps"]["spent"], "minutes": round(minutes, 2),
+        "processor_minutes": round(busy, 2), "workers": workers,
         "verdicts": verdicts,
     }  # fmt: skip
+
+
+def _busy() -> float:
+    """Seconds of processor time of all children that have ended."""
+    spent = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return spent.ru_utime + spent.ru_stime
 
 
 def _triune(*words: str) -> dict[str, Any]:
