@@ -28,7 +28,7 @@ class Gate:
     def next(self, evidence: Evidence) -> Ask | Verdict:
         """The cheapest open question, or the verdict."""
         self._check(evidence)
-        step = self._static(evidence) or self._full(evidence)
+        step = self.before_playing(evidence) or self._full(evidence)
         if step:
             return step
         step = self._confirm(evidence)
@@ -51,7 +51,8 @@ class Gate:
 
     # -- stages without playing
 
-    def _static(self, e: Evidence) -> Step:
+    def before_playing(self, e: Evidence) -> Ask | Verdict | None:
+        """The stages without games. None: nothing against it so far."""
         for stage, defects in (("schema", e.schema), ("compile", e.compile)):
             if defects is None:
                 return Ask(stage)  # type: ignore[arg-type]

@@ -119,6 +119,21 @@ class SeedLedger:
             return self._add(Use("select", last.first, child, parent, at, last.draw))
         return self._add(Use("select", self._next(child, parent, draw), child, parent, at, draw))
 
+    def race(self, children: Sequence[str], parent: str, at: str = "", draw: str = "") -> Sequence[int]:
+        """One selecting block for several children that are judged together; for each it is an opening of its own.
+
+        SupervisorError when one of them has met another block: then it needs a name of its own."""
+        seeds = self.select(children[0], parent, at, draw)
+        use = self._mine("select", children[0], parent)
+        assert use is not None
+        for child in children[1:]:
+            old = self._mine("select", child, parent)
+            if old and (old.first, old.draw) != (use.first, use.draw):
+                raise SupervisorError(f"{child} was selected on another block; give the child a new name")
+            if not old:
+                self._add(Use("select", use.first, child, parent, at, use.draw))
+        return seeds
+
     def confirm(self, child: str, parent: str, at: str = "", draw: str = "") -> Sequence[int]:
         """A fresh block for `child`: opened neither for it nor for its parent before."""
         old = self._mine("confirm", child, parent)
