@@ -134,6 +134,14 @@ class Budgets:
         self.reserved[number] = checked
         return Reservation(self, number, checked)
 
+    def affords(self, **amounts: Amount) -> bool:
+        """Whether `reserve` would set these aside; what nobody knows has no limit here."""
+        for which, amount in amounts.items():
+            left = self.left(which)
+            if left is not None and not isinstance(amount, str) and amount > left * (1 + _ROUNDING):
+                return False
+        return True
+
     def held(self, which: str) -> float:
         """Reserved and not settled."""
         found = (a.get(which, 0.0) for a in self.reserved.values())

@@ -95,7 +95,7 @@ _LINE = shape.table(
     {
         **dict.fromkeys(("parent", "proposer", "target", "verdict", "stage"), shape.words),
         **dict.fromkeys(("diagnosis", "hypothesis", "prediction", "lesson"), shape.words),
-        **dict.fromkeys(("child", "revision", "accepted"), shape.maybe(shape.text)),
+        **dict.fromkeys(("child", "revision", "accepted"), shape.maybe(shape.text)), "base": shape.text,
         "reasons": shape.each(shape.words), "numbers": shape.named(shape.number()), "locks": shape.each(shape.text),
         "cost": shape.named(shape.anything), "seeds": shape.named(shape.anything),
     },
@@ -186,8 +186,9 @@ class Projection:
         child, won = trial.child, trial.judged["policy"]
         words = {word: read.get(word, "") for word in ("target", "diagnosis", "hypothesis", "prediction")}
         seeds = {role: _block(trial.seeds.get(role), state, child) for role in ("select", "confirm")}
+        base = {} if trial.base == trial.parent else {"base": revision(state.revisions[trial.base])}
         return {
-            "format": FORMAT, "run": self.name, "trial": trial.number, "parent": trial.parent, "child": child,
+            "format": FORMAT, "run": self.name, "trial": trial.number, "parent": trial.parent, **base, "child": child,
             "proposer": (trial.answer or {}).get("proposer", ""), **words, "verdict": trial.verdict["kind"],
             "stage": trial.verdict["stage"], "reasons": trial.verdict["reasons"],
             "numbers": trial.verdict["numbers"], "lesson": read.get("lesson", ""), "cost": trial.judged["cost"],

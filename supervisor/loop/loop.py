@@ -16,6 +16,8 @@ from supervisor.errors import SupervisorError
 from supervisor.events import EventLog
 from supervisor.gate.gate import Gate, GateConfig, Verdict
 from supervisor.gate.seeds import BLOCK, SeedLedger
+from supervisor.loop import archive
+from supervisor.loop import race as races
 from supervisor.loop import trial as stages
 from supervisor.loop.folder import POLICY, SEEDS, Blobs, Projection, lineage, read_lines
 from supervisor.loop.parts import Parts, Run, Settings
@@ -135,6 +137,11 @@ class Loop:
         """As the log has it."""
         return self.run_.state
 
+    @property
+    def proposals(self) -> int:
+        """Answers for each parent, as the run began."""
+        return self.settings.proposals if self.state.started is None else int(self.state.setting("proposals") or 1)
+
     def run(self, only_evidence: bool = False) -> Ended:
         """Trials until something ends them; `only_evidence`: up to the first question, which is not asked."""
         with held(self.parts.folder):
@@ -218,39 +225,54 @@ class Loop:
                 done = self._last_word() or (most is not None and len(self.state.trials) >= most)
                 if done:
                     return done if isinstance(done, tuple) else ("trials", f"{most} trials")
-                trial = self._new()
+                trial = self._new(self._race_of_its_own())
             if only_evidence:
+                if archive.due(self.state, trial):
+                    archive.choose(self.run_, trial)
                 stages.prepare(self.run_, trial, self._lines())
                 return "trials", "the question was made, not asked"
-            self._one(trial)
+            if trial.race is None:
+                self._one(trial)
+            else:
+                self._race(trial.race)
 
     def _last_word(self) -> tuple[str, str] | None:
         """A proposer that says stop ends the run; when the run is resumed it is asked again."""
         last = self.state.trials[-1] if self.state.trials else None
         if last is None or not last.read or last.read["target"] != "stop" or last.number <= self.state.heard:
             return None
+        if any(trial.won for trial in self.state.together):  # it knew no further child for the policy before
+            return None
         return "proposer", f"it has no further idea: {last.read['diagnosis']}"[:600]
 
-    def _new(self) -> Trial:
+    def _new(self, more: Mapping[str, Any]) -> Trial:
         number = len(self.state.trials) + 1
-        self.run_.meter.record("trial.started", {"trial": number, "parent": self.state.incumbent})
+        self.run_.meter.record("trial.started", {"trial": number, "parent": self.state.incumbent, **more})
         return self.state.trials[-1]
 
     def _one(self, trial: Trial) -> None:
         """Whatever is left to do for a trial."""
         if trial.judged is None:
-            if trial.answer is None and trial.failed is None:
-                request = stages.prepare(self.run_, trial, self._lines())
-                stages.ask(self.run_, trial, request)
-            if trial.failed is None and trial.read is None:
-                stages.read(self.run_, trial)
-            self._judge(trial)
+            self._answered(trial)
+            self._judged(trial, stages.idle(trial) or judge(self.run_, trial))
         if trial.won and trial.accepted is None:
             accept(self.run_, trial)
         self._project()
 
-    def _judge(self, trial: Trial) -> None:
-        verdict = self._verdict(trial)
+    def _answered(self, trial: Trial) -> None:
+        """Question, answer, and what it says."""
+        if trial.answer is None and trial.failed is None:
+            if trial.merged is not None:
+                races.merge(self.run_, trial)
+            else:
+                if archive.due(self.state, trial):
+                    archive.choose(self.run_, trial)
+                request = races.question(self.run_, trial) or stages.prepare(self.run_, trial, self._lines())
+                stages.ask(self.run_, trial, request)
+        if trial.failed is None and trial.read is None:
+            stages.read(self.run_, trial)
+
+    def _judged(self, trial: Trial, verdict: Verdict) -> None:
         winner = None
         if verdict.kind == "accept":
             named = {v["name"]: v["policy"] for v in trial.variants}
@@ -261,13 +283,54 @@ class Loop:
         self.run_.meter.record("trial.judged", data | {"cost": dict(trial.spent)})
         self.parts.say(f"trial {trial.number}: {verdict.kind} at {verdict.stage}: {'; '.join(verdict.reasons)}"[:400])
 
-    def _verdict(self, trial: Trial) -> Verdict:
-        if trial.failed is not None:
-            return Verdict("invalid", "schema", (f"no answer: {trial.failed}"[:600],))
-        assert trial.read is not None
-        if trial.read["target"] in stages.IDLE and not trial.read["defects"]:
-            return Verdict("indecisive", "schema", (f"changes no policy: target {trial.read['target']}",))
-        return judge(self.run_, trial)
+    # --- several trials that are judged together
+
+    def _race_of_its_own(self) -> dict[str, Any]:
+        """What the next trial is, if it begins a race."""
+        number = len(self.state.trials) + 1
+        sources = races.mergeable(self.run_)
+        if sources:
+            return {"race": number, "merged": sources[0]}
+        return {"race": number} if self.proposals > 1 else {}
+
+    def _race(self, first: int) -> None:
+        """Whatever is left to do for a race: answers until it is full, verdicts, what is accepted."""
+        run = self.run_
+        while first not in self.state.races:
+            last = self.state.trials[-1]
+            self._answered(last)
+            more = self._room(first)
+            if more is not None:
+                base = self.state.together[0].base
+                self._new({"race": first, **({} if base == last.parent else {"base": base}), **more})
+                continue
+            numbers = [trial.number for trial in self.state.together]
+            run.meter.record("race.started", {"race": first, "trials": numbers, "draw": self.parts.draw()})
+        field = self.state.together
+        if any(trial.judged is None for trial in field):
+            verdicts = races.judge(run, field)
+            for trial in field:
+                if trial.judged is None:
+                    self._judged(trial, verdicts[trial.number])
+        for trial in field:
+            if trial.won and trial.accepted is None:
+                accept(run, trial)
+        self._project()
+
+    def _room(self, first: int) -> dict[str, Any] | None:
+        """What one more child of the race is; None when it is full, or nobody has a further idea, or none can be
+        paid."""
+        run, field = self.run_, self.state.together
+        most = self.state.setting("trials")
+        if most is not None and len(self.state.trials) >= most:
+            return None
+        if field[0].merged is not None:
+            rest = [source for source in races.mergeable(run) if source not in {t.merged for t in field}]
+            return {"merged": rest[0]} if rest else None
+        read = field[-1].read
+        if len(field) >= self.proposals or read and read["target"] == "stop":
+            return None
+        return {} if races.affordable(run, first) else None
 
     def _lines(self) -> list[dict[str, Any]]:
         """What has been tried on this task, without wall times: those differ from machine to machine."""

@@ -17,7 +17,9 @@ from supervisor.protocols import Evaluator, Proposer, Request
 
 @dataclass(frozen=True)
 class Settings:
-    """What a run is started with; all of it is in its first event. `trials` None: until a budget ends it.
+    """What a run is started with; all of it is in its first event. `trials` None: until a budget ends it. `proposals`:
+    answers for each parent, judged as one race. `from_archive`: share of questions that are about an earlier accepted
+    policy that behaves differently.
 
     `shown`: training episodes of each parent that the proposer sees and behaviours are compared on; each new parent
     plays other seeds. `limits`: usd, tokens, steps, wall_s. `auto_lock`: lock a moment of every accepted policy.
@@ -28,11 +30,17 @@ class Settings:
     auto_lock: bool = True
     limits: Mapping[str, float | None] = field(default_factory=dict)
     gate: GateConfig = field(default_factory=GateConfig)
+    proposals: int = 1
+    from_archive: float = 0.0
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-able."""
         told = asdict(self)
+        told = {name: value for name, value in told.items() if value != _PLAIN.get(name)}
         return told | {"limits": dict(self.limits), "gate": told["gate"] | {"limits": dict(self.gate.limits)}}
+
+
+_PLAIN = {"proposals": 1, "from_archive": 0.0}  # said only where a run differs
 
 
 class Gated(NamedTuple):

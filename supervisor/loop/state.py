@@ -30,10 +30,18 @@ class Shown(NamedTuple):
 
 @dataclass
 class Trial:
-    """One proposal and what became of it so far. Texts are named by their sha256 in the run's blobs."""
+    """One proposal and what became of it so far. Texts are named by their sha256 in the run's blobs.
+
+    `parent` is whom the child must beat, `base` the text that the edit is of: another one only where it comes from the
+    archive. `race`: the first trial of those that are judged together, None for a trial of its own. `merged`: the trial
+    whose edit is brought together with the parent, where nobody was asked.
+    """
 
     number: int
     parent: str
+    base: str
+    race: int | None = None
+    merged: int | None = None
     request: Mapping[str, Any] | None = None  # of evidence.made
     answer: Mapping[str, Any] | None = None  # of proposal.received
     failed: str | None = None
@@ -73,6 +81,9 @@ class State:
         self.resumed: Mapping[str, Any] = {}
         self.stopped: Mapping[str, Any] | None = None
         self.trials: list[Trial] = []
+        self.races: dict[int, dict[str, Any]] = {}  # by first trial: of race.started, and `verdicts` of race.judged
+        self.described: dict[str, Mapping[str, Any]] = {}  # policy -> how it behaves, of archive.described
+        self.unmerged: set[tuple[int, int]] = set()  # (trial, that into whose policy it could not be merged)
         self.heard = 0  # trials when the run was last resumed: what they said about stopping is past
         self.incumbent = ""
         self.revisions: dict[str, int] = {}
@@ -86,8 +97,17 @@ class State:
 
     @property
     def current(self) -> Trial | None:
-        """The trial that is open, if one is."""
-        return self.trials[-1] if self.trials and self.trials[-1].open else None
+        """The trial that is open, if one is; in a race the one that has no answer yet comes first."""
+        unanswered = [t for t in self.together if t.open and t.answer is None and t.failed is None]
+        return next((t for t in (*unanswered, *self.together) if t.open), None)
+
+    @property
+    def together(self) -> list[Trial]:
+        """The trials that are judged together with the last one, itself included."""
+        last = self.trials[-1] if self.trials else None
+        if last is None or last.race is None:
+            return self.trials[-1:]
+        return self.trials[last.race - 1 :]
 
     def setting(self, name: str) -> Any:
         """A setting as the last start or resumption gave it."""
@@ -111,7 +131,7 @@ class State:
         told = event.data.get(KEY)
         if told is None or event.kind == ABANDONED or not self.trials:
             return
-        spent = self.trials[-1].spent
+        spent = self._billed(event.data).spent
         for which, amount in told["amounts"].items():
             before = spent[which]
             unknown = isinstance(before, str) or isinstance(amount, str)
@@ -135,14 +155,34 @@ class State:
     def _stopped(self, data: Mapping[str, Any]) -> None:
         self.stopped = data
 
+    def _billed(self, data: Mapping[str, Any]) -> Trial:
+        """Whose costs an event holds."""
+        return next((t for t in self.together if t.number == data.get("trial")), self.trials[-1])
+
     def _trial(self, data: Mapping[str, Any]) -> None:
-        self.trials.append(Trial(data["trial"], data["parent"]))
+        number = data["trial"]
+        race, base = data.get("race"), data.get("base", data["parent"])
+        if number != len(self.trials) + 1 or race is not None and not (race == number or race == self.trials[-1].race):
+            raise ValueError(f"trial {number} after trial {len(self.trials)}")
+        self.trials.append(Trial(number, data["parent"], base, race, data.get("merged")))
 
     def _of(self, data: Mapping[str, Any]) -> Trial:
-        trial = self.trials[-1]
-        if trial.number != data["trial"]:
-            raise ValueError(f"of trial {data['trial']} in the middle of trial {trial.number}")
-        return trial
+        for trial in self.together:
+            if trial.number == data["trial"]:
+                return trial
+        raise ValueError(f"of trial {data['trial']} in the middle of trial {self.trials[-1].number}")
+
+    def _described(self, data: Mapping[str, Any]) -> None:
+        self.described[data["policy"]] = data
+
+    def _chosen(self, data: Mapping[str, Any]) -> None:
+        self._of(data).base = data["policy"]
+
+    def _unmerged(self, data: Mapping[str, Any]) -> None:
+        self.unmerged.add((data["trial"], data["into"]))
+
+    def _race(self, data: Mapping[str, Any]) -> None:
+        self.races.setdefault(data["race"], {}).update(data)
 
     def _evidence(self, data: Mapping[str, Any]) -> None:
         self._of(data).request = data
@@ -192,7 +232,10 @@ class State:
 
 _HANDLERS = {
     "run.started": State._started, "run.resumed": State._resumed, "run.stopped": State._stopped,
-    "trial.started": State._trial, "evidence.made": State._evidence, "evidence.episode": State._recorded,
+    "trial.started": State._trial,
+    "race.started": State._race, "race.judged": State._race, "merge.refused": State._unmerged,
+    "archive.described": State._described, "archive.chosen": State._chosen,
+    "evidence.made": State._evidence, "evidence.episode": State._recorded,
     "proposal.received": State._received, "proposal.failed": State._failed, "proposal.read": State._read,
     "gate.compiled": State._compiled, "gate.locks": State._locks, "gate.behaviour": State._behaviour,
     "gate.seeds": State._seeds, "gate.episode": State._episode, "gate.variant": State._variant,

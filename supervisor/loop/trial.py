@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from data_flywheel.episodes.episode import Episode
 from supervisor.budget import Amount, BudgetSpent
@@ -47,7 +47,8 @@ def episodes_of(run: Run, trial: Trial, policy: str, seeds: Sequence[int]) -> li
     new = [seed for seed in seeds if (policy, seed) not in run.state.training]
     if new:
         other = "accepted" if trial.judged and policy == trial.judged["policy"] else "refused"
-        whose = f"the {'present' if policy == trial.parent else other} policy"
+        kind = "present" if policy == trial.parent else "archived" if policy == trial.base else other
+        whose = f"the {kind} policy"
         tell(run, trial, f"evidence: playing {len(new)} training game{'s' * (len(new) > 1)} of {whose}")
     jobs: dict[int, Job] = {}
     try:
@@ -70,24 +71,27 @@ def episode_steps(run: Run) -> float:
     return 1.1 * max(seen) if seen else run.evaluator.frames_per_episode
 
 
-def watch(run: Run, trial: Trial) -> list[Episode]:
-    """The parent's training episodes, on which the evaluator judges behaviour from here on."""
-    episodes = episodes_of(run, trial, trial.parent, training_seeds(run))
+def watch(run: Run, trial: Trial, policy: str = "") -> list[Episode]:
+    """The training episodes of the parent, or of `policy`: the evaluator judges behaviour on them from here on."""
+    episodes = episodes_of(run, trial, policy or trial.parent, training_seeds(run))
     run.evaluator.watch(episodes)
     return episodes
 
 
 def prepare(run: Run, trial: Trial, lines: Sequence[Mapping[str, Any]]) -> Request:
-    """The request of this trial, made once and then kept."""
+    """The request of this trial, made once and then kept: about the text that the edit is to be of."""
+    base = trial.base
     if trial.request is None:
-        episodes = watch(run, trial)
-        gated = [s for (policy, seed), s in run.state.scores.items() if policy == trial.parent and _gate(seed)]
+        if base != trial.parent:
+            watch(run, trial)
+        episodes = watch(run, trial, base)
+        gated = [s for (policy, seed), s in run.state.scores.items() if policy == base and _gate(seed)]
         gated.sort()
         situation = Situation(
-            trial.number, run.text(trial.parent), episodes,
-            {seed: run.state.training[trial.parent, seed].score for seed in training_seeds(run)},
+            trial.number, run.text(base), episodes,
+            {seed: run.state.training[base, seed].score for seed in training_seeds(run)},
             Gated(tuple(s.score for s in gated), sum(s.hard for s in gated) / len(gated)) if gated else None,
-            lines, run.meter.told(), run.state.locks.get((trial.parent, trial.parent), {}), refused(run, trial),
+            lines, run.meter.told(), run.state.locks.get((trial.parent, base), {}), refused(run, trial),
         )  # fmt: skip
         with run.meter.job("evidence", 10.0) as job:
             request = run.parts.evidence(situation)
@@ -104,7 +108,7 @@ def refused(run: Run, trial: Trial) -> Refused | None:
     parent's seeds, so that it shows where they part. None where there is none, or its games cost too much."""
     found = [
         t for t in run.state.trials
-        if t.parent == trial.parent and t.verdict and t.child and not t.won
+        if (t.parent, t.base) == (trial.parent, trial.base) and t.verdict and t.child and not t.won
         and not run.state.compiled.get(t.child, {"defects": True})["defects"]
     ]  # fmt: skip
     seeds = training_seeds(run)[: run.parts.refused]
@@ -170,14 +174,15 @@ def read(run: Run, trial: Trial) -> None:
     child = None
     if made["changes"]:
         try:
-            text = apply(run.text(trial.parent), Edit.of(made["changes"]), run.parts.rules)
-            if text == run.text(trial.parent):
+            text = apply(run.text(trial.base), Edit.of(made["changes"]), run.parts.rules)
+            if text == run.text(trial.base):
                 made["defects"] = ["the edit changes nothing"]
             else:
                 child = run.blobs.put(text.encode())
         except EditError as error:
             made["defects"] = [f"{error.reason}: {error}"[:DEFECT_CHARS]]
-    draw = run.parts.draw()  # not before: whoever answers cannot have known it
+    # Not before: whoever answers cannot have known it. For a race it is drawn when the last answer is there.
+    draw = run.parts.draw() if trial.race is None else ""
     drawn = {"draw": draw} if draw else {}
     run.meter.record("proposal.read", {"trial": trial.number, **made, "child": child, **drawn})
     changes = len(made["changes"])
@@ -211,6 +216,16 @@ def _read(text: str) -> dict[str, Any]:
 MOST_DEFECTS = 20
 
 
+def idle(trial: Trial) -> Verdict | None:
+    """The verdict on a trial that leaves nothing to judge."""
+    if trial.failed is not None:
+        return Verdict("invalid", "schema", (f"no answer: {trial.failed}"[:600],))
+    assert trial.read is not None
+    if trial.read["target"] in IDLE and not trial.read["defects"]:
+        return Verdict("indecisive", "schema", (f"changes no policy: target {trial.read['target']}",))
+    return None
+
+
 def judge(run: Run, trial: Trial) -> Verdict:
     """The verdict on a child. BudgetSpent leaves the trial open: with a larger budget it goes on."""
     watched, told = False, ""
@@ -219,7 +234,7 @@ def judge(run: Run, trial: Trial) -> Verdict:
         step = run.gate.next(evidence)
         if isinstance(step, Verdict):
             return step
-        stage = "" if step.count and not step.seeds else _stage(step, evidence)
+        stage = "" if step.count and not step.seeds else stage_of(step, evidence)
         if stage and stage != told:
             tell(run, trial, stage)
             told = stage
@@ -227,16 +242,16 @@ def judge(run: Run, trial: Trial) -> Verdict:
             watch(run, trial)
             watched = True
         try:
-            _answer(run, trial, step)
+            answer(run, trial, step)
             if step.seeds:
-                tell(run, trial, _so_far(run, trial, step))
+                tell(run, trial, so_far(run, trial, step))
         except BudgetSpent:
             if step.stage in ("probe", "simplify"):  # the full stage, or both blocks, are judged: that can be told
                 return run.gate.conclude(evidence)
             raise
 
 
-def _stage(step: Ask, evidence: Evidence) -> str:
+def stage_of(step: Ask, evidence: Evidence) -> str:
     """The stage of the gate; how many paired games are behind it, and how many come next."""
     if not step.seeds:
         return step.stage
@@ -245,7 +260,7 @@ def _stage(step: Ask, evidence: Evidence) -> str:
     return f"{step.stage}: {pairs} pairs so far, playing {len(step.seeds)} more{of}"
 
 
-def _so_far(run: Run, trial: Trial, step: Ask) -> str:
+def so_far(run: Run, trial: Trial, step: Ask) -> str:
     """How the interval narrows: the paired difference after the games that were just played."""
     evidence = gather(run, trial)
     pairs: Sequence[Pair] = list((evidence.confirm if step.stage == "confirm" else evidence.full).values())
@@ -294,7 +309,9 @@ def _known(run: Run, trial: Trial, child: str) -> dict[str, str]:
     seeds. A text that was judged before is known whoever was its parent."""
     state = run.state
     assert state.started is not None
-    judged = [t for t in state.trials if t.verdict and t.child and t.verdict["kind"] != "probe"]
+    race = [t for t in state.trials if t.race is not None and t.race == trial.race]
+    judged = [t for t in state.trials if t.verdict and t.child and t.verdict["kind"] != "probe" and t not in race]
+    judged += [t for t in race if t.number < trial.number and (t.parent, t.child) in state.behaviours]
     known = {}
     for t in reversed(judged):  # the first one that did so is named
         made = state.behaviours.get((t.parent, t.child or ""))
@@ -331,7 +348,7 @@ def _next_variant(run: Run, trial: Trial) -> Variant | None:
     assert trial.read is not None
     if sum(v["sound"] for v in trial.variants) >= run.gate.config.simpler_most:
         return None
-    found = _variants(run.text(trial.parent), json.dumps(trial.read["changes"]), run.parts.rules)
+    found = _variants(run.text(trial.base), json.dumps(trial.read["changes"]), run.parts.rules)
     return found[len(trial.variants)] if len(trial.variants) < len(found) else None
 
 
@@ -343,7 +360,7 @@ def _variants(parent: str, changes: str, rules: frozenset[str]) -> list[Variant]
 # --- answers
 
 
-def _answer(run: Run, trial: Trial, step: Ask) -> None:
+def answer(run: Run, trial: Trial, step: Ask) -> None:
     """Do what the gate asks for; it ends in at least one event."""
     assert trial.child is not None
     if step.count and not step.seeds:
@@ -352,7 +369,7 @@ def _answer(run: Run, trial: Trial, step: Ask) -> None:
         policy = trial.child
         if step.who != "child":
             policy = next(v["policy"] for v in trial.variants if v["name"] == step.who)
-        play(run, trial, {"parent": trial.parent, step.who: policy}, step.seeds)
+        play(run, [Side(trial, "parent", trial.parent), Side(trial, step.who, policy)], step.seeds)
     elif step.stage in ("compile", "size"):
         if trial.child in run.state.compiled:
             known = ", ".join(run.state.compiled[trial.child]["measured"])
@@ -406,29 +423,43 @@ def _behave(run: Run, trial: Trial, policy: str) -> None:
 def _open_block(run: Run, trial: Trial, role: str, count: int) -> None:
     assert trial.child is not None and trial.read is not None
     parent = trial.parent[:16]
-    child = _ledger_name(run, trial.child[:16], parent)
+    child = ledger_name(run, trial.child[:16], parent)
     opened = run.ledger.select if role == "select" else run.ledger.confirm
-    block = opened(child, parent, f"{run.name}, trial {trial.number}", trial.read.get("draw", ""))
+    draw = trial.read.get("draw", "") if trial.race is None else run.state.races[trial.race]["draw"]
+    block = opened(child, parent, f"{run.name}, trial {trial.number}", draw)
+    opened_block(run, trial, role, block, count)
+
+
+def opened_block(run: Run, trial: Trial, role: str, block: Sequence[int], count: int) -> None:
+    """Write down that so many seeds of a block are there for a trial's child."""
     if len(block) < count:
         raise SupervisorError(f"a block has {BLOCK} seeds, but the gate asks for {count}; use fewer looks")
     data = {"trial": trial.number, "role": role, "seeds": list(block[:count])}
     run.meter.record("gate.seeds", data)
 
 
-def _ledger_name(run: Run, child: str, parent: str) -> str:
+def ledger_name(run: Run, child: str, parent: str) -> str:
     """The child's name in the ledger, which knows each child with one parent only."""
     other = any(u.child == child and u.role == "select" and u.parent != parent for u in run.ledger.uses)
     return f"{child}.{parent[:8]}" if other else child
 
 
-def play(run: Run, trial: Trial, sides: Mapping[str, str], seeds: Sequence[int]) -> None:
-    """Play what has not been played, all of it as one stream. `sides`: who plays, and which policy.
+class Side(NamedTuple):
+    """Who plays, and which policy, for whose trial."""
+
+    trial: Trial
+    who: str
+    policy: str
+
+
+def play(run: Run, sides: Sequence[Side], seeds: Sequence[int]) -> None:
+    """Play what has not been played, all of it as one stream.
 
     BudgetSpent once not a single episode more is affordable. Pairs come in the order of the seeds, so that what a
     budget still allows makes whole pairs.
     """
-    who = {policy: name for name, policy in sides.items()}
-    wanted = [(policy, seed) for seed in seeds for policy in sides.values()]
+    whose = {side.policy: side for side in sides}
+    wanted = [(policy, seed) for seed in seeds for policy in whose]
     while todo := [game for game in wanted if game not in run.state.scores]:
         jobs: dict[tuple[str, int], Job] = {}
         for policy, seed in todo:
@@ -439,7 +470,7 @@ def play(run: Run, trial: Trial, sides: Mapping[str, str], seeds: Sequence[int])
                     raise
                 break
         before, frames = len(jobs), 0
-        texts = {policy: run.text(policy) for policy in who}
+        texts = {policy: run.text(policy) for policy in whose}
         named = {text: policy for policy, text in texts.items()}
         try:
             began = start = run.meter.clock()
@@ -447,10 +478,11 @@ def play(run: Run, trial: Trial, sides: Mapping[str, str], seeds: Sequence[int])
                 policy = named[text]
                 job = jobs.pop((policy, score.seed))
                 job.began, began = began, run.meter.clock()
-                told = {"trial": trial.number, "who": who[policy], "policy": policy, **score_data(score)}
+                side = whose[policy]
+                told = {"trial": side.trial.number, "who": side.who, "policy": policy, **score_data(score)}
                 job.settle("gate.episode", told, steps=score.frames)
                 frames += score.frames
-                _progress(run, trial, before - len(jobs), before, frames, began - start)
+                _progress(run, sides, before - len(jobs), before, frames, began - start)
         finally:
             for job in jobs.values():
                 job.reservation.abandon()
@@ -458,10 +490,12 @@ def play(run: Run, trial: Trial, sides: Mapping[str, str], seeds: Sequence[int])
             raise SupervisorError(f"no episode could be played on seeds {list(seeds[:5])}; look at the evaluator")
 
 
-def _progress(run: Run, trial: Trial, done: int, total: int, frames: int, seconds: float) -> None:
+def _progress(run: Run, sides: Sequence[Side], done: int, total: int, frames: int, seconds: float) -> None:
     """Which games are played, and how long the rest of them takes."""
     left = (total - done) * seconds / done
-    text = f"trial {trial.number}: {done} of {total} games, {frames / 1000:,.0f} k frames"
+    numbers = sorted({side.trial.number for side in sides})
+    whose = f"trial {numbers[0]}" if len(numbers) == 1 else f"trials {', '.join(map(str, numbers))}"
+    text = f"{whose}: {done} of {total} games, {frames / 1000:,.0f} k frames"
     run.parts.progress(done, total, f"{text}, {left:.0f} s left" if done < total else text)
 
 

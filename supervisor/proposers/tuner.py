@@ -136,11 +136,15 @@ class Tuner:
         self.evaluator, self.settings, self.clock = evaluator, settings or TunerSettings(), clock
         self.attach(events, budgets or Budgets())
 
-    def attach(self, events: Sequence[Event], budgets: Budgets, gate_games: int | None = None) -> None:
-        """The events of the run, which grow as it goes on, its budgets, and what its gate needs (None: as set)."""
+    def attach(
+        self, events: Sequence[Event], budgets: Budgets, gate_games: int | None = None, searches: int = 1
+    ) -> None:  # fmt: skip
+        """The events of the run, which grow as it goes on, its budgets, and what its gate needs (None: as set).
+        `searches`: for each policy, which share what one may spend."""
         self.events, self.budgets = events, budgets
         if gate_games is not None:
-            self.settings = replace(self.settings, gate_games=gate_games)
+            share, frames = self.settings.share / searches, self.settings.frames / searches
+            self.settings = replace(self.settings, gate_games=gate_games, share=share, frames=frames)
 
     def estimate(self, request: Request) -> Mapping[str, Amount]:
         """No money, no tokens. Each game reserves its own frames."""

@@ -13,7 +13,7 @@ from improve_kit import Place, Scripted, answer, constant, improve, script, verd
 
 from supervisor.events import read
 from supervisor.gate.seeds import SeedLedger
-from supervisor.loop.trial import _ledger_name
+from supervisor.loop.trial import ledger_name
 from supervisor.protocols import Request
 
 
@@ -88,8 +88,8 @@ def _steps_before_the_second_look(whole: Place) -> float:
 def test_a_child_of_two_parents_has_two_names_in_the_ledger() -> None:
     run: Any = SimpleNamespace(ledger=SeedLedger())
     run.ledger.select("child", "parent")
-    assert _ledger_name(run, "child", "parent") == "child"
-    other = _ledger_name(run, "child", "another-parent")
+    assert ledger_name(run, "child", "parent") == "child"
+    other = ledger_name(run, "child", "another-parent")
     assert other != "child" and run.ledger.select(other, "another-parent")
 
 

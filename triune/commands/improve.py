@@ -24,6 +24,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--protocol", metavar="P", help="a protocol of the task (default: its own)")
     parser.add_argument("--detector", "--eyes", metavar="E", help="cnn (pixels, default), teacher (exact), colour")
     parser.add_argument("--trials", type=common.positive, metavar="N", help="at most N (default: 10 without a budget)")
+    parser.add_argument(
+        "--proposals", type=common.positive, metavar="K", help="answers for each policy, judged as one race (default 1)"
+    )
+    parser.add_argument(
+        "--from-archive", type=float, metavar="S",
+        help="part of the questions, from 0 to 1, about an earlier accepted policy that plays in another way",
+    )  # fmt: skip
     parser.add_argument("--policy", metavar="FILE", help="start from this text (with --out)")
     parser.add_argument("--out", metavar="FOLDER", help="improve a copy of the task's folder")
     parser.add_argument("--run", dest="home", metavar="DIR", help="folder of the run (default: under runs/improve)")
@@ -106,7 +113,7 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
         for note in log.notes:
             console.log(note)
         loop = Loop(parts, settings, log, root)
-        setup.attach(parts.proposer, loop.run_.meter, loop.run_.gate.config)
+        setup.attach(parts.proposer, loop.run_.meter, loop.run_.gate.config, loop.proposals)
         previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
         try:
             with view(console, loop, args.events):
@@ -129,6 +136,8 @@ def _home(args: argparse.Namespace) -> Path | None:
     if args.resume:
         if args.home or args.policy or args.out:
             raise UsageError("--resume goes on with a run as it was started; leave --run, --policy and --out away")
+        if args.proposals is not None or args.from_archive is not None:
+            raise UsageError("--resume asks as the run was started; leave --proposals and --from-archive away")
         started = next((e.data for e in read(Path(args.resume) / LOG) if e.kind == "run.started"), None)
         if started is not None:
             remembered(args, started)

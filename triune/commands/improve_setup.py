@@ -75,7 +75,7 @@ def proposer_of(
     return recording(made, Path(args.record), secrets_of(args))
 
 
-def attach(proposer: Proposer, meter: Meter, gate: GateConfig) -> None:
+def attach(proposer: Proposer, meter: Meter, gate: GateConfig, proposals: int = 1) -> None:
     """Proposers that play by themselves: let them know what was played before, pay from the run's budgets, and leave
     the gate what it needs to be sure of a clear gain."""
     from supervisor.proposers.agent import AgentProposer
@@ -85,7 +85,8 @@ def attach(proposer: Proposer, meter: Meter, gate: GateConfig) -> None:
     if isinstance(inner, AgentProposer):
         inner.attach(meter.log.events, meter.budgets)
     if isinstance(inner, Tuner):
-        inner.attach(meter.log.events, meter.budgets, gate.looks[0] + gate.confirm_least + SPARE)
+        games = (gate.looks[0] + gate.confirm_least + SPARE) * (1 + proposals) // 2  # the parent plays once for all
+        inner.attach(meter.log.events, meter.budgets, games, proposals)
 
 
 def _proposer(
@@ -250,7 +251,11 @@ def settings_of(args: argparse.Namespace, system: System) -> Settings:
     if trials is None and not args.resume and not any(v is not None for v in limits.values()):
         trials = 10
     gate = _gate(args.gate) | {"limits": _limits(system)}
-    return Settings(trials, args.shown or 4, not args.no_auto_lock, limits, GateConfig(**gate))
+    share = args.from_archive or 0.0
+    if not 0.0 <= share <= 1.0:
+        raise UsageError(f"--from-archive is a part of the questions, from 0 to 1; got {share:g}")
+    rest = (limits, GateConfig(**gate), args.proposals or 1, share)
+    return Settings(trials, args.shown or 4, not args.no_auto_lock, *rest)
 
 
 BUDGETS = {"usd": "usd", "tokens": "tokens", "steps": "steps", "wall_s": "wall"}
