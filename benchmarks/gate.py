@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from data_flywheel.storage.files import atomic_write
 from envs.crew import crew
 from supervisor.gate.gate import Ask, Evidence, Gate, GateConfig, Pair, Verdict
+from supervisor.gate.race import Race
 from supervisor.gate.seeds import BLOCK, GATE, Role
 from triune.commands import common
 from triune.console import Console, table
@@ -70,6 +71,31 @@ def run_trial(gate: Gate, play: Play, block: Open, most: int | None = None) -> O
             e = replace(e, full_seeds=tuple(block("select")))
 
 
+class Finish(NamedTuple):
+    """Who was taken in a race ("": nobody), games of all children, games of the parent."""
+
+    taken: str
+    children: int
+    parent: int
+
+
+def run_race(
+    race: Race, plays: Mapping[str, Play], blocks: Mapping[str, Sequence[int]], select: Sequence[int]
+) -> Finish:
+    """The same for several children. `blocks`: a fresh one for each; `select`: the one that all meet."""
+    ready = Evidence(schema=(), compile=(), measured={}, locks={}, simpler=(), full_seeds=tuple(select))
+    children = {name: replace(ready, behaviour=name, confirm_seeds=tuple(blocks[name])) for name in plays}
+    parent: set[int] = set()
+    while (found := race.next(children)).asks:
+        for name, ask in found.asks.items():
+            e, new = children[name], plays[name](ask.seeds)
+            parent |= set(ask.seeds)
+            fresh = ask.stage == "confirm"
+            children[name] = replace(e, confirm={**e.confirm, **new}) if fresh else replace(e, full={**e.full, **new})
+    taken = [name for name, verdict in found.verdicts.items() if verdict.kind == "accept"]
+    return Finish("".join(taken), sum(len(e.full) + len(e.confirm) for e in children.values()), len(parent))
+
+
 # ----------------------------------------------------------------------------------------------------
 # Paired scores for trying the gate: of equal policies, and of one that is truly a tenth better.
 #
@@ -79,6 +105,7 @@ def run_trial(gate: Gate, play: Play, block: Open, most: int | None = None) -> O
 
 Floats = NDArray[np.float64]
 Draw = Callable[[np.random.Generator, int, bool], tuple[Floats, Floats]]  # (n, better) -> parent, child
+Field = Callable[[np.random.Generator, int, int, bool], tuple[Floats, Floats]]  # (n, K, better) -> [n], [K, n]
 GAIN = 0.1
 
 
@@ -165,6 +192,18 @@ def drawn(parent: Scores, child: Scores | None, shared: float) -> Draw:
     return draw
 
 
+def field(parent: Scores, child: Scores | None, shared: float) -> Field:
+    """The same for several children of one parent, of which the first may be the better one."""
+
+    def draw(random: np.random.Generator, n: int, children: int, better: bool) -> tuple[Floats, Floats]:
+        first = random.standard_normal(n)
+        others = shared * first + math.sqrt(1 - shared**2) * random.standard_normal((children, n))
+        who = [child if better and child and not k else parent for k in range(children)]
+        return parent.of_normal(first), np.array([one.of_normal(z) for one, z in zip(who, others, strict=True)])
+
+    return draw
+
+
 def recorded(parent: Sequence[float], equal: Sequence[float], better: Sequence[float] | None, low: float = 0.0) -> Draw:
     """Scores that two equal policies, and perhaps a better one, really had on the same seeds; seeds are drawn again.
 
@@ -217,6 +256,7 @@ class Kind:
     draw: Draw
     source: str = "synthetic"
     better: bool = True
+    field: Field | None = None  # several children
 
 
 class Row(NamedTuple):
@@ -245,7 +285,7 @@ def synthetic() -> list[Kind]:
     def skewed(ratio: float, shared: float, name: str) -> Kind:
         parent = gamma_scores(60.0, ratio)
         child = improved(lambda mean: gamma_scores(mean, ratio), 60.0, 90.0)
-        return Kind(name, drawn(parent, child, shared))
+        return drawn_kind(name, parent, child, shared)
 
     def ceiling(full: float) -> Scores:
         return ceiling_scores(full, gamma_scores(450.0, 0.4))
@@ -255,14 +295,17 @@ def synthetic() -> list[Kind]:
         skewed(0.45, 0.1, "skewed, spread 0.45 of the mean"),
         skewed(0.5, 0.0, "skewed, spread 0.5, no shared luck"),
         skewed(0.9, 0.8, "skewed, spread 0.9, much shared luck"),
-        Kind("near the ceiling", drawn(ceiling(0.6), improved(ceiling, 0.6, 1.0), 0.2)),
-        Kind("at the ceiling", drawn(ceiling(0.97), None, 0.0), better=False),
-        Kind(
-            "two sides, -21 to 21",
-            drawn(pong_scores(0.4), improved(pong_scores, 0.4, 0.6, -21.0), 0.1),
-        ),
-        Kind("heavy tail, spread 1.0", drawn(lognormal_scores(60.0, 1.0), tails, 0.1)),
+        drawn_kind("near the ceiling", ceiling(0.6), improved(ceiling, 0.6, 1.0), 0.2),
+        drawn_kind("at the ceiling", ceiling(0.97), None, 0.0),
+        drawn_kind("two sides, -21 to 21", pong_scores(0.4), improved(pong_scores, 0.4, 0.6, -21.0), 0.1),
+        drawn_kind("heavy tail, spread 1.0", lognormal_scores(60.0, 1.0), tails, 0.1),
     ]
+
+
+def drawn_kind(name: str, parent: Scores, child: Scores | None, shared: float) -> Kind:
+    """Scores from a distribution, of one child or of several."""
+    draw, several = drawn(parent, child, shared), field(parent, child, shared)
+    return Kind(name, draw, better=child is not None, field=several)
 
 
 def trial(gate: Gate, kind: Kind, number: int, better: bool) -> Outcome:
@@ -280,6 +323,23 @@ def trial(gate: Gate, kind: Kind, number: int, better: bool) -> Outcome:
         return blocks[role]
 
     return run_trial(gate, lambda seeds: {s: scores[s] for s in seeds}, block)
+
+
+RACERS = tuple(f"trial {n}" for n in range(1, 5))
+
+
+def race_trial(config: GateConfig, kind: Kind, number: int, better: bool) -> Finish:
+    """Race `number` of a kind: equal children, or a better one before equal ones."""
+    assert kind.field is not None
+    stream = np.random.default_rng([crc32(kind.name.encode()), number, better, len(RACERS)])
+    select, *fresh = (range(GATE.start + i * BLOCK, GATE.start + (i + 1) * BLOCK) for i in range(1 + len(RACERS)))
+    old, new = kind.field(stream, (1 + len(RACERS)) * BLOCK, len(RACERS), better)
+
+    def play(scores: Floats) -> Play:
+        return lambda seeds: {s: Pair(float(old[s - GATE.start]), float(scores[s - GATE.start])) for s in seeds}
+
+    plays = {name: play(scores) for name, scores in zip(RACERS, new, strict=True)}
+    return run_race(Race(config), plays, dict(zip(RACERS, fresh, strict=True)), select)
 
 
 def row(gate: Gate, kind: Kind, trials: int, better: bool, tick: Callable[[], object] = lambda: None) -> Row:
@@ -305,6 +365,11 @@ SHORT = GateConfig(
     hopeful=(0.97, 0.95, 0.9, 0.8, 0.65, 0.45, 0.3), confirm_most=80,
 )  # fmt: skip
 GATES = {"now": GateConfig(), "before": BEFORE, "short": SHORT}
+RACE = "race"  # in the place of a gate: four children at once, by the gate "now"
+RACED = (
+    "skewed, spread 0.5, no shared luck", "skewed, spread 0.9, much shared luck", "two sides, -21 to 21",
+    "heavy tail, spread 1.0",
+)  # fmt: skip
 LOST = (5, 10, 20, 33)  # a child that gains 4 % in every game loses one in so many: equal in the mean only
 EFFECTS = (0.0, DESIGN_EFFECT, 0.2, 0.3, 0.5, 0.8, 2.5)  # mean difference over its standard deviation
 CHUNK = 25  # trials that one worker is given
@@ -347,6 +412,14 @@ def judging(job: Mapping[str, Mapping[str, Any]]) -> Iterator[Callable[[Sequence
 
     def work(item: Sequence[Any]) -> list[Any]:
         part = Part(*item)
+        if part.gate == RACE:
+            config = gates["now"].config
+            ends = [
+                race_trial(config, every[part.kind], n, part.better)
+                for n in range(part.first, part.first + part.trials)
+            ]
+            taken = sum(bool(end.taken) and (not part.better or end.taken == RACERS[0]) for end in ends)
+            return [list(part), taken, sum(end.children for end in ends)]
         found = [
             trial(gates[part.gate], every[part.kind], number, part.better)
             for number in range(part.first, part.first + part.trials)
@@ -479,6 +552,9 @@ def measure(
     wanted = {("now", kind.name, better): trials for kind in every for better in (False, True)[: 1 + kind.better]}
     few = min(trials, 300)
     wanted |= {(gate, of_effect(effect).name, True): few for effect in EFFECTS for gate in GATES}
+    raced = [kind for kind in every if kind.name in RACED]
+    some = min(max(1, trials // 2), 500)
+    wanted |= {(RACE, kind.name, better): some for kind in raced for better in (False, True)}
     wanted |= {("now", uneven(lost).name, False): few for lost in LOST}
     rows = judge_all({**GATES, "now": now}, wanted, workers, tick)
     scenarios = []
@@ -492,7 +568,25 @@ def measure(
         {"effect": e, **{gate: rows[gate, of_effect(e).name, True].told() for gate in GATES}} for e in EFFECTS
     ]  # fmt: skip
     crashes = [{"one_in": lost, **rows["now", uneven(lost).name, False].told()} for lost in LOST]
-    return {**figures(scenarios, now), "effects": effects, "uneven": crashes, "real": real(found)}
+    races = [race_figures(rows, kind) for kind in raced]
+    found_ = figures(scenarios, now)
+    return {**found_, "race": race_totals(races, scenarios), "effects": effects, "uneven": crashes, "real": real(found)}
+
+
+def race_figures(rows: Rows, kind: Kind) -> dict[str, Any]:
+    """Races of one kind. `null`: any of four equal children taken; `better`: the better one of four taken."""
+    null, better = (rows[RACE, kind.name, which].told() for which in (False, True))
+    return {"scores": kind.name, "null": null, "effect": round(effect(kind.draw), 4), "better": better}
+
+
+def race_totals(races: Sequence[Mapping[str, Any]], scenarios: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """All races, and beside them the gate with one child over the same kinds, as far as a tenth is within reach."""
+    near = [r for r in races if r["effect"] >= 0.95 * DESIGN_EFFECT]
+    alone = [r for r in scenarios if r["scores"] in {n["scores"] for n in near}]
+    return {
+        "children": len(RACERS), "null": total(races, "null"), "better": total(near, "better"),
+        "alone": total(alone, "better"), "scenarios": list(races),
+    }  # fmt: skip
 
 
 def figures(rows: Sequence[Mapping[str, Any]], config: GateConfig) -> dict[str, Any]:
@@ -567,6 +661,7 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     if found["beyond_reach"]:
         away = f"where games spread too much ({', '.join(found['beyond_reach'])})"
         console.say(f"  {away}: {found['power_beyond_reach']:.3f}")
+    _say_races(found["race"], console)
     head = ["gain / spread", *(cell for gate in GATES for cell in (f"{gate}: accepted", "games"))]
     console.say(table([_effect_row(r) for r in found["effects"]], head, set(range(len(head)))))
     for told in found["uneven"]:
@@ -576,6 +671,16 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
             f"really played, {kind}: {told['accepted']} of {told['trials']} accepted, {told['seeds']} seeds each"
         )
     return found
+
+
+def _say_races(race: Mapping[str, Any], console: Console) -> None:
+    head = ["scores, four children", "equal", "one taken", "games", "one better", "taken", "games", "gain / spread"]
+    console.say(table([_gate_row(r) for r in race["scenarios"]], head, set(range(1, 8))))
+    for name, which in (("one of four equal children taken", "null"), ("the better one of four", "better")):
+        low, high = race[which]["ci95"]
+        console.say(f"{name}: {race[which]['rate']:.3f} [{low:.3f}, {high:.3f}], {race[which]['seeds']:.0f} games")
+    low, high = race["alone"]["ci95"]
+    console.say(f"  alone: {race['alone']['rate']:.3f} [{low:.3f}, {high:.3f}], {race['alone']['seeds']:.0f} games")
 
 
 def _effect_row(row: dict[str, Any]) -> list[str]:
