@@ -105,11 +105,11 @@ def picture(run: Run, seconds: float, doing: str = "", bar: tuple[float, float, 
     done = [trial for trial in state.trials if trial.judged]
     if done:
         parts.append(_trials(done))
-    trial = state.current
-    if trial is not None:
+    racing = [trial for trial in state.together if trial.open]
+    for trial in racing:
         idea = trial.read["hypothesis"] if trial.read else "looking at what happened"
         parts.append(Text(f"trial {trial.number}: {printable(str(idea))[:300]}", "bold"))
-        looks = narrowing(run, trial)
+        looks = narrowing(run, trial, max(1, LOOKS // len(racing)))
         if looks:
             parts.append(Text("\n".join(looks)))
     if doing:
@@ -144,8 +144,8 @@ def _gain(verdict: Any) -> str:
     return f"{told['full_parent']:.4g} → {told['full_child']:.4g}"
 
 
-def narrowing(run: Run, trial: Trial) -> list[str]:
-    """A line for each look at the pairs so far: the difference of the means, its interval, and a picture of it."""
+def narrowing(run: Run, trial: Trial, most: int = LOOKS) -> list[str]:
+    """A line for each of the last looks at either block: the difference of the means, its interval, and a picture."""
     from supervisor.gate.rules import differences
     from supervisor.gate.statistics import lower_bound, upper_bound
     from supervisor.loop.trial import pairs_of
@@ -155,7 +155,7 @@ def narrowing(run: Run, trial: Trial) -> list[str]:
         pairs = pairs_of(run, trial, trial.child or "", trial.seeds.get(role, ())).values()
         played = [pair for pair in pairs if pair.finite()]
         looks = [n for n in run.gate.config.looks if n < len(played)] + [len(played)] * bool(played)
-        for n in looks[-LOOKS:]:
+        for n in looks[-most:]:
             diff = differences(played[:n])
             rows.append((stage, n, sum(diff) / n, lower_bound(diff, 0.05), upper_bound(diff, 0.05)))
     ends = [0.0, *(x for row in rows for x in row[2:] if math.isfinite(x))]
