@@ -106,6 +106,15 @@ def test_children_that_are_much_better_get_in_on_few_seeds() -> None:
     assert found.accepted >= 58 and found.seeds < 60
 
 
+def test_the_better_one_of_four_is_taken_and_the_parent_plays_once() -> None:
+    parent = models.gamma_scores(60.0, 0.45)
+    kind = models.drawn_kind("far better", parent, models.gamma_scores(160.0, 0.45), 0.1)
+    ends = [bench.race_trial(GateConfig(), kind, number, True) for number in range(3)]
+    assert {end.taken for end in ends} == {bench.RACERS[0]}
+    assert all(end.parent < end.children <= 4 * end.parent and end.children < 150 for end in ends)
+    assert ends[0] == bench.race_trial(GateConfig(), kind, 0, True)
+
+
 def test_the_same_call_gives_the_same_figures() -> None:
     kind, gate = KINDS["near the ceiling"], Gate()
     assert bench.trial(gate, kind, 5, True) == bench.trial(gate, kind, 5, True)
@@ -189,6 +198,7 @@ def test_the_command_prints_one_object() -> None:
     done = triune("bench", "gate", "--trials", "3", "--json")
     found = json.loads(done.stdout)
     assert done.returncode == 0 and found["null_trials"] == 3 * len(found["scenarios"]) >= 3 * len(KINDS)
+    assert {r["scores"] for r in found["race"]["scenarios"]} == set(bench.RACED) and found["race"]["children"] == 4
     names = {"false_accept_rate", "false_accept_ci95", "power", "power_ci95", "seeds_spent", "scenarios", "real"}
     assert names <= found.keys()
 
