@@ -21,7 +21,7 @@ from supervisor.events import EventLog
 from supervisor.gate.seeds import TRAIN, role_of
 from supervisor.loop.loop import Loop
 from supervisor.loop.parts import Settings
-from supervisor.proposers.search import Space
+from supervisor.proposers.race import Space
 from supervisor.proposers.tuner import Tuner, TunerSettings
 from supervisor.protocols import ProposerError
 from triune.play import evaluate
