@@ -144,15 +144,17 @@ class Tuner:
     def __init__(
         self, evaluator: Evaluator, events: Sequence[Event] = (), budgets: Budgets | None = None,
         settings: TunerSettings | None = None, clock: Callable[[], float] = time.monotonic,
-        say: Callable[[str], object] = lambda text: None,
     ) -> None:  # fmt: skip
-        """`say` is told where a search is, after each of its steps."""
-        self.evaluator, self.settings, self.clock, self.say = evaluator, settings or TunerSettings(), clock, say
+        self.evaluator, self.settings, self.clock = evaluator, settings or TunerSettings(), clock
         self.attach(events, budgets or Budgets())
 
-    def attach(self, events: Sequence[Event], budgets: Budgets, gate_games: int | None = None) -> None:
-        """The events of the run, which grow as it goes on, its budgets, and what its gate needs (None: as set)."""
-        self.events, self.budgets = events, budgets
+    def attach(
+        self, events: Sequence[Event], budgets: Budgets, gate_games: int | None = None,
+        say: Callable[[str], object] = lambda text: None,
+    ) -> None:  # fmt: skip
+        """The events of the run, which grow as it goes on, its budgets, what its gate needs (None: as set), and who
+        is told where a search is, after each of its steps."""
+        self.events, self.budgets, self.say = events, budgets, say
         if gate_games is not None:
             self.settings = replace(self.settings, gate_games=gate_games)
 

@@ -75,9 +75,9 @@ def proposer_of(
     return recording(made, Path(args.record), secrets_of(args))
 
 
-def attach(proposer: Proposer, meter: Meter, gate: GateConfig) -> None:
-    """Proposers that play by themselves: let them know what was played before, pay from the run's budgets, and leave
-    the gate what it needs to be sure of a clear gain."""
+def attach(proposer: Proposer, meter: Meter, gate: GateConfig, say: Callable[[str], object]) -> None:
+    """Proposers that play by themselves: let them know what was played before, pay from the run's budgets, leave the
+    gate what it needs to be sure of a clear gain, and say where they are."""
     from supervisor.proposers.agent import AgentProposer
     from supervisor.proposers.tuner import Tuner
 
@@ -85,7 +85,7 @@ def attach(proposer: Proposer, meter: Meter, gate: GateConfig) -> None:
     if isinstance(inner, AgentProposer):
         inner.attach(meter.log.events, meter.budgets)
     if isinstance(inner, Tuner):
-        inner.attach(meter.log.events, meter.budgets, gate.looks[0] + gate.confirm_least + SPARE)
+        inner.attach(meter.log.events, meter.budgets, gate.looks[0] + gate.confirm_least + SPARE, say)
 
 
 def _proposer(
