@@ -239,8 +239,8 @@ class Games:
         played: Mapping[str, dict[int, Score]],
     ) -> None:  # fmt: skip
         """Play what is missing, up to a candidate that cannot be played, and settle what is complete."""
-        of = {todo[key][0].text: key for key in bills}
-        missing = [(todo[k][0].text, seed) for k in bills for seed in todo[k][1] if seed not in played[k]]
+        of = {todo[key][0].text: key for key in bills if key not in self.dead}
+        missing = [(text, seed) for text, key in of.items() for seed in todo[key][1] if seed not in played[key]]
         try:
             for text, score in self.evaluator.play(missing):
                 played[of[text]][score.seed] = score
