@@ -1,8 +1,8 @@
-"""What the tuner reaches: Breakout with three constants off, improved within a budget of frames, measured on seeds that the
-run has not played.
+"""What the tuner reaches: Breakout with three constants off, improved within a budget of frames, measured on seeds that
+the run has not played.
 
-The road is `triune improve FOLDER --proposer tuner --trials 1`, the verdict of the gate included. A run that was stopped goes
-on where it was, with the same `--out`.
+The road is `triune improve FOLDER --proposer tuner --trials 1`, the verdict of the gate included. A run that was
+stopped goes on where it was, with the same `--out`.
 """
 
 from __future__ import annotations
@@ -117,7 +117,9 @@ def _processor() -> float:
 
 
 def _show(told: dict[str, Any], console: Console) -> None:
-    rows = [[name, f"{sum(s) / len(s):.1f}", *(f"{edge:.1f}" for edge in ci95(s))] for name, s in told["scores"].items()]
+    rows = [
+        [name, f"{sum(s) / len(s):.1f}", *(f"{edge:.1f}" for edge in ci95(s))] for name, s in told["scores"].items()
+    ]
     console.say(table(rows, ["policy", "mean", "low", "high"], {1, 2, 3}))
     low, high = told["share_ci95"]
     console.say(f"share      {told['share']:.3f} [{low:.3f}, {high:.3f}] of the shipped score, {told['n']} fresh seeds")

@@ -167,10 +167,12 @@ class Games:
 
     # --- playing
 
-    def play(self, wanted: Sequence[tuple[Candidate, int]], most: float = math.inf) -> None:
+    def play(self, wanted: Sequence[tuple[Candidate, int]], most: float = math.inf, whole: bool = False) -> None:
         """Everybody's games on the first n seeds, as one stream. Enough when the last of them cost more than may be
-        spent, or than `most` in all: those before are played."""
+        spent, or than `most` in all: those before are played, unless it is all or none (`whole`)."""
         paid = self._affordable(wanted, most)
+        if whole and len(paid) < len(wanted):
+            raise Enough
         todo = {}
         for candidate, n in paid:
             missing = [s for s in self.seeds[:n] if (candidate.key, s) not in self.found]
@@ -327,11 +329,11 @@ class Race:
         """Whether the gate would look at it."""
         return point != self.start and self.candidate(point).key not in self.refused
 
-    def grow(self, wanted: Mapping[Point, int], most: float = math.inf) -> None:
+    def grow(self, wanted: Mapping[Point, int], most: float = math.inf, whole: bool = False) -> None:
         """Scores of each point on at least the first so many seeds. Enough as `Games.play` has it."""
         batch = {p: n for p, n in wanted.items() if len(self.scores.get(p, ())) < n}
         try:
-            self.games.play([(self.candidate(p), n) for p, n in batch.items()], most)
+            self.games.play([(self.candidate(p), n) for p, n in batch.items()], most, whole)
         finally:
             for point in batch:
                 if scores := self.games.scores(self.candidate(point).key):
@@ -394,7 +396,7 @@ class Race:
         """Who goes on after n games each; who leads is told from FULL games on."""
         while alive:
             try:
-                self.grow(dict.fromkeys([*alive, self.start], n))
+                self.grow(dict.fromkeys([*alive, self.start], n), whole=True)
                 break
             except Enough:
                 alive = sorted(alive, key=self._known, reverse=True)[: len(alive) // 2]

@@ -194,7 +194,8 @@ FIRST_LOOK = 0.35  # of the frames of a search, spent along the axes at most
 HALVING = 3  # of the settings of the first look a third plays twice, and a third of these four games
 PICKS = 6  # settings that a round plays, one game each
 MOST, MOST_GAMES = 2 * FULL, 500  # games of a setting, and of a search: the model's work grows with their third power
-LAST_GAMES = 20  # of a favourite, what is set aside for the last race: some have been played by then
+LAST_GAMES = 20  # of a favourite, what is set aside for the last race: some have been played by then ...
+LAST_SHARE = 0.35  # ... but no more of the frames of a search
 CALM = 15  # rounds without another favourite that end a search
 SPENT = "the share of the budget that a search may use is spent"
 PERFECT = "every game of the best candidate has the highest score that was seen"
@@ -250,7 +251,8 @@ def rounds(race: Race, draw: np.random.Generator, tell: Callable[[], object]) ->
             return PERFECT
         if calm >= CALM and len(race.scores[race.leader]) >= FULL:
             return f"{calm} rounds brought no other favourite"
-        most = race.games.limit() - LAST_GAMES * max(race.frames(p) for p in good[: max(LOOKS.values())])
+        last = LAST_GAMES * max(race.frames(p) for p in good[: max(LOOKS.values())])
+        most = race.games.limit() - min(last, LAST_SHARE * race.games.limit())
         if race.games.count() >= MOST_GAMES:
             return f"{MOST_GAMES} games are enough"
         new = [p for p in ideas.some(good, model) if p not in race.scores]
