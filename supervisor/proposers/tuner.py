@@ -50,7 +50,7 @@ def answer(race: Race, why: str) -> Answer:
     now, before = race.mean(race.leader, n), race.mean(race.start, n)
     least = max(race.gain() / 2, stats.lower_bound(race.differences(), HOPE))
     return Answer(
-        diagnosis=_effort(race, why),
+        diagnosis=f"{_effort(race, why)} {_explored(race)}",
         target="constants",
         hypothesis=f"{_moves(race, changed)}: mean {now:.{digits}f} against {before:.{digits}f} "
         f"on the same {n} training seeds (p {race.chance():.3f}).",
@@ -70,7 +70,7 @@ def _nothing(race: Race, why: str) -> Answer:
     elif len(set(race.scores[race.start])) == 1:
         best += f", which scores {race.scores[race.start][0]:g} on every seed"
     said = f"{_effort(race, why)} {best[0].upper()}{best[1:]}. Constants are not what holds this policy back, or their "
-    return Answer(said + "ranges are too narrow.", "stop", "", "", lesson="")
+    return Answer(f"{said}ranges are too narrow. {_explored(race)}", "stop", "", "", lesson="")
 
 
 def _too_little(race: Race, why: str) -> str:
@@ -83,27 +83,34 @@ def _too_little(race: Race, why: str) -> str:
 
 
 def _effort(race: Race, why: str) -> str:
-    """What was played and what was not, so that nobody takes a sample for the whole."""
+    games = [len(scores) for scores in race.scores.values()]
+    return (
+        f"{len(games)} settings of {len(race.space)} constants played {race.games.count()} games on {max(games)} "
+        f"training seeds; ended because {why}."
+    )
+
+
+def _explored(race: Race) -> str:
+    """What was tried and what was not, so that nobody takes a sample for the whole."""
     games, alone = [len(scores) for scores in race.scores.values()], 0
     for point in race.scores:
         alone += len(race.space.changed(point)) == 1
     few, some = sum(n < 4 for n in games), sum(4 <= n < FULL for n in games)
     told = (
-        f"{len(games)} settings of {len(race.space)} constants played {race.games.count()} games on {max(games)} "
-        f"training seeds; ended because {why}. One to three games each: {few} settings, four to seven: {some}, "
-        f"{FULL} or more: {len(games) - few - some}. {alone} settings change one constant, "
-        f"{len(games) - alone - 1} several. Values tried, in the range that was declared: "
+        f"{few} settings played one to three games, {some} four to seven, {len(games) - few - some} {FULL} or more; "
+        f"{alone} settings change one constant, {len(games) - alone - 1} several. Values tried: "
     )
     told += "; ".join(_tried(race, i) for i in range(min(len(race.space), MOST_TOLD)))
-    told += f"; and {len(race.space) - MOST_TOLD} more constants" if len(race.space) > MOST_TOLD else ""
-    return told + ("." if library() else "; without the package cma, so no point was reached by CMA-ES.")
+    told += f"; and of {len(race.space) - MOST_TOLD} more constants" if len(race.space) > MOST_TOLD else ""
+    without = "" if library() else " The package cma is not installed: CMA-ES proposed nothing."
+    return f"{told}. Nothing else of the policy was searched.{without}"
 
 
 def _tried(race: Race, i: int) -> str:
     """Of one constant: how many values, between which, and the widest part of its range where none was."""
     tunable, name = race.space.tunables[i], race.space.names[i]
     values = sorted({point[i] for point in race.scores})
-    told = f"{name} {len(values)} from {values[0]:g} to {values[-1]:g} of [{tunable.low:g}, {tunable.high:g}]"
+    told = f"{name} {len(values)} from {values[0]:g} to {values[-1]:g} in [{tunable.low:g}, {tunable.high:g}]"
     ends = [tunable.low, *values, tunable.high]
     gap, low = max((b - a, a) for a, b in pairwise(ends))
     return f"{told}, none in ({low:g}, {low + gap:g})"
