@@ -322,7 +322,7 @@ def test_short_of_frames_the_better_of_the_last_are_judged(tmp_path: Path) -> No
 def test_without_the_package_it_goes_on_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "cma", None)
     made, evaluator = land(1)
-    with Desk(tmp_path, evaluator, TIGHT, SHORT) as desk:
+    with Desk(tmp_path, evaluator, settings=SHORT) as desk:
         told = answered(desk, made.policy())
     assert told.edit and made.truth(apply(made.policy(), told.edit)) > 2 * made.truth(made.policy())
     assert "The package cma is not installed" in told.diagnosis
