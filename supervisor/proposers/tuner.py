@@ -3,30 +3,23 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 
-from supervisor.budget import Amount, Budgets, BudgetSpent
+from supervisor.budget import Amount, Budgets
 from supervisor.edits.answer import Answer
 from supervisor.edits.edits import EditError, apply, source
 from supervisor.errors import SupervisorError
 from supervisor.events import Event
 from supervisor.gate import statistics as stats
 from supervisor.gate.seeds import TRAIN
-from supervisor.proposers.search import (
-    FIRST_LOOK,
-    FULL,
-    SHOWN,
-    TRIED_VALUES,
-    Enough,
-    Games,
-    Race,
-    Space,
-    search,
-)
+from supervisor.proposers.race import FULL, SHOWN, TRIED_VALUES, Enough, Games, Race, Space
+from supervisor.proposers.search import FIRST_LOOK, library, search
 from supervisor.protocols import Evaluator, ProposerError, Reply, Request
 
 # ----------------------------------------------------------------------------------------------------
@@ -35,6 +28,7 @@ from supervisor.protocols import Evaluator, ProposerError, Reply, Request
 
 HOPE = 0.2  # the largest p-value of a gain on training seeds that is worth the gate's games
 MOST_NAMED = 8
+MOST_TOLD = 20  # constants whose values are told
 
 
 def answer(race: Race, why: str) -> Answer:
@@ -52,11 +46,11 @@ def answer(race: Race, why: str) -> Answer:
     edit = [{"replace": name, "code": source(child, name)} for name in names]
     if apply(parent, edit) != child:
         raise SupervisorError(f"the lines of {', '.join(names)} cannot be replaced one by one; one constant a line")
-    n, gain, digits = len(race.differences()), race.gain(), race.digits()
+    n, digits = len(race.differences()), race.digits()
     now, before = race.mean(race.leader, n), race.mean(race.start, n)
-    least = max(gain / 2, stats.lower_bound(race.differences(), HOPE))
+    least = max(race.gain() / 2, stats.lower_bound(race.differences(), HOPE))
     return Answer(
-        diagnosis=_effort(race, why),
+        diagnosis=f"{_effort(race, why)} {_explored(race)}",
         target="constants",
         hypothesis=f"{_moves(race, changed)}: mean {now:.{digits}f} against {before:.{digits}f} "
         f"on the same {n} training seeds (p {race.chance():.3f}).",
@@ -76,7 +70,7 @@ def _nothing(race: Race, why: str) -> Answer:
     elif len(set(race.scores[race.start])) == 1:
         best += f", which scores {race.scores[race.start][0]:g} on every seed"
     said = f"{_effort(race, why)} {best[0].upper()}{best[1:]}. Constants are not what holds this policy back, or their "
-    return Answer(said + "ranges are too narrow.", "stop", "", "", lesson="")
+    return Answer(f"{said}ranges are too narrow. {_explored(race)}", "stop", "", "", lesson="")
 
 
 def _too_little(race: Race, why: str) -> str:
@@ -89,12 +83,37 @@ def _too_little(race: Race, why: str) -> str:
 
 
 def _effort(race: Race, why: str) -> str:
-    names, games = race.space.names, race.games
+    games = [len(scores) for scores in race.scores.values()]
     return (
-        f"{len(race.scores)} settings of {len(names)} constants ({', '.join(names[:MOST_NAMED])}"
-        f"{', ...' if len(names) > MOST_NAMED else ''}) played {games.count()} games on training seeds; ended because "
-        f"{why}."
+        f"{len(games)} settings of {len(race.space)} constants played {race.games.count()} games on {max(games)} "
+        f"training seeds; ended because {why}."
     )
+
+
+def _explored(race: Race) -> str:
+    """What was tried and what was not, so that nobody takes a sample for the whole."""
+    games, alone = [len(scores) for scores in race.scores.values()], 0
+    for point in race.scores:
+        alone += len(race.space.changed(point)) == 1
+    few, some = sum(n < 4 for n in games), sum(4 <= n < FULL for n in games)
+    told = (
+        f"{few} settings played one to three games, {some} four to seven, {len(games) - few - some} {FULL} or more; "
+        f"{alone} settings change one constant, {len(games) - alone - 1} several. Values tried: "
+    )
+    told += "; ".join(_tried(race, i) for i in range(min(len(race.space), MOST_TOLD)))
+    told += f"; and of {len(race.space) - MOST_TOLD} more constants" if len(race.space) > MOST_TOLD else ""
+    without = "" if library() else " The package cma is not installed: CMA-ES proposed nothing."
+    return f"{told}. Nothing else of the policy was searched.{without}"
+
+
+def _tried(race: Race, i: int) -> str:
+    """Of one constant: how many values, between which, and the widest part of its range where none was."""
+    tunable, name = race.space.tunables[i], race.space.names[i]
+    values = sorted({point[i] for point in race.scores})
+    told = f"{name} {len(values)} from {values[0]:g} to {values[-1]:g} in [{tunable.low:g}, {tunable.high:g}]"
+    ends = [tunable.low, *values, tunable.high]
+    gap, low = max((b - a, a) for a, b in pairwise(ends))
+    return f"{told}, none in ({low:g}, {low + gap:g})"
 
 
 def _moves(race: Race, changed: list[int]) -> str:
@@ -137,11 +156,12 @@ class Tuner:
         self.attach(events, budgets or Budgets())
 
     def attach(
-        self, events: Sequence[Event], budgets: Budgets, gate_games: int | None = None, searches: int = 1
+        self, events: Sequence[Event], budgets: Budgets, gate_games: int | None = None, searches: int = 1,
+        say: Callable[[str], object] = lambda text: None,
     ) -> None:  # fmt: skip
         """The events of the run, which grow as it goes on, its budgets, and what its gate needs (None: as set).
-        `searches`: for each policy, which share what one may spend."""
-        self.events, self.budgets = events, budgets
+        `searches`: for each policy, which share what one may spend. `say` is told where a search is, after each step."""
+        self.events, self.budgets, self.say = events, budgets, say
         if gate_games is not None:
             share, frames = self.settings.share / searches, self.settings.frames / searches
             self.settings = replace(self.settings, gate_games=gate_games, share=share, frames=frames)
@@ -162,22 +182,19 @@ class Tuner:
         games = Games(self.evaluator, self.budgets, events, request.trial, seeds, self._late())
         race = _race(space, games, events)
         games.limit = self._limit(race)
-        why = search(race, np.random.default_rng(int(request.key[:16], 16)))
+        draw = np.random.default_rng(int(request.key[:16], 16))
+        why = search(race, draw, lambda: self.say(_so_far(race)))
         return Reply(answer(race, why).to_json())
 
     def _limit(self, race: Race) -> Callable[[], float]:
         """Frames that the search may spend: its share, and never what the gate needs to judge the best candidate."""
         games, settings = race.games, self.settings
-        left = self.budgets.left("steps")
-        if left is None:
-            return lambda: settings.frames
-        total = left + games.paid  # as it was before the search began
 
         def limit() -> float:
             both = race.frames(race.leader) + race.frames(race.start)
-            return min(settings.share * total, total - settings.gate_games * both)
+            return min(settings.share * games.most, games.most - settings.gate_games * both)
 
-        return limit
+        return (lambda: settings.frames) if math.isinf(games.most) else limit
 
     def _late(self) -> Callable[[], bool]:
         left = self.budgets.left("wall_s")
@@ -215,6 +232,18 @@ def _race(space: Space, games: Games, events: Sequence[Event]) -> Race:
     try:
         return Race(space, games, judged)
     except Enough as error:
-        if isinstance(error.__cause__, BudgetSpent):
-            raise error.__cause__ from None
+        if not str(error):
+            raise games.lacking(FULL) from None
         raise ProposerError("no wall time is left for a search; resume with a larger budget", fatal=True) from None
+
+
+def _so_far(race: Race) -> str:
+    """Where a search is: games, frames, and the setting that looks best, with its mean of how many games."""
+    games = race.games
+    told = f"search: {games.count()} games of {len(race.scores)} settings, {games.spent / 1000:,.0f} k frames"
+    if race.leader == race.start:
+        return told
+    n, digits = len(race.scores[race.leader]), race.digits()
+    mean, before = race.mean(race.leader), race.mean(race.start)
+    moves = _moves(race, race.space.changed(race.leader))
+    return f"{told}; best so far {mean:.{digits}f} in {n} (incumbent {before:.{digits}f}): {moves}"

@@ -84,6 +84,7 @@ class FakeArena:
     def __init__(self, score: Any, guess: float = 20_000.0) -> None:
         self.score, self.frames_per_episode = score, guess
         self.played: list[tuple[str, int]] = []
+        self.streams: list[int] = []  # games of each
         self.frames = 0
         self.stop_after: int | None = None
 
@@ -97,6 +98,7 @@ class FakeArena:
     def play(self, games: Sequence[tuple[str, int]]) -> Iterator[tuple[str, Score]]:
         if any(self._broken(text) for text, _ in games):
             raise ValueError("it does not compile")
+        self.streams.append(len(games))
         for text, seed in reversed(games):
             if self.stop_after is not None and len(self.played) >= self.stop_after:
                 raise KeyboardInterrupt

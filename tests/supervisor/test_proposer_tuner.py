@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from supervisor.events import EventLog
 from supervisor.gate.seeds import TRAIN, role_of
 from supervisor.loop.loop import Loop
 from supervisor.loop.parts import Settings
-from supervisor.proposers.search import Space
+from supervisor.proposers.race import Games, Race, Space
 from supervisor.proposers.tuner import Tuner, TunerSettings
 from supervisor.protocols import ProposerError
 from triune.play import evaluate
@@ -270,13 +271,77 @@ def test_without_frames_for_the_incumbent_the_budget_is_named(tmp_path: Path) ->
 
 def test_wall_time_ends_a_search(tmp_path: Path) -> None:
     made, evaluator = land(1)
-    clock = iter(range(0, 10**6, 10))
+    clock = iter(range(0, 10**6, 15))
     log = EventLog.open(tmp_path / "events.jsonl", now=lambda: 0.0)
     with log:
         budgets = Budgets(wall_s=300, record=log.append)
         tuner = Tuner(evaluator, log.events, budgets, SHORT, lambda: float(next(clock)))  # type: ignore[arg-type]
-        tuner.propose(ask(made.policy()))
-    assert 10 <= len([e for e in log.events if e.kind == "tuner.tried"]) <= 20
+        told = read_answer(tuner.propose(ask(made.policy())).text)
+    assert 7 <= len(evaluator.streams) <= 10
+    assert "because the share of the wall time" in told.diagnosis
+
+
+def test_the_games_of_a_step_are_one_stream(tmp_path: Path) -> None:
+    made, evaluator = land(1)
+    with Desk(tmp_path, evaluator, TIGHT, SHORT) as desk:
+        desk.tuner.propose(ask(made.policy()))
+        bills = [t["policy"] for t in desk.tried]
+    assert evaluator.streams[:3] == [8, 5, 5]  # the incumbent, then one value of each of five constants at a time
+    assert len(bills) > 1.5 * len(evaluator.streams), "each candidate of a stream has its own bill"
+
+
+def test_the_last_race_drops_what_is_surely_behind(tmp_path: Path) -> None:
+    """On the same seeds: luck that all share hides no difference, however large it is."""
+    text = policy("A = tunable(0.0, 0.0, 1.0)")
+
+    def score(text: str, seed: int) -> tuple[float, int]:
+        a = constants(text)["A"].value
+        return 1000.0 * (seed % 7) + 10 * min(a, 0.8) + (3 * ((seed * 13) % 5 - 2) if a > 0.8 else 0), 100
+
+    evaluator = FakeArena(score, 200)
+    with Desk(tmp_path, evaluator) as desk:
+        games = Games(evaluator, desk.budgets, [], 1, range(100))  # type: ignore[arg-type]
+        race = Race(Space(text), games)
+        race.finish([(0.2,), (0.8,), (0.9,), (0.7,)])
+    assert {p[0]: len(scores) for p, scores in race.scores.items()} == {0.0: 16, 0.2: 4, 0.7: 4, 0.8: 16, 0.9: 16}
+    assert race.leader in ((0.8,), (0.9,))
+
+
+def test_short_of_frames_the_better_of_the_last_are_judged(tmp_path: Path) -> None:
+    text = policy("A = tunable(0.0, 0.0, 1.0)")
+    evaluator = FakeArena(lambda text, seed: (10 * constants(text)["A"].value, 100), 100)
+    with Desk(tmp_path, evaluator) as desk:
+        games = Games(evaluator, desk.budgets, [], 1, range(100))  # type: ignore[arg-type]
+        race = Race(Space(text), games)
+        race.grow({(0.2,): 1, (0.5,): 1, (0.6,): 1, (0.4,): 1})
+        games.limit = lambda: 2200.0
+        race.finish([(0.2,), (0.5,), (0.6,), (0.4,)])
+    assert race.leader == (0.6,) and games.spent == 2200.0
+
+
+def test_without_the_package_it_goes_on_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "cma", None)
+    made, evaluator = land(1)
+    with Desk(tmp_path, evaluator, settings=SHORT) as desk:
+        told = answered(desk, made.policy())
+    assert told.edit and made.truth(apply(made.policy(), told.edit)) > 2 * made.truth(made.policy())
+    assert "The package cma is not installed" in told.diagnosis
+
+
+def test_the_answer_tells_what_was_tried_and_what_was_not(tmp_path: Path) -> None:
+    def score(text: str, seed: int) -> tuple[float, int]:
+        return 100 * constants(text)["A"].value + seed % 3, 100
+
+    text = policy("A = tunable(0.2, 0.0, 1.0)", "B = tunable(4, 0, 9)")
+    with Desk(tmp_path, FakeArena(score, 200), 12_000, SHORT) as desk:
+        told = answered(desk, text).diagnosis
+        tried = desk.tried
+    values = sorted({t["values"].get("B", 4) for t in tried})
+    assert f"{len({t['policy'] for t in tried})} settings of 2 constants" in told
+    assert f"played {sum(len(t['seeds']) for t in tried)} games" in told
+    assert f"B {len(values)} from {values[0]:g} to {values[-1]:g} in [0, 9], none in (" in told
+    alone, both = (len({t["policy"] for t in tried if len(t["values"]) == n}) for n in (1, 2))
+    assert f"{alone} settings change one constant, {both} several" in told
 
 
 def test_points_read_back_as_the_values_they_are() -> None:

@@ -113,7 +113,7 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
         for note in log.notes:
             console.log(note)
         loop = Loop(parts, settings, log, root)
-        setup.attach(parts.proposer, loop.run_.meter, loop.run_.gate.config, loop.proposals)
+        setup.attach(parts.proposer, loop.run_.meter, loop.run_.gate.config, loop.proposals, console.log)
         previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
         try:
             with view(console, loop, args.events):

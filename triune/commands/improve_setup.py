@@ -75,9 +75,11 @@ def proposer_of(
     return recording(made, Path(args.record), secrets_of(args))
 
 
-def attach(proposer: Proposer, meter: Meter, gate: GateConfig, proposals: int = 1) -> None:
-    """Proposers that play by themselves: let them know what was played before, pay from the run's budgets, and leave
-    the gate what it needs to be sure of a clear gain."""
+def attach(
+    proposer: Proposer, meter: Meter, gate: GateConfig, proposals: int, say: Callable[[str], object]
+) -> None:  # fmt: skip
+    """Proposers that play by themselves: let them know what was played before, pay from the run's budgets, leave the
+    gate what it needs to be sure of a clear gain, and say where they are."""
     from supervisor.proposers.agent import AgentProposer
     from supervisor.proposers.tuner import Tuner
 
@@ -86,7 +88,7 @@ def attach(proposer: Proposer, meter: Meter, gate: GateConfig, proposals: int = 
         inner.attach(meter.log.events, meter.budgets)
     if isinstance(inner, Tuner):
         games = (gate.looks[0] + gate.confirm_least + SPARE) * (1 + proposals) // 2  # the parent plays once for all
-        inner.attach(meter.log.events, meter.budgets, games, proposals)
+        inner.attach(meter.log.events, meter.budgets, games, proposals, say)
 
 
 def _proposer(
