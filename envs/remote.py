@@ -9,6 +9,7 @@ import json
 import mmap
 import os
 import select
+import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -22,7 +23,7 @@ import numpy as np
 
 from envs.actions import Action, Discrete
 from envs.env import Rules, check_seed, target_of
-from envs.errors import EnvError
+from envs.errors import EnvError, Lost
 from envs.process import start
 from envs.remote_process import CLOSE, DONE, FAILED, LENGTH, OUTCOME, RESET, SEED, STEP
 from envs.spec import EnvSpec
@@ -158,9 +159,9 @@ class PixelEnv:
                 raise EnvError(f"{self._id}: no answer from the simulator for {within:g} s, so it was ended")
             more = os.read(self._out, n - len(data))
             if not more:
-                code = self._process.wait()
+                error = self._ended("ended unexpectedly")
                 self.close()
-                raise EnvError(f"{self._id}: the simulator's process ended unexpectedly (exit code {code})")
+                raise error
             data += more
         return data
 
@@ -168,7 +169,13 @@ class PixelEnv:
         try:
             os.write(self._in, command)
         except OSError:
-            raise EnvError(f"{self._id}: the simulator's process is gone (exit code {self._process.wait()})") from None
+            raise self._ended("is gone") from None
+
+    def _ended(self, how: str) -> EnvError:
+        """Of a process that has ended by itself, or Lost: nothing but a kill from outside is a SIGKILL."""
+        code = self._process.wait()
+        kind = Lost if code == -signal.SIGKILL else EnvError
+        return kind(f"{self._id}: the simulator's process {how} (exit code {code})")
 
     def reset(self, seed: int) -> np.ndarray:
         """Start the episode of `seed`; its first frame. EnvError for a seed that there is not."""

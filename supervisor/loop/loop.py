@@ -11,6 +11,7 @@ from typing import Any
 
 from data_flywheel.storage.files import try_lock
 from envs.files import read_text
+from envs.writing import sweep
 from supervisor.budget import KINDS, AmountUnknown, BudgetSpent
 from supervisor.errors import SupervisorError
 from supervisor.events import EventLog
@@ -91,7 +92,7 @@ if hasattr(os, "register_at_fork"):
 # Every step does its work and then appends one event with the result; all else follows from the events.
 
 
-LOG, BLOBS = "events.jsonl", "blobs"
+LOG, BLOBS, WORK = "events.jsonl", "blobs", "work"  # of a run; the last for its evaluator
 
 
 @dataclass(frozen=True)
@@ -163,6 +164,8 @@ class Loop:
 
     def _begin(self, only_evidence: bool) -> None:
         self.projection.sweep()
+        for name in (BLOBS, WORK):
+            sweep(self.parts.home / name)
         record, state = self.run_.meter.record, self.state
         if state.started is None:
             policy = self.run_.blobs.put(self.root.encode())
