@@ -154,6 +154,7 @@ class Loop:
                 raise
             finally:
                 self.parts.evaluator.close()
+                self._sweep()
             self._stop(why, detail)
             return Ended(why, detail, self.state, self.run_.meter.budgets.table(), wait)
 
@@ -164,8 +165,7 @@ class Loop:
 
     def _begin(self, only_evidence: bool) -> None:
         self.projection.sweep()
-        for name in (BLOBS, WORK):
-            sweep(self.parts.home / name)
+        self._sweep()
         record, state = self.run_.meter.record, self.state
         if state.started is None:
             policy = self.run_.blobs.put(self.root.encode())
@@ -187,6 +187,11 @@ class Loop:
             record("run.resumed", {"trials": self.settings.trials, "limits": dict(self.settings.limits)})
         if not only_evidence:
             self._project()
+
+    def _sweep(self) -> None:
+        """Remove what killed processes of this run, or of its workers, have left half written."""
+        for name in (BLOBS, WORK):
+            sweep(self.parts.home / name)
 
     def _folder_policy(self) -> str:
         path = self.parts.folder / POLICY
