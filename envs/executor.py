@@ -29,6 +29,7 @@ from envs.terminal import guard
 
 Work = Callable[[Any], Any]  # an item to its answer
 MOST_LOST = 5  # times that an item may be lost with whatever did it
+AGAIN_S = 5.0  # seconds that a child is given to end before it is told again
 VARIABLE = "TRIUNE_EXECUTOR"  # where work is done unless told otherwise; a child does its own work itself
 
 
@@ -245,7 +246,9 @@ class _Leash:
         poll.poll()
         while not self.working:  # the main thread sees the end by itself, unless it has just begun an item
             time.sleep(0.1)
-        os.kill(os.getpid(), signal.SIGTERM)
+        while True:  # what is raised then may get lost, in a destructor for example
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(AGAIN_S)
 
 
 def main() -> int:

@@ -42,6 +42,11 @@ def doing(job: dict[str, Any]) -> Iterator[Callable[[Any], Any]]:
         if item == job.get("hang"):
             Path(job["folder"], "hangs").write_text(str(os.getpid()))
             time.sleep(600)
+        if item == job.get("deaf"):
+            Path(job["folder"], "hangs").write_text(str(os.getpid()))
+            with suppress(SystemExit):
+                time.sleep(600)
+            time.sleep(600)
         return {"item": item, "pid": os.getpid(), "backend": job.get("backend") and backend(job["backend"]).default}
 
     if job.get("start") is False:
@@ -110,6 +115,15 @@ def test_a_failure_is_told_in_words_or_with_its_traceback(capfd: pytest.CaptureF
 
 def test_who_stops_early_does_not_wait_for_the_rest(tmp_path: Path) -> None:
     answers = Processes(HERE + "doing", 2).map({"hang": 0, "folder": str(tmp_path)}, range(5))
+    assert next(answers)["item"] != 0
+    waited(lambda: (tmp_path / "hangs").exists() and (tmp_path / "hangs").read_text() != "")
+    answers.close()  # type: ignore[attr-defined]
+    assert not alive((tmp_path / "hangs").read_text())
+
+
+def test_a_child_that_misses_its_order_to_end_gets_another(tmp_path: Path) -> None:
+    """An exception can get lost, in a destructor for example."""
+    answers = Processes(HERE + "doing", 2).map({"deaf": 0, "folder": str(tmp_path)}, range(5))
     assert next(answers)["item"] != 0
     waited(lambda: (tmp_path / "hangs").exists() and (tmp_path / "hangs").read_text() != "")
     answers.close()  # type: ignore[attr-defined]
