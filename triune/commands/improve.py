@@ -7,8 +7,7 @@ import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from envs.errors import Lost
-from envs.executor import WorkerError
+from envs.errors import EnvError
 from envs.repeat import command_line
 from triune.commands import common
 from triune.console import Console, table
@@ -115,7 +114,7 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
                 ended = loop.run(only_evidence=args.dry_run)
         except KeyboardInterrupt:
             raise KeyboardInterrupt(f"continue with: {command_line('improve', resume=home)}") from None
-        except (Lost, WorkerError) as error:
+        except EnvError as error:  # of simulators and workers, a cluster, a full disk
             raise TriuneError(f"{error}; continue with: {command_line('improve', resume=home)}") from None
         finally:
             signal.signal(signal.SIGTERM, previous)
