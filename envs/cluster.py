@@ -26,14 +26,13 @@ from typing import Any, NoReturn
 from envs import cluster_guard, cluster_worker
 from envs.env import registered
 from envs.errors import EnvError
-from envs.executor import WorkerError, cores
+from envs.executor import Item, WorkerError, cores
 from envs.files import MIB
 from envs.parcels import check_name, digest, wrap
 from envs.process import ROOT, start_file
 from envs.terminal import printable
 from envs.writing import atomic_write
 
-MOST_LOST = 5  # times that an item may be lost with its place
 MOST_FAILED = 20  # places in a row that never came to work
 PATIENCE = 15.0  # seconds without any place, then it is said what is waited for
 START = "ray start --head --ray-client-server-port=10001"
@@ -218,12 +217,6 @@ def _first_line(error: BaseException) -> str:
 
 
 @dataclass
-class _Item:
-    value: Any
-    lost: int = 0
-
-
-@dataclass
 class _Sent:
     """A job or an item as it travels: its text, and ObjectRefs of the parcels that the text names."""
 
@@ -256,9 +249,9 @@ class RayCrew:
     def __init__(self, cluster: Cluster, executor: Ray, job: Any, count: int) -> None:
         self._cluster, self._ray, self._executor, self._count = cluster, cluster.ray, executor, count
         self._idle: list[Place] = []
-        self._doing: dict[Any, tuple[Place, _Item]] = {}
+        self._doing: dict[Any, tuple[Place, Item]] = {}
         self._coming: dict[Any, Place] = {}
-        self._held: deque[_Item] = deque()  # taken, and given to nobody yet
+        self._held: deque[Item] = deque()  # taken, and given to nobody yet
         self._failed = 0
         self._keep = self._folder(job)
         backends = json.loads(next(iter(registered().values()), "{}"))
@@ -320,7 +313,7 @@ class RayCrew:
         """Take as many items as there are workers for; whether anything is left to wait for."""
         while len(self._held) + len(self._doing) < self._count:
             try:
-                self._held.append(_Item(next(todo)))
+                self._held.append(Item(next(todo)))
             except StopIteration:
                 break
         return bool(self._held or self._doing)
@@ -363,7 +356,7 @@ class RayCrew:
         self._idle.append(place)
         _compare(told)
 
-    def _answers(self, ready: Any, place: Place, item: _Item) -> Iterator[Any]:
+    def _answers(self, ready: Any, place: Place, item: Item) -> Iterator[Any]:
         """The answer; none when the item was lost and is held again. WorkerError."""
         try:
             told, *files = self._ray.get(ready)
@@ -388,13 +381,8 @@ class RayCrew:
             atomic_write(folder / check_name(name), data)
         yield found["answer"]
 
-    def _lost(self, item: _Item, place: Place, why: str) -> None:
-        item.lost += 1
-        if item.lost >= MOST_LOST:
-            raise WorkerError(
-                f"{item.value} was lost {item.lost} times with its worker, so it may be what ends them "
-                f"(memory?); the last, on {place.node}: {why}", item.value, True,
-            )  # fmt: skip
+    def _lost(self, item: Item, place: Place, why: str) -> None:
+        item.again(why, f", on {place.node}")
         self._held.appendleft(item)
 
 

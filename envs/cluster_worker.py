@@ -11,7 +11,6 @@ import json
 import os
 import platform
 import subprocess
-import tempfile
 import threading
 from collections import deque
 from contextlib import ExitStack, suppress
@@ -90,7 +89,7 @@ class Worker:
         self._stop()
         order = json.loads(text)
         self._writes = order["writes"]
-        self._folder = Path(self._held.enter_context(tempfile.TemporaryDirectory(prefix="triune-")))
+        self._folder = self._held.enter_context(Shelf(cache_folder()).workplace())
         job = self._local(order, refs, self._held)
         variables = {VARIABLE: json.dumps(order["backends"])} if order["backends"] else {}
         self._said.clear()

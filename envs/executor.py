@@ -16,16 +16,20 @@ import sys
 import threading
 import time
 import traceback
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, suppress
+from dataclasses import dataclass
 from typing import Any, Protocol, Self
 
 from envs.env import find
-from envs.errors import EnvError
+from envs.errors import EnvError, Lost
 from envs.process import start
 from envs.terminal import guard
 
 Work = Callable[[Any], Any]  # an item to its answer
+MOST_LOST = 5  # times that an item may be lost with whatever did it
+AGAIN_S = 5.0  # seconds that a child is given to end before it is told again
 VARIABLE = "TRIUNE_EXECUTOR"  # where work is done unless told otherwise; a child does its own work itself
 
 
@@ -59,11 +63,29 @@ def cores() -> int:
 
 
 class WorkerError(EnvError):
-    """A child could not do its work. `item`: what it was doing (None: it was starting); `died`: it said nothing."""
+    """A child could not do its work. `item`: what it was doing (None: it was starting); `died`: it said nothing, or
+    that its work is `Lost`."""
 
     def __init__(self, message: str, item: Any = None, died: bool = False) -> None:
         super().__init__(message)
         self.item, self.died = item, died
+
+
+@dataclass
+class Item:
+    """Something to do, and how often it was lost with its worker."""
+
+    value: Any
+    lost: int = 0
+
+    def again(self, why: str, where: str = "") -> None:
+        """It was lost once more; WorkerError when that was too often."""
+        self.lost += 1
+        if self.lost >= MOST_LOST:
+            raise WorkerError(
+                f"{self.value} was lost {self.lost} times with its worker, so it may be what ends them "
+                f"(memory?); the last{where}: {why}", self.value, True,
+            )  # fmt: skip
 
 
 class Processes:
@@ -93,8 +115,9 @@ class Processes:
 class Crew:
     """Children that have been told the job, each started when it first has something to do.
 
-    In the end their input is closed and they end by themselves; when the caller stops early, or something fails, they
-    are told to end at once, and new ones are started for what comes next. So do those of a killed parent.
+    One that dies costs the item that it had, which is done again by another. In the end their input is closed and they
+    end by themselves; when the caller stops early, or something fails, they are told to end at once, and new ones are
+    started for what comes next. So do those of a killed parent.
     """
 
     def __init__(self, start_one: Callable[[], Child], count: int) -> None:
@@ -103,16 +126,52 @@ class Crew:
 
     def map(self, items: Iterable[Any]) -> Iterator[Any]:
         """The answer of every item, in the order in which they are ready. WorkerError ends it."""
-        todo = list(items)
+        todo = deque(map(Item, items))
         try:
-            while len(self._children) < min(self._count, len(todo)):
-                self._children.append(self._start())
-            yield from _serve(self._children, iter(todo))
+            with selectors.DefaultSelector() as selector:
+                yield from self._serve(todo, selector)
         except BaseException:
             for child in self._children:
                 child.process.terminate()
             self.close()
             raise
+
+    def _serve(self, todo: deque[Item], selector: selectors.BaseSelector) -> Iterator[Any]:
+        idle, doing = self._children[:], dict[Child, Item]()
+
+        def give() -> None:
+            while todo and len(doing) < self._count:
+                child = idle.pop() if idle else self._hire()
+                doing[child] = todo.popleft()
+                child.give(doing[child].value)
+                selector.register(child.out, selectors.EVENT_READ, child)
+
+        give()
+        while doing:
+            for key, _ in selector.select():
+                child = key.data
+                selector.unregister(child.out)
+                item = doing.pop(child)
+                try:
+                    answer = child.answer()
+                except WorkerError as error:
+                    if not error.died:
+                        raise
+                    self._dismiss(child)
+                    item.again(str(error))
+                    todo.appendleft(item)
+                else:
+                    idle.append(child)
+                    yield answer
+                give()
+
+    def _hire(self) -> Child:
+        self._children.append(self._start())
+        return self._children[-1]
+
+    def _dismiss(self, child: Child) -> None:
+        self._children.remove(child)
+        child.close()
 
     def close(self) -> None:
         """No more items. Safe to call twice."""
@@ -139,56 +198,34 @@ class Child:
             "envs.executor", *words, variables=fixed | dict(variables or {}), text=True, **options
         )
         self.item: Any = None
+        assert self.process.stdout
+        self.out = self.process.stdout
 
     def give(self, item: Any) -> None:
-        """Have it done; WorkerError when the process is gone."""
+        """Have it done. Of a process that is gone, `answer` says so."""
         self.item = item
         assert self.process.stdin
-        try:
+        with suppress(BrokenPipeError):
             print(json.dumps(item), file=self.process.stdin, flush=True)
-        except BrokenPipeError:
-            raise self.dead() from None
 
     def answer(self) -> Any:
         """What came of it; WorkerError when that is an error, or the process died."""
-        assert self.process.stdout
-        line = self.process.stdout.readline()
+        line = self.out.readline()
         if not line.endswith("\n"):
-            raise self.dead()
+            code = self.process.wait()
+            raise WorkerError(f"a worker process died (exit code {code}) while it did {self.item}", self.item, True)
         told = json.loads(line)
         if "error" in told:
-            raise WorkerError(told["error"], self.item if told["began"] else None)
+            raise WorkerError(told["error"], self.item if told["began"] else None, told["lost"])
         return told["answer"]
-
-    def dead(self) -> WorkerError:
-        """The error of a process that is gone."""
-        code = self.process.wait()
-        return WorkerError(f"a worker process died (exit code {code}) while it did {self.item}", self.item, True)
 
     def close(self) -> None:
         """No more items: wait for the end."""
-        assert self.process.stdin and self.process.stdout
+        assert self.process.stdin
         with suppress(BrokenPipeError):
             self.process.stdin.close()
         self.process.wait()
-        self.process.stdout.close()
-
-
-def _serve(crew: list[Child], todo: Iterator[Any]) -> Iterator[Any]:
-    with selectors.DefaultSelector() as selector:
-        for child, item in zip(crew, todo, strict=False):  # no more children than items
-            child.give(item)
-            assert child.process.stdout
-            selector.register(child.process.stdout, selectors.EVENT_READ, child)
-        while selector.get_map():
-            for key, _ in selector.select():
-                child = key.data
-                yield child.answer()
-                for item in todo:
-                    child.give(item)
-                    break
-                else:
-                    selector.unregister(key.fileobj)
+        self.out.close()
 
 
 # ----------------------------------------------------------------------------------------------------
@@ -209,7 +246,9 @@ class _Leash:
         poll.poll()
         while not self.working:  # the main thread sees the end by itself, unless it has just begun an item
             time.sleep(0.1)
-        os.kill(os.getpid(), signal.SIGTERM)
+        while True:  # what is raised then may get lost, in a destructor for example
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(AGAIN_S)
 
 
 def main() -> int:
@@ -237,7 +276,8 @@ def main() -> int:
             traceback.print_exc()
             told = f"{type(error).__name__}: {error}"
         with suppress(BrokenPipeError):
-            print(json.dumps({"error": told, "began": began}), file=answers, flush=True)
+            said = {"error": told, "began": began, "lost": isinstance(error, Lost)}
+            print(json.dumps(said), file=answers, flush=True)
         return 1
     return 0
 

@@ -14,7 +14,7 @@ import shutil
 import stat
 import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from envs.errors import EnvError
@@ -24,7 +24,7 @@ from envs.writing import atomic_write, whole
 MOST_FILES, MOST_BYTES = 256, 512 * MIB  # of one parcel
 MOST_KEPT = 4 * GIB  # of all parcels that a node keeps
 LEDGERS = (".jsonl", ".md")
-KIND = "file of a task"
+KIND, WORK = "file of a task", ".work"
 
 
 def check_name(name: object) -> str:
@@ -142,6 +142,21 @@ class Shelf:
             return False
         return True
 
+    @contextmanager
+    def workplace(self) -> Iterator[Path]:
+        """A folder to write in, beside the parcels. Removed in the end, or by the next one where a kill came first."""
+        places = self.root / WORK
+        places.mkdir(mode=0o700, exist_ok=True)
+        with ExitStack() as held:
+            with _locked(places, fcntl.LOCK_EX):
+                for left in places.iterdir():
+                    with suppress(OSError), _locked(left, fcntl.LOCK_EX | fcntl.LOCK_NB):
+                        shutil.rmtree(left, ignore_errors=True)
+                folder = Path(tempfile.mkdtemp(dir=places))
+                held.enter_context(_locked(folder, fcntl.LOCK_EX))
+            held.callback(shutil.rmtree, folder, ignore_errors=True)
+            yield folder
+
     def put(self, name: str, data: bytes) -> None:
         """Unpack a parcel; EnvError when it is not the one of that name, OSError when there is no room."""
         if digest(data) != name:
@@ -164,7 +179,7 @@ class Shelf:
             os.chmod(path, 0o500)
 
     def _make_room(self, wanted: int) -> None:
-        there = sorted((p for p in self.root.iterdir() if p.is_dir()), key=_used)
+        there = sorted((p for p in self.root.iterdir() if p.is_dir() and p.name != WORK), key=_used)
         sizes = {p: _size(p) for p in there}
         total = sum(sizes.values()) + wanted
         for path in there:
@@ -190,6 +205,17 @@ class Shelf:
         finally:
             os.close(held)
         return True
+
+
+@contextmanager
+def _locked(folder: Path, how: int) -> Iterator[None]:
+    """Hold a folder meanwhile; OSError when it is gone, or another has it (LOCK_NB)."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, how)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _used(folder: Path) -> float:

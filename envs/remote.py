@@ -9,10 +9,11 @@ import json
 import mmap
 import os
 import select
+import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
@@ -22,10 +23,11 @@ import numpy as np
 
 from envs.actions import Action, Discrete
 from envs.env import Rules, check_seed, target_of
-from envs.errors import EnvError
+from envs.errors import EnvError, Lost
 from envs.process import start
 from envs.remote_process import CLOSE, DONE, FAILED, LENGTH, OUTCOME, RESET, SEED, STEP
 from envs.spec import EnvSpec
+from envs.terminal import open_standard
 from envs.trust import vouched
 from envs.visual_shifts import check_shift
 from envs.writing import naming
@@ -64,13 +66,25 @@ class Observer:
 
 
 @contextmanager
-def shared_memory(size: int) -> Iterator[tuple[str, mmap.mmap]]:
-    """A file that a child may open by its name while the block lasts, and a map to read it; a full disk is named."""
-    folder = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
-    with tempfile.NamedTemporaryFile(dir=folder) as shared:
-        with naming(Path(shared.name)):
-            shared.truncate(size)
-        yield shared.name, mmap.mmap(shared.fileno(), size, access=mmap.ACCESS_READ)
+def shared_memory(size: int) -> Iterator[tuple[int, mmap.mmap]]:
+    """A descriptor to pass on to a child while the block lasts, and a map to read what that writes. It has no name, so
+    nothing is left of it when this process is killed; a full disk is named."""
+    open_standard()  # the child's own are put in the places of 0, 1 and 2
+    descriptor, place = _nameless()
+    try:
+        with naming(place):
+            os.ftruncate(descriptor, size)
+        yield descriptor, mmap.mmap(descriptor, size, access=mmap.ACCESS_READ)
+    finally:
+        os.close(descriptor)
+
+
+def _nameless() -> tuple[int, Path]:
+    """An empty file without a name, and where it is kept: in memory, or else on a disk."""
+    with suppress(AttributeError, OSError):  # another system than Linux, or one that forbids it
+        return os.memfd_create("triune"), Path("shared memory")
+    with tempfile.TemporaryFile() as file:
+        return os.dup(file.fileno()), Path(tempfile.gettempdir())
 
 
 class PixelEnv:
@@ -106,15 +120,16 @@ class PixelEnv:
             job |= {"shared": shared, "observer_size": extra}
             if observer:
                 job |= {"observer": observer.target, "observer_arg": observer.argument}
-            self._start(job)
+            self._start(job, shared)
         self._frame = np.frombuffer(self._map, np.uint8, n).reshape(env.height, env.width, 3)
         self._extra = np.frombuffer(self._map, np.float32, extra, n)
         self.actions = env.actions
         names = range(len(env.actions.names)) if isinstance(env.actions, Discrete) else ()
         self._steps = {action: bytes([STEP]) + env.actions.pack(action) for action in names}  # what most steps send
 
-    def _start(self, job: dict[str, object]) -> None:
-        self._process: subprocess.Popen[bytes] = start(self._module, json.dumps(job), bufsize=0)
+    def _start(self, job: dict[str, object], *shared: int) -> None:
+        """`shared`: descriptors that the job names, under which the child opens them."""
+        self._process: subprocess.Popen[bytes] = start(self._module, json.dumps(job), bufsize=0, pass_fds=shared)
         assert self._process.stdin and self._process.stdout
         self._in, self._out = self._process.stdin.fileno(), self._process.stdout.fileno()
         self._ready = select.poll()
@@ -144,9 +159,9 @@ class PixelEnv:
                 raise EnvError(f"{self._id}: no answer from the simulator for {within:g} s, so it was ended")
             more = os.read(self._out, n - len(data))
             if not more:
-                code = self._process.wait()
+                error = self._ended("ended unexpectedly")
                 self.close()
-                raise EnvError(f"{self._id}: the simulator's process ended unexpectedly (exit code {code})")
+                raise error
             data += more
         return data
 
@@ -154,7 +169,13 @@ class PixelEnv:
         try:
             os.write(self._in, command)
         except OSError:
-            raise EnvError(f"{self._id}: the simulator's process is gone (exit code {self._process.wait()})") from None
+            raise self._ended("is gone") from None
+
+    def _ended(self, how: str) -> EnvError:
+        """Of a process that has ended by itself, or Lost: nothing but a kill from outside is a SIGKILL."""
+        code = self._process.wait()
+        kind = Lost if code == -signal.SIGKILL else EnvError
+        return kind(f"{self._id}: the simulator's process {how} (exit code {code})")
 
     def reset(self, seed: int) -> np.ndarray:
         """Start the episode of `seed`; its first frame. EnvError for a seed that there is not."""

@@ -51,9 +51,9 @@ class RewardEnv(PixelEnv):
 
     _module = "envs.rewards"
 
-    def _start(self, job: dict[str, object]) -> None:
-        with shared_memory(ROOM) as (shared, self._told):
-            super()._start({**job, "told": shared})
+    def _start(self, job: dict[str, object], *shared: int) -> None:
+        with shared_memory(ROOM) as (told, self._told):
+            super()._start({**job, "told": told}, *shared, told)
 
     @property
     def told(self) -> Told:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from pathlib import Path
 
 from envs.errors import EnvError
 
+_PARTIAL = re.compile(r"\..+\.\d+\.[0-9a-f]{8}\.part.*")  # as `whole` calls it
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -70,6 +72,16 @@ def whole(path: Path, full: type[DiskFull] = DiskFull, suffix: str = "", new: bo
         else:
             partial.unlink(missing_ok=True)
     sync_folder(path.parent)
+
+
+def sweep(folder: Path) -> None:
+    """Remove what kills have left half written in a folder and below, which nobody writes now."""
+    for path in list(folder.rglob(".*.part*")):
+        if _PARTIAL.fullmatch(path.name):
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
 
 
 def _place(partial: Path, path: Path) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from envs.actions import ActionSpace
 from envs.env import protocols_of
+from envs.errors import Lost
 from logic.errors import LogicError
 from logic.language import (
     CompiledModule,
@@ -208,7 +209,8 @@ FIGURES = ("ops", "worst_us", "code_lines", "memory_values", "table_bytes")
 
 
 def check_isolated(system: System, protocol: str, text: str) -> Compiled:
-    """Diagnostics for every protocol; figures for `protocol`, and `characters`. Never raises on the text's account."""
+    """Diagnostics for every protocol; figures for `protocol`, and `characters`. Never raises on the text's account;
+    Lost when the compiler is killed from outside again and again."""
     library = shipped_texts()
 
     def fetch(name: str) -> str:
@@ -220,6 +222,8 @@ def check_isolated(system: System, protocol: str, text: str) -> Compiled:
         return _packed(check_text(request, "policy.py", False, system.spec, system.schema, fetch), protocol)
 
     outcome = run_isolated(work, text.encode(), DIAGNOSTICS_MOST, LIMITS, system.require_isolation)
+    if outcome.lost:
+        raise Lost(f"the compiler was {outcome} again and again")
     if not outcome.ok:
         return Compiled((f"the compiler ended with {outcome.name} on this text ({_short(outcome.detail)})",))
     return _unpacked(outcome.reply, text)

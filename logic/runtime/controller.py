@@ -74,6 +74,12 @@ class Controller:
         self.memory = self.program.start()
         self.rule_memories = [module.start() for module in self.logic.modules]
 
+    @property
+    def lost(self) -> str:
+        """What kept the policy from playing this episode though it is not to blame: then the episode says nothing of
+        it; '' where nothing did."""
+        return ""
+
     def close(self) -> None:
         """Nothing runs outside this process."""
 

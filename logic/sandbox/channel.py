@@ -32,12 +32,14 @@ class Kind(StrEnum):
 
 
 class Cause(StrEnum):
-    """Why a worker was killed. CPU: processor time or wall clock (a hang). MEMORY: an allocation over the limit or
-    the system's out-of-memory killer. SYSCALL: a system call that is not on the allow-list."""
+    """Why a worker was killed. CPU: processor time or wall clock (a hang). MEMORY: an allocation over the limit.
+    SYSCALL: a system call that is not on the allow-list. OUTSIDE: a SIGKILL that no limit sends, which
+    says nothing about the code: a person's, or the system's for lack of memory."""
 
     CPU = "cpu"
     MEMORY = "memory"
     SYSCALL = "syscall"
+    OUTSIDE = "outside"
 
 
 @dataclass(frozen=True)
@@ -57,12 +59,18 @@ class Outcome:
 
     @property
     def name(self) -> str:
-        """`ok`, `fault`, `fuel`, `killed(cpu)`, `killed(memory)`, `killed(syscall)` or `protocol`."""
+        """`ok`, `fault`, `fuel`, `killed(cpu)`, `killed(memory)`, `killed(syscall)`, `killed(outside)` or
+        `protocol`."""
         return f"{self.kind.value}({self.cause.value})" if self.cause else self.kind.value
 
     @property
     def ok(self) -> bool:
         return self.kind is Kind.OK
+
+    @property
+    def lost(self) -> bool:
+        """Nothing that was run is to blame: done again, it may well succeed."""
+        return self.cause is Cause.OUTSIDE
 
     def __str__(self) -> str:
         return f"{self.name}: {self.detail}" if self.detail else self.name

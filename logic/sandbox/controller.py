@@ -276,6 +276,11 @@ class ConfinedController(Controller):
     def _names(self, bits: int) -> tuple[str, ...]:
         return tuple(title for i, title in enumerate(self.titles) if bits >> i & 1)
 
+    @property
+    def lost(self) -> str:
+        """How the worker ended, when it was killed from outside."""
+        return f"isolated policy: {self.outcome}" if self.outcome and self.outcome.lost else ""
+
     def close(self) -> None:
         """End the worker. Safe to call twice; `reset` starts another."""
         self._worker.close()

@@ -450,7 +450,7 @@ def classify(status: int, cpu_s: float, limits: Limits) -> tuple[Kind, Cause | N
     if number == signal.SIGXCPU or (number == signal.SIGKILL and cpu_s >= limits.cpu_s):
         return Kind.KILLED, Cause.CPU, f"more than {limits.cpu_s} s of processor time"
     if number == signal.SIGKILL:
-        return Kind.KILLED, Cause.MEMORY, "killed by the system, most likely for lack of memory"
+        return Kind.KILLED, Cause.OUTSIDE, "by somebody, or by the system, most likely for lack of memory"
     return Kind.FAULT, None, f"died by {name}"
 
 
@@ -463,6 +463,9 @@ def readable(text: bytes) -> str:
 # The two ways to run foreign code apart: once (`run_isolated`) and for a whole episode (`Worker`).
 
 
+MOST_LOST = 5  # times that a piece of work is begun when it is killed from outside
+
+
 def run_isolated(
     function: Step,
     request: bytes,
@@ -472,16 +475,22 @@ def run_isolated(
 ) -> Outcome:
     """function(request) -> bytes in a hardened child of its own; how it ended, with the reply when that is `ok`.
 
-    The child sees the parent as it is now: load every module that the function needs first. IsolationError when
-    isolation is required and a layer is missing; nothing foreign has run then.
+    One that is killed from outside is followed by another, MOST_LOST in all. The child sees the parent as it is now:
+    load every module that the function needs first. IsolationError when isolation is required and a layer is missing;
+    nothing foreign has run then.
     """
-    try:
-        process = Process(Job(serve_once(function, request, reply_size_max)), limits or Limits(), require_isolation)
-        process.started()
-        reply = process.receive(1, reply_size_max)
-        return replace(process.expect_end(), reply=reply)
-    except Stopped as stopped:
-        return stopped.outcome
+    job, limits = Job(serve_once(function, request, reply_size_max)), limits or Limits()
+    for _ in range(MOST_LOST):
+        try:
+            process = Process(job, limits, require_isolation)
+            process.started()
+            reply = process.receive(1, reply_size_max)
+            return replace(process.expect_end(), reply=reply)
+        except Stopped as stopped:
+            outcome = stopped.outcome
+        if not outcome.lost:
+            break
+    return outcome
 
 
 class Worker:

@@ -11,6 +11,7 @@ from typing import Any
 
 from data_flywheel.storage.files import try_lock
 from envs.files import read_text
+from envs.writing import sweep
 from supervisor.budget import KINDS, AmountUnknown, BudgetSpent
 from supervisor.errors import SupervisorError
 from supervisor.events import EventLog
@@ -93,7 +94,7 @@ if hasattr(os, "register_at_fork"):
 # Every step does its work and then appends one event with the result; all else follows from the events.
 
 
-LOG, BLOBS = "events.jsonl", "blobs"
+LOG, BLOBS, WORK = "events.jsonl", "blobs", "work"  # of a run; the last for its evaluator
 
 
 @dataclass(frozen=True)
@@ -160,6 +161,7 @@ class Loop:
                 raise
             finally:
                 self.parts.evaluator.close()
+                self._sweep()
             self._stop(why, detail)
             return Ended(why, detail, self.state, self.run_.meter.budgets.table(), wait)
 
@@ -170,6 +172,7 @@ class Loop:
 
     def _begin(self, only_evidence: bool) -> None:
         self.projection.sweep()
+        self._sweep()
         record, state = self.run_.meter.record, self.state
         if state.started is None:
             policy = self.run_.blobs.put(self.root.encode())
@@ -191,6 +194,11 @@ class Loop:
             record("run.resumed", {"trials": self.settings.trials, "limits": dict(self.settings.limits)})
         if not only_evidence:
             self._project()
+
+    def _sweep(self) -> None:
+        """Remove what killed processes of this run, or of its workers, have left half written."""
+        for name in (BLOBS, WORK):
+            sweep(self.parts.home / name)
 
     def _folder_policy(self) -> str:
         path = self.parts.folder / POLICY

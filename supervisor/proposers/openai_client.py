@@ -116,6 +116,7 @@ def _number(name: str, value: object, kind: type) -> None:
 
 
 TURNS = 2
+CUT = "cut off"
 _FRAME = 64  # tokens around each message, at most
 
 
@@ -185,11 +186,12 @@ class OpenAIProposer:
     # --- proposing -----------------------------------------------------------------------------------------------
 
     def propose(self, request: Request) -> Reply:
-        """The first answer that can be used, or the second one whatever it is; ProposerError."""
+        """The first answer that can be used, or the second one whatever it is; ProposerError when neither is whole: a
+        part of an answer is no idea that failed."""
         began, spent = self.clock(), Spent()
         talk = messages(request, self.settings.sees)
         turns: list[dict[str, Any]] = []
-        said = Said("")
+        best = Said("", "nothing")
         for turn in range(TURNS):
             try:
                 said = self._ask(talk, began, spent, turns)
@@ -200,13 +202,17 @@ class OpenAIProposer:
                 break
             defects = self._defects(said, request)
             if not defects:
+                best = Said(said.text)
                 break
+            if best.problem or not said.problem:
+                best = said
             talk = [*talk, {"role": "assistant", "content": said.text[:ANSWER_CHARS] or "(nothing)"}]
             talk.append({"role": "user", "content": repair_text(defects)})
-        if not said.text:
-            why = f"the model gave no answer: {said.problem or 'nothing'}"
+        if best.problem:
+            fix = "; raise it with --set max_output=N" if best.problem.startswith(CUT) else ""
+            why = f"the model gave no answer: {best.problem}{fix}"
             raise ProposerError(why, self._usage(spent, began), fatal=True)
-        return Reply(said.text, self._usage(spent, began), tuple(turns))
+        return Reply(best.text, self._usage(spent, began), tuple(turns))
 
     def _ask(self, talk: list[dict[str, Any]], began: float, spent: Spent, turns: list[dict[str, Any]]) -> Said:
         s = self.settings
@@ -250,7 +256,7 @@ def read(response: Mapping[str, Any], limit: int) -> Said:
         content = "".join(str(p.get("text") or "") for p in content if isinstance(p, Mapping) and _answers(p))
     text = content if isinstance(content, str) else ""
     if choice.get("finish_reason") == "length":
-        return Said(text, f"cut off after {limit} tokens, thinking included; write less")
+        return Said(text, f"{CUT} after {limit} tokens, thinking included; write less")
     if choice.get("finish_reason") == "content_filter":
         return Said(text, "withheld by the server's filter")
     if not text and message.get("refusal"):

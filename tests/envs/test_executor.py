@@ -9,13 +9,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from envs.env import backend, register
+from envs.errors import Lost
 from envs.executor import Processes, WorkerError
 
 ROOT = Path(__file__).parents[2]
@@ -30,10 +31,21 @@ def doing(job: dict[str, Any]) -> Iterator[Callable[[Any], Any]]:
         print("a library that talks")  # must not get into the answers
         if item == job.get("die"):
             os.kill(os.getpid(), signal.SIGKILL)
+        if item == 4 and "once" in job:
+            with suppress(FileExistsError):
+                Path(job["folder"], "once").touch(exist_ok=False)
+                if job["once"] == "lost":
+                    raise Lost("what it had started was killed")
+                os.kill(os.getpid(), signal.SIGKILL)
         if item == job.get("fail"):
             raise ValueError(f"no {item}")
         if item == job.get("hang"):
             Path(job["folder"], "hangs").write_text(str(os.getpid()))
+            time.sleep(600)
+        if item == job.get("deaf"):
+            Path(job["folder"], "hangs").write_text(str(os.getpid()))
+            with suppress(SystemExit):
+                time.sleep(600)
             time.sleep(600)
         return {"item": item, "pid": os.getpid(), "backend": job.get("backend") and backend(job["backend"]).default}
 
@@ -72,10 +84,20 @@ def test_a_crew_stays_until_it_is_closed(tmp_path: Path) -> None:
         os.kill(next(iter(again)), 0)
 
 
-def test_a_worker_that_dies_is_an_error_that_names_what_it_did() -> None:
-    with pytest.raises(WorkerError, match=r"a worker process died \(exit code -9\) while it did 5") as caught:
+def test_what_ends_its_workers_again_and_again_is_an_error_that_names_it() -> None:
+    told = r"^5 was lost 5 times .* a worker process died \(exit code -9\) while it did 5"
+    with pytest.raises(WorkerError, match=told) as caught:
         list(Processes(HERE + "doing", 2).map({"die": 5}, range(9)))
     assert caught.value.item == 5 and caught.value.died
+
+
+@pytest.mark.parametrize("how", ["killed", "lost"])
+def test_a_worker_that_is_lost_costs_only_what_it_did(how: str, tmp_path: Path) -> None:
+    """It was killed, or what it had started was."""
+    with Processes(HERE + "doing", 2).crew({"once": how, "folder": str(tmp_path)}) as crew:
+        answers = list(crew.map(range(9)))
+        assert sorted(a["item"] for a in answers) == list(range(9)) and (tmp_path / "once").exists()
+        assert len(list(crew.map(range(4)))) == 4
 
 
 def test_a_failure_is_told_in_words_or_with_its_traceback(capfd: pytest.CaptureFixture[str]) -> None:
@@ -93,6 +115,15 @@ def test_a_failure_is_told_in_words_or_with_its_traceback(capfd: pytest.CaptureF
 
 def test_who_stops_early_does_not_wait_for_the_rest(tmp_path: Path) -> None:
     answers = Processes(HERE + "doing", 2).map({"hang": 0, "folder": str(tmp_path)}, range(5))
+    assert next(answers)["item"] != 0
+    waited(lambda: (tmp_path / "hangs").exists() and (tmp_path / "hangs").read_text() != "")
+    answers.close()  # type: ignore[attr-defined]
+    assert not alive((tmp_path / "hangs").read_text())
+
+
+def test_a_child_that_misses_its_order_to_end_gets_another(tmp_path: Path) -> None:
+    """An exception can get lost, in a destructor for example."""
+    answers = Processes(HERE + "doing", 2).map({"deaf": 0, "folder": str(tmp_path)}, range(5))
     assert next(answers)["item"] != 0
     waited(lambda: (tmp_path / "hangs").exists() and (tmp_path / "hangs").read_text() != "")
     answers.close()  # type: ignore[attr-defined]

@@ -120,7 +120,7 @@ def test_a_start_and_a_reset_that_hang_are_ended(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(PixelEnv, "_start_s", 0.1)
     with pytest.raises(EnvError, match="for 0.1 s"):
         game.reset(0)
-    monkeypatch.setattr(PixelEnv, "_start", lambda self, job: (start(self, job), started.append(self._process)))
+    monkeypatch.setattr(PixelEnv, "_start", lambda self, *job: (start(self, *job), started.append(self._process)))
     with pytest.raises(EnvError, match="for 0.1 s"):
         PixelEnv(spec("start hangs"), Rules("default"))
     assert game._process.poll() is not None

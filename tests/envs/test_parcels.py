@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
 
 from envs.errors import EnvError
-from envs.parcels import Shelf, bound, check_name, digest, unwrap, wrap
+from envs.parcels import WORK, Shelf, bound, check_name, digest, unwrap, wrap
 
 
 def task(folder: Path) -> Path:
@@ -108,3 +109,27 @@ def test_a_shelf_is_its_users_alone(tmp_path: Path) -> None:
     for name in ("open", "link", "file"):
         with pytest.raises(EnvError, match="TRIUNE_CACHE"):
             Shelf(tmp_path / name)
+
+
+def test_a_place_to_write_in_is_swept_by_the_next_when_its_owner_was_killed(tmp_path: Path) -> None:
+    shelf, data = Shelf(tmp_path / "shelf", most=40), wrap(task(tmp_path / "task") / "policy.py")
+    places = shelf.root / WORK
+    heard, write = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            with shelf.workplace() as killed:
+                (killed / "half").touch()
+                os.write(write, str(killed).encode())
+                os.kill(os.getpid(), signal.SIGKILL)
+        finally:
+            os._exit(1)
+    assert os.waitpid(pid, 0)[1] == signal.SIGKILL
+    left = Path(os.read(heard, 4096).decode())
+    assert (left / "half").exists() and list(places.iterdir()) == [left]
+    with shelf.workplace() as one, shelf.workplace() as two:
+        assert sorted(places.iterdir()) == sorted([one, two]) and one != two
+        for i in range(3):  # there is no room for two parcels, and none is made here
+            shelf.put(digest(bound([(f"{i}", data)])), bound([(f"{i}", data)]))
+        (one / "here").touch()
+    assert not list(places.iterdir())

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import select
+import signal
 import struct
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -251,9 +253,11 @@ class Simulator:
         self.stdin, self.stdout, self.heard = os.fdopen(write, "wb", 0), os.fdopen(read, "rb", 0), heard
         self.code, self.deaf, self.calls = code, deaf, list[Any]()
 
-    def start(self, module: str, job: str, **_: Any) -> Simulator:
+    def start(self, module: str, job: str, pass_fds: tuple[int, ...] = (), **_: Any) -> Simulator:
         self.module, self.job = module, json.loads(job)
-        self.shared = np.memmap(self.job["shared"], np.uint8, "r+")
+        assert pass_fds == (self.job["shared"],)
+        with os.fdopen(os.dup(pass_fds[0]), "r+b") as file:
+            self.shared = np.memmap(file, np.uint8, "r+")
         return self
 
     def poll(self) -> int | None:
@@ -347,7 +351,8 @@ def test_the_job_and_its_memory(size: int, monkeypatch: pytest.MonkeyPatch) -> N
     job = simulator.job
     told = {"observer": "some:labels", "observer_arg": "x"} if size else {}
     assert {k: job.pop(k) for k in list(job) if k in ("observer", "observer_arg")} == told
-    assert not os.path.exists(job["shared"]) and job.pop("shared").startswith("/dev/shm/")
+    with pytest.raises(OSError):
+        os.fstat(job.pop("shared"))  # the child has its own, and the map needs none
     assert job == {
         "backend": "somewhere:TAPE", "env": json.loads(json.dumps(tape([0]).to_config())),
         "protocol": {"name": "plain"}, "shift": "dim+bright", "canary": size > 0, "trusted": True,
@@ -357,10 +362,62 @@ def test_the_job_and_its_memory(size: int, monkeypatch: pytest.MonkeyPatch) -> N
     assert env.observed.tolist() == [1, 2, 3][:size] and env.observed.dtype == np.float32
 
 
-def test_without_shared_memory_a_file_does(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(remote.os, "access", lambda *_: False)
-    _, simulator = wall(monkeypatch, RUNNING)
-    assert simulator.job["shared"].startswith(tempfile.gettempdir()) and simulator.job["canary"] is False
+@pytest.mark.parametrize("how", ["memory", "no such call", "forbidden"])
+def test_shared_memory_has_no_name_that_a_kill_could_leave(
+    how: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:  # fmt: skip
+    """A player that is killed at the first line of a start, at the second, the third ...: what it made is gone."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    if how == "no such call":
+        monkeypatch.delattr(os, "memfd_create")
+    elif how == "forbidden":
+        monkeypatch.setattr(os, "memfd_create", lambda name: os.open("/nowhere", os.O_RDWR))
+    strike = 0
+    while True:
+        strike += 1
+        heard, write = os.pipe()
+        pid = os.fork()
+        if pid == 0:
+            try:
+                killed_at(strike, monkeypatch, write)
+            finally:
+                os._exit(0)
+        os.close(write)
+        with os.fdopen(heard, "rb") as told:
+            made = [name for name in told.read().split(b"\0") if name]
+        _, status = os.waitpid(pid, 0)
+        left = [name for name in made if os.path.isfile(name)]
+        assert not left and not list(tmp_path.iterdir()), f"killed at line {strike}, it left {left}"
+        if not os.WIFSIGNALED(status):
+            break
+    assert os.waitstatus_to_exitcode(status) == 0 and strike > 20
+
+
+def killed_at(strike: int, monkeypatch: pytest.MonkeyPatch, write: int) -> None:
+    """Start a simulator in a process that kills itself at a line of it, and tells before which files it made."""
+    lines, files = 0, (remote.__file__, tempfile.__file__)
+
+    def trace(frame: Any, event: str, _: Any) -> Any:
+        nonlocal lines
+        if frame.f_code.co_filename not in files:
+            return None
+        lines += event == "line"
+        if lines == strike:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return trace
+
+    def hear(event: str, args: tuple[Any, ...]) -> None:
+        if event == "open" and args[2] & os.O_CREAT:
+            os.write(write, os.fsencode(args[0]) + b"\0")
+
+    simulator = Simulator(RUNNING)
+    monkeypatch.setattr(remote, "start", simulator.start)
+    monkeypatch.setattr(remote, "target_of", {"tape": "somewhere:TAPE"}.get)
+    made, rules = tape([0]), Rules("plain")
+    sys.addaudithook(hear)
+    sys.settrace(trace)
+    PixelEnv(made, rules)
+    sys.settrace(None)
 
 
 def test_an_unknown_shift_starts_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

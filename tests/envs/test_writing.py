@@ -8,6 +8,7 @@ import io
 import os
 import re
 import shutil
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -231,15 +232,15 @@ def test_a_new_file_takes_no_others_name(
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
-def test_memory_that_no_disk_has_room_for_is_named(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+@pytest.mark.parametrize("place", ["shared memory", tempfile.gettempdir()])
+def test_memory_that_no_disk_has_room_for_is_named(monkeypatch: pytest.MonkeyPatch, number: int, place: str) -> None:
     from envs import remote
 
-    class Full(io.BytesIO):
-        name = "/dev/shm/x"
+    def truncate(descriptor: int, size: int) -> None:
+        raise OSError(number, os.strerror(number))
 
-        def truncate(self, size: int | None = None) -> int:
-            raise OSError(number, os.strerror(number))
-
-    monkeypatch.setattr(remote.tempfile, "NamedTemporaryFile", lambda dir: Full())
-    with pytest.raises(DiskFull, match="/dev/shm/x: .*free some space"), remote.shared_memory(9):
+    monkeypatch.setattr(remote.os, "ftruncate", truncate)
+    if place != "shared memory":
+        monkeypatch.delattr(remote.os, "memfd_create")
+    with pytest.raises(DiskFull, match=f"{place}: .*free some space"), remote.shared_memory(9):
         pass

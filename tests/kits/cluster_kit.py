@@ -84,11 +84,12 @@ def explain(error: Exception) -> str:
 
 
 def marked(mark: str) -> list[int]:
-    """Processes whose environment holds this text."""
+    """Processes whose environment or command line holds this text: an isolated policy's has lost its environment."""
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         try:
-            if mark.encode() in (folder / "environ").read_bytes() and alive(folder.name):
+            told = (folder / "environ").read_bytes() + (folder / "cmdline").read_bytes()
+            if mark.encode() in told and alive(folder.name):
                 found.append(int(folder.name))
         except OSError:
             continue

@@ -155,7 +155,7 @@ def test_a_large_request_to_a_dead_or_deaf_worker_does_not_block() -> None:
             worker.step(big)
     with worker:
         os.kill(worker.pid, signal.SIGKILL)
-        with pytest.raises(Stopped, match=r"killed\(memory\)"):
+        with pytest.raises(Stopped, match=r"killed\(outside\)"):
             worker.step(big)
 
 

@@ -64,7 +64,7 @@ def test_wait_statuses_are_classified() -> None:
 
     assert name(signal.SIGSYS) == name(signal.SIGSYS | 0x80) == "killed(syscall)"
     assert name(signal.SIGXCPU) == name(signal.SIGKILL, 3.9) == "killed(cpu)"
-    assert name(signal.SIGKILL) == "killed(memory)"
+    assert name(signal.SIGKILL) == "killed(outside)"
     assert name(signal.SIGSEGV) == name(signal.SIGBUS) == name(40) == "fault"
     assert name(0) == name(256) == "protocol"
 

@@ -125,10 +125,28 @@ def test_there_is_no_second_repair() -> None:
     assert "never" in str(error) and error.fatal and error.usage.tokens == 240
 
 
-def test_an_answer_is_kept_when_its_repair_cannot_be_asked() -> None:
+def test_an_answer_is_kept_when_its_repair_cannot_be_had() -> None:
     made, _, _ = proposer(completion("one"), CallError("status 400: too long", 400))
     reply = made.propose(request())
     assert reply.text == "one" and "too long" in reply.turns[1]["failed"]
+    for partial in (completion(GOOD[:99], "length"), completion(""), completion("so", "content_filter")):
+        made, _, _ = proposer(completion("one"), partial)
+        assert made.propose(request()).text == "one", "a part of an answer takes the place of no whole one"
+
+
+@pytest.mark.parametrize("second", [
+    completion(GOOD[:99], "length"), completion(""), completion("two", "content_filter"), CallError("gone", 400),
+])  # fmt: skip
+def test_a_part_of_an_answer_is_none(second: Any) -> None:
+    made, _, _ = proposer(completion(GOOD[:200], "length"), second)
+    told = "no answer: (cut off after 16000 .* max_output=N|no text|withheld)"
+    with pytest.raises(ProposerError, match=told) as found:
+        made.propose(request())
+    assert found.value.fatal
+    made, _, _ = proposer(completion(GOOD[:200], "length"), completion("two"))
+    assert made.propose(request()).text == "two"
+    made, _, _ = proposer(completion(GOOD, "length"))
+    assert made.propose(request()).text == GOOD, "cut off behind its end"
 
 
 def test_content_in_parts() -> None:

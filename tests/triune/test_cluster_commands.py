@@ -10,7 +10,6 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ pytest.importorskip("ray", reason='needs Ray: pip install "triune[cluster]"')
 
 from cli_kit import ROOT
 from cluster_kit import Nodes, gone, waited, workers
+from kills_kit import KINDS, Improve, in_shared_memory, strike, under_fire, unheld
 
 from envs import cluster
 
@@ -118,39 +118,40 @@ def test_a_command_that_is_ended_leaves_nothing_behind(tmp_path: Path, mark: str
         assert process.returncode == 130 and "continue with: triune eval" in errors and "Traceback" not in errors
 
 
+KILLS, SEED = int(os.environ.get("TRIUNE_RAY_KILLS", "30")), int(os.environ.get("TRIUNE_KILL_SEED", "0"))
+EVERY_S = float(os.environ.get("TRIUNE_KILL_EVERY", "2.0"))
+
+
 @pytest.mark.slow
-def test_an_improve_run_that_is_killed_again_and_again_has_the_same_ledger(tmp_path: Path, mark: str) -> None:
-    lineage = ROOT / "zoo" / "cartpole" / "lineage"
-    words = (
-        "--policy", str(lineage / "r00.py"), "--proposer", "replay", "--recording", str(lineage / "exchange.jsonl"),
-        "--gate", str(lineage / "gate.json"), "--trials", "2", "--workers", "2",
-    )  # fmt: skip
-    ledgers = {}
-    for executor in ("local", "ray"):
-        run = ("--out", executor, "--run", f"run-{executor}")
-        payload("improve", "cartpole", *words, *run, cwd=tmp_path, executor=executor)
-        ledgers[executor] = ledger(tmp_path / executor)
-    assert ledgers["ray"] == ledgers["local"]
-    draw = random.Random(0)
-    first = ("improve", "cartpole", *words, "--out", "killed", "--run", "run-killed")
-    for _ in range(10):
-        there = (tmp_path / "run-killed").is_dir()
-        process = started(*(("improve", "--resume", "run-killed") if there else first), cwd=tmp_path)
-        time.sleep(draw.uniform(6, 20))
-        process.kill()
-        process.communicate()
-        waited(lambda: not workers() and not workers("envs.remote_process"))
-    if (tmp_path / "run-killed").is_dir():
-        payload("improve", "--resume", "run-killed", cwd=tmp_path)
-    else:
-        payload(*first, cwd=tmp_path)
-    assert ledger(tmp_path / "killed") == ledgers["local"]
+def test_kills_at_random_change_no_ledger_and_leave_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the command, children, simulators, isolated policies, and of Ray's actors and nodes."""
+    shared, draw, nodes_left = in_shared_memory(), random.Random(SEED), 3
+    calm = Improve(tmp_path / "calm", stored=True)
+    under_fire(calm, draw, 0, EVERY_S)
+    monkeypatch.setenv("TRIUNE_TEST_MARK", str(tmp_path))
+    nodes = Nodes(tmp_path / "nodes", 2)
+    try:
+        monkeypatch.setenv("RAY_ADDRESS", nodes.address)
 
+        def hit(root: int) -> str | None:
+            nonlocal nodes_left
+            if nodes_left and draw.random() < 0.1:
+                nodes_left -= 1
+                nodes.kill()
+                return "node"
+            return strike(root, str(tmp_path), draw, (*KINDS, "actor", "actor"))
 
-def ledger(folder: Path) -> list[dict[str, Any]]:
-    """Its lines, but for the name of the run and wall time."""
-    lines = [json.loads(line) for line in (folder / "trials.jsonl").read_text().splitlines()]
-    return [line | {"run": "", "cost": line["cost"] | {"wall_s": 0}} for line in lines]
+        run = Improve(tmp_path / "run", "ray", str(tmp_path))
+        struck = under_fire(run, draw, KILLS, EVERY_S, hit)
+        print(f"killed: {dict(struck)}", flush=True)
+        assert run.ledger() == calm.ledger()
+        run.nothing_left(shared | in_shared_memory())
+        for cache in nodes.caches():
+            assert len(list(cache.glob(".work/*"))) <= 2, "at most of those that were killed last"
+    finally:
+        nodes.close()
+    gone(str(tmp_path))
+    waited(lambda: not unheld(shared), lambda: unheld(shared))
 
 
 def test_without_ray_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,10 +7,11 @@ import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from envs.errors import EnvError
 from envs.repeat import command_line
 from triune.commands import common
 from triune.console import Console, table
-from triune.errors import UsageError, nearest
+from triune.errors import TriuneError, UsageError, nearest
 
 if TYPE_CHECKING:
     from supervisor.loop.loop import Ended
@@ -120,6 +121,8 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
                 ended = loop.run(only_evidence=args.dry_run)
         except KeyboardInterrupt:
             raise KeyboardInterrupt(f"continue with: {command_line('improve', resume=home)}") from None
+        except EnvError as error:  # of simulators and workers, a cluster, a full disk
+            raise TriuneError(f"{error}; continue with: {command_line('improve', resume=home)}") from None
         finally:
             signal.signal(signal.SIGTERM, previous)
     if args.dry_run:

@@ -6,10 +6,10 @@ import hashlib
 import json
 import statistics
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from functools import lru_cache
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from data_flywheel.storage.files import atomic_write
 from data_flywheel.storage.log import append, read_lines
 from envs import shape
 from envs.actions import Action
+from envs.executor import Item
 from envs.files import loads
 from envs.spec import SOFT
 from logic.errors import LogicError
@@ -92,6 +93,17 @@ NUDGES, NUDGE = 2, 1.5  # copies of an episode with everything moved, by about s
 NUDGE_READ = 0.005  # of its range: by how much about the field of a reading is moved
 WALKS, WALK_STEPS, STRIDE = 4, 250, 0.02  # made-up scenes of readings; share of its range that a field goes in a step
 TIMED = 300  # decisions that the latency is measured on
+T = TypeVar("T")
+
+
+def _whole(controller: Controller, look: Callable[[], T]) -> T:
+    """What a look at a policy finds, which begins with a reset; again when its worker was killed from outside."""
+    again = Item("a look at a policy")
+    while True:
+        found = look()
+        if not controller.lost:
+            return found
+        again.again(controller.lost)
 
 
 class TaskEvaluator:
@@ -193,7 +205,7 @@ class TaskEvaluator:
             if isinstance(lock, ScenesLock):
                 controller = self._with(text).controller(lock.protocol)
                 try:
-                    found[lock.name] = not check_scenes(lock, controller)
+                    found[lock.name] = not _whole(controller, partial(check_scenes, lock, controller))
                 finally:
                     controller.close()
         return found
@@ -207,13 +219,14 @@ class TaskEvaluator:
         """What the text decides (uint8[T], or float32[T, n] of controls) on each sequence float32[T, size], each from
         fresh memory."""
         controller, read, space = self.controller(text), self.system.schema.read, self.system.spec.env.actions
+
+        def decided(sequence: np.ndarray) -> np.ndarray:
+            controller.reset()
+            actions = [controller.decide(read(vector)).action for vector in sequence]
+            return np.array(actions, space.dtype).reshape(-1, *space.shape)
+
         try:
-            made = []
-            for sequence in scenes:
-                controller.reset()
-                actions = [controller.decide(read(vector)).action for vector in sequence]
-                made.append(np.array(actions, space.dtype).reshape(-1, *space.shape))
-            return made
+            return [_whole(controller, partial(decided, sequence)) for sequence in scenes]
         finally:
             controller.close()
 

@@ -17,6 +17,7 @@ import numpy as np
 
 from data_flywheel.episodes.episode import Episode, EpisodeRecorder, rules_in
 from envs.actions import Action, ActionSpace
+from envs.errors import Lost
 from envs.remote import Observer, Outcome, PixelEnv
 from logic.runtime.controller import DEADLINE, FAULT, Controller, Decision
 from logic.runtime.tracker import Tracker
@@ -267,7 +268,8 @@ class Rollout:
         return self.env.outcome()
 
     def record(self, seed: int, limit: int | None = None, each: Any = None) -> Episode:
-        """Play and record an episode, at most `limit` steps; `each(step)` is called before every action.
+        """Play and record an episode, at most `limit` steps; `each(step)` is called before every action. Lost when the
+        simulator, or what an isolated policy runs in, was killed from outside: then it is no game.
 
         With a `recorder`, the game goes into its folder too. With a `watch`, its report goes into the meta (`drift`).
         """
@@ -284,6 +286,8 @@ class Rollout:
             if each:
                 each(step)
         wall = time.perf_counter() - began
+        if self.controller.lost:
+            raise Lost(f"{self.system.name}, seed {seed}: {self.controller.lost}")
         episode = finish(recorder, self.outcome(), wall, **({"drift": watch.report()} if watch else {}))
         if self.recorder:
             self.recorder.keep(episode, frame_buffer)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from data_flywheel.episodes.episode import Episode, rules_in
 from data_flywheel.episodes.recording import name_in_recording
 from envs.crew import chosen, crew
-from envs.executor import WorkerError
+from envs.errors import Lost
+from envs.executor import Item, WorkerError
 from triune.errors import TriuneError, UsageError
 from triune.play.loop import Rollout, deadline_misses
 from triune.play.recording import open_recorder
@@ -30,15 +31,28 @@ def play_seeds(
     if not seeds:
         return
     if len(seeds) == 1 or (workers <= 1 and chosen() == "local"):
-        with Rollout(system, request["protocol"], request["shift"], request["eyes"]) as rollout:
-            rollout.recorder = open_recorder(request.get("record"), system)
-            for seed in seeds:
-                yield play_one(rollout, seed, request["limit"], keep)
+        yield from _play_here(system, request, seeds, keep)
         return
     digest = system.hashes()["policy"]
     with Players(system, request, workers) as players:
         for _, record in players.play([game(request["policy"], digest, seed, keep) for seed in seeds]):
             yield record
+
+
+def _play_here(
+    system: System, request: dict[str, Any], seeds: Sequence[int], keep: Path | None
+) -> Iterator[Record]:  # fmt: skip
+    todo = deque(map(Item, seeds))
+    while todo:
+        try:
+            with Rollout(system, request["protocol"], request["shift"], request["eyes"]) as rollout:
+                rollout.recorder = open_recorder(request.get("record"), system)
+                while todo:
+                    record = play_one(rollout, todo[0].value, request["limit"], keep)
+                    todo.popleft()
+                    yield record
+        except Lost as error:
+            todo[0].again(str(error))
 
 
 Game = dict[str, Any]
@@ -51,7 +65,8 @@ def game(policy: str | None, digest: str | None, seed: int, keep: Path | None = 
 
 
 class Players:
-    """Worker processes that play games of any policies of one task under one request, for as long as they are kept."""
+    """Worker processes that play games of any policies of one task under one request, for as long as they are kept. A
+    game that is lost with its worker, simulator or isolated policy is played again."""
 
     def __init__(self, system: System, request: dict[str, Any], workers: int) -> None:
         if request.get("record") and chosen() != "local":
@@ -61,11 +76,12 @@ class Players:
         self._crew = who.crew(job)
 
     def play(self, games: Sequence[Game]) -> Iterator[tuple[str | None, Record]]:
-        """The policy's sha256 and the record of each game as it is done. TriuneError when one cannot be played."""
+        """The policy's sha256 and the record of each game as it is done. TriuneError when one cannot be played,
+        Lost when whatever plays it is killed again and again."""
         try:
             yield from self._crew.map(games)
         except WorkerError as error:
-            raise TriuneError(f"{error}; finished episodes are kept" if error.died else str(error)) from None
+            raise (Lost(f"{error}; finished games are kept") if error.died else TriuneError(str(error))) from None
 
     def close(self) -> None:
         """End the processes."""
