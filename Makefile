@@ -12,7 +12,10 @@ export OMP_NUM_THREADS ?= 1
 play: $(VENV)/.ready
 	$(VENV)/bin/triune play $(TASK) --video runs/play/$(TASK).webp --report runs/play/$(TASK).html
 
-$(VENV)/.ready: pyproject.toml
+# An install compiles the native engine, so its sources count.
+ENGINE := $(wildcard native/*.c native/*.h)
+
+$(VENV)/.ready: pyproject.toml $(ENGINE)
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -e .
 	touch $@
@@ -34,7 +37,7 @@ test: $(TEST)/.ready
 	$(TEST)/bin/mypy
 	$(TEST)/bin/python -m pytest -q -n auto --dist loadfile
 
-$(TEST)/.ready: pyproject.toml
+$(TEST)/.ready: pyproject.toml $(ENGINE)
 	rm -rf $(TEST)
 	$(PYTHON) -m venv $(TEST)
 	$(TEST)/bin/python -m pip install --quiet --disable-pip-version-check -e ".[dev]"
