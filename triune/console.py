@@ -7,7 +7,7 @@ import math
 import os
 import sys
 import time
-from typing import Any, Protocol
+from typing import Any
 
 from envs.terminal import Guarded, Lines, clean, printable
 
@@ -20,16 +20,6 @@ def told_score(score: float | None) -> str:
     return f"{score:.2f}" if isinstance(score, float) else str(score)
 
 
-class Screen(Protocol):
-    """Something that redraws itself in place on the terminal."""
-
-    def line(self, text: str) -> None:
-        """A line that stays."""
-
-    def progress(self, done: float, total: float, text: str) -> None:
-        """How far the work has come."""
-
-
 class Console:
     """The mouth of one command."""
 
@@ -38,7 +28,6 @@ class Console:
         self._line = ""
         self._last = 0.0
         self._stdout = -1
-        self.screen: Screen | None = None  # while one is drawn: lines go above it, progress into it
 
     def __enter__(self) -> Console:
         if self.as_json:  # a library that prints to descriptor 1 must not spoil the object
@@ -63,17 +52,11 @@ class Console:
 
     def log(self, text: str) -> None:
         """A line about the work (several: `Lines`), always on stderr."""
-        if self.screen is not None:
-            self.screen.line(clean(text))
-            return
         self.clear()
         print(clean(text), file=sys.stderr, flush=True)
 
     def progress(self, done: float, total: float, text: str = "") -> None:
         """A bar on stderr: redrawn on a terminal; elsewhere a line every 30 s, and none beside a JSON object."""
-        if self.screen is not None:
-            self.screen.progress(done, total, text)
-            return
         now, terminal = time.monotonic(), sys.stderr.isatty()
         if not terminal and self.as_json or now - self._last < (0.1 if terminal else EVERY) and done < total:
             return
@@ -101,19 +84,9 @@ class Console:
     def emit(self, payload: dict[str, Any]) -> None:
         """The one JSON object. Call after leaving the console."""
         if self.as_json:
-            print(_json_line(payload), flush=True)
-
-    def stream(self, payload: dict[str, Any]) -> None:
-        """In JSON mode: one object more on stdout, on a line of its own, now."""
-        if self._stdout >= 0:
-            with open(os.dup(self._stdout), "w", encoding="utf-8") as out:
-                print(_json_line(payload), file=out)
-
-
-def _json_line(payload: dict[str, Any]) -> str:
-    escaped = not (sys.stdout.encoding or "utf-8").lower().startswith("utf")
-    text = json.dumps(jsonable(payload), ensure_ascii=escaped, allow_nan=False)
-    return "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in text)
+            escaped = not (sys.stdout.encoding or "utf-8").lower().startswith("utf")
+            text = json.dumps(jsonable(payload), ensure_ascii=escaped, allow_nan=False)
+            print("".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in text), flush=True)
 
 
 def jsonable(value: Any) -> Any:

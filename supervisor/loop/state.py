@@ -238,14 +238,12 @@ class Meter:
         warn: Callable[[str], object],
     ) -> None:  # fmt: skip
         self.log, self.clock, self.state = log, clock, state
-        self.heard: Callable[[Event], object] = lambda event: None  # told of every event, once it is in the log
         self.budgets = Budgets(**limits, events=list(log.events), record=self.record, warn=warn)
 
     def record(self, kind: str, data: Mapping[str, Any]) -> Event:
         """Append an event and let the state know."""
         event = self.log.append(kind, data)
         self.state.apply(event)
-        self.heard(event)
         return event
 
     def reserve(self, what: str, wall_s: Amount = 1.0, **amounts: Amount) -> Job:

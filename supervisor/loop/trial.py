@@ -273,8 +273,8 @@ def gather(run: Run, trial: Trial) -> Evidence:
         locks=_locks(run, trial, child),
         behaviour=state.behaviours.get((trial.parent, child)),
         known=_known(run, trial, child),
-        full_seeds=full, full=pairs_of(run, trial, child, full),
-        confirm_seeds=confirm, confirm=pairs_of(run, trial, child, confirm),
+        full_seeds=full, full=_pairs(run, trial, child, full),
+        confirm_seeds=confirm, confirm=_pairs(run, trial, child, confirm),
         simpler=_simpler(run, trial), child_size=size_of(trial.read["changes"]),
     )  # fmt: skip
 
@@ -306,8 +306,7 @@ def _known(run: Run, trial: Trial, child: str) -> dict[str, str]:
     return known | ({parent: "its parent"} if parent is not None else {})
 
 
-def pairs_of(run: Run, trial: Trial, policy: str, seeds: Sequence[int]) -> dict[int, Pair]:
-    """Those of the seeds that both the trial's parent and `policy` have played."""
+def _pairs(run: Run, trial: Trial, policy: str, seeds: Sequence[int]) -> dict[int, Pair]:
     scores, found = run.state.scores, {}
     for seed in seeds:
         parent, child = scores.get((trial.parent, seed)), scores.get((policy, seed))
@@ -322,7 +321,7 @@ def _simpler(run: Run, trial: Trial) -> tuple[Simpler, ...] | None:
         return None
     seeds = trial.seeds.get("confirm", ())
     return tuple(
-        Simpler(v["name"], v["size"], v["sound"], pairs_of(run, trial, v["policy"], seeds)) for v in trial.variants
+        Simpler(v["name"], v["size"], v["sound"], _pairs(run, trial, v["policy"], seeds)) for v in trial.variants
     )
 
 

@@ -24,7 +24,6 @@ CORE = {
     **packages(),
     "cv2": "opencv-python",
     "jinja2": "jinja2",
-    "rich": "rich",
 }
 EXTRAS = {
     "train": ("torch", "onnx", "onnxscript", "safetensors"),

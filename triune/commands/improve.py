@@ -30,7 +30,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--resume", metavar="DIR", help="go on with a run; budgets and trials may be raised")
     common.add_workers(parser)
     parser.add_argument("--games", metavar="FILE", help="do not play again what is in this file; add new games to it")
-    parser.add_argument("--events", action="store_true", help="with --json: before it each event, as it happens")
     parser.add_argument("--dry-run", action="store_true", help="write what would be asked, and ask nothing")
     _add_budgets(parser)
     _add_proposers(parser)
@@ -90,10 +89,7 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     from supervisor.events import EventLog
     from supervisor.loop.loop import LOG, Loop
     from triune.commands import improve_setup as setup
-    from triune.commands.live import view
 
-    if args.events and not console.as_json:
-        raise UsageError("--events writes JSON, a line an event; use it with --json")
     home = _home(args)
     setup.check_words(args)
     system = setup.load_task(args)
@@ -109,8 +105,7 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
         setup.attach(parts.proposer, loop.run_.meter, loop.run_.gate.config)
         previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
         try:
-            with view(console, loop, args.events):
-                ended = loop.run(only_evidence=args.dry_run)
+            ended = loop.run(only_evidence=args.dry_run)
         except KeyboardInterrupt:
             raise KeyboardInterrupt(f"continue with: {command_line('improve', resume=home)}") from None
         finally:
