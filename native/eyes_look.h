@@ -314,7 +314,7 @@ static void FOR_SET(refine)(Eyes *e, Group *g, int slot, int cell) {
     const Trunk *t = &e->finder.trunk;
     const unsigned char *pixel = e->frame + ((long)g->row[cell] * e->width + g->col[cell]) * 3;
     int wide = 3 * g->wide;
-    long sum = 0, squares = 0;
+    int64_t sum = 0, squares = 0;
     for (int r = 0; r < g->high; r++) {
         const unsigned char *row = pixel + (long)r * e->width * 3;
         unsigned one = 0, two = 0;

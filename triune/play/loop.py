@@ -22,6 +22,7 @@ from logic.runtime.controller import DEADLINE, FAULT, Controller, Decision
 from logic.runtime.tracker import Tracker
 from perception.detector import usable
 from perception.drift import Watch
+from perception.native_detector import NativeDetector
 from perception.scene import Scene, SceneSchema
 from triune.errors import TriuneError, UsageError, nearest
 from triune.version import __version__
@@ -230,11 +231,12 @@ class Rollout:
     """One emulator and one system, for any number of episodes. Close it, or use it as a context.
 
     `beside`: another one of the same task and conditions, whose emulator and detector this one plays with, by turns.
+    `verify`: so many frames apart the native engine is held against ONNX Runtime, PerceptionError where they differ.
     """
 
     def __init__(
         self, system: System, protocol: str | None = None, shift: str | None = None, detector: str = "cnn",
-        canary: bool = False, beside: Rollout | None = None,
+        canary: bool = False, beside: Rollout | None = None, verify: int = 0,
     ) -> None:  # fmt: skip
         check_detector(detector)
         observer = teacher_of(system) if detector == "teacher" else None
@@ -249,6 +251,8 @@ class Rollout:
             self.env, self.detector = beside.env, beside.detector
         else:
             seeing = None if observer else detector_of(system, detector)
+            if isinstance(seeing, NativeDetector):
+                seeing.verify = verify
             self.env = PixelEnv(system.spec.env, self.protocol, shift, observer, canary)
             self.detector = seeing or TeacherDetector(self.env)
         self.player = Pipeline(self.schema, self.detector, self.controller)
