@@ -231,7 +231,7 @@ class _Written:
             self.floats(filled(layer.weight, **axes), filled(layer.bias, _0=width))
 
     def finder(self, f: Finder, view: tuple[int, int, int, int]) -> None:
-        context, (cells, maps), pooled = up(f.context), f.maps.shape, len(f.mix.bias)
+        context, maps, pooled = up(f.context), f.maps.shape[1], len(f.mix.bias)
         self.number(len(f.counts), f.context, maps, pooled, *f.counts)
         self.trunk((*f.trunk[:-1], spaced(f.trunk[-1], f.context)))
         self.floats(f.low, f.place, f.maps.T)

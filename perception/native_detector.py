@@ -84,7 +84,9 @@ def largest_difference(schema: SceneSchema, scene: np.ndarray, wanted: np.ndarra
     return schema.names[worst] if not gap[worst] <= TOLERANCE else "", float(scene[worst]), float(wanted[worst])
 
 
-def open_detector(data: bytes, schema: SceneSchema | None = None, name: str = "the weights") -> OnnxDetector | NativeDetector:
+def open_detector(
+    data: bytes, schema: SceneSchema | None = None, name: str = "the weights"
+) -> OnnxDetector | NativeDetector:
     """The detector of an ONNX file's bytes, native where that can be; PerceptionError as of `OnnxDetector.parse`."""
     reference = OnnxDetector.parse(data, schema, name)
     reference.engine = f"ONNX Runtime: {native.why_not()}"

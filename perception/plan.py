@@ -48,9 +48,7 @@ class _Graph:
     @classmethod
     def parse(cls, data: bytes) -> _Graph:
         graph = Message(data).message(7)
-        nodes = [
-            _Node(n.text(4), n.texts(1), n.texts(2), dict(map(_attribute, n.all(5)))) for n in graph.messages(1)
-        ]
+        nodes = [_Node(n.text(4), n.texts(1), n.texts(2), dict(map(_attribute, n.all(5)))) for n in graph.messages(1)]
         ends = [[port.text(1) for port in graph.messages(number)] for number in (11, 12)]
         if list(map(len, ends)) != [1, 1]:
             raise Unknown("it has more than one input or output")
@@ -184,7 +182,12 @@ def read_plan(data: bytes, schema: SceneSchema, shape: tuple[int, int]) -> Plan:
         return _read(_Graph.parse(data), schema, shape)
     except Unknown:
         raise
-    except (ValueError, IndexError, KeyError, TypeError) as error:  # a shape that does not fit is no such network either
+    except (
+        ValueError,
+        IndexError,
+        KeyError,
+        TypeError,
+    ) as error:  # a shape that does not fit is no such network either
         raise Unknown(f"it is not built as Triune's are ({error})") from None
 
 
@@ -216,7 +219,7 @@ def _finder(g: _Graph, schema: SceneSchema, plane: str, view: tuple[int, int, in
     mixed, maps = g.take("MatMul", context, None)
     pooled, mix = g.linear(g.op("Reshape", mixed, [1, -1]), relu=True)
     camera, shake = g.linear(pooled)
-    low, groups = 0.0, []
+    low, groups = 0.0, list[Group]()
     if kinds:
         low, groups = _things(g, schema, plane, view, heat, context, camera, parts)
     order = [*range(kinds, kinds + depth), *range(kinds)]  # context first
@@ -387,7 +390,9 @@ def _reader(g: _Graph, schema: SceneSchema, plane: str, parts: list[str]) -> Rea
     # by mark there, by value here
     sides = (2, glimpse, 2, 1)
     ends = np.cumsum([0, *(marks * side for side in sides)])
-    order = np.concatenate([ends[i] + np.arange(marks * n).reshape(marks, n).T.reshape(-1) for i, n in enumerate(sides)])
+    order = np.concatenate(
+        [ends[i] + np.arange(marks * n).reshape(marks, n).T.reshape(-1) for i, n in enumerate(sides)]
+    )
     straight, hidden = (Linear(layer.weight[order], layer.bias) for layer in (straight, hidden))
     readings = [_reading(g, spec, schema.slot(spec.name).start, raw, parts) for spec in schema.readings]
     parts[-len(readings) :] = [g.concat(parts[-len(readings) :], 0)]

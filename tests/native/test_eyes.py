@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from eyes_kit import random_plan, stream
 
 import native
-from eyes_kit import random_plan, stream
 from native.eyes import Eyes, written
 from perception import native_detector
 from perception.detector import OnnxDetector
@@ -216,7 +216,9 @@ def damaged(seed: int, rounds: int) -> int:
         wrong = numbers.copy()
         for _ in range(rng.integers(1, 4)):
             at = rng.integers(len(wrong))
-            wrong[at] = rng.choice([0, 1, -1, 2**31 - 1, 4096, int(wrong[at]) + 1 & 0xFFFF, int(wrong[at]) - 1, rng.integers(0, 99)])
+            wrong[at] = rng.choice(
+                [0, 1, -1, 2**31 - 1, 4096, int(wrong[at]) + 1 & 0xFFFF, int(wrong[at]) - 1, rng.integers(0, 99)]
+            )
         wrong = wrong[: len(wrong) - rng.integers(0, 2)]
         try:
             eyes = native.engine.eyes_new(wrong, floats[: len(floats) - 16 * rng.integers(0, 2)])
@@ -253,7 +255,8 @@ SANITIZED = """
 import sys; sys.path[:0] = [{root!r}, {root!r} + "/tests/kits", {root!r} + "/tests/native"]
 import importlib.util
 spec = importlib.util.spec_from_file_location("native._engine", {built!r})
-sys.modules["native._engine"] = importlib.util.module_from_spec(spec); spec.loader.exec_module(sys.modules["native._engine"])
+made = sys.modules["native._engine"] = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(made)
 import test_eyes
 assert test_eyes.native.engine.__file__ == {built!r}
 for seed in range(40):

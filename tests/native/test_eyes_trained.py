@@ -11,8 +11,9 @@ pytest.importorskip("torch")
 pytest.importorskip("onnx")
 pytestmark = pytest.mark.train
 
-import native  # noqa: E402
 from eyes_kit import stream  # noqa: E402
+
+import native  # noqa: E402
 from perception.native_detector import NativeDetector, largest_difference, open_detector  # noqa: E402
 from perception.scene import SceneSchema  # noqa: E402
 

@@ -126,7 +126,8 @@ def _engine() -> list[Finding]:
     found = [_finding("engine", "ok", native.described())]
     for name in task_names():
         try:
-            engine = open_detector(read_file(load_spec(name).folder / "perception.onnx", "weights", PerceptionError)).engine
+            path = load_spec(name).folder / "perception.onnx"
+            engine = open_detector(read_file(path, "weights", PerceptionError)).engine
         except PerceptionError:  # told with the tasks
             continue
         if engine != "native":
