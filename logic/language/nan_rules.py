@@ -52,10 +52,10 @@ def summed(terms: Array, axis: int) -> Any:
     """Sums along an axis, term after term: numpy's own `sum` adds in an order that it chooses by shape and machine."""
     count = terms.shape[axis]
     if _stepwise(count, terms.size // count):
-        head = (slice(None),) * axis
-        made = terms[(*head, 0)]
+        before: tuple[Any, ...] = (slice(None),) * axis
+        made = terms[(*before, 0)]
         for i in range(1, count):
-            made = made + terms[(*head, i)]
+            made = made + terms[(*before, i)]
         return made
     return np.add.accumulate(terms, axis).take(-1, axis)
 

@@ -236,8 +236,7 @@ def flight(schema: SceneSchema, n: int, seed: int) -> np.ndarray:
 
 
 def agreement(task: str, n: int) -> tuple[int, int]:
-    """(decisions that differ, steps after which memory differs) over n scenes in a row, each from the memory that Python
-    left."""
+    """(decisions that differ, steps after which memory differs) over n scenes in a row, each from Python's memory."""
     program, schema = shipped(task)
     layout = MemoryLayout.of(program.graph.fields)
     machine = session(logic_model(program.graph, schema.size, 0))
