@@ -38,7 +38,7 @@ static PyMethodDef methods[] = {
 
 static int fill(PyObject *module) {
     chosen = widest();
-    return PyModule_AddFunctions(module, eyes_methods);
+    return PyModule_AddFunctions(module, eyes_methods) || PyModule_AddFunctions(module, machine_methods) ? -1 : 0;
 }
 
 static PyModuleDef_Slot slots[] = {{Py_mod_exec, (void *)fill}, {0, NULL}};

@@ -13,5 +13,6 @@ enum { PLAIN, AVX2, AVX512, LEVELS };
 int engine_level(void); /* the widest one that this processor has, or a lower one that was asked for */
 
 extern PyMethodDef eyes_methods[];
+extern PyMethodDef machine_methods[];
 
 #endif

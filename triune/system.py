@@ -197,7 +197,7 @@ def build_confined(
     if made is None:
         data = _artifact(schema, texts.policy, there, tuple(known.items()), actions, required)
     else:
-        data = freeze(artifact_of(made[0], made[1] if there else None))
+        data = freeze(artifact_of(made[0], made[1] if there else None, schema.size))
     rules: list[CompiledModule] = []
     if texts.safety and not there:
         made_rules = made[1] if made else None

@@ -1,7 +1,7 @@
 """Running one policy text in plain Python, generated Python, a batch and ONNX, step by step, and holding them together.
 
-Actions, reasons, faults and numbers must be equal everywhere, bit by bit, but that of an element of an array the sign of
-a zero does not count. Every step starts from the memory that generated Python left, so that differences do not add up.
+Actions, reasons, faults and numbers must be equal everywhere, bit by bit, but that of an element of an array the sign
+of a zero does not count. Every step starts from the memory that generated Python left: differences do not add up.
 """
 
 from __future__ import annotations

@@ -19,6 +19,7 @@ from data_flywheel.episodes.episode import Episode, EpisodeRecorder, rules_in
 from envs.actions import Action, ActionSpace
 from envs.remote import Observer, Outcome, PixelEnv
 from logic.runtime.controller import DEADLINE, FAULT, Controller, Decision
+from logic.runtime.engine import NativeController, fast_controller, fast_tracker
 from logic.runtime.tracker import Tracker
 from perception.detector import usable
 from perception.drift import Watch
@@ -154,7 +155,9 @@ class Pipeline:
         self._size = schema.size
         fallback = controller.fallback if controller else standby
         self._blind = Decision(fallback, FAULT, fallback, (), BLIND)
-        self._see, self._update, self._read = detector.see, self.tracker.update, schema.read
+        self._see, self._update = detector.see, self.tracker.update
+        # the machine reads the vector itself: names are for who else asks
+        self._read = schema.glance if isinstance(controller, NativeController) else schema.read
         self._stand = Decision(standby, "", standby)
         self._decide: Callable[[Scene], Decision] = controller.decide if controller else lambda scene: self._stand
 
@@ -243,7 +246,7 @@ class Rollout:
         self.system, self.shift, self.kind = system, shift, detector
         self.protocol = system.protocol(protocol)
         self.schema = system.schema
-        self.controller = system.controller(self.protocol.name)
+        self.controller = fast_controller(system.controller(self.protocol.name))
         self.env: PixelEnv
         self.detector: Detector
         self._guest = beside is not None
@@ -255,7 +258,7 @@ class Rollout:
                 seeing.verify = verify
             self.env = PixelEnv(system.spec.env, self.protocol, shift, observer, canary)
             self.detector = seeing or TeacherDetector(self.env)
-        self.player = Pipeline(self.schema, self.detector, self.controller)
+        self.player = Pipeline(self.schema, self.detector, self.controller, tracker=fast_tracker(self.schema))
         self.tracker = self.player.tracker
         self.recorder: Recorder | None = None
         ranges = system.ranges() if detector == "cnn" else None
