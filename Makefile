@@ -7,7 +7,7 @@ TASK ?= breakout
 export OMP_NUM_THREADS ?= 1
 
 # CI runs the second half by itself, under a time limit.
-.PHONY: play web test test-all test-all-tiers test-cluster mutants train lint clean
+.PHONY: play web test test-all test-all-tiers fuzz test-cluster mutants train lint clean
 
 play: $(VENV)/.ready
 	$(VENV)/bin/triune play $(TASK) --video runs/play/$(TASK).webp --report runs/play/$(TASK).html
@@ -53,6 +53,11 @@ test-all-tiers: $(TEST)/.ready
 	$(TEST)/bin/python -m pytest -q -m "slow or train or browser or llm"
 
 # A real Ray with several nodes on this machine, killed again and again: a quarter of an hour.
+# The native machine under the sanitizers, for FUZZ seconds: random policies, and programs that were tampered with.
+FUZZ ?= 60
+fuzz: $(TEST)/.ready
+	$(TEST)/bin/python tests/kits/machine_fuzz.py --seconds $(FUZZ)
+
 test-cluster: $(TEST)/.ready
 	$(TEST)/bin/python -m pip install --quiet --disable-pip-version-check -e ".[cluster]"
 	$(TEST)/bin/python -m pytest -q -m cluster

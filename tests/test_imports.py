@@ -13,7 +13,7 @@ ALLOWED = {
     "envs": set(),
     "native": set(),
     "perception": {"envs", "native"},
-    "logic": {"perception.scene", "envs.actions", "envs.files", "envs.writing"},
+    "logic": {"native", "perception.scene", "envs.actions", "envs.files", "envs.writing"},
     "data_flywheel": {"perception", "envs", "logic"},
     "supervisor": {"data_flywheel", "perception", "envs", "logic"},
     "triune": {"supervisor", "data_flywheel", "perception", "envs", "logic", "native"},

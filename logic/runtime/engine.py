@@ -111,16 +111,17 @@ class NativeController(Controller):
     def _told(self, code: int, scene: Scene) -> Decision:
         """The decision behind a code. Those without a vector, a fault or a rule's doing are kept."""
         if code >= 0 and self._discrete:
-            reason, action = divmod(code, len(self.logic.actions.names))
-            made = self._known[code] = Decision(action, self._reasons[reason], action)
+            which, index = divmod(code, len(self.logic.actions.names))
+            made = self._known[code] = Decision(index, self._reasons[which], index)
             return made
         told = self._engine.machine_told(self._machine)
         if any(fault for fault, *_ in told):
             return self._compare(None, scene)
         proposed, reason = self._action(told[0][2]), self._reasons[told[0][3]]
-        action, overruled = proposed, []
-        for (_, rule), (_, _, ruled, _) in zip(self._rules, told[1:], strict=True):
-            ruled = self._action(ruled)
+        action: Action = proposed
+        overruled: list[str] = []
+        for (_, rule), (_, _, given, _) in zip(self._rules, told[1:], strict=True):
+            ruled = self._action(given)
             if not self._same(ruled, action):
                 overruled.append(rule.title)
                 action = ruled
@@ -139,13 +140,10 @@ class NativeController(Controller):
         reference.memory, *rest = [Memory(values) for values in before]
         reference.rule_memories = rest
         wanted = reference.decide(scene)
-        if made is None:
-            told = engine.machine_told(self._machine)
-            same = bool(wanted.fault) and self._same(self._action(told[-1][2]), wanted.action)
-            if self._bounds is not None:
-                same = bool(wanted.fault)
-        else:
-            same = made == wanted
+        # of a fault the machine knows no words, and the limits of a control come after it
+        same = bool(wanted.fault) if made is None else made == wanted
+        if made is None and self._discrete:
+            same &= bool(engine.machine_told(self._machine)[-1][2] == wanted.action)
         for i, memory in enumerate((reference.memory, *reference.rule_memories)):
             same &= _alike(self._layouts[i], memory.snapshot(), engine.machine_save(self._machine, i))
         if not same:

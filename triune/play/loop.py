@@ -19,7 +19,7 @@ from data_flywheel.episodes.episode import Episode, EpisodeRecorder, rules_in
 from envs.actions import Action, ActionSpace
 from envs.remote import Observer, Outcome, PixelEnv
 from logic.runtime.controller import DEADLINE, FAULT, Controller, Decision
-from logic.runtime.engine import NativeController, fast_controller, fast_tracker
+from logic.runtime.engine import VERIFY, NativeController, fast_controller, fast_tracker
 from logic.runtime.tracker import Tracker
 from perception.detector import usable
 from perception.drift import Watch
@@ -234,7 +234,8 @@ class Rollout:
     """One emulator and one system, for any number of episodes. Close it, or use it as a context.
 
     `beside`: another one of the same task and conditions, whose emulator and detector this one plays with, by turns.
-    `verify`: so many frames apart the native engine is held against ONNX Runtime, PerceptionError where they differ.
+    `verify`: so many frames apart the native engine is held against ONNX Runtime and Python, PerceptionError or
+    Disagreement where they differ.
     """
 
     def __init__(
@@ -246,7 +247,8 @@ class Rollout:
         self.system, self.shift, self.kind = system, shift, detector
         self.protocol = system.protocol(protocol)
         self.schema = system.schema
-        self.controller = fast_controller(system.controller(self.protocol.name))
+        every = verify or VERIFY
+        self.controller = fast_controller(system.controller(self.protocol.name), every)
         self.env: PixelEnv
         self.detector: Detector
         self._guest = beside is not None
@@ -258,7 +260,7 @@ class Rollout:
                 seeing.verify = verify
             self.env = PixelEnv(system.spec.env, self.protocol, shift, observer, canary)
             self.detector = seeing or TeacherDetector(self.env)
-        self.player = Pipeline(self.schema, self.detector, self.controller, tracker=fast_tracker(self.schema))
+        self.player = Pipeline(self.schema, self.detector, self.controller, tracker=fast_tracker(self.schema, every))
         self.tracker = self.player.tracker
         self.recorder: Recorder | None = None
         ranges = system.ranges() if detector == "cnn" else None
