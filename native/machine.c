@@ -1110,7 +1110,10 @@ static int run(Machine *machine, Program *p) {
             memmove(PB(d), arena + place, (size_t)i->n);
             break;
         }
-        case STORE: memmove(PB(d), PB(a), (size_t)i->n); break;
+        case STORE:
+            if (i->n == 8) memcpy(PB(d), PB(a), 8); /* a scalar, as most are */
+            else memmove(PB(d), PB(a), (size_t)i->n);
+            break;
         case TELLF: CF(d) = (float)F(a); break;
         case TELLA: for (int64_t j = 0; j < i->n; j++) PF(d)[j * i->m] = PF(a)[j]; break;
         case TELLB: for (int64_t j = 0; j < i->n; j++) PF(d)[j * i->m] = (float)PB(a)[j]; break;
