@@ -57,10 +57,10 @@ typedef uint8_t u8;
     X(FADD, "fvv-") X(FSUB, "fvv-") X(FMUL, "fvv-") X(FDIV, "fvv-") X(FFLOORDIV, "fvv-") X(FMOD, "fvv-") \
     X(FPOW, "fvv-") X(FMIN, "fvv-") X(FMAX, "fvv-") X(FLT, "ovv-") X(FLE, "ovv-") X(FEQ, "ovv-") X(FNE, "ovv-") \
     X(FNEG, "ff--") X(FABS, "ff--") X(FSIGN, "ff--") X(FFLOOR, "ff--") X(FEXP, "ff--") \
-    X(AADD, "fvv-") X(ASUB, "fvv-") X(AMUL, "fvv-") X(AFLOORDIV, "fvv-") X(AMOD, "fvv-") X(AMIN, "fvv-") \
-    X(AMAX, "fvv-") X(ALT, "ovv-") X(ALE, "ovv-") X(AEQ, "ovv-") X(ANE, "ovv-") \
+    X(NADD, "fvv-") X(NSUB, "fvv-") X(NMUL, "fvv-") X(NFLOORDIV, "fvv-") X(NMOD, "fvv-") X(NMIN, "fvv-") \
+    X(NMAX, "fvv-") X(NLT, "ovv-") X(NLE, "ovv-") X(NEQ, "ovv-") X(NNE, "ovv-") \
     X(WLT, "of8-") X(WLE, "of8-") X(WGT, "of8-") X(WGE, "of8-") X(WEQ, "of8-") X(WNE, "of8-") \
-    X(ANEG, "ff--") X(AABS, "ff--") X(ASIGN, "ff--") \
+    X(NNEG, "ff--") X(NABS, "ff--") X(NSIGN, "ff--") \
     X(BAND, "opp-") X(BOR, "opp-") X(BEQ, "opp-") X(BNE, "opp-") X(BNOT, "oo--") \
     X(ITOF, "ff--") X(BTOF, "fo--") X(FTOI, "ff--") X(BTOI, "fo--") X(WHERE4, "fvvp") X(WHERE1, "oppp") \
     X(FILL4, "f4--") X(FILL1, "o1--") X(COPY, "oo--")
@@ -873,10 +873,10 @@ static int run(Machine *machine, Program *p) {
         case FSIGN: EACH(f32, f32, PF, PF, x != x ? x : (float)((x > 0) - (x < 0)))
         case FFLOOR: EACH(f32, f32, PF, PF, floor_single(x))
         case FEXP: EACH(f32, f32, PF, PF, (float)exp((double)x))
-        case AADD: PAIRS(i32, i32, PI, PI, WRAP(U(x) + U(y)))
-        case ASUB: PAIRS(i32, i32, PI, PI, WRAP(U(x) - U(y)))
-        case AMUL: PAIRS(i32, i32, PI, PI, WRAP(U(x) * U(y)))
-        case AFLOORDIV: case AMOD: {
+        case NADD: PAIRS(i32, i32, PI, PI, WRAP(U(x) + U(y)))
+        case NSUB: PAIRS(i32, i32, PI, PI, WRAP(U(x) - U(y)))
+        case NMUL: PAIRS(i32, i32, PI, PI, WRAP(U(x) * U(y)))
+        case NFLOORDIV: case NMOD: {
             const i32 *a = PI(a), *b = PI(b);
             const int32_t n = i->n, one = i->m & 2, same = i->m & 4;
             for (int32_t j = 0; j < (same ? 1 : n); j++) if (b[j] == 0) FAULT;
@@ -884,7 +884,7 @@ static int run(Machine *machine, Program *p) {
                 const double by = b[0];
                 const int32_t y = b[0];
                 i32 *d = PI(d);
-                if (i->op == AMOD)
+                if (i->op == NMOD)
                     for (int32_t j = 0; j < n; j++) d[j] = WRAP(U(a[j]) - U((int32_t)floor_whole(a[j] / by)) * U(y));
                 else
                     for (int32_t j = 0; j < n; j++) d[j] = (int32_t)floor_whole(a[j] / by);
@@ -892,25 +892,25 @@ static int run(Machine *machine, Program *p) {
             }
             for (int32_t j = 0; j < n; j++) {
                 const int32_t x = a[one ? 0 : j], y = b[same ? 0 : j];
-                PI(d)[j] = i->op == AMOD ? whole_mod(x, y) : whole_div(x, y);
+                PI(d)[j] = i->op == NMOD ? whole_mod(x, y) : whole_div(x, y);
             }
             break;
         }
-        case AMIN: PAIRS(i32, i32, PI, PI, x < y ? x : y)
-        case AMAX: PAIRS(i32, i32, PI, PI, x > y ? x : y)
-        case ALT: PAIRS(u8, i32, PB, PI, x < y)
-        case ALE: PAIRS(u8, i32, PB, PI, x <= y)
-        case AEQ: PAIRS(u8, i32, PB, PI, x == y)
-        case ANE: PAIRS(u8, i32, PB, PI, x != y)
+        case NMIN: PAIRS(i32, i32, PI, PI, x < y ? x : y)
+        case NMAX: PAIRS(i32, i32, PI, PI, x > y ? x : y)
+        case NLT: PAIRS(u8, i32, PB, PI, x < y)
+        case NLE: PAIRS(u8, i32, PB, PI, x <= y)
+        case NEQ: PAIRS(u8, i32, PB, PI, x == y)
+        case NNE: PAIRS(u8, i32, PB, PI, x != y)
         case WLT: WIDE(<)
         case WLE: WIDE(<=)
         case WGT: WIDE(>)
         case WGE: WIDE(>=)
         case WEQ: WIDE(==)
         case WNE: WIDE(!=)
-        case ANEG: EACH(i32, i32, PI, PI, WRAP(0u - U(x)))
-        case AABS: EACH(i32, i32, PI, PI, x < 0 ? WRAP(0u - U(x)) : x)
-        case ASIGN: EACH(i32, i32, PI, PI, (x > 0) - (x < 0))
+        case NNEG: EACH(i32, i32, PI, PI, WRAP(0u - U(x)))
+        case NABS: EACH(i32, i32, PI, PI, x < 0 ? WRAP(0u - U(x)) : x)
+        case NSIGN: EACH(i32, i32, PI, PI, (x > 0) - (x < 0))
         case BAND: PAIRS(u8, u8, PB, PB, x & y)
         case BOR: PAIRS(u8, u8, PB, PB, x | y)
         case BEQ: PAIRS(u8, u8, PB, PB, x == y)

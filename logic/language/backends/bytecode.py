@@ -28,7 +28,7 @@ _NAMES = (
     "IADD ISUB IMUL IFLOORDIV IMOD INEG IABS ISIGN IMIN IMAX ICLIP ILT ILE IEQ INE BOUND NOT AND OR SET "
     "CELLF CELLI WRAPI CELLB WIDEF WIDEI WIDEB SEENF FLAT ELEMF ELEMI ELEMB THINGF THINGB GRID "
     "FADD FSUB FMUL FDIV FFLOORDIV FMOD FPOW FMIN FMAX FLT FLE FEQ FNE FNEG FABS FSIGN FFLOOR FEXP "
-    "AADD ASUB AMUL AFLOORDIV AMOD AMIN AMAX ALT ALE AEQ ANE WLT WLE WGT WGE WEQ WNE ANEG AABS ASIGN "
+    "NADD NSUB NMUL NFLOORDIV NMOD NMIN NMAX NLT NLE NEQ NNE WLT WLE WGT WGE WEQ WNE NNEG NABS NSIGN "
     "BAND BOR BEQ BNE BNOT ITOF BTOF FTOI BTOI WHERE4 WHERE1 FILL4 FILL1 COPY "
     "MOVE4 MOVE1 PUT4 PUT1 SHIFT4 SHIFT1 REF PICK PICKREF DEREF GATHERREF4 GATHERREF1 GATHER4 GATHER1 "
     "ELEMREFF ELEMREFI ELEMREFB SCATTER TOPF TOPI "
@@ -39,7 +39,7 @@ _NAMES = (
 OPS = _NAMES.split()
 CODE = {name: i for i, name in enumerate(OPS)}
 _LETTER = {"float": "F", "int": "I", "bool": "B"}
-_ELEMENTS = {"float": "F", "int": "A", "bool": "B"}  # of array ops, by the kind of their operands
+_ELEMENTS = {"float": "F", "int": "N", "bool": "B"}  # of array ops, by the kind of their operands
 _SIZE = {"float": 4, "int": 4, "bool": 1}
 COPIED = 64  # bytes of an array that a branch copies; of a larger one it says where it lies
 _FLOAT = {"add": "ADD", "sub": "SUB", "mul": "MUL", "div": "DIV", "floordiv": "FLOORDIV", "mod": "MOD", "pow": "POW"}
