@@ -7,12 +7,15 @@ TASK ?= breakout
 export OMP_NUM_THREADS ?= 1
 
 # CI runs the second half by itself, under a time limit.
-.PHONY: play web test test-all test-all-tiers test-kills test-cluster mutants train lint clean
+.PHONY: play web test test-all test-all-tiers fuzz test-kills test-cluster mutants train lint clean
 
 play: $(VENV)/.ready
 	$(VENV)/bin/triune play $(TASK) --video runs/play/$(TASK).webp --report runs/play/$(TASK).html
 
-$(VENV)/.ready: pyproject.toml
+# An install compiles the native engine, so its sources count.
+ENGINE := $(wildcard native/*.c native/*.h)
+
+$(VENV)/.ready: pyproject.toml $(ENGINE)
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -e .
 	touch $@
@@ -34,7 +37,7 @@ test: $(TEST)/.ready
 	$(TEST)/bin/mypy
 	$(TEST)/bin/python -m pytest -q -n auto --dist loadfile
 
-$(TEST)/.ready: pyproject.toml
+$(TEST)/.ready: pyproject.toml $(ENGINE)
 	rm -rf $(TEST)
 	$(PYTHON) -m venv $(TEST)
 	$(TEST)/bin/python -m pip install --quiet --disable-pip-version-check -e ".[dev]"
@@ -53,6 +56,11 @@ test-all-tiers: $(TEST)/.ready
 # how often and which; a failure can be repeated.
 test-kills: $(TEST)/.ready
 	$(TEST)/bin/python -m pytest -q -s -m slow tests/triune/test_kills.py
+
+# The native machine under the sanitizers, for FUZZ seconds: random policies, and programs that were tampered with.
+FUZZ ?= 60
+fuzz: $(TEST)/.ready
+	$(TEST)/bin/python tests/kits/machine_fuzz.py --seconds $(FUZZ)
 
 # A real Ray with several nodes on this machine, killed again and again: a quarter of an hour.
 test-cluster: $(TEST)/.ready

@@ -18,14 +18,18 @@ FORMAT = 1
 
 
 class OnnxDetector:
-    """Loaded weights of one task. With a window in the schema `see` keeps the last frames; `reset` drops them."""
+    """Loaded weights of one task. With a window in the schema `see` keeps the last frames; `reset` drops them.
+
+    `engine`: what runs the network, and why not the native one (`perception.native_detector`).
+    """
+
+    engine = "ONNX Runtime"
 
     def __init__(self, session: onnxruntime.InferenceSession, schema: SceneSchema, metadata: dict[str, str]) -> None:
         self.schema, self.metadata = schema, metadata
+        self.shape: tuple[int, ...] = tuple(session.get_inputs()[0].shape)
         self._session = session
-        inputs = session.get_inputs()
-        self.shape: tuple[int, ...] = tuple(inputs[0].shape)
-        self._name = inputs[0].name
+        self._name = session.get_inputs()[0].name
         self._past: list[np.ndarray] = []
 
     @classmethod
@@ -61,19 +65,27 @@ class OnnxDetector:
 
     def see(self, frame: np.ndarray) -> np.ndarray:
         """Native frame uint8[H, W, 3] -> Scene vector float32[size]."""
+        return self.look(self.through_window(frame))
+
+    def through_window(self, frame: np.ndarray) -> np.ndarray:
+        """The pixelwise maximum of the last frames, this one among them."""
         if self.schema.window == 1:
-            return self.look(frame)
+            return frame
         self._past.append(np.array(frame))  # the caller's may be a view that the next step overwrites
         if len(self._past) > self.schema.window:
             del self._past[0]
-        return self.look(np.maximum.reduce(self._past))
+        return np.maximum.reduce(self._past)
 
     def look(self, frame: np.ndarray) -> np.ndarray:
         """As `see`, for a frame that already is the maximum over the window."""
-        if type(frame) is not np.ndarray or frame.dtype != np.uint8 or frame.shape != self.shape:
-            raise PerceptionError(self._refusal(frame))
+        self.check(frame)
         scene: np.ndarray = self._session.run(None, {self._name: frame})[0]
         return scene
+
+    def check(self, frame: np.ndarray) -> None:
+        """PerceptionError when a frame is none of this detector's."""
+        if type(frame) is not np.ndarray or frame.dtype != np.uint8 or frame.shape != self.shape:
+            raise PerceptionError(self._refusal(frame))
 
     def _refusal(self, frame: Any) -> str:
         wanted = f"this detector reads uint8{list(self.shape)}"

@@ -211,6 +211,12 @@ def _reduce(node: _Node) -> list[Shape]:
     return [_without(node, [_axis(a, len(shape)) for a in axes or range(len(shape))])]
 
 
+def _cumsum(node: _Node) -> list[Shape]:
+    for axis in node.ints(1) or ():
+        _axis(axis, len(node.shape(0)))
+    return _first(node)
+
+
 def _arg(node: _Node) -> list[Shape]:
     return [_without(node, [node.axis(len(node.shape(0)))])]
 
@@ -304,6 +310,7 @@ _TABLE: tuple[tuple[str, Rule, str], ...] = (
     ("ReduceMax ReduceMin ReduceSum ReduceMean ReduceL1", _reduce, "keepdims"),
     ("ArgMax ArgMin", _arg, "axis keepdims"),
     ("TopK", _top_k, "axis largest"),
+    ("CumSum", _cumsum, ""),
     ("MatMul", _matmul, ""),
     ("Gemm", _gemm, "transA transB"),
     ("Conv", _conv, "kernel_shape strides pads group"),

@@ -146,6 +146,21 @@ class Scene:
         return dict(zip(self._names, self._vector.tolist(), strict=True))
 
 
+class _Unread(Scene):
+    """A scene that nobody has asked for anything but its vector yet."""
+
+    def __init__(self, schema: SceneSchema, vector: np.ndarray) -> None:
+        super().__init__({"_schema": schema, "_vector": vector})
+
+    def __getattr__(self, name: str) -> Any:
+        schema = self.__dict__.pop("_schema", None)
+        if schema is not None:
+            self.__dict__.update(schema._parts(self.vector))
+            if name in self.__dict__:
+                return self.__dict__[name]
+        return super().__getattr__(name)
+
+
 @dataclass(frozen=True)
 class SceneSchema:
     """The things, grids, gauges and readings of one task and where each stands in the flat vector."""
@@ -240,8 +255,15 @@ class SceneSchema:
         """A Scene vector with nothing in it."""
         return np.zeros(self.size, np.float32)
 
+    def glance(self, vector: np.ndarray) -> Scene:
+        """The same view, whose parts are read off when the first of them is asked for."""
+        return _Unread(self, vector)
+
     def read(self, vector: np.ndarray) -> Scene:
         """Named view of float32[size]; ValueError when the length is wrong."""
+        return Scene(self._parts(vector))
+
+    def _parts(self, vector: np.ndarray) -> dict[str, Any]:
         if vector.shape != self._shape:
             raise SceneError(f"a scene vector of this task has shape ({self.size},), got {vector.shape}")
         flat = vector[: self._things_end].tolist()
@@ -258,7 +280,7 @@ class SceneSchema:
         for name, fields, at in self._read:
             seen, *values = vector[at].tolist()
             parts[name] = SimpleNamespace(seen=seen > 0.5, **dict(zip(fields, values, strict=True)))
-        return Scene(parts)
+        return parts
 
     def to_config(self) -> dict[str, Any]:
         """The `[scene]` table this schema came from, in canonical form (JSON-able).

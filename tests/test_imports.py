@@ -11,11 +11,12 @@ import pytest
 ROOT = Path(__file__).parent.parent
 ALLOWED = {
     "envs": set(),
-    "perception": {"envs"},
-    "logic": {"perception.scene", "envs.actions", "envs.files", "envs.writing"},
+    "native": set(),
+    "perception": {"envs", "native"},
+    "logic": {"native", "perception.scene", "envs.actions", "envs.files", "envs.writing"},
     "data_flywheel": {"perception", "envs", "logic"},
     "supervisor": {"data_flywheel", "perception", "envs", "logic"},
-    "triune": {"supervisor", "data_flywheel", "perception", "envs", "logic"},
+    "triune": {"supervisor", "data_flywheel", "perception", "envs", "logic", "native"},
 }
 LAYERS = set(ALLOWED)
 

@@ -6,7 +6,7 @@ import ast
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-LAYERS = ("envs", "perception", "logic", "data_flywheel", "supervisor", "triune")
+LAYERS = ("envs", "native", "perception", "logic", "data_flywheel", "supervisor", "triune")
 READERS = {
     "open", "os.open", "io.open", "json.load", "tomllib.load", "np.load", "np.fromfile",
     "np.loadtxt", "np.memmap", "pickle.load", "pickle.loads", "onnx.load", "torch.load", "cv2.imread",

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-LAYERS = ("envs", "perception", "logic", "data_flywheel", "supervisor", "triune")
+LAYERS = ("envs", "native", "perception", "logic", "data_flywheel", "supervisor", "triune")
 KINDS = (".py", ".js", ".html", ".css", ".toml")
 WORDS = re.compile(r"\b(ram|rom|ale)\b|AtariCore|get_protocol", re.IGNORECASE)
 ITS_OWN = ("envs/backends/atari", "data_flywheel/labelers/causal/")

@@ -63,6 +63,6 @@ def _missing(error: ImportError) -> str | None:
         return "OpenCV needs the system library libGL: apt-get install libgl1, or pip install opencv-python-headless"
     if module in _CORE:
         return f"{module} cannot be imported ({error}): pip install --upgrade triune"
-    if module in {"envs", "perception", "logic", "data_flywheel", "supervisor"}:
+    if module in {"envs", "native", "perception", "logic", "data_flywheel", "supervisor"}:
         return f"{error}: a package from elsewhere may hide Triune's own; run `triune doctor`"
     return None

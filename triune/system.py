@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from logic.runtime.regression import Lock
     from perception.detector import OnnxDetector
     from perception.drift import Ranges
+    from perception.native_detector import NativeDetector
 
     Made = tuple[CompiledProgram, CompiledModule | None]  # a policy and its safety rules, compiled for one protocol
 
@@ -196,7 +197,7 @@ def build_confined(
     if made is None:
         data = _artifact(schema, texts.policy, there, tuple(known.items()), actions, required)
     else:
-        data = freeze(artifact_of(made[0], made[1] if there else None))
+        data = freeze(artifact_of(made[0], made[1] if there else None, schema.size))
     rules: list[CompiledModule] = []
     if texts.safety and not there:
         made_rules = made[1] if made else None
@@ -314,15 +315,15 @@ class System:
                 "pass --trust (Python: trust=True) if you have read it"
             )
 
-    def detector(self) -> OnnxDetector:
-        """The network; TriuneError when there is none, PerceptionError when it is damaged or needs more than standard
-        operators on tensors of its own."""
-        from perception.detector import OnnxDetector
+    def detector(self) -> OnnxDetector | NativeDetector:
+        """The network, in the native engine where that runs; TriuneError when there is none, PerceptionError when it is
+        damaged or needs more than standard operators on tensors of its own."""
+        from perception.native_detector import open_detector
 
         if not os.path.lexists(self.detector_path):
             fix = f"train one with `{command_line('train', self.called)}`, or compare with --detector teacher"
             raise TriuneError(f"{self.folder} has no detector (perception.onnx); {fix}")
-        return OnnxDetector.parse(self.weights(), self.schema, str(self.detector_path))
+        return open_detector(self.weights(), self.schema, str(self.detector_path))
 
     def weights(self) -> bytes:
         """The bytes of the network's file; PerceptionError says what is wrong with it."""

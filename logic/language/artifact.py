@@ -170,7 +170,7 @@ class Fields:
 # the process that froze it or in an isolated worker: whoever can write an artifact decides what that code is.
 
 
-MAGIC, VERSION = b"TRIA", 1
+MAGIC, VERSION = b"TRIA", 2
 HEAD = struct.Struct("<4sII32s")
 LARGEST = 96 << 20  # bytes of an artifact: the compiler's 48 MB of tables twice over
 HEADER_MOST = 16 << 20
@@ -204,6 +204,8 @@ class Artifact:
     reasons: Mapping[str, Sequence[int]]
     policy: Part
     modules: tuple[Part, ...] = ()
+    # all functions as one program of the native machine, which checks it; b"": there is none
+    program: bytes = b""
 
     @property
     def titles(self) -> tuple[str, ...]:
@@ -228,6 +230,7 @@ def freeze(artifact: Artifact) -> bytes:
         "reasons": [[reason, list(lines)] for reason, lines in artifact.reasons.items()],
         "policy": _pack_part(artifact.policy, arrays),
         "modules": [_pack_part(part, arrays) for part in artifact.modules],
+        "program": pack_value(np.frombuffer(artifact.program, "<i4"), arrays),
     }
     text = json.dumps({**header, "arrays": arrays.shapes}, separators=(",", ":")).encode("ascii")
     rest = text + arrays.data(HEAD.size + len(text))
@@ -268,7 +271,8 @@ def _pack_part(part: Part, arrays: Arrays) -> dict[str, Any]:
 
 
 def _artifact(header: Any, data: bytes, at: int) -> Artifact:
-    reasons, policy, modules, arrays = Fields(header, dict).take("reasons", "policy", "modules", "arrays")
+    names = ("reasons", "policy", "modules", "program", "arrays")
+    reasons, policy, modules, program, arrays = Fields(header, dict).take(*names)
     packed = Packed(data, at, arrays)
     pairs = [Fields(pair, list).exactly(str, list) for pair in Fields(reasons, list).at_most(REASONS_MOST)]
     lines = {_short(r): tuple(Fields(n, int).value for n in Fields(found, list).at_most(10**6)) for r, found in pairs}
@@ -278,8 +282,11 @@ def _artifact(header: Any, data: bytes, at: int) -> Artifact:
     if len(acting.functions) != 1:
         raise ValueError("a policy has one function")
     rules = tuple(_part(part, packed) for part in Fields(modules, list).at_most(MODULES_MOST))
+    words = unpack_value(program, packed)
+    if not isinstance(words, np.ndarray) or words.dtype != np.int32 or words.ndim != 1:
+        raise ValueError("a program is a row of whole numbers")
     packed.all_used()
-    return Artifact(lines, acting, rules)
+    return Artifact(lines, acting, rules, words.tobytes())
 
 
 def _part(value: Any, packed: Packed) -> Part:

@@ -8,11 +8,16 @@ from dataclasses import fields
 from functools import lru_cache
 from typing import Any
 
-from envs.actions import ActionSpace
+import numpy as np
+
+from envs.actions import Action, ActionSpace
 from logic.errors import LogicError
 from logic.language import CompiledModule, CompiledProgram, CompileError, Diagnostic, compile_program, compile_safety
 from logic.language.artifact import LARGEST, Artifact, freeze, part_of, read
+from logic.language.backends import bytecode
+from logic.language.backends.bytecode import MemoryBytes, Part, Unfit
 from logic.language.frontend.modules import maths_scope
+from logic.language.ir import Graph
 from logic.language.program import LIBRARY_FOLDER
 from logic.runtime.logic import rules_of
 from logic.sandbox import Limits, run_isolated
@@ -22,6 +27,7 @@ from perception.scene import SceneSchema
 # The compiler has budgets of its own; these are the walls behind them.
 LIMITS = Limits(wall_s=120.0, cpu_s=60, memory_mib=1024)
 DIAGNOSTICS_MOST = 1 << 20  # bytes
+PROGRAM_MOST = 24 << 20  # bytes
 _MADE, _WRONG, _REFUSED = b"A", b"D", b"L"
 Library = Mapping[str, str]
 
@@ -97,22 +103,41 @@ def _compile(
         wrong += error.diagnostics
     if wrong:
         raise CompileError(wrong)
-    return artifact_of(program, rules)
+    return artifact_of(program, rules, schema.size)
 
 
-def artifact_of(program: CompiledProgram, rules: CompiledModule | None) -> Artifact:
-    """What workers run, of a policy and the rules that are to run beside it; LogicError when it is too much."""
+def artifact_of(program: CompiledProgram, rules: CompiledModule | None, scene: int) -> Artifact:
+    """What workers run, of a policy and the rules that are to run beside it; LogicError when it is too much. `scene`:
+    length of a scene vector."""
     assert program.graph is not None
     modules = []
     if rules is not None:
         titles = [rule.title for rule in rules_of(rules)]
         modules.append(part_of("safety.py", rules.fields, zip(titles, rules.graphs.values(), strict=True)))
     made = Artifact(
-        program.reasons, part_of("policy.py", program.module.fields, [("act", program.graph)]), tuple(modules)
+        program.reasons,
+        part_of("policy.py", program.module.fields, [("act", program.graph)]),
+        tuple(modules),
+        # a machine says its reasons by number
+        _program(program.graph, list(rules.graphs.values()) if rules else [], scene)
+        if list(program.reasons) == program.graph.reasons
+        else b"",
     )
     if len(made.titles) > RULES_MOST or len(made.reasons) > REASONS_MOST:
         raise LogicError(f"at most {RULES_MOST} rules and {REASONS_MOST} reasons can be run in isolation")
     return made
+
+
+def _program(policy: Graph, rules: list[Graph], scene: int) -> bytes:
+    """What the native machine runs; b"" where it cannot, or where the tables are too large to be held twice. Its
+    fallback counts for nothing: Python decides where there was a fault."""
+    fallback: Action = np.zeros(policy.action.shape, np.float32) if policy.action.shape else 0
+    memories = [MemoryBytes(graph.fields) for graph in (policy, *rules[:1])]
+    try:
+        made = bytecode.program([Part(policy, 0), *(Part(rule, 1) for rule in rules)], memories, scene, fallback)
+    except Unfit:
+        return b""
+    return made if len(made) <= PROGRAM_MOST else b""
 
 
 def _library(texts: Library) -> Callable[[str], str]:

@@ -11,10 +11,12 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 
+import native
 from envs.actions import Action, ActionSpace, Discrete
 from logic.errors import LogicError
 from logic.language import CompiledModule, CompiledProgram
-from logic.language.artifact import read, thaw
+from logic.language.artifact import Artifact, read, thaw
+from logic.language.backends.bytecode import MemoryBytes
 from logic.language.backends.python import place_of
 from logic.language.program import Memory, Module
 from logic.runtime.controller import FAULT, Controller, Decision
@@ -112,6 +114,53 @@ def make_step(data: bytes, schema: SceneSchema, actions: ActionSpace, fallback: 
     """The worker's side: thaws the artifact, keeps its memory, answers requests. Faults are answers; what is no fault
     of the language (no memory, no fuel, worse) ends the worker."""
     made = thaw(data)
+    if made.program and native.available():
+        return _native_step(made, schema, actions, fallback)
+    return _python_step(made, schema, actions, fallback)[0]
+
+
+def _native_step(made: Artifact, schema: SceneSchema, actions: ActionSpace, fallback: Action) -> Step:
+    """The same on the native machine. What is out of the ordinary, a fault or a rule's doing, is decided again in
+    Python, from the memory before it. A program that does not fit the rest ends the worker."""
+    engine: Any = native.engine
+    machine = engine.machine_new(made.program)
+    slow, memories = _python_step(made, schema, actions, fallback)
+    layouts = [MemoryBytes.of_values(memory.snapshot()) for memory in memories]
+
+    def put() -> None:
+        for i, memory in enumerate(memories):
+            engine.machine_load(machine, i, layouts[i].pack(memory.snapshot()))
+
+    put()
+    known: dict[int, bytes] = {}
+    discrete, most = isinstance(actions, Discrete), len(actions.names)
+    pack, packed, ask = reply_of(actions).pack, actions.pack, engine.machine_decide
+
+    def step(data: bytes) -> bytes:
+        code = ask(machine, data)
+        reply = known.get(code)
+        if reply is not None:
+            return reply
+        if code < 0:
+            for i, memory in enumerate(memories):
+                memory.restore(layouts[i].unpack(engine.machine_before(machine, i)))
+            reply = slow(data)
+            put()
+            return reply
+        if discrete:
+            reason, action = divmod(code, most)
+            made = known[code] = pack(packed(action), packed(action), reason, 0, 0, b"")
+            return made
+        vector = engine.machine_told(machine)[0][2]
+        return pack(vector, vector, code, 0, 0, b"")
+
+    return step
+
+
+def _python_step(
+    made: Artifact, schema: SceneSchema, actions: ActionSpace, fallback: Action
+) -> tuple[Step, list[Memory]]:
+    """The step, and the memories that it works on: the policy's and each module's."""
     act, memory = made.policy.functions[0].step, Memory(made.policy.fields)
     numbers = {reason: i for i, reason in enumerate(made.reasons)}
     parts = [(part, Memory(part.fields)) for part in made.modules]
@@ -143,7 +192,7 @@ def make_step(data: bytes, schema: SceneSchema, actions: ActionSpace, fallback: 
         short = fault.encode(errors="replace")[:FAULT_MOST] if fault else b""
         return pack(packed(action), packed(proposed), reason, overruled, len(short), short)
 
-    return step
+    return step, [memory, *(kept for _, kept in parts)]
 
 
 class Checker:

@@ -12,7 +12,7 @@ import pytest
 from data_flywheel.storage.log import append, read_lines
 
 ROOT = Path(__file__).parents[2]
-LAYERS = ("envs", "perception", "logic", "data_flywheel", "supervisor", "triune")
+LAYERS = ("envs", "native", "perception", "logic", "data_flywheel", "supervisor", "triune")
 LOG = "data_flywheel/storage/log.py"
 EVENTS = "supervisor/events.py"  # opens its file itself, to hold it; adds to it with `append_at`
 

@@ -12,7 +12,7 @@ import pytest
 
 from envs.process import ROOT, start
 
-LAYERS = ("envs", "perception", "logic", "data_flywheel", "supervisor", "triune", "benchmarks")
+LAYERS = ("envs", "native", "perception", "logic", "data_flywheel", "supervisor", "triune", "benchmarks")
 # Starts the foreign command itself, and may use the standard library only.
 FOREIGN = "supervisor/proposers/process_tree.py"
 STARTERS = {"Popen", "run", "call", "check_call", "check_output", "getoutput"}

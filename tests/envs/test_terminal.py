@@ -65,7 +65,7 @@ def test_every_process_guards_its_streams() -> None:
     """Each program among the packages calls `guard` itself, or runs the `main` of one that does."""
     # the standard library only: one speaks over pipes, one says nothing
     alone = {"supervisor/proposers/process_tree.py", "envs/cluster_guard.py"}
-    for path in (p for layer in ("envs", "perception", "logic", "data_flywheel", "supervisor", "triune")
+    for path in (p for layer in ("envs", "native", "perception", "logic", "data_flywheel", "supervisor", "triune")
                  for p in (ROOT / layer).rglob("*.py")):  # fmt: skip
         text = path.read_text()
         if "__main__" not in text or (name := path.relative_to(ROOT).as_posix()) in alone:

@@ -25,7 +25,7 @@ from triune.report.html import write_page
 from triune.report.replay import write_mp4, write_webp
 from triune.system import load
 
-LAYERS = ("envs", "perception", "logic", "data_flywheel", "supervisor", "triune")
+LAYERS = ("envs", "native", "perception", "logic", "data_flywheel", "supervisor", "triune")
 WRITERS = {
     "write_text",
     "write_bytes",

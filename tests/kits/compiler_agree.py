@@ -1,9 +1,7 @@
 """Running one policy text in plain Python, generated Python, a batch and ONNX, step by step, and holding them together.
 
-Actions, reasons, faults, ints and bools must be equal everywhere. So must floats, but for two things in ONNX: in a
-program that sums float arrays or takes exponentials of them, floats may differ by a tolerance; and of an element of an
-array the sign of a zero does not count. Every step starts from the memory that generated Python left, so that
-differences do not add up.
+Actions, reasons, faults and numbers must be equal everywhere, bit by bit, but that of an element of an array the sign
+of a zero does not count. Every step starts from the memory that generated Python left: differences do not add up.
 """
 
 from __future__ import annotations
@@ -20,11 +18,10 @@ from compiler_kit import ACTIONS, CONSTANTS, SCHEMA, random_vectors
 from benchmarks.plain_runner import load_program
 from logic.language import CompiledProgram, compile_program
 from logic.language.backends.batch import step_batch
-from logic.language.ir import Graph, walk
+from logic.language.ir import Graph
 from logic.language.program import Program
 
 SCENES = 30
-ROUNDING = {"total", "sum_over", "scatter_add", "matmul", "exp_of"}
 NO_IMPORT = "KeyError: '__import__'"  # so numpy refuses an int beyond 32 bits where there are no builtins
 BROKEN = re.compile("TypeError(?!.*complex)|NameError|AttributeError|KeyError")  # no fault of a policy, but a bug
 BEYOND = "PolicyFault: an integer beyond 2**53"  # plain Python has no such limit
@@ -111,7 +108,7 @@ def check_batch(steps: Steps) -> None:
 
 
 def check_onnx(steps: Steps) -> None:
-    """The same answers and memories, bit by bit where nothing rounds differently (see ROUNDING)."""
+    """The same answers and memories, bit by bit."""
     from onnx_kit import equal as same
     from onnx_kit import session
 
@@ -120,13 +117,11 @@ def check_onnx(steps: Steps) -> None:
 
     graph = steps.graph
     machine, layout = session(logic_model(graph, SCHEMA.size, 0)), MemoryLayout.of(graph.fields)
-    rounding = any(op.name in ROUNDING and op.result.type.kind == "float" for op in walk(graph.body) if not op.blocks)
     for i, (action, reason) in enumerate(steps.answers):
         feed = {"scene": steps.vectors[i], "memory": layout.pack(steps.before[i])}
         a, r, memory, fault = machine.run(None, feed)
         wanted = (0, -1, True) if action < 0 else (action, graph.reasons.index(reason), False)
         assert (int(a[0]), int(r[0]), bool(fault[0])) == wanted, f"{steps.source}\nONNX, scene {i}: {a, r, fault}"
         for f, value in layout.unpack(memory).items():
-            loose = rounding and graph.fields[f].type.kind == "float"
             told = f"{steps.source}\nONNX, scene {i}, {f}: {value}, Python {steps.after[i][f]}"
-            assert same(value, steps.after[i][f], loose), told
+            assert same(value, steps.after[i][f]), told

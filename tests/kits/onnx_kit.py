@@ -1,7 +1,7 @@
 """What the tests of the ONNX back end share: graphs of one op; generated Python beside the ONNX session and a batch.
 
 Values agree when they are equal bit by bit (all NaN are one). Of the elements of arrays the sign of a zero does not
-count: numpy and onnxruntime choose it as they like in maxima. `loose` allows a tolerance besides.
+count: numpy and onnxruntime choose it as they like in maxima.
 """
 
 from __future__ import annotations
@@ -22,9 +22,6 @@ from logic.language.ir import Block, Field, Graph, Op, Type, Value
 from logic.language.layout import MemoryLayout
 from logic.language.ops import DTYPE
 
-LOOSE = 1e-4
-SINGLE = 1e-6  # a few roundings of float32
-SUMS = ("total", "sum_over", "scatter_add", "matmul")
 START = {"float": 0.0, "int": 0, "bool": False}
 onnxruntime.set_default_logger_severity(4)
 
@@ -37,14 +34,9 @@ def session(model: Any, level: str = "ORT_ENABLE_ALL") -> onnxruntime.InferenceS
     return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
 
 
-def equal(a: Any, b: Any, loose: bool = False, terms: float = 0.0) -> bool:
-    """Equal in value, NaN equal to NaN, and of scalars in the sign of zero; `loose`: within tolerance, also of the
-    largest of the `terms` of a sum, which may have cancelled each other."""
+def equal(a: Any, b: Any) -> bool:
+    """Equal in value, NaN equal to NaN, and of scalars in the sign of zero."""
     x, y = np.atleast_1d(np.asarray(a, np.float64)), np.atleast_1d(np.asarray(b, np.float64))
-    if loose:
-        with np.errstate(invalid="ignore"):
-            near = np.abs(x - y) <= LOOSE * (1.0 + np.maximum(np.abs(x), np.abs(y))) + SINGLE * terms
-        return bool(np.all(near | (x == y) | (np.isnan(x) & np.isnan(y))))
     same = x == y
     if not isinstance(b, np.ndarray) or b.dtype == np.float64:
         same &= np.signbit(x) == np.signbit(y)
@@ -55,7 +47,6 @@ class OneOp:
     """A policy `memory.out = op(...)`: operands are types (memory fields) or constants."""
 
     def __init__(self, name: str, operands: Sequence[Type | Any], attrs: Mapping[str, Any], level: str = "") -> None:
-        self.name = name
         builder = Builder(Meter(Limits()))
         fields: dict[str, Field] = {}
         args: list[Value] = []
@@ -78,7 +69,7 @@ class OneOp:
         self.session = session(logic_model(self.graph, 1, 0), level or "ORT_ENABLE_ALL")
         self.ran: list[tuple[dict[str, Any], bool, Any]] = []  # fields before, was it a fault, what Python made
 
-    def compare(self, values: Sequence[Any], loose: bool = False) -> bool:
+    def compare(self, values: Sequence[Any]) -> bool:
         """Is it a fault? Asserts that both back ends say the same."""
         given = dict(zip((f for f in self.graph.fields if f != "out"), values, strict=True))
         state = {n: v.copy() if isinstance(v, np.ndarray) else v for n, v in given.items()}
@@ -96,18 +87,10 @@ class OneOp:
         assert bool(faulted[0]) == fault, told
         assert (action[0], reason[0]) == (0, -1 if fault else 0), told
         out = self.layout.unpack(after)["out"]
-        assert equal(out, memory.out, loose, self.largest_term(values)), told
+        assert equal(out, memory.out), told
         assert not fault or equal(before, after), told
         self.ran.append(({**given, "out": self.graph.fields["out"].default}, fault, memory.out))
         return fault
-
-    def largest_term(self, values: Sequence[Any]) -> float:
-        """Of a sum: the largest product of finite elements, one of each operand."""
-        size = 1.0 if self.name in SUMS else 0.0
-        for v in values:
-            if isinstance(v, np.ndarray) and v.dtype.kind == "f":
-                size *= float(np.abs(v[np.isfinite(v)]).max(initial=0.0))
-        return size
 
     def compare_batch(self) -> None:
         """Asserts that one batch of everything compared so far gives the same, float sums included, bit by bit."""

@@ -13,7 +13,7 @@ from cli_kit import inside, triune
 from envs.spec import ZOO
 
 ROOT = Path(__file__).parents[2]
-LAYERS = ("triune", "envs", "perception", "logic", "supervisor", "data_flywheel")
+LAYERS = ("triune", "envs", "native", "perception", "logic", "supervisor", "data_flywheel")
 # Where text may become code: what the compiler generates, the same thawed in a worker, teachers when asked for.
 MAY_RUN = {
     "logic/language/api.py": {"exec", "compile"},

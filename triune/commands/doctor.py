@@ -17,7 +17,7 @@ from envs.repeat import command_line
 from triune.console import Console
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-LAYERS = ("envs", "perception", "logic", "data_flywheel", "supervisor", "zoo")
+LAYERS = ("envs", "native", "perception", "logic", "data_flywheel", "supervisor", "zoo")
 CORE = {
     "numpy": "numpy",
     "onnxruntime": "onnxruntime",
@@ -44,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     """Payload: `findings` (name, state ok|note|problem, detail, fix) and `ok`."""
     checks: tuple[Callable[[], list[Finding]], ...] = (
-        _python, _layers, _core, _worlds, _tasks, _extras, _isolation, _display, _disk,
+        _python, _layers, _core, _engine, _worlds, _tasks, _extras, _isolation, _display, _disk,
     )  # fmt: skip
     findings: list[Finding] = []
     for check in checks:
@@ -111,6 +111,29 @@ def _version(metadata: Any, package: str) -> str:
         except metadata.PackageNotFoundError:
             continue
     return "(version unknown)"
+
+
+def _engine() -> list[Finding]:
+    """Which engine sees, and the networks of the zoo that it does not know."""
+    import native
+    from envs.files import read_file
+    from envs.spec import load_spec, task_names
+    from perception.errors import PerceptionError
+    from perception.native_detector import open_detector
+
+    if not native.available():
+        fix = "" if native.engine else native.FIX
+        return [_finding("engine", "note", native.described(), fix)]
+    found = [_finding("engine", "ok", native.described())]
+    for name in task_names():
+        try:
+            path = load_spec(name).folder / "perception.onnx"
+            engine = open_detector(read_file(path, "weights", PerceptionError)).engine
+        except PerceptionError:  # told with the tasks
+            continue
+        if engine != "native":
+            found.append(_finding("engine", "note", f"{name}: {engine}"))
+    return found
 
 
 def _worlds() -> list[Finding]:

@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 from triune.commands import common
 from triune.console import Console, told_score
-from triune.errors import TriuneError
+from triune.errors import TriuneError, UsageError
 
 if TYPE_CHECKING:
     from data_flywheel.episodes.episode import Episode
     from triune.play.evaluation import Run
-    from triune.play.loop import Rollout, Step
+    from triune.play.loop import Detector, Rollout, Step
     from triune.system import System
+
+VERIFY = 20  # frames from one comparison to the next
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,6 +32,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--video", metavar="FILE", help="write a replay: .webp, or .mp4 for long episodes")
     parser.add_argument("--report", metavar="HTML", help="write a report of this episode")
     parser.add_argument("--watch", action="store_true", help="live window (needs a display)")
+    parser.add_argument(
+        "--verify", nargs="?", type=common.positive, const=VERIFY, default=0, metavar="N",
+        help=f"hold the native engine against ONNX Runtime every N frames (default {VERIFY}); stop where they differ",
+    )  # fmt: skip
     parser.add_argument("--steps", type=common.positive, metavar="N", help="stop after N steps")
 
 
@@ -48,7 +54,9 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     from triune.play.recording import open_recorder, record_job
 
     job = record_job(args, system)
-    with Rollout(system, args.protocol, args.shift, args.detector) as rollout:
+    with Rollout(system, args.protocol, args.shift, args.detector, verify=args.verify) as rollout:
+        if args.verify:
+            _check_engine(rollout.detector)
         rollout.recorder = open_recorder(job, system)
         console.log(f"{system.name}, {rollout.protocol.name}, seed {args.seed}, detector {args.detector}")
         episode = _play(rollout, args, console)
@@ -153,6 +161,13 @@ def _show(record: dict[str, Any], speed: float, console: Console) -> None:
     console.say("reasons    " + ", ".join(f"{reason} {n}" for reason, n in top))
     rules = ", ".join(f"{name} {n}" for name, n in record["interventions"].items()) or "none"
     console.say(f"overruled  {rules}   faults {record['faults']}")
+
+
+def _check_engine(detector: Detector) -> None:
+    """There is something to verify only where the native engine sees."""
+    engine = getattr(detector, "engine", "a detector that needs no engine")
+    if engine != "native":
+        raise UsageError(f"--verify has nothing to compare: what sees here is {engine}")
 
 
 def _check_display() -> None:

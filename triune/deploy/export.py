@@ -328,9 +328,9 @@ GAME_STEPS, MADE_UP = 48, 20
 MORE = 500  # a difference may be a tie that rounding decided: compare so many, and allow no second one
 SEED = 0
 SCENE_TOLERANCE = 1e-3  # px or probability
-MEMORY_TOLERANCE = 1e-3  # of float values, relative above 1: float32 sums may be taken in another order
-# of a control's range: scalars are float64 in both, so what is left is the rounding to float32 (6e-8) and sums of
-# float32 arrays in another order (some 1e-6); the scene that is decided on is the same, see `Reference.step`
+MEMORY_TOLERANCE = 1e-3  # of float values, relative above 1: what the tracker remembers is what the detector saw
+# of a control's range: what the policy computes has the same bits in both, so what is left is the rounding to float32
+# (6e-8); the scene that is decided on is the same, see `Reference.step`
 CONTROL_TOLERANCE = 1e-5
 
 

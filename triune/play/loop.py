@@ -20,9 +20,11 @@ from envs.actions import Action, ActionSpace
 from envs.errors import Lost
 from envs.remote import Observer, Outcome, PixelEnv
 from logic.runtime.controller import DEADLINE, FAULT, Controller, Decision
+from logic.runtime.engine import VERIFY, NativeController, fast_controller, fast_tracker
 from logic.runtime.tracker import Tracker
 from perception.detector import usable
 from perception.drift import Watch
+from perception.native_detector import NativeDetector
 from perception.scene import Scene, SceneSchema
 from triune.errors import TriuneError, UsageError, nearest
 from triune.version import __version__
@@ -154,7 +156,9 @@ class Pipeline:
         self._size = schema.size
         fallback = controller.fallback if controller else standby
         self._blind = Decision(fallback, FAULT, fallback, (), BLIND)
-        self._see, self._update, self._read = detector.see, self.tracker.update, schema.read
+        self._see, self._update = detector.see, self.tracker.update
+        # the machine reads the vector itself: names are for who else asks
+        self._read = schema.glance if isinstance(controller, NativeController) else schema.read
         self._stand = Decision(standby, "", standby)
         self._decide: Callable[[Scene], Decision] = controller.decide if controller else lambda scene: self._stand
 
@@ -231,18 +235,21 @@ class Rollout:
     """One emulator and one system, for any number of episodes. Close it, or use it as a context.
 
     `beside`: another one of the same task and conditions, whose emulator and detector this one plays with, by turns.
+    `verify`: so many frames apart the native engine is held against ONNX Runtime and Python, PerceptionError or
+    Disagreement where they differ.
     """
 
     def __init__(
         self, system: System, protocol: str | None = None, shift: str | None = None, detector: str = "cnn",
-        canary: bool = False, beside: Rollout | None = None,
+        canary: bool = False, beside: Rollout | None = None, verify: int = 0,
     ) -> None:  # fmt: skip
         check_detector(detector)
         observer = teacher_of(system) if detector == "teacher" else None
         self.system, self.shift, self.kind = system, shift, detector
         self.protocol = system.protocol(protocol)
         self.schema = system.schema
-        self.controller = system.controller(self.protocol.name)
+        every = verify or VERIFY
+        self.controller = fast_controller(system.controller(self.protocol.name), every)
         self.env: PixelEnv
         self.detector: Detector
         self._guest = beside is not None
@@ -250,9 +257,11 @@ class Rollout:
             self.env, self.detector = beside.env, beside.detector
         else:
             seeing = None if observer else detector_of(system, detector)
+            if isinstance(seeing, NativeDetector):
+                seeing.verify = verify
             self.env = PixelEnv(system.spec.env, self.protocol, shift, observer, canary)
             self.detector = seeing or TeacherDetector(self.env)
-        self.player = Pipeline(self.schema, self.detector, self.controller)
+        self.player = Pipeline(self.schema, self.detector, self.controller, tracker=fast_tracker(self.schema, every))
         self.tracker = self.player.tracker
         self.recorder: Recorder | None = None
         ranges = system.ranges() if detector == "cnn" else None

@@ -181,10 +181,11 @@ class BatchArrays:
 
     def op_total(self, op: Op) -> Array:
         values = self.flat(op.args[0])
-        made = values.sum(1)
         if values.dtype.kind == "f":
-            made = self.rarely(made, nan_rules.total, values)
-        return made.astype(SCALAR_DTYPE[op.result.type.kind])
+            made = self.rarely(nan_rules.summed(values, 1), nan_rules.total, values)
+        else:
+            made = values.sum(1)
+        return np.asarray(made).astype(SCALAR_DTYPE[op.result.type.kind])
 
     def op_largest(self, op: Op) -> Array:
         return self.no_nan(self.flat(op.args[0])).max(1).astype(SCALAR_DTYPE[op.result.type.kind]) + 0
@@ -203,8 +204,10 @@ class BatchArrays:
 
     def op_sum_over(self, op: Op) -> Array:
         values, axis = self.full(op.args[0]), op.attrs["axis"]
-        made = np.asarray(values.sum(axis + 1, dtype=DTYPE[op.result.type.kind]))
-        return self.rarely(made, lambda v: nan_rules.sum_over(v, axis), values) if values.dtype.kind == "f" else made
+        if values.dtype.kind != "f":
+            return np.asarray(values.sum(axis + 1, dtype=DTYPE[op.result.type.kind]))
+        made = nan_rules.summed(values, axis + 1)
+        return self.rarely(made, lambda v: nan_rules.sum_over(v, axis), values)
 
     def op_max_over(self, op: Op) -> Array:
         return np.asarray(self.full(op.args[0]).max(op.attrs["axis"] + 1))
@@ -216,9 +219,10 @@ class BatchArrays:
         return self.no_nan(self.full(op.args[0])).argmax(op.attrs["axis"] + 1).astype(np.int32)
 
     def op_matmul(self, op: Op) -> Array:
-        """Item by item: one product over the batch would round differently."""
+        """Item by item, which takes the least memory."""
         a, b = (self.full(v) for v in op.args)
-        return self.rarely(np.array([x @ y for x, y in zip(a, b, strict=True)]), nan_rules.matmul, a, b)
+        run = nan_rules.product if op.result.type.kind == "float" else np.matmul
+        return self.rarely(np.array([run(x, y) for x, y in zip(a, b, strict=True)]), nan_rules.matmul, a, b)
 
 
 # ----------------------------------------------------------------------------------------------------
@@ -234,7 +238,7 @@ _INFIX: dict[str, Callable[[Any, Any], Any]] = {
 }  # fmt: skip
 _COMPARE = {"lt", "le", "gt", "ge", "eq", "ne"}
 _UNARY: dict[str, Callable[[Any], Any]] = {
-    "neg": np.negative, "abs": np.absolute, "not": np.logical_not, "floor_of": np.floor, "exp_of": np.exp,
+    "neg": np.negative, "abs": np.absolute, "not": np.logical_not, "floor_of": np.floor, "exp_of": nan_rules.exp_of,
 }  # fmt: skip
 _ROUND: dict[str, Callable[[Array], Array]] = {"floor": np.floor, "ceil": np.ceil, "round": np.rint, "to_int": np.trunc}
 
@@ -319,13 +323,10 @@ class BatchOps(BatchArrays):
         if not op.result.type.is_array:
             return self.each(math.pow, op)
         a, b = self.pair(op)
-        if op.args[1].type.is_array:
-            made = np.asarray(np.power(a, b))
-        else:  # item by item: of one number as exponent, the operator makes squares and roots
-            bases, exponents = self.full(op.args[0]), self.scalars(op.args[1]).tolist()
-            made = np.array([x**y for x, y in zip(bases, exponents, strict=True)])
-        self.bad((np.isnan(made) & ~np.isnan(a) & ~np.isnan(b)) | ((a == 0) & (b < 0)))
-        return np.asarray(made)
+        made = nan_rules.powers(a, b)
+        root = (b == 0.5) & (not op.args[1].type.is_array)
+        self.bad((np.isnan(made) & ~np.isnan(a) & ~np.isnan(b)) | ((a == 0) & (b < 0)) | (root & (a < 0)))
+        return made
 
     def op_sqrt(self, op: Op) -> Array:
         value = self.scalars(op.args[0])

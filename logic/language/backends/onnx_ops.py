@@ -555,7 +555,7 @@ class ScalarOps:
     def op_pow(self, op: Op) -> str:
         """Finite operands must give a finite power, which is math.pow's rule."""
         n, (a, b) = self.e.n, self.args(op)
-        made = n.op("Pow", a, b)
+        made = _power(n, a, b, op.args[1], op.result.type)
         known = [v for v in op.args if v.const is None or math.isfinite(v.const)]
         fine = self.finite(made)
         for value in op.args:
@@ -647,6 +647,17 @@ class ScalarOps:
         return n.op("Sqrt", x)
 
 
+def _power(n: Nodes, a: str, b: str, exponent: Value, result: Type) -> str:
+    """C's pow, of float64: onnxruntime makes x * x * x of it where the exponent is the one number 3."""
+    if exponent.type.size > 1 or (exponent.const is not None and np.all(np.asarray(exponent.const) != 3)):
+        return n.op("Pow", a, b)
+    if result.size > 1:
+        return n.op("Pow", a, n.op("Expand", b, n.ints(*result.shape or ())))
+    made = n.op("Pow", n.op("Reshape", a, n.ints(1)), n.op("Expand", n.op("Reshape", b, n.ints(1)), n.ints(2)))
+    made = n.op("Gather", made, n.ints(0), axis=0)
+    return made if result.shape in (None, (1,)) else n.op("Reshape", made, n.ints(*result.shape))
+
+
 def _is_zero(const: Any, sign: float) -> bool:
     """Is it 0.0 (sign 1.0) or -0.0?"""
     return isinstance(const, float) and const == 0.0 and math.copysign(1.0, const) == sign
@@ -671,7 +682,7 @@ def _product_fits(made: Value, a: Value, b: Value) -> bool:
 
 _COMPARE = {"lt": "Less", "le": "LessOrEqual", "gt": "Greater", "ge": "GreaterOrEqual", "eq": "Equal", "ne": "Equal"}
 _PAIRS = {"add": "Add", "sub": "Sub", "mul": "Mul", "and": "And", "or": "Or", "minimum": "Min", "maximum": "Max"}
-_UNARY = {"neg": "Neg", "abs": "Abs", "sign": "Sign", "not": "Not", "floor_of": "Floor", "exp_of": "Exp"}
+_UNARY = {"neg": "Neg", "abs": "Abs", "sign": "Sign", "not": "Not", "floor_of": "Floor"}
 _BYTE = onnx_type(np.uint8)
 
 
@@ -811,14 +822,19 @@ class ArrayOps:
 
     def op_pow(self, op: Op) -> str:
         n, (a, b), zero = self.e.n, self.pair(op), self.e.n.const([0.0], np.float32)
-        made = n.op("Pow", a, b)
-        if not op.args[1].type.is_array:  # numpy takes the square root instead, for which -inf is a fault
+        wide = [n.op("Cast", t, to=FLOAT64) for t in (a, b)]
+        made = n.op("Cast", _power(n, wide[0], wide[1], op.args[1], op.result.type), to=FLOAT32)
+        if not op.args[1].type.is_array:  # a square root, for which -inf is a fault
             root = n.op("And", n.op("Equal", b, n.const([0.5], np.float32)), n.op("Less", a, zero))
             self.e.checks.require(n.op("Not", root), op.result.type.shape or ())
         self.e.checks.require(self.explained(op, made), op.result.type.shape or ())
         wrong = n.op("And", n.op("Equal", a, zero), n.op("Less", b, zero))
         self.e.checks.require(n.op("Not", wrong), op.result.type.shape or ())
         return made
+
+    def op_exp_of(self, op: Op) -> str:
+        n = self.e.n
+        return n.op("Cast", n.op("Exp", n.op("Cast", self.e.get(op.args[0]), to=FLOAT64)), to=FLOAT32)
 
     # --- choices and kinds -----------------------------------------------------------------------
 
@@ -1065,8 +1081,8 @@ class MoveOps:
 
 
 # ----------------------------------------------------------------------------------------------------
-# Sums and products of matrices as ONNX nodes: float32, and float64 where a partial sum leaves float32
-# (nan_rules.py).
+# Sums and products of matrices as ONNX nodes: float32, term after term, and float64 where a partial sum leaves float32
+# (nan_rules.py). CumSum is the one node that adds in a given order; ReduceSum and MatMul do as they like.
 
 
 _SAFE_SUM = 1e38  # sums whose terms come to less in size stay within float32
@@ -1090,7 +1106,7 @@ class SumOps:
         flat = self.e.flat(value)
         if value.type.kind != "float":
             return n.op("ReduceSum", n.op("Cast", flat, to=INT64), n.ints(0), keepdims=1)
-        made = self.settled(op, [flat], (1,), value.type.size, _along(0, 1), _along(0, 1))
+        made = self.settled(op, [flat], (1,), value.type.size, _along(0, value.type.size, (1,)))
         return self.e.wide(made, "float")
 
     def op_count(self, op: Op) -> str:
@@ -1104,18 +1120,18 @@ class SumOps:
         n, value, axis = self.e.n, op.args[0], op.attrs["axis"]
         tensor = self.e.get(value)
         if value.type.kind == "float":
-            terms = (value.type.shape or ())[axis]
-            return self.settled(op, [tensor], op.result.type.shape or (), terms, _along(axis, 0), _along(axis, 0))
+            terms, shape = (value.type.shape or ())[axis], op.result.type.shape or ()
+            return self.settled(op, [tensor], shape, terms, _along(axis, terms, shape))
         # onnxruntime's sum of int32 does not wrap as numpy's does
         wide = n.op("ReduceSum", n.op("Cast", tensor, to=INT64), n.ints(axis), keepdims=0)
         return n.op("Cast", wide, to=INT32)
 
     def op_matmul(self, op: Op) -> str:
         a, b = op.args
-        pair = [self.e.get(a), self.e.get(b)]
+        pair, shape = [self.e.get(a), self.e.get(b)], op.result.type.shape or ()
         if op.result.type.kind != "float":
-            return _product(self.e.n, pair)
-        return self.settled(op, pair, op.result.type.shape or (), (b.type.shape or (0,))[0], _product, _any)
+            return self.e.n.op("MatMul", *pair)
+        return self.settled(op, pair, shape, (b.type.shape or (0,))[0], _product(a.type, b.type, shape))
 
     def op_scatter_add(self, op: Op) -> str:
         """In float64, as numpy adds."""
@@ -1141,8 +1157,8 @@ class SumOps:
             size *= max(abs(low), abs(high))
         return math.isfinite(size) and size < _SAFE_SUM
 
-    def settled(self, op: Op, args: list[str], shape: tuple[int, ...], terms: int, run: Run, nan: Run) -> str:
-        """`run` on the operands; `nan`: which results have NaN among their operands (one flag for all, or one each)."""
+    def settled(self, op: Op, args: list[str], shape: tuple[int, ...], terms: int, run: Run) -> str:
+        """`run` on the operands; where a sum is not finite, what float64 makes of it, and whether that is a fault."""
         n = self.e.n
         made = run(n, args)
         if self.small(op, terms):
@@ -1153,7 +1169,7 @@ class SumOps:
         wide = run(odd, [odd.op("Cast", a, to=FLOAT64) for a in args])
         whole = odd.op("Less", odd.op("Abs", made), odd.const([math.inf], np.float32))
         mended = odd.op("Where", whole, made, odd.op("Cast", wide, to=FLOAT32))
-        had = nan(odd, args) if nan is _any else _counted(odd, nan, args)
+        had = _any(odd, args) if op.name == "matmul" else _counted(odd, run, args)
         new = odd.op("And", odd.op("IsNaN", wide), odd.op("Not", had))
         held = odd.op("Not", _true(odd, new))
         forms = [(np.float32, shape), form_of(BOOL)]
@@ -1164,12 +1180,29 @@ class SumOps:
         return found[0]
 
 
-def _along(axis: int, keep: int) -> Run:
-    return lambda n, args: n.op("ReduceSum", args[0], n.ints(axis), keepdims=keep)
+def _along(axis: int, count: int, shape: tuple[int, ...]) -> Run:
+    """Sums along an axis of `count` elements, as a tensor of `shape`: the last of the running sums."""
+
+    def run(n: Nodes, args: Sequence[str]) -> str:
+        if count == 1:
+            return n.op("Reshape", args[0], n.ints(*shape))
+        running = n.op("CumSum", args[0], n.const(axis, np.int64))
+        last = n.op("Gather", running, n.ints(count - 1), axis=axis)
+        return last if shape == (1,) else n.op("Reshape", last, n.ints(*shape))
+
+    return run
 
 
-def _product(n: Nodes, args: Sequence[str]) -> str:
-    return n.op("MatMul", *args)
+def _product(a: Type, b: Type, shape: tuple[int, ...]) -> Run:
+    """A product of matrices: all products of elements, then sums."""
+    left, right = a.shape or (), b.shape or ()
+    add = _along(len(left) - 1, right[0], shape)
+
+    def run(n: Nodes, args: Sequence[str]) -> str:
+        x = args[0] if len(right) == 1 else n.op("Reshape", args[0], n.ints(*left, 1))
+        return add(n, [n.op("Mul", x, args[1])])
+
+    return run
 
 
 def _counted(n: Nodes, run: Run, args: Sequence[str]) -> str:
