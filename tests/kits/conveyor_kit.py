@@ -1,7 +1,8 @@
 """A small conveyor under a fixed camera, drawn: boxes and discs ride by, now and then a hand reaches in.
 
-320 x 240 at 30 pictures a second. The belt's texture moves with what lies on it; the sensor is noisy, the light drifts, a hand
-covers what is below it. Everything follows from the seed, and the true boxes come with every frame, in COCO form too.
+320 x 240 at 30 pictures a second. The belt's texture moves with what lies on it; the sensor is noisy, the light
+drifts, a hand covers what is below it. Everything follows from the seed, and the true boxes come with every frame, in
+COCO form too.
 """
 
 from __future__ import annotations
@@ -29,8 +30,8 @@ SLEEVE = ((60, 70, 110), (180, 60, 60), (70, 110, 70), (220, 190, 60))
 
 @dataclass(frozen=True)
 class Thing:
-    """What is really there: its box in pixels of the frame, cut at the frame's edge. `shown`: the share of its outline that
-    neither the edge nor a hand hides."""
+    """What is really there: its box in pixels of the frame, cut at the frame's edge. `shown`: the share of its outline
+    that neither the edge nor a hand hides."""
 
     name: str
     id: int
@@ -190,7 +191,7 @@ class Conveyor:
         cover = None
         if self.hand and self.hand.depth > 0:
             parts = _hand(self.hand, self.height, self.index)
-            for outline, colour in parts:
+            for outline, _ in parts:
                 _shadow(picture, outline + (5, 5), 0.9)
             for outline, colour in parts:
                 _fill(picture, outline, colour)
@@ -297,7 +298,7 @@ def _hand(hand: _Hand, height: int, index: int) -> list[tuple[np.ndarray, np.nda
 
 
 def coco(things: list[list[Thing]], width: int = WIDTH, height: int = HEIGHT, start: int = 0) -> dict[str, Any]:
-    """COCO's form of the true boxes of frames `start`, `start + 1`, ...; pictures are called as CVAT names a video's."""
+    """COCO's form of the true boxes of frames `start`, `start + 1`, ...; pictures are called as CVAT calls a video's."""
     images = [
         {"id": k + 1, "file_name": f"frame_{start + k:06d}.png", "width": width, "height": height}
         for k in range(len(things))
