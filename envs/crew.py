@@ -22,7 +22,7 @@ def choose(name: str) -> None:
 
 
 def chosen() -> str:
-    """ "local", "ray" or "ray://HOST:PORT"; EnvError for an environment that names something else."""
+    """"local", "ray" or "ray://HOST:PORT"; EnvError for an environment that names something else."""
     return _checked(os.environ.get(VARIABLE) or "local", VARIABLE)
 
 

@@ -214,8 +214,8 @@ def check_simulated(env: Declared) -> None:
     """EnvError where nothing plays the environment."""
     if not simulated(env):
         raise EnvError(
-            "this needs a simulator, and the task has none: its pictures come from a camera. Record some (triune record "
-            "TASK --source S), look at them (triune eval TASK --source S), or decide live (triune run FILE --source S)"
+            "this needs a simulator, and the task has none: its pictures come from a camera. Record some (triune"
+            " record), look at them (triune eval --source FILE), or decide live (triune run FILE --source S)"
         )
 
 

@@ -1,7 +1,7 @@
 """Pictures that nobody simulates: a camera, a stream, a film. `fps` is how many a second the task decides on.
 
-There is no world to step here: what is seen is recorded (`triune record`), looked at (`triune eval --source`) or decided
-on as it comes (`triune run`). What reads the pictures is `triune/play/film.py`.
+There is no world to step here: what is seen is recorded (`triune record`), looked at (`triune eval --source`) or
+decided on as it comes (`triune run`). What reads the pictures is `triune/play/film.py`.
 """
 
 from __future__ import annotations

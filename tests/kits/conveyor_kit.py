@@ -298,7 +298,7 @@ def _hand(hand: _Hand, height: int, index: int) -> list[tuple[np.ndarray, np.nda
 
 
 def coco(things: list[list[Thing]], width: int = WIDTH, height: int = HEIGHT, start: int = 0) -> dict[str, Any]:
-    """COCO's form of the true boxes of frames `start`, `start + 1`, ...; pictures are called as CVAT calls a video's."""
+    """COCO's form of the true boxes of frames `start`, `start + 1`, ...; named as CVAT names a video's pictures."""
     images = [
         {"id": k + 1, "file_name": f"frame_{start + k:06d}.png", "width": width, "height": height}
         for k in range(len(things))

@@ -191,7 +191,7 @@ def _policy(
     acting = [action for action in actions if action not in (rest, fallback)] or [rest]
     handled = [thing for thing in things if thing.name not in guards]
     body = "".join(_at_line(thing, acting[min(i, len(acting) - 1)]) for i, thing in enumerate(handled))
-    return f'''"""{name.capitalize()}: act on what crosses the line. A first policy, made by `triune new`: edit it (docs/language.md)."""
+    return f'''"""{name.capitalize()}: act on what crosses the line. A first policy, made by `triune new`: edit it."""
 
 LINE = {wide / 2:.1f}  # px from the left: where things are acted on
 REACH = {max(4.0, wide / 40):.1f}  # px to either side of it
