@@ -10,7 +10,10 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
-from data_flywheel.episodes.episode import KIND
+import numpy as np
+from numpy.typing import NDArray
+
+from data_flywheel.episodes.episode import KIND, Episode
 from data_flywheel.errors import DataError
 from data_flywheel.storage.container import header_text
 from envs.files import loads, open_file
@@ -51,3 +54,13 @@ def _headers(folder: Path) -> Iterator[Piece]:
         except Exception:  # whatever numpy and zipfile raise on damaged bytes
             continue
         yield Piece(source, size, numbers, at, name, path)
+
+
+def pictures(folder: str | Path) -> Iterator[tuple[Piece, int, NDArray[np.uint8]]]:
+    """Every picture uint8[H, W, 3] of every film in a recording, with its piece and step; a piece is in memory at a
+    time. DataError names a damaged file."""
+    for piece in pieces(folder):
+        frames = Episode.load(piece.path).frames
+        for step in range(len(frames) if frames is not None else 0):
+            assert frames is not None
+            yield piece, step, frames.rgb(step)

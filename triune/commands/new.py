@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from envs.env import nearest
 from envs.repeat import command_line
 from envs.shape import is_name
 from triune.commands import common
 from triune.console import Console
-from triune.errors import UsageError, nearest
+from triune.errors import UsageError
 
 if TYPE_CHECKING:
     from triune.system import Texts
@@ -115,7 +116,7 @@ def _thing(text: str, wide: int, high: int) -> Wish:
 def _named(name: str | None, known: list[str], option: str) -> str:
     """The name; "" without one; UsageError with the nearest when there is none such."""
     if name is not None and name not in known:
-        raise UsageError(f"{option} {name}: {nearest(name, known)}")
+        raise UsageError(f"{option} {name} is not among them{nearest(name, known)}")
     return name or ""
 
 

@@ -146,6 +146,8 @@ class Mailed:
                 self.gone = isinstance(error, CommandEnded)
                 _close(opened)
                 opened = None
+                if self.gone:
+                    return
         _close(opened)
 
 
