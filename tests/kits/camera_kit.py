@@ -14,7 +14,7 @@ import onnx
 from cli_kit import inside
 from onnx import TensorProto, helper, numpy_helper
 
-from perception.scene import SceneSchema
+from perception.scene import SLOT, SceneSchema
 from triune.live.feed import Arrival
 
 WIDTH, HEIGHT, FPS = 64, 48, 30
@@ -42,48 +42,35 @@ def make_bundle(folder: Path) -> Path:
     return folder / "belt.onnx"
 
 
-def colour_detector(schema: SceneSchema) -> bytes:
-    """A graph that takes the centre of all red pixels for `box`, of all green ones for `hand`."""
-    rows, cols = np.mgrid[0:HEIGHT, 0:WIDTH] + 0.5
-    places = np.stack([np.ones(HEIGHT * WIDTH), cols.ravel(), rows.ravel()], 1).astype(np.float32)
+COLOURS = {"box": (0, 1), "hand": (1, 0)}  # the channel that is high, and one that is low
+
+
+def colour_detector(schema: SceneSchema, size: tuple[int, int] = (HEIGHT, WIDTH)) -> bytes:
+    """A graph that takes the centre of all red pixels for the first `box`, of all green ones for `hand`; of other
+    things, and of further boxes, it sees none."""
+    rows, cols = np.mgrid[0 : size[0], 0 : size[1]] + 0.5
+    places = np.stack([np.ones(rows.size), cols.ravel(), rows.ravel()], 1).astype(np.float32)
     held = {
         "places": places, "high": np.float32(200), "low": np.float32(100), "one": np.float32(1), "few": np.float32(8),
-        "flat": np.array([-1, 3]), "row": np.array([1, -1]), "cell": np.array([1]),
-        "none": np.zeros(2, np.float32),
+        "flat": np.array([-1, 3]), "row": np.array([1, -1]), "three": np.array([3]), "thirds": np.array([1, 1, 1]),
+        "still": np.zeros(2, np.float32),
     }  # fmt: skip
     nodes = [helper.make_node("Cast", ["frame"], ["levels"], to=TensorProto.FLOAT)]
     nodes.append(helper.make_node("Reshape", ["levels", "flat"], ["pixels"]))
     nodes.append(helper.make_node("Split", ["pixels", "thirds"], ["c0", "c1", "c2"], axis=1))
-    held["thirds"] = np.array([1, 1, 1])
     outputs = []
-    for name, own, other in (("box", "c0", "c1"), ("hand", "c1", "c0")):
-        at = {key: f"{name}.{key}" for key in "abcdefghijklmnopqrst"}
-
-        def node(kind: str, inputs: Iterable[str], out: str, at: dict[str, str] = at, **more: Any) -> None:
-            nodes.append(helper.make_node(kind, [at.get(i, i) for i in inputs], [at[out]], **more))
-
-        node("Greater", [own, "high"], "a")
-        node("Less", [other, "low"], "b")
-        node("And", "ab", "c")
-        node("Cast", ["c"], "d", to=TensorProto.FLOAT)
-        node("Reshape", ["d", "row"], "e")
-        node("MatMul", ["e", "places"], "f")  # [1, 3]: how many, sums of columns and rows
-        node("Reshape", ["f", "three"], "g")
-        held["three"] = np.array([3])
-        nodes.append(helper.make_node("Split", [at["g"], "thirds"], [at["h"], at["i"], at["j"]], axis=0))
-        node("Max", ["h", "one"], "k")
-        node("Div", "ik", "l")
-        node("Div", "jk", "m")
-        node("Sqrt", ["h"], "n")
-        node("Greater", ["h", "few"], "o")
-        node("Cast", ["o"], "p", to=TensorProto.FLOAT)
-        node("Concat", ["p", "l", "m", "n", "n", "none", "p"], "q", axis=0)
-        outputs.append(at["q"])
+    for thing in schema.things:
+        name, unseen = thing.name, SLOT * (thing.count - (thing.name in COLOURS))
+        if name in COLOURS:
+            outputs.append(_found(nodes, name, *COLOURS[name]))
+        if unseen:
+            held[f"{name}.unseen"] = np.zeros(unseen, np.float32)
+            outputs.append(f"{name}.unseen")
     nodes.append(helper.make_node("Concat", outputs, ["scene"], axis=0))
     tensors = [numpy_helper.from_array(np.asarray(v), k) for k, v in held.items()]
     graph = helper.make_graph(
         nodes, "colours",
-        [helper.make_tensor_value_info("frame", TensorProto.UINT8, [HEIGHT, WIDTH, 3])],
+        [helper.make_tensor_value_info("frame", TensorProto.UINT8, [*size, 3])],
         [helper.make_tensor_value_info("scene", TensorProto.FLOAT, [schema.size])], tensors,
     )  # fmt: skip
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
@@ -91,6 +78,31 @@ def colour_detector(schema: SceneSchema) -> bytes:
     helper.set_model_props(model, about)
     onnx.checker.check_model(model)
     return bytes(model.SerializeToString())
+
+
+def _found(nodes: list[onnx.NodeProto], name: str, own: int, other: int) -> str:
+    """The slot of a thing of one colour, float32[8]."""
+    at = {key: f"{name}.{key}" for key in "abcdefghijklmnopq"}
+
+    def node(kind: str, inputs: Iterable[str], *out: str, **more: Any) -> None:
+        nodes.append(helper.make_node(kind, [at.get(i, i) for i in inputs], [at[o] for o in out], **more))
+
+    node("Greater", [f"c{own}", "high"], "a")
+    node("Less", [f"c{other}", "low"], "b")
+    node("And", "ab", "c")
+    node("Cast", "c", "d", to=TensorProto.FLOAT)
+    node("Reshape", ["d", "row"], "e")
+    node("MatMul", ["e", "places"], "f")  # [1, 3]: how many, sums of columns and rows
+    node("Reshape", ["f", "three"], "g")
+    node("Split", ["g", "thirds"], "h", "i", "j", axis=0)
+    node("Max", ["h", "one"], "k")
+    node("Div", "ik", "l")
+    node("Div", "jk", "m")
+    node("Sqrt", "h", "n")
+    node("Greater", ["h", "few"], "o")
+    node("Cast", "o", "p", to=TensorProto.FLOAT)
+    node("Concat", ["p", "l", "m", "n", "n", "still", "p"], "q", axis=0)
+    return at["q"]
 
 
 @cache

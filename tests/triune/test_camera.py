@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import threading
 from pathlib import Path
 from typing import Any
@@ -10,12 +11,13 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from camera_kit import FPS, HEIGHT, WIDTH, make_task, picture
-from cli_kit import inside
-from conveyor_kit import Conveyor, coco, hands_of
+from camera_kit import FPS, HEIGHT, WIDTH, colour_detector, make_task, picture
+from cli_kit import ROOT, inside
+from conveyor_kit import Conveyor, coco, hands_of, write_film
 
 from data_flywheel.episodes.films import pictures, pieces
 from data_flywheel.episodes.recording import Recording
+from triune.live.conditions import BLIND, DRIFT
 from triune.play import recording as recorders
 
 BOX = (WIDTH / 2, 20)
@@ -297,6 +299,42 @@ def test_a_run_is_recorded_and_drift_is_measured_on_what_was_recorded(place: Pat
     explained = inside("explain", "belt", "--episode", "rec", "--step", "9", cwd=tmp_path)
     assert explained.returncode == 0 and "box is at the line" in explained.stdout, explained.stderr
     assert ran["recorded"] == 1 and ran["conditions"] == {"end of stream": 1}
+
+
+# --- the page -------------------------------------------------------------------------------------
+
+
+def test_the_page_is_true_word_by_word(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every command of docs/camera.md's road, in order, on films of the conveyor. In the place of training stands a
+    detector that knows colours, so what it sees is not judged here."""
+    monkeypatch.setattr(recorders, "PIECE", 150)
+    write_film(tmp_path / "train.mp4", 140, seed=1)
+    write_film(tmp_path / "held.mp4", 20, seed=2, labels=tmp_path / "held.json")
+    page = (ROOT / "docs/camera.md").read_text()
+    road = [line for line in page.split("```")[1].splitlines() if line.startswith("triune ")]
+    assert [line.split()[1] for line in road] == [
+        "new", "check", "record", "train", "drift", "eval", "export", "run",
+    ]  # fmt: skip
+    outputs = {}
+    for line in road:
+        words = shlex.split(line)[1:]
+        if words[0] == "train":
+            from triune.system import load
+
+            schema = load(tmp_path / "belt").schema
+            (tmp_path / "belt/perception.onnx").write_bytes(colour_detector(schema, (240, 320)))
+            continue
+        done = inside(*words, cwd=tmp_path)
+        assert done.returncode == 0, f"{line}: {done.stderr}"
+        outputs[words[0]] = done.stdout
+    assert "runs/recordings/belt" in outputs["record"] and "MB a minute" in outputs["record"]
+    assert "labelled   20 of 20 pictures" in outputs["eval"] and "p99" in outputs["eval"]
+    lines = [json.loads(line) for line in outputs["run"].splitlines()]
+    shown = json.loads(page.split("```json")[1].split("```")[0])
+    assert len(lines) == 21 and all(list(line) == list(shown) for line in lines)
+    assert list(lines[0]["scene"]) == list(shown["scene"]) and lines[-1]["condition"] == "end of stream"
+    for condition in (*BLIND, DRIFT):
+        assert f"| `{condition}` |" in page
 
 
 # --- the conveyor ---------------------------------------------------------------------------------
