@@ -37,18 +37,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--fit", choices=("letterbox", "stretch"), metavar="HOW", help="pictures of another size: letterbox or stretch"
     )
-    parser.add_argument(
-        "--lossy", type=quality, metavar="Q", help="keep JPEG pictures of quality Q, 50 to 100 (default: every bit)"
-    )
+    common.add_lossy(parser)
     parser.add_argument("--disk", default=DISK, metavar="SIZE", help=f"bytes the recording may take, default {DISK}")
-
-
-def quality(text: str) -> int:
-    """An argparse type."""
-    value = common.positive(text)
-    if not 50 <= value <= 100:
-        raise argparse.ArgumentTypeError(f"a quality is a number from 50 to 100, such as 90; got {text!r:.60}")
-    return value
 
 
 def recording_folder(task: str) -> Path:
@@ -88,9 +78,10 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
 def _record(
     system: System, args: argparse.Namespace, film: Film, recorder: FilmRecorder, disk: int, console: Console
 ) -> dict[str, Any]:
+    from triune.play.recording import a_minute
+
     hz = system.protocol().control_hz
     before, kept, wrong = -1 if film.live else recorder.last, 0, 0
-    there, begun = recorder.bytes_taken, len(recorder.recorder.recording.names())
     wanted = min(n for n in (args.frames, round(args.minutes * 60 * hz) if args.minutes else None, 10**15) if n)
     full = stopped = False
     if before >= 0:
@@ -120,7 +111,7 @@ def _record(
     if not kept and not wrong and before < 0 and not stopped:
         raise TriuneError(f"no picture could be read from {film.source}; is it in a format that OpenCV decodes?")
     place = recorder.recorder.recording
-    minute = round((recorder.bytes_taken - there) / kept * hz * 60) if kept and len(place.names()) > begun else 0
+    minute = a_minute(recorder.recorder, kept, hz)
     told = "" if kept or before < 0 else "; all of it was recorded already"
     console.say(f"recorded   {kept} pictures ({kept / hz:.1f} s) in {pieces} pieces: {place.folder}{told}")
     if minute:

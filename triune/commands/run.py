@@ -64,6 +64,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--metrics", metavar="FILE", help="counts and latencies for Prometheus, anew every 5 seconds")
     parser.add_argument("--record", metavar="FOLDER", help="add what was seen to this recording (docs/recording.md)")
     parser.add_argument("--disk", default="500MB", metavar="SIZE", help="bytes the recording may take")
+    common.add_lossy(parser)
     common.add_trust(parser)
 
 
@@ -73,6 +74,7 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     from envs.trust import vouch
     from triune.live.telling import Log, Teller
     from triune.play.film import told
+    from triune.play.recording import a_minute
     from triune.runtime import Bundle
 
     bot = Bundle.load(args.bundle, args.deadline)
@@ -95,7 +97,8 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
             teller.sink.close()
         kept = book.close(pilot.sheet) if book else 0
     if book:
-        payload["recorded"] = kept
+        minute = a_minute(book.recorder, book.frames, bot.protocol.control_hz)
+        payload |= {"recorded": kept, "bytes_a_minute": minute}
     _show(payload, args, console)
     head = {"bundle": args.bundle, "task": bot.task, "source": source, "shadow": args.shadow}
     return {**head, **payload}
@@ -147,7 +150,8 @@ def _show(payload: dict[str, Any], args: argparse.Namespace, console: Console) -
     say("reasons    " + ", ".join(f"{k} {n}" for k, n in payload["reasons"].items()))
     if args.record:
         kept = payload["recorded"]
-        say(f"recorded   {kept} episode{'' if kept == 1 else 's'} in {args.record}")
+        cost = f", {payload['bytes_a_minute'] / 1e6:.1f} MB a minute"
+        say(f"recorded   {kept} episode{'' if kept == 1 else 's'} in {args.record}{cost}")
     say("overruled  " + (", ".join(f"{k} {n}" for k, n in payload["interventions"].items()) or "none"))
     if payload["conditions"]:
         say("conditions " + ", ".join(f"{k} {n}" for k, n in payload["conditions"].items()))
@@ -170,7 +174,7 @@ def _book(bot: Bundle, args: argparse.Namespace, console: Console) -> BundleReco
     except DataError as error:
         raise UsageError(str(error)) from None
     seed = args.seed if args.source == "env" else None
-    return BundleRecorder(bot, args.record, disk, told(args.source), seed, console.log)
+    return BundleRecorder(bot, args.record, disk, told(args.source), seed, console.log, args.lossy)
 
 
 # ----------------------------------------------------------------------------------------------------

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from data_flywheel.episodes.episode import EpisodeRecorder
+from data_flywheel.episodes.episode import Episode, EpisodeRecorder
 from data_flywheel.episodes.films import pieces
 from data_flywheel.episodes.recorder import Recorder
 from data_flywheel.episodes.recording import Recording
 from data_flywheel.errors import DataError
-from data_flywheel.storage.frames import CodedFrames, coded
+from data_flywheel.storage.frames import CodedFrames, Frames, coded
 from logic.runtime.controller import Decision
 from triune.errors import EXIT_FAILED, UsageError, one_line
 from triune.play.loop import finish
@@ -94,6 +94,34 @@ RECORDED = "recorded"  # the reason of steps on which nothing was decided
 SPREAD = 37  # pieces are numbered so that some of any twenty-five or so are of the test split
 
 
+class Pictures:
+    """The frames of a piece while it is seen: every bit of them, or as JPEG of a quality from 1 to 100."""
+
+    def __init__(self, quality: int | None) -> None:
+        self.quality = quality
+        self._kept: list[np.ndarray] = []
+
+    def add(self, frame: np.ndarray) -> None:
+        """uint8[H, W, 3], which may be written over afterwards."""
+        self._kept.append(coded(frame, self.quality) if self.quality else frame.copy())
+
+    def into(self, episode: Episode) -> Episode:
+        """The episode with them; the next piece begins empty."""
+        kept, self._kept = self._kept, []
+        if self.quality:
+            return replace(episode, frames=CodedFrames.from_pictures(kept))
+        return replace(episode, frames=Frames.from_rgb(np.stack(kept)))
+
+    def most(self, size: tuple[int, int]) -> int:
+        """How many make a piece, of frames of (height, width)."""
+        return PIECE if self.quality else max(1, min(PIECE, PIECE_BYTES // (size[0] * size[1] * 3)))
+
+
+def a_minute(recorder: Recorder, frames: int, hz: float) -> int:
+    """Bytes that a minute of what a run recorded took; 0 where nothing was."""
+    return round(recorder.written / frames * hz * 60) if frames else 0
+
+
 class FilmRecorder:
     """Adds the pictures of a film or camera to a recording, before there is a detector: scenes are empty, the action is
     the fallback. `numbers` of a piece's meta: the place of each picture in its source, by which labels find it.
@@ -106,17 +134,18 @@ class FilmRecorder:
         tell: Callable[[str], None],
     ) -> None:  # fmt: skip
         """`source` and its `size` in bytes (0 of a live one) name it. DataError: another task's folder."""
-        self.system, self.source, self.size, self.quality = system, source, size, quality
+        self.system, self.source, self.size = system, source, size
         env = system.spec.env
         place = Recording.create(folder, system.name, system.schema, (env.height, env.width))
         self.recorder = Recorder(place, "none", disk, tell)
-        self._piece = PIECE if quality else max(1, min(PIECE, PIECE_BYTES // (env.height * env.width * 3)))
+        self._pictures = Pictures(quality)
+        self._piece = self._pictures.most(place.size)
         self._number = len(place.ledger.entries) + len(place.ledger.gone)
         self._standby = Decision(env.fallback, RECORDED, env.fallback)
         self._hashes = system.hashes()
         self._empty = system.schema.empty()
         self._steps: EpisodeRecorder | None = None
-        self._coded, self._numbers = list[np.ndarray](), list[int]()
+        self._numbers: list[int] = []
 
     @property
     def last(self) -> int:
@@ -138,11 +167,9 @@ class FilmRecorder:
     def see(self, frame: np.ndarray, number: int, second: float) -> bool:
         """A picture uint8[H, W, 3]; whether a piece is full with it, and is being written."""
         if self._steps is None:
-            self._steps = EpisodeRecorder(self._meta(second), keep_frames=not self.quality)
-        kept = None if self.quality else frame
-        self._steps.add(self._empty, self._standby, 0, 0, kept)  # type: ignore[arg-type]
-        if self.quality:
-            self._coded.append(coded(frame, self.quality))
+            self._steps = EpisodeRecorder(self._meta(second))
+        self._steps.add(self._empty, self._standby, 0, 0)  # type: ignore[arg-type]
+        self._pictures.add(frame)
         self._numbers.append(number)
         if len(self._numbers) < self._piece:
             return False
@@ -158,12 +185,8 @@ class FilmRecorder:
     def _end(self) -> None:
         if self._steps is None:
             return
-        episode = self._steps.finish(numbers=self._numbers)
-        if self.quality:
-            episode = replace(episode, frames=CodedFrames.from_pictures(self._coded))
-        self.recorder.keep(episode)
-        self._number, self._steps = self._number + 1, None
-        self._coded, self._numbers = [], []
+        self.recorder.keep(self._pictures.into(self._steps.finish(numbers=self._numbers)))
+        self._number, self._steps, self._numbers = self._number + 1, None, []
 
     def _meta(self, second: float) -> dict[str, Any]:
         hashes = self._hashes
@@ -179,13 +202,16 @@ class BundleRecorder:
     """Adds to a recording what one run of a bundle sees. `seed`: of a game; None for a film of `source`."""
 
     def __init__(
-        self, bot: Bundle, folder: str, disk: int, source: str, seed: int | None, tell: Callable[[str], None]
-    ) -> None:
-        """DataError: the folder records another task, scene or frame size."""
+        self, bot: Bundle, folder: str, disk: int, source: str, seed: int | None, tell: Callable[[str], None],
+        quality: int | None = None,
+    ) -> None:  # fmt: skip
+        """`quality`: of JPEG pictures; None: every bit is kept. DataError: the folder records another task, scene or
+        frame size."""
         self.bot, self.source, self.seed = bot, source, seed
         high, wide, _ = bot.frame_shape
         self.recorder = Recorder(Recording.create(folder, bot.task, bot.schema, (high, wide)), "none", disk, tell)
-        self._piece = max(1, min(PIECE, PIECE_BYTES // (high * wide * 3)))
+        self._pictures = Pictures(quality)
+        self._piece, self.frames = self._pictures.most((high, wide)), 0
         self._number = len(self.recorder.recording.names())
         self._steps: EpisodeRecorder | None = None
         self._count, self._began = 0, time.perf_counter()
@@ -193,10 +219,12 @@ class BundleRecorder:
     def see(self, frame: np.ndarray, action: Action, why: Why) -> None:
         """A step: its frame uint8[H, W, 3], and the action that was sent."""
         if self._steps is None:
-            self._steps = EpisodeRecorder(self._meta(), keep_frames=self.seed is None)
+            self._steps = EpisodeRecorder(self._meta())
         decision = Decision(action, why.reason, why.wanted, why.overruled_by, why.fault)
-        self._steps.add(why.scene.vector, decision, 0, 0, frame)  # type: ignore[arg-type]
-        self._count += 1
+        self._steps.add(why.scene.vector, decision, 0, 0)  # type: ignore[arg-type]
+        if self.seed is None:
+            self._pictures.add(frame)
+        self._count, self.frames = self._count + 1, self.frames + 1
         if self.seed is None and self._count == self._piece:
             self._end()
 
@@ -211,7 +239,7 @@ class BundleRecorder:
 
     def _end(self) -> None:
         if self._steps is not None:
-            self.recorder.keep(self._steps.finish())
+            self.recorder.keep(self._pictures.into(self._steps.finish()))
             self._number, self._steps, self._count = self._number + 1, None, 0
 
     def _meta(self) -> dict[str, Any]:
