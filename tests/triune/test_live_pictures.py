@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 from camera_kit import FPS, HEIGHT, WIDTH, FakeFeed, Heard, make_bundle, picture
 
+from envs.errors import EnvError
+from envs.spec import load_spec, parse_spec
 from triune.errors import TriuneError
 from triune.live.conditions import Limits
 from triune.live.telling import Log, Teller
@@ -97,10 +99,26 @@ def test_three_pictures_are_the_least_that_a_stall_takes(bot: Bundle) -> None:
     assert first(lines, "stall")["at"] == pytest.approx(2 * STEP + 1.5)
 
 
+def test_limits_are_the_tasks_and_a_game_has_none_of_its_pictures(bot: Bundle, tmp_path: Path) -> None:
+    text = bot.spec.text.replace("frozen_ms = 500", "frozen_ms = 1500").replace("black_level = 10", "black_level = 0")
+    limits = Limits.of(parse_spec(text, tmp_path / "system.toml"), 30)
+    assert (limits.stall, limits.frozen, limits.black, limits.flat, limits.drift) == (0.25, 1.5, 0.0, 2.0, True)
+    game = Limits.of(load_spec("pong"), 30)
+    assert (game.stall, game.frozen, game.black, game.flat, game.drift) == (0.25, 0, 0, 0, False)
+    for wrong, said in (
+        ("frozen_ms = -1", "from 0"),
+        ("frozen_ms = true", "a number"),
+        ("frozn_ms = 1", "'frozen_ms'"),
+    ):
+        with pytest.raises(EnvError, match=f"line [0-9]+.*{said}"):
+            parse_spec(bot.spec.text.replace("frozen_ms = 500", wrong), tmp_path / "system.toml")
+
+
 def test_dropped_pictures_are_counted_and_a_short_gap_is_no_stall(bot: Bundle) -> None:
-    script = steady(10, box=BOX) + steady(10, 10 * STEP + 0.2, 12, box=BOX)
-    _, lines, _ = at_work(bot, script, most=20)
+    script = steady(10, box=BOX) + steady(10, 16 * STEP, 16, box=BOX)
+    _, lines, (worker, _, _) = at_work(bot, script, most=20)
     assert {line["action"] for line in lines[:20]} == {"PUSH"} and not any(line["condition"] for line in lines[:20])
+    assert worker.teller.tally.dropped == 6 and worker.teller.tally.skipped == 0
 
 
 def test_a_live_source_that_ends_is_lost(bot: Bundle) -> None:

@@ -142,8 +142,8 @@ def _show(payload: dict[str, Any], args: argparse.Namespace, console: Console) -
     say(f"time       {payload['ms_per_step']} ms a step (median); p99 {latency['p99']}, longest {latency['max']}")
     if "ended" in payload:
         say(
-            f"pictures   {payload['frames_per_second']} a second; {payload['skipped']} skipped, "
-            f"{payload['late']} deadlines missed"
+            f"pictures   {payload['frames_per_second']} a second; {payload['skipped']} skipped, {payload['dropped']} "
+            f"dropped by the source, {payload['late']} deadlines missed"
         )
     for name, (low, middle, high) in payload.get("controls", {}).items():
         say(f"control    {name} {low:+.3g} .. {high:+.3g}, {middle:+.3g} on average")

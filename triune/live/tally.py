@@ -41,11 +41,12 @@ class Latencies:
 
 
 class Tally:
-    """Counts of one run. `conditions`: pictures, and waits without one, that each held for."""
+    """Counts of one run. `conditions`: pictures, and waits without one, that each held for; `skipped`: pictures that
+    came too fast to be looked at; `dropped`: those that a live source should have given by its rate."""
 
     def __init__(self) -> None:
         self.latency = Latencies()
-        self.steps = self.skipped = self.late = 0
+        self.steps = self.skipped = self.dropped = self.late = 0
         self.reasons, self.rules = Counter[str](), Counter[str]()
         self.actions, self.conditions = Counter[str](), Counter[str]()
         self.faults = Counter[str]()
@@ -98,7 +99,8 @@ class Tally:
             return {((label, text),): float(n) for text, n in counts.items()}
 
         for name, value in (
-            ("frames_total", self.steps), ("skipped_frames_total", self.skipped), ("deadline_missed_total", self.late),
+            ("frames_total", self.steps), ("skipped_frames_total", self.skipped),
+            ("dropped_frames_total", self.dropped), ("deadline_missed_total", self.late),
             ("faults_total", self.faults.total()),
         ):  # fmt: skip
             put(name, "counter", {(): float(value)})

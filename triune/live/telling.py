@@ -115,6 +115,7 @@ class Teller:
         return {
             "steps": tally.steps, "ms_per_step": tally.latency.quantile(0.5), "latency_ms": tally.latency.summary(),
             "frames_per_second": tally.per_second, "late": tally.late, "skipped": tally.skipped,
+            "dropped": tally.dropped,
             "reasons": dict(tally.reasons.most_common()), "actions": dict(tally.actions.most_common()),
             "interventions": dict(tally.rules.most_common()), "conditions": dict(tally.conditions.most_common()),
             "faults": tally.faults.total(), "fault_texts": dict(tally.faults.most_common(3)),

@@ -92,6 +92,9 @@ class Worker:
 
     def _decide(self, arrival: Arrival, frame: np.ndarray) -> None:
         began, feed, tally = self._clock(), self.feed, self.teller.tally
+        if feed.live and tally.steps and not self._absent:
+            gap = round((arrival.at - self._heard) * self.limits.hz) - 1
+            tally.dropped += max(0, gap - arrival.skipped)
         self._heard, self._absent = arrival.at, False
         tally.skipped += arrival.skipped
         tally.at(arrival.at)
