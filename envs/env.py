@@ -122,7 +122,8 @@ class Writable(Simulator, Protocol):
 class Backend:
     """What everybody may know of a backend.
 
-    simulator  "module:factory" of what runs behind the wall; called with (EnvSpec, Rules)
+    simulator  "module:factory" of what runs behind the wall; called with (EnvSpec, Rules). "": nothing does, the task
+               is seen by a camera
     kind       the subclass of Rules
     protocols  by name; `default` names one (else the first)
     options    keys of [env] that are the backend's own, each with the type of its value
@@ -146,7 +147,11 @@ class Backend:
         next(iter(self.protocols.values())).under(options)
 
 
-BUILT_IN = {"atari": "envs.backends.atari_protocols:BACKEND", "gymnasium": "envs.backends.gymnasium:BACKEND"}
+BUILT_IN = {
+    "atari": "envs.backends.atari_protocols:BACKEND",
+    "gymnasium": "envs.backends.gymnasium:BACKEND",
+    "video": "envs.backends.video:BACKEND",
+}
 VARIABLE = "TRIUNE_BACKENDS"  # tells a child what its parent registered (`envs.process.start`)
 _registered: dict[str, str] = json.loads(os.environ.get(VARIABLE) or "{}")
 
@@ -195,8 +200,23 @@ def packages() -> dict[str, str]:
 
 def simulator(env: Declared, rules: Rules) -> Simulator:
     """The simulator of an environment, in this process: for labelled data, never in play (that is `envs.remote`)."""
+    check_simulated(env)
     made: Simulator = find(backend(env.backend).simulator)(env, rules)
     return made
+
+
+def simulated(env: Declared) -> bool:
+    """Whether something plays the environment, as opposed to pictures that come from a camera."""
+    return bool(backend(env.backend).simulator)
+
+
+def check_simulated(env: Declared) -> None:
+    """EnvError where nothing plays the environment."""
+    if not simulated(env):
+        raise EnvError(
+            "this needs a simulator, and the task has none: its pictures come from a camera. Record some (triune"
+            " record), look at them (triune eval --source FILE), or decide live (triune run FILE --source S)"
+        )
 
 
 class Declared(Protocol):

@@ -64,6 +64,8 @@ KINDS = {
     "log": Kind(GIB, "years of play; each line is checked for itself"),
     "file of a task": Kind(256 * MIB, "the largest are weights"),
     "page file": Kind(256 * MIB, "a bundle or a recorded game"),
+    "picture": Kind(256 * MIB, "an 8K picture without compression"),
+    "boxes": Kind(256 * MIB, "a million boxes in COCO form"),
     "video": Kind(256 * GIB, "days of film: it is read frame by frame", "give a video file, a camera number or env"),
 }
 

@@ -1,11 +1,11 @@
-"""Child processes: the one place where Triune starts a Python of its own."""
+"""Child processes: the one place where Triune starts a Python of its own, or a command that somebody named."""
 
 from __future__ import annotations
 
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,12 @@ def start(
 def start_file(file: str | Path, *arguments: str, env: Mapping[str, str], **options: Any) -> subprocess.Popen[Any]:
     """`python file arguments...` alone: the standard library, no packages, this environment and no other."""
     return subprocess.Popen([sys.executable, "-I", str(file), *arguments], env=dict(env), **options)
+
+
+def start_command(words: Sequence[str], **options: Any) -> subprocess.Popen[Any]:
+    """A command that the user named, not a shell: words as they are. options: of `Popen`. OSError: there is none."""
+    open_standard()
+    return subprocess.Popen(list(words), **options)
 
 
 def _path() -> str:

@@ -237,6 +237,8 @@ def _actions(reader: _Reader) -> tuple[ActionSpace, Action]:
         return reader.fail(("env", "fallback"), f"fallback: {error}")  # type: ignore[no-any-return]
 
 
+WATCHED = ("stall_ms", "frozen_ms", "black_level", "flat_level")  # of a camera's pictures: `triune.live.conditions`
+MOST_WATCHED = 3_600_000
 SOFT = ["perception lost"]  # built in; it steps in when the detector fails, which says nothing about the policy
 
 
@@ -244,7 +246,7 @@ def _safety(reader: _Reader) -> dict[str, Any]:
     if "safety" not in reader.config:
         return {}
     reader.get((), "safety", dict)
-    reader.only(("safety",), "lost_after", "deadline_ms", "require_isolation", "soft")
+    reader.only(("safety",), "lost_after", "deadline_ms", "require_isolation", "soft", *WATCHED)
     lost_after = reader.get(("safety",), "lost_after", int, 8)
     deadline_ms = reader.get(("safety",), "deadline_ms", (int, float), 100)
     for key, value, least in (("lost_after", lost_after, 1), ("deadline_ms", deadline_ms, 1e-9)):
@@ -253,7 +255,13 @@ def _safety(reader: _Reader) -> dict[str, Any]:
     soft = reader.get(("safety",), "soft", list, SOFT)
     if not all(isinstance(title, str) for title in soft):
         reader.fail(("safety", "soft"), "soft is a list of titles of safety rules, the first lines of their docstrings")
-    return {"lost_after": lost_after, "deadline_ms": float(deadline_ms), "soft": tuple(soft)}
+    watched = {}
+    for key in (key for key in WATCHED if key in reader.config["safety"]):
+        value = reader.get(("safety",), key, (int, float))
+        if not 0 <= value <= MOST_WATCHED:
+            reader.fail(("safety", key), f"{key} is a number from 0 (off) to {MOST_WATCHED}, got {value}")
+        watched[key] = float(value)
+    return {"lost_after": lost_after, "deadline_ms": float(deadline_ms), "soft": tuple(soft), **watched}
 
 
 def _require_isolation(reader: _Reader) -> bool:

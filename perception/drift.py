@@ -168,6 +168,11 @@ class Watch:
         """OK, CHANGED or FAILING; an alarm stays until the next episode."""
         return FAILING if FAILING in self.since else CHANGED if CHANGED in self.since else OK
 
+    @property
+    def out_of_range(self) -> bool:
+        """Whether it is so now; unlike an alarm, that passes once play looks again as it did."""
+        return max(self._picture.out, self._scene.out) >= PATIENCE
+
     def see(self, frame: np.ndarray, vector: np.ndarray) -> bool:
         """One step: the frame and the tracked Scene vector of it. Whether an alarm was raised just now."""
         before, self._before = self._before, vector

@@ -38,7 +38,7 @@ EXCEPTIONS = {
     "envs/terminal.py": ({"open", "os.open"}, "/dev/null"),
     "envs/writing.py": ({"os.open", "read_bytes"}, "writes; copies what was made here"),
     "triune/cli.py": ({"os.open"}, "/dev/null"),
-    "triune/commands/run.py": ({"open"}, "a log"),
+    "triune/live/telling.py": ({"open"}, "a log"),
     "triune/deploy/web.py": ({"gzip.decompress", "read_text"}, "files of the page, which were made here"),
     "triune/play/film.py": ({"cv2.VideoCapture"}, "a camera, or a video that `open_file` looked at"),
     "triune/report/improve/replays.py": ({"read_bytes"}, "a picture that was made here"),

@@ -20,6 +20,7 @@ from triune.errors import EXIT_DONE, EXIT_FAILED, EXIT_USAGE, UsageError, neares
 COMMANDS = {
     "doctor": "what works here, and the fix for what does not",
     "list": "tasks in the zoo with their score card",
+    "new": "a task folder for a camera, with a policy and a safety rule that pass `check`",
     "play": "play one episode; write a replay or watch it live",
     "eval": "score over many seeds, with intervals and a report",
     "check": "is this task folder sound: schema, detector, policy, safety",
@@ -29,6 +30,7 @@ COMMANDS = {
     "report": "a self-contained report.html of an evaluation or an improve run",
     "improve": "revise the policy from its own replays, and keep only what is proven better",
     "discover": "which bytes of a console's memory draw which pixels",
+    "record": "record a film, a camera or a stream, to be labelled",
     "collect": "record labelled frames for training",
     "curate": "choose the recorded frames that are most worth a label, and say why",
     "dataset": "export recorded games or labelled frames: COCO, Minari, Parquet",

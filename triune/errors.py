@@ -15,7 +15,7 @@ _EXPECTED = {
 _EXTRAS = {
     "torch": "train", "onnx": "export", "onnxscript": "train", "safetensors": "train", "openai": "supervisor",
     "pydantic": "supervisor", "mujoco": "mujoco", "minari": "datasets", "h5py": "datasets", "PIL": "datasets",
-    "pyarrow": "datasets", "mcp": "agent", "ray": "cluster",
+    "pyarrow": "datasets", "mcp": "agent", "ray": "cluster", "paho": "mqtt",
 }  # fmt: skip
 _CORE = {"numpy", "onnxruntime", "gymnasium", "ale_py", "cv2"}
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from data_flywheel.errors import DataError
 from data_flywheel.storage.container import Arrays, pack, read_bytes, sound, unpack
 from data_flywheel.storage.files import atomic_write
-from data_flywheel.storage.frames import Frames
+from data_flywheel.storage.frames import CodedFrames, Frames, stored_frames
 from envs import shape
 from envs.actions import Action
 
@@ -54,6 +54,7 @@ def _drift(value: Any, key: str) -> None:
 
 _META = {
     **MADE_OF, **TOLD, "drift": _drift, "source": shape.text, "truncated": shape.flag,
+    "source_bytes": shape.whole(0), "numbers": shape.each(shape.whole(0)), "at": shape.number(),
     **dict.fromkeys(("schema", "policy", "safety", "weights", "triune"), shape.maybe(shape.text)),
 }  # fmt: skip
 _FIELDS = shape.table({"meta": shape.table({}, _META), **dict.fromkeys(_TABLES, shape.each(shape.words, 1))})
@@ -79,7 +80,7 @@ class Episode:
     reason_table: tuple[str, ...] = ("",)
     overruled_table: tuple[str, ...] = ("",)
     fault_table: tuple[str, ...] = ("",)
-    frames: Frames | None = field(default=None, repr=False)
+    frames: Frames | CodedFrames | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         """Refuse columns of unequal length or another kind, and ids outside their table."""
@@ -154,7 +155,7 @@ class Episode:
         with sound(str(path), KIND, _REMEDY):
             _FIELDS(fields, "")
             stored = {name[7:]: array for name, array in arrays.items() if name.startswith("frames.")}
-            frames = Frames.from_arrays(stored) if stored else None
+            frames = stored_frames(stored) if stored else None
             rest: dict[str, Any] = {name: arrays[name] for name in _COLUMNS}
             rest |= {name: tuple(fields[name]) for name in _TABLES}
             return Episode(fields["meta"], **rest, frames=frames)

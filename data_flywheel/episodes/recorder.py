@@ -32,7 +32,7 @@ class Recorder:
     ) -> None:  # fmt: skip
         self.recording, self.disk, self._tell = recording, disk, tell
         self.policy = FramePolicy.parse(frames, recording.schema.window)
-        self.kept, self.left_out = 0, 0
+        self.kept, self.left_out, self.written = 0, 0, 0  # games, games, bytes
         self._writer = ThreadPoolExecutor(1, "recorder")
         self._pending: tuple[Episode, Future[str | None]] | None = None
 
@@ -71,6 +71,8 @@ class Recorder:
     def _write(self, episode: Episode, frame_buffer: FrameBuffer | None) -> str | None:
         frames = frame_buffer.keep(self.policy.steps(episode, self.recording.schema)) if frame_buffer else None
         name = self.recording.add(episode, frames, self.disk)
+        if name and (entry := self.recording.ledger.entries.get(name)):
+            self.written += entry.size + entry.frame_size
         if name and frame_buffer and frame_buffer.cut:
             self.recording.note_cut(name, frame_buffer.last)
         return name

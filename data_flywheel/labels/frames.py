@@ -20,7 +20,7 @@ from data_flywheel.errors import DataError
 from data_flywheel.labels.label import FrameRef, Label, values_of
 from data_flywheel.storage.container import header_text
 from data_flywheel.storage.dataset import MANIFEST, Dataset, Shard
-from data_flywheel.storage.frames import Frames
+from data_flywheel.storage.frames import CodedFrames, Frames
 from envs.env import protocol_of
 from envs.files import loads, open_file
 from envs.remote import PixelEnv
@@ -201,7 +201,7 @@ class EpisodeFrames:
 class _Stack:
     """Frames in chunks of CHUNK (or in one), each taken out by itself: a long episode as RGB would fill the memory."""
 
-    def __init__(self, chunks: list[Frames]) -> None:
+    def __init__(self, chunks: Sequence[Frames | CodedFrames]) -> None:
         self._chunks = chunks
 
     def __len__(self) -> int:

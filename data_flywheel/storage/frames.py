@@ -1,4 +1,5 @@
-"""A stack of frames kept losslessly and small: palette indices where there are at most 256 colours, else RGB.
+"""A stack of frames kept losslessly and small: palette indices where there are at most 256 colours, else RGB. Those of
+a camera may be kept as JPEG instead, by choice.
 
 Consecutive frames are XORed before they go to disk (the container's deflate window is smaller than one frame, so it
 could not see that they are alike).
@@ -10,12 +11,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from data_flywheel.errors import DataError
 
 U8 = NDArray[np.uint8]
+MOST_SIDE = 4096  # pixels of a frame
 
 
 @dataclass(frozen=True)
@@ -76,6 +79,78 @@ class Frames:
         for before, frame in zip(pixels, pixels[1:], strict=False):  # `accumulate` is slow
             frame ^= before
         return Frames(pixels, palette)
+
+
+@dataclass(frozen=True)
+class CodedFrames:
+    """The same as JPEG pictures, one after the other in `data` uint8[B], `sizes` uint32[N] bytes each: small, and not
+    quite what was seen. Decoded when asked for; the same file gives the same pixels."""
+
+    data: U8
+    sizes: NDArray[np.uint32]
+
+    def __post_init__(self) -> None:
+        """Refuse sizes that are not those of the data."""
+        good = self.data.ndim == self.sizes.ndim == 1 and self.data.dtype == np.uint8 and self.sizes.dtype == np.uint32
+        if not good or int(self.sizes.astype(np.uint64).sum()) != len(self.data):
+            raise DataError("coded frames do not fit their sizes")
+
+    def __len__(self) -> int:
+        """Number of frames."""
+        return len(self.sizes)
+
+    def rgb(self, which: int | slice | Sequence[int] | NDArray[Any] = slice(None)) -> U8:
+        """RGB of the chosen frames: uint8[..., H, W, 3]; DataError for one that is damaged."""
+        if isinstance(which, (int, np.integer)):
+            return self._decoded(int(which))
+        chosen = np.arange(len(self))[which]
+        return np.stack([self._decoded(int(i)) for i in chosen])
+
+    def _decoded(self, index: int) -> U8:
+        index += len(self) if index < 0 else 0
+        begin = int(self.sizes[:index].astype(np.uint64).sum())
+        data = self.data[begin : begin + int(self.sizes[index])]
+        good = max(_jpeg_size(data.tobytes())) <= MOST_SIDE
+        picture = cv2.imdecode(data, cv2.IMREAD_COLOR) if good else None
+        if picture is None:
+            raise DataError(f"frame {index} cannot be decoded; record it again")
+        return cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
+
+    @staticmethod
+    def from_pictures(pictures: Sequence[U8]) -> CodedFrames:
+        """From what `coded` gave."""
+        sizes = np.array([len(picture) for picture in pictures], np.uint32)
+        return CodedFrames(np.concatenate([*pictures, np.zeros(0, np.uint8)]), sizes)
+
+    def to_arrays(self) -> dict[str, NDArray[Any]]:
+        """Arrays for a container."""
+        return {"coded": self.data, "sizes": self.sizes}
+
+
+def _jpeg_size(data: bytes) -> tuple[int, int]:
+    """Height and width that a JPEG file says it has; more than any frame has where it says none."""
+    at = 2
+    while at + 9 <= len(data) and data[at] == 0xFF:
+        marker = data[at + 1]
+        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
+            return int.from_bytes(data[at + 5 : at + 7], "big"), int.from_bytes(data[at + 7 : at + 9], "big")
+        at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+    return MOST_SIDE + 1, MOST_SIDE + 1
+
+
+def coded(rgb: U8, quality: int) -> U8:
+    """A frame uint8[H, W, 3] as JPEG, uint8[B]; `quality` from 1 to 100."""
+    good, data = cv2.imencode(".jpg", cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality])
+    if not good:
+        raise DataError("a frame cannot be coded as JPEG")
+    return data.reshape(-1)
+
+
+def stored_frames(arrays: Mapping[str, NDArray[Any]]) -> Frames | CodedFrames:
+    """What `to_arrays` of either gave; DataError when it is neither."""
+    if "coded" in arrays:
+        return CodedFrames(arrays["coded"], arrays["sizes"])
+    return Frames.from_arrays(arrays)
 
 
 def pack_rgb(rgb: U8) -> NDArray[np.uint32]:

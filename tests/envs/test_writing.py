@@ -57,7 +57,7 @@ EXCEPTIONS = {
     "data_flywheel/storage/log.py": "the append-only log",
     "supervisor/events.py": "the append-only log of an improve run",
     "supervisor/proposers/process_tree.py": "the output of an agent's command, as it comes; read as far as it got",
-    "triune/commands/run.py": "a line a step, for whoever follows it; `naming` tells of a full disk",
+    "triune/live/telling.py": "a line a step, for whoever follows it; `naming` tells of a full disk",
     "envs/executor.py": "a pipe",
     "supervisor/proposers/spending.py": "a lock, which holds nothing",
     "envs/parcels.py": "moves a folder out of the way, to be removed",

@@ -11,10 +11,14 @@ import cv2
 import numpy as np
 import pytest
 
-from triune.commands.run import _frames
+from envs.actions import Discrete
+from perception.scene import SceneSchema
+from triune.commands.run import _live
 from triune.errors import TriuneError
+from triune.live.telling import Teller
 from triune.play import film as films
 from triune.play.film import Film, check_rate
+from triune.runtime import Why
 
 SHAPE = (48, 64, 3)
 COUNT = 101
@@ -42,15 +46,38 @@ def zeroed(path: Path, *damaged: int) -> Path:
     return path
 
 
+class Bot:
+    """A bundle that remembers the grey level of what it is shown."""
+
+    task, actions, fallback = "grey", ("STAY",), 0
+
+    def __init__(self, hz: float) -> None:
+        self.seen: list[int] = []
+        self.frame_shape = SHAPE
+        self.protocol = SimpleNamespace(control_hz=hz)
+        self.action_space = Discrete(self.actions)
+        self.schema = SceneSchema.from_config({"crop": [0, 0, 48, 64], "things": {"dot": {}}})
+        self.spec = SimpleNamespace(env=SimpleNamespace(backend="atari"), safety={})
+
+    def start(self) -> None:
+        pass
+
+    watch = start
+
+    def step(self, frame: np.ndarray, state: None) -> tuple[int, None, Why]:
+        self.seen.append(round(float(frame.mean())))
+        return 0, None, Why("stay", "STAY", "STAY", (), "", self.schema.read(self.schema.empty()), 0)
+
+
 def watch(source: Path | str, hz: float = 15, **words: Any) -> tuple[list[int], dict[str, Any], str]:
     """Grey levels that a bundle of `hz` decisions a second is shown, what the command tells, and what it logs."""
-    seen: list[int] = []
     said: list[str] = []
-    bot = SimpleNamespace(frame_shape=SHAPE, protocol=SimpleNamespace(control_hz=hz))
-    pilot: Any = SimpleNamespace(bot=bot, times=seen, console=SimpleNamespace(log=said.append), summary=dict)
-    pilot.act = lambda frame: seen.append(round(float(frame.mean())))
-    args = argparse.Namespace(**{"source": str(source), "every": None, "fit": None, "steps": None, **words})
-    return seen, _frames(pilot, args), "\n".join(said)
+    bot: Any = Bot(hz)
+    pilot: Any = SimpleNamespace(bot=bot, teller=Teller(bot), book=None)
+    console: Any = SimpleNamespace(log=said.append)
+    usual = {"every": None, "fit": None, "steps": None, "patience": 0.01, "metrics": None}
+    args = argparse.Namespace(**{"source": str(source), **usual, **words})
+    return bot.seen, _live(pilot, args, console), "\n".join(line for line in said if not line.startswith("condition"))
 
 
 @pytest.mark.parametrize(
@@ -105,24 +132,30 @@ def test_a_source_without_a_rate_is_taken_with_a_word(tmp_path: Path, monkeypatc
     assert len(seen) == 5 and told["rate"] is None and "does not say its rate" in said and "15 times" in said
 
 
-def test_a_camera_is_held_to_the_rate_and_ends_when_it_is_gone(monkeypatch: Any) -> None:
-    left = [np.full(SHAPE, i, np.uint8) for i in range(4)]
+def test_a_camera_is_held_to_the_rate_and_a_live_source_that_is_gone_is_a_failure(monkeypatch: Any) -> None:
+    opened: list[int] = []
 
     class Camera:
         def __init__(self, number: int) -> None:
             assert number == 0
+            opened.append(number)
+            self.left = [np.full(SHAPE, i, np.uint8) for i in range(4)] if len(opened) <= 2 else []
+            self.asked: dict[int, float] = {}
 
         def isOpened(self) -> bool:
-            return True
+            return bool(self.left)
+
+        def set(self, which: int, value: float) -> None:
+            self.asked[which] = value
 
         def get(self, which: int) -> float:
             return 30.0 if which == cv2.CAP_PROP_FPS else -1.0
 
         def grab(self) -> bool:
-            return bool(left) and left.pop(0) is not None
+            return bool(self.left) and self.left.pop(0) is not None
 
         def read(self) -> tuple[bool, np.ndarray | None]:
-            return (True, left.pop(0)) if left else (False, None)
+            return (True, self.left.pop(0)) if self.left else (False, None)
 
         def release(self) -> None:
             pass
@@ -130,30 +163,34 @@ def test_a_camera_is_held_to_the_rate_and_ends_when_it_is_gone(monkeypatch: Any)
     monkeypatch.setattr(films.cv2, "VideoCapture", Camera)
     with pytest.raises(TriuneError, match="0 shows 30 pictures a second.*--every 2"):
         watch("0")
-    seen, told, _ = watch("0", every=2)
-    assert seen == [0, 2] and told["undecodable"] == 0
+    film = Film("0", every=2)
+    assert film.live and [int(frame[0, 0, 0]) for frame in film] == [0, 2] and film.undecodable == 0
+    with pytest.raises(TriuneError, match="camera 0 cannot be opened"):
+        Film("/dev/video0")
 
 
 def test_frames_of_another_size_are_left_out_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    shapes = [SHAPE, (24, 64, 3), SHAPE, (1, 1, 3)]
+    shapes = [SHAPE, (24, 64, 3), SHAPE, SHAPE, SHAPE, (1, 1, 3)]
 
     class Source:
-        rate, promised, undecodable = 15.0, 5, 1
+        rate, promised, undecodable, live, variable, source = 15.0, 7, 1, False, False, "x"
 
         def __init__(self, *_: object) -> None:
-            pass
+            self.number, self.at = -1, 0.0
 
         def __iter__(self) -> Any:
-            return (np.full(shape, i, np.uint8) for i, shape in enumerate(shapes))
+            for self.number, shape in enumerate(shapes):
+                yield np.full(shape, self.number, np.uint8)
 
         def close(self) -> None:
             pass
 
     monkeypatch.setattr(films, "Film", Source)
     seen, told, said = watch("x")
-    assert seen == [0, 2] and told["left_out"] == 2 and told["undecodable"] == 1 and said.count("left out") == 2
-    assert "frame 1" in said and "64x24" in said and "--fit" in said
-    assert len(watch("x", fit="stretch")[0]) == 4
+    assert told["left_out"] == 2 and told["undecodable"] == 1 and said.count("left out") == 2 and "--fit" in said
+    assert seen == [0, 4], "what follows a picture of another size is waited for until it is steady"
+    assert told["conditions"]["wrong size"] == 4
+    assert len(watch("x", fit="stretch")[0]) == 6
     shapes.reverse()
     with pytest.raises(TriuneError, match="--fit letterbox"):
         watch("x")

@@ -44,8 +44,10 @@ from supervisor.gate.seeds import SeedLedger
 from supervisor.loop.folder import Blobs, read_lines
 from supervisor.proposers import replay
 from triune.errors import TriuneError
+from triune.live.labels import read_labels
 from triune.play.evaluation import Run
 from triune.play.evaluator import GameStore
+from triune.play.film import Film
 from triune.report.card import read_scores
 from triune.runtime import Bundle, field
 from triune.system import load
@@ -150,6 +152,8 @@ READERS: dict[str, tuple[str, Callable[[Path], object], type[Exception] | None]]
     "seeds": ("seeds.jsonl", SeedLedger.open, SupervisorError),
     "trials": ("trials.jsonl", lambda p: read_lines(p.parent), SupervisorError),
     "events": ("events.jsonl", events.read, SupervisorError),
+    "boxes": ("x.json", lambda p: read_labels(p, SCHEMA, (210, 160)), TriuneError),
+    "picture": ("x.png", lambda p: list(Film(str(p.parent))), TriuneError),
     "blob": (SHA, lambda p: Blobs(p.parent).get(p.name), SupervisorError),
 }
 # What is no damage: no file of lines, an empty one, and what a kill left after the last whole line.
@@ -158,7 +162,7 @@ REGULAR = FORMS.keys() - {"pipe", "device", "folder", "socket", "circle", "dangl
 SOUND = {
     "score card": FORMS.keys(), "hashes": REGULAR, "games": TORN, "seeds": TORN, "events": TORN,
     "trials": {"empty", "dangling", "circle"}, "exchanges": {"empty", "folder"}, "safety text": {"empty"},
-    "colour teachers": {"empty"},
+    "colour teachers": {"empty"}, "picture": REGULAR,
 }  # fmt: skip
 
 

@@ -102,9 +102,14 @@ def _schema(system: System) -> str:
 
 def _world(system: System) -> str:
     """The world behind the task is there, with whatever its backend needs to start."""
+    from envs.env import simulated
     from envs.remote import PixelEnv
 
     env = system.spec.env
+    if not simulated(env):
+        return (
+            f"a camera, {env.width}x{env.height}, {system.protocol().control_hz:g} pictures a second; nothing to start"
+        )
     with PixelEnv(env, system.protocol()):
         return f"{env.id}: starts"
 
@@ -112,8 +117,14 @@ def _world(system: System) -> str:
 def _detector(system: System) -> str:
     import numpy as np
 
-    detector = system.detector()
+    from envs.env import simulated
+
     env = system.spec.env
+    if not simulated(env) and not os.path.lexists(system.detector_path):
+        return (
+            f"none yet: `{command_line('record', system.called)}`, label, then `{command_line('train', system.called)}`"
+        )
+    detector = system.detector()
     vector = detector.see(np.zeros((env.height, env.width, 3), np.uint8))
     return f"{system.detector_path.stat().st_size // 1024} kB, {len(vector)} values a frame"
 

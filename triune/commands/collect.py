@@ -42,6 +42,9 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
 def collect_into(system: System, folder: Path, frames: int, workers: int, console: Console) -> dict[str, Any]:
     """Collect (or continue) and say what came of it."""
     from data_flywheel.datasets.collection import collect
+    from envs.env import check_simulated
+
+    check_simulated(system.spec.env)
 
     def progress(done: int, total: int, seconds: float) -> None:
         console.progress(done, total, f"{done} of {total} frames, {seconds:.0f} s")

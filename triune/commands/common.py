@@ -135,6 +135,21 @@ def out_folder(text: str) -> Path:
     return path
 
 
+def add_lossy(parser: argparse.ArgumentParser) -> None:
+    """How the pictures of a recording are kept."""
+    parser.add_argument(
+        "--lossy", type=quality, metavar="Q", help="keep JPEG pictures of quality Q, 50 to 100 (default: every bit)"
+    )
+
+
+def quality(text: str) -> int:
+    """An argparse type."""
+    value = positive(text)
+    if not 50 <= value <= 100:
+        raise argparse.ArgumentTypeError(f"a quality is a number from 50 to 100, such as 90; got {text!r:.60}")
+    return value
+
+
 def finite(text: str) -> float:
     """An argparse type: a number, neither infinite nor NaN."""
     try:

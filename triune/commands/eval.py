@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from envs.repeat import again
 from triune.commands import common
-from triune.console import Console, told_score
+from triune.console import Console, table, told_score
 from triune.errors import UsageError
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 
 SEEDS = "100:110"
+MOST_SHOWN = 30  # stretches of the same decision that are listed
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,6 +30,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     common.add_isolation(parser)
     common.add_policy(parser)
     common.add_record(parser)
+    parser.add_argument(
+        "--source",
+        metavar="S",
+        help="look at this video file or folder of pictures instead of playing: a held-out film",
+    )
+    parser.add_argument(
+        "--labels", metavar="FILE", help="with --source: what is on its pictures, in COCO form (frame_000123.png)"
+    )
+    parser.add_argument("--every", type=common.positive, metavar="N", help="with --source: look at every Nth picture")
+    parser.add_argument("--fit", choices=("letterbox", "stretch"), metavar="HOW", help="with --source: of another size")
     parser.add_argument("--seeds", metavar="A:B", help=f"100:130, 7 or 1,5,9 (default {SEEDS})")
     common.add_workers(parser)
     parser.add_argument("--out", metavar="RUN", help="folder of the run (default: a new one under runs/eval)")
@@ -46,10 +57,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     """Payload: the Result, without the lines of the single episodes."""
+    from envs.env import simulated
     from triune.play.evaluation import Run, new_folder
     from triune.report import card
 
     system = common.load_system(args)
+    if args.source:
+        return _film(system, args, console)
+    if args.labels or args.every or args.fit:
+        raise UsageError("--labels, --every and --fit go with --source")
+    if not simulated(system.spec.env):
+        raise UsageError(
+            f"{system.called} is seen by a camera, nobody plays it: --source FILE, a film that is held out"
+        )
     seeds, folder = _what(system, args)
     common.check_conditions(args)
     if args.card:
@@ -152,3 +172,65 @@ def show(result: Result, called: str, console: Console) -> None:
     if result.unfinished:
         console.say(f"unfinished {len(result.unfinished)} episodes were cut short: these are not scores")
     console.say(f"run        {result.run}")
+
+
+# ----------------------------------------------------------------------------------------------------
+# On a film.
+
+
+GAMES = ("seeds", "resume", "card", "report", "out", "protocol", "shift", "record", "executor")
+
+
+def _film(system: System, args: argparse.Namespace, console: Console) -> dict[str, Any]:
+    """Payload: things by name, decisions on a timeline, interventions, conditions, latencies."""
+    from triune.live.evaluation import look
+    from triune.live.labels import read_labels
+    from triune.play.film import Film, check_rate
+
+    given = [name for name in GAMES if getattr(args, name, None) not in (None, False)]
+    if given or args.detector not in (None, "cnn"):
+        raise UsageError(f"--{(given or ['detector'])[0]} is for games; with --source leave it out")
+    env, hz = system.spec.env, system.protocol().control_hz
+    film = Film(args.source, args.every or 1, hz)
+    try:
+        if film.live:
+            raise UsageError(f"{film.source} has no end: give eval a film; triune run is for cameras and streams")
+        if warning := check_rate(film.rate, hz, args.every, film.source, "the task"):
+            console.log(f"rate       {warning}")
+        labels = read_labels(Path(args.labels), system.schema, (env.height, env.width)) if args.labels else None
+        for line in labels.notes if labels else ():
+            console.log(f"labels     {line}")
+
+        def progress(done: int) -> None:
+            console.progress(done, film.promised or done, f"{done} pictures")
+
+        found = look(system, film, labels, args.fit, args.steps, progress)
+    finally:
+        film.close()
+    console.clear()
+    _show_film(found, console)
+    return {"task": system.name, "source": film.source, **found}
+
+
+def _show_film(found: dict[str, Any], console: Console) -> None:
+    rows = [
+        [name, str(t["labels"]), *("-" if t[k] is None else f"{t[k]:.3f}" for k in ("precision", "recall", "f1")),
+         "-" if t["median_px"] is None else f"{t['median_px']:.2f}"]
+        for name, t in found["things"].items()
+    ]  # fmt: skip
+    if rows:
+        console.say(table(rows, ["thing", "labels", "precision", "recall", "F1", "median px"], set(range(1, 6))))
+        console.say(f"labelled   {found['labelled_frames']} of {found['frames']} pictures")
+    for name, share in found["seen"].items():
+        console.say(f"seen       {name} on {100 * share:.0f} % of the pictures")
+    for stretch in found["timeline"][:MOST_SHOWN]:
+        why = ", ".join([*stretch["rules"], *([stretch["condition"]] if stretch["condition"] else [])])
+        console.say(f"{stretch['from']:>6} - {stretch['to']:<6} {stretch['action']:<12} {why or stretch['reason']}")
+    if len(found["timeline"]) > MOST_SHOWN:
+        console.say(f"           and {len(found['timeline']) - MOST_SHOWN} stretches more: --json has them all")
+    rules = ", ".join(f"{name} {n}" for name, n in found["interventions"].items()) or "none"
+    console.say(f"overruled  {rules}   faults {found['faults']}")
+    if found["conditions"]:
+        console.say("conditions " + ", ".join(f"{name} {n}" for name, n in found["conditions"].items()))
+    for name, ms in found["latency_ms"].items():
+        console.say(f"time       {name}: p50 {ms['p50']} ms, p99 {ms['p99']} ms, longest {ms['max']} ms")

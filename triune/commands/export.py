@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
 from envs.repeat import command_line
 from triune.commands import common
+from triune.commands.record import recording_folder
 from triune.console import Console
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from triune.system import System
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -19,15 +26,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     """Payload: file, size, manifest."""
+    from envs.env import simulated
     from triune.deploy.export import export
 
     system = common.load_system(args)
     common.check_protocol(system.spec.env, args.protocol)
     path = common.out_file(args.file, ".onnx")
-    manifest = export(system, path, args.protocol)
+    manifest = export(system, path, args.protocol, _recorded(system))
     size = path.stat().st_size
     console.say(f"bundle     {path}, {size / 1024:.0f} kB, for protocol {manifest['protocol']['name']}")
     for name, value in sorted(manifest["hashes"].items()):
         console.say(f"           {value[:16]}  {name}")
-    console.say(f"try it     {command_line('run', path)}")
+    more = "" if simulated(system.spec.env) else " --source S"
+    console.say(f"try it     {command_line('run', path)}{more}")
     return {"task": system.name, "file": str(path), "bytes": size, "manifest": manifest}
+
+
+def _recorded(system: System) -> Iterator[np.ndarray]:
+    """What a camera's task was recorded from, where it usually lies: nobody plays it."""
+    from data_flywheel.episodes.films import pictures
+    from envs.env import simulated
+
+    if not simulated(system.spec.env):
+        yield from (frame for _, _, frame in pictures(recording_folder(system.name)))

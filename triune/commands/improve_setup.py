@@ -13,6 +13,7 @@ from pathlib import Path
 from secrets import token_hex
 from typing import TYPE_CHECKING, Any
 
+from envs.env import check_simulated
 from envs.files import read_file, read_json, read_text
 from envs.writing import atomic_write, whole
 from supervisor import secrets
@@ -386,6 +387,7 @@ def load_task(args: argparse.Namespace) -> System:
     from triune.commands import common
 
     system = common.load_system(args)
+    check_simulated(system.spec.env)
     common.check_conditions(
         argparse.Namespace(task=args.task, protocol=args.protocol, shift=None, detector=args.detector or "cnn")
     )

@@ -5,7 +5,7 @@ against play.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from onnx import TensorProto, version_converter
 
 from data_flywheel.storage.files import atomic_write
 from envs.actions import Action, ActionSpace, Box
-from envs.env import Rules
+from envs.env import Rules, simulated
 from envs.errors import EnvError
 from envs.remote import PixelEnv
 from envs.spec import SystemSpec
@@ -33,6 +33,7 @@ from perception.graph import Foreign, check_graph, session
 from perception.scene import Scene, SceneSchema
 from triune import runtime as bundle
 from triune.errors import TriuneError
+from triune.live.conditions import Limits
 from triune.play.evaluation import versions
 from triune.play.loop import steps
 from triune.system import System, sha256
@@ -228,14 +229,16 @@ UNITS = {
 }  # fmt: skip
 
 
-def export(system: System, path: str | Path, protocol: str | None = None) -> dict[str, Any]:
+def export(
+    system: System, path: str | Path, protocol: str | None = None, pictures: Iterable[np.ndarray] = ()
+) -> dict[str, Any]:
     """Write the bundle of a system for a protocol; its manifest. Nothing is written when a part is bad or the fused
-    graph does not decide as the controller does."""
+    graph does not decide as the controller does. `pictures`: uint8[H, W, 3] to compare both on, where nobody plays."""
     _need_onnx()
     rules = system.protocol(protocol)
     system.detector()  # says what is wrong with it
     logic, weights = system.logic(rules.name), system.weights()
-    return _write(Path(path), system.spec, system.schema, logic, rules, weights, system.ranges())
+    return _write(Path(path), system.spec, system.schema, logic, rules, weights, system.ranges(), pictures)
 
 
 def _need_onnx() -> None:
@@ -247,7 +250,7 @@ def _need_onnx() -> None:
 
 def _write(
     path: Path, spec: SystemSpec, schema: SceneSchema, logic: Logic, protocol: Rules, weights: bytes,
-    ranges: Ranges | None = None,
+    ranges: Ranges | None = None, pictures: Iterable[np.ndarray] = (),
 ) -> dict[str, Any]:  # fmt: skip
     from triune.runtime import Bundle
 
@@ -256,7 +259,7 @@ def _write(
     about = _about(spec, schema, logic, protocol, fused, weights)
     if ranges is not None:
         about["drift"] = ranges
-    about["checked"] = check(model, fused.layout, logic, weights, spec, protocol)
+    about["checked"] = check(model, fused.layout, logic, weights, spec, protocol, pictures)
     data = bundle.pack(model, _parts(spec, logic), about)
     bundle.read(data, str(path))
     atomic_write(path, data)
@@ -292,7 +295,7 @@ def _about(
         "actions": list(space.names), **({"controls": space.to_config()} if isinstance(space, Box) else {}),
         "fallback": fallback,
         "reasons": list(logic.policy.graph.reasons), "rules": list(logic.rules), "protocol": asdict(protocol),
-        "control_hz": protocol.control_hz,
+        "control_hz": protocol.control_hz, **_watched(spec, protocol),
         "frame": [spec.env.height, spec.env.width, 3], "deadline_ms": deadline,
         "scene": {
             "names": list(schema.names), "units": [_unit(schema, name) for name in schema.names],
@@ -302,6 +305,13 @@ def _about(
         "versions": {**versions(spec.env), "language": LANGUAGE, "ir": IR_FORMAT, "bundle": bundle.FORMAT},
         "eyes": {"sha256": sha256(weights), "provenance": seen.provenance},
     }  # fmt: skip
+
+
+def _watched(spec: SystemSpec, protocol: Rules) -> dict[str, Any]:
+    """Of a camera's task: when its pictures themselves mean the fallback; seconds, and levels of 255."""
+    limits = Limits.of(spec, protocol.control_hz)
+    named = {name: getattr(limits, name) for name in ("stall", "frozen", "black", "flat")}
+    return {} if simulated(spec.env) else {"pictures": named}
 
 
 def _unit(schema: SceneSchema, name: str) -> str:
@@ -401,17 +411,24 @@ class Comparison:
     @property
     def settled(self) -> bool:
         """Whether it needs no further frame of the game."""
-        return len(self.wrong) > 1 or self.counts["game"] >= (MORE if self.wrong else GAME_STEPS)
+        seen = self.counts["game"] + self.counts["recorded"]
+        return len(self.wrong) > 1 or seen >= (MORE if self.wrong else GAME_STEPS)
 
 
 def check(
-    model: bytes, layout: MemoryLayout, logic: Logic, weights: bytes, spec: SystemSpec, protocol: Rules
-) -> dict[str, int]:
+    model: bytes, layout: MemoryLayout, logic: Logic, weights: bytes, spec: SystemSpec, protocol: Rules,
+    pictures: Iterable[np.ndarray] = (),
+) -> dict[str, int]:  # fmt: skip
     """How many frames of which source were compared, and how many of them fell otherwise (`ties`, at most one in MORE);
     TriuneError names the first difference."""
     compared = Comparison(model, layout, logic, OnnxDetector.parse(weights))
     compared.start("made up")
     for frame in _made_up(spec.env.shape):
+        compared.act(frame)
+    compared.start("recorded")
+    for frame in pictures:
+        if compared.settled:
+            break
         compared.act(frame)
     compared.start("game")
     try:

@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from data_flywheel.episodes.films import pictures, pieces
+from data_flywheel.errors import DataError
 from envs.env import protocols_of
 from envs.repeat import command_line
-from perception.drift import CHANGED, FAILING, OK, Gauge, save, scene_parts
+from logic.runtime.tracker import Tracker
+from perception.drift import CHANGED, FAILING, OK, Gauge, save, scene_names, scene_parts
 from triune.play.loop import Rollout, Step, Wander
 from triune.system import sha256
 
@@ -41,6 +44,36 @@ def measure(system: System, steps: int = LONGEST, progress: Progress | None = No
                 if progress:
                     progress(done, total)
     save(gauge.ranges(), system.ranges_path, sha256(system.weights()), games)
+    return system.ranges_path
+
+
+def measure_film(system: System, recording: Path, progress: Progress | None = None) -> Path:
+    """The same of a camera's task, from what was recorded of it; DataError where that is nothing. How often a thing is
+    there has no range: what passes by is not the camera's doing."""
+    parts = scene_parts(system.schema)
+    gauge, detector, tracker = Gauge(parts), system.detector(), Tracker(system.schema)
+    there = pieces(recording)
+    if not there:
+        raise DataError(f"{recording} holds no film; record some: {command_line('record', system.called)} --source S")
+    done, before = 0, None
+    for piece, step, frame in pictures(recording):
+        follows = before is not None and before.source == piece.source and before.size == piece.size
+        if before is not piece and not (follows and before and piece.numbers[:1] == (before.numbers[-1] + 1,)):
+            gauge.start()
+            detector.reset()
+            tracker.reset()
+        before = piece
+        gauge.see(frame, tracker.update(detector.see(frame)).copy())
+        done += not step
+        if progress:
+            progress(done, len(there))
+    ranges = gauge.ranges()
+    names = scene_names(parts)
+    ranges["eyes"] = [
+        None if stat == "presence" else ends for (_, stat, _), ends in zip(names, ranges["eyes"], strict=True)
+    ]
+    play = {"film": sorted({piece.source for piece in there})}
+    save(ranges, system.ranges_path, sha256(system.weights()), play)
     return system.ranges_path
 
 

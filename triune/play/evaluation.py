@@ -21,10 +21,10 @@ from data_flywheel.episodes.episode import MADE_OF, TOLD, Episode
 from data_flywheel.errors import DataError
 from data_flywheel.storage.files import atomic_write
 from envs import shape
-from envs.env import SEEDS, backend, check_seed
+from envs.env import SEEDS, backend, check_seed, simulated
 from envs.files import read_file, read_json, stays
 from envs.repeat import command_line, seeds_text
-from envs.spec import called
+from envs.spec import called, load_spec
 from triune.console import jsonable
 from triune.errors import TriuneError, UsageError
 from triune.play.drift import together
@@ -358,6 +358,11 @@ def latest(folder: Path | None = None, unfinished: bool = False) -> Path:
             continue
         return path.parent
     task = called(folder) if folder else "TASK"
+    if folder and not simulated(load_spec(folder.resolve()).env):
+        raise TriuneError(
+            f"{task} is seen by a camera and has no run of games: name a folder that `triune run FILE --record FOLDER`"
+            " recorded (--episode FOLDER)"
+        )
     what = f"{'unfinished ' if unfinished else ''}run{f' of {task}' if folder else ''}"
     raise TriuneError(f"there is no {what} under {HOME / 'eval'}; make one with `{command_line('eval', task)}`")
 
