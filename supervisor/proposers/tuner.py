@@ -160,7 +160,7 @@ class Tuner:
         say: Callable[[str], object] = lambda text: None,
     ) -> None:  # fmt: skip
         """The events of the run, which grow as it goes on, its budgets, and what its gate needs (None: as set).
-        `searches`: for each policy, which share what one may spend. `say` is told where a search is, after each step."""
+        `searches`: for each policy, which share what one may spend. `say` hears where a search is, after each step."""
         self.events, self.budgets, self.say = events, budgets, say
         if gate_games is not None:
             share, frames = self.settings.share / searches, self.settings.frames / searches
