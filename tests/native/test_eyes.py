@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from cli_kit import inside
 from eyes_kit import random_plan, stream
 
 import native
@@ -131,6 +132,19 @@ def test_verify_names_frame_and_value(monkeypatch: pytest.MonkeyPatch) -> None:
     wanted[7] = 0.50001  # seen or not is rounding there
     detector.see(frame)
     detector.see(frame)
+
+
+def test_play_is_verified_by_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    words = ("play", "cartpole", "--verify", "2", "--steps", "6")
+    good = inside(*words, cwd=tmp_path)
+    assert good.returncode == 0, good.stderr
+    look = Eyes.look
+    monkeypatch.setattr(Eyes, "look", lambda eyes, frame, anew=False: look(eyes, frame, anew) + bool(frame.any()))
+    bad = inside(*words, cwd=tmp_path)
+    assert bad.returncode == 1 and "frame 0: the native engine sees" in bad.stderr
+    monkeypatch.setenv(native.CHOICE, "python")
+    nothing = inside(*words, cwd=tmp_path)
+    assert nothing.returncode == 2 and "--verify has nothing to compare" in nothing.stderr
 
 
 def test_difference_of_scenes() -> None:
