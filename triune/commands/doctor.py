@@ -31,6 +31,7 @@ EXTRAS = {
     "export": ("onnx",),
     "supervisor": ("openai", "pydantic"),
     "agent": ("mcp",),
+    "mqtt": ("paho",),
     "mujoco": ("mujoco",),
 }
 MARKS = {"ok": "ok  ", "note": "note", "problem": "FIX "}
