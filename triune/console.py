@@ -106,8 +106,9 @@ class Console:
     def stream(self, payload: dict[str, Any]) -> None:
         """In JSON mode: one object more on stdout, on a line of its own, now."""
         if self._stdout >= 0:
-            with open(os.dup(self._stdout), "w", encoding="utf-8") as out:
-                print(_json_line(payload), file=out)
+            data = f"{_json_line(payload)}\n".encode()
+            while data:
+                data = data[os.write(self._stdout, data) :]
 
 
 def _json_line(payload: dict[str, Any]) -> str:
