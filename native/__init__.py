@@ -8,7 +8,6 @@ that a command starts go by it too.
 from __future__ import annotations
 
 import os
-from importlib import import_module
 from types import ModuleType
 
 CHOICE = "TRIUNE_ENGINE"
@@ -17,7 +16,9 @@ FIX = "install Triune where a C compiler (gcc or clang) is found"
 
 engine: ModuleType | None = None
 try:
-    engine, _lack = import_module("native._engine"), ""
+    import native._engine as engine  # not `from native`, which would not say that it is not there
+
+    _lack = ""
 except ModuleNotFoundError:
     _lack = f"it was not built; {FIX}"
 except ImportError as error:
