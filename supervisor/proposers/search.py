@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from supervisor.gate import statistics as stats
 from supervisor.proposers.race import FULL, LOOKS, Enough, Point, Race, Space
 
 # ----------------------------------------------------------------------------------------------------
@@ -104,7 +105,7 @@ def _fit(covariance: Floats, values: Floats) -> tuple[float, Floats, Floats]:
 CHANGED = 320  # ideas made by changing and mixing good settings ...
 GOOD = 12  # ... so many of them, the better ones more often
 MIXED = 0.4  # share that takes half of its values from another good setting
-BACK = 0.5  # share that takes values of the incumbent back: most of what a policy declares is right
+BACK = 0.5  # share that takes values of the base back: most of them are right
 FEW = (0.4, 0.3, 0.2, 0.1)  # chances to change one, two, three, four values
 STEPS = (
     0.03,
@@ -114,10 +115,11 @@ CROWD, CLIMBS, SPREAD = 40, 2, 0.1  # CMA-ES: candidates, generations a round, f
 
 
 class Ideas:
-    """Everything random comes from `draw`."""
+    """Everything random comes from `draw`. `base`: the setting whose values are most likely right."""
 
     def __init__(self, space: Space, draw: np.random.Generator) -> None:
         self.space, self.draw = space, draw
+        self.base = space.start
         self._cma: Any = library()
         self._climber: Any = None
 
@@ -129,9 +131,9 @@ class Ideas:
     def _changed(self, good: Sequence[Point]) -> Point:
         draw, n = self.draw, len(self.space)
         point = good[min(len(good) - 1, int(draw.exponential(GOOD / 3)))]
-        if draw.random() < BACK and (changed := self.space.changed(point)):
+        if draw.random() < BACK and (changed := [i for i in range(n) if point[i] != self.base[i]]):
             kept = draw.random()
-            point = self.space.moved(point, {i: self.space.start[i] for i in changed if draw.random() > kept})
+            point = self.space.moved(point, {i: self.base[i] for i in changed if draw.random() > kept})
             if draw.random() < 0.5:
                 return point
         unit = self.space.unit(point)
@@ -181,17 +183,20 @@ def library() -> Any:
 
 
 # ----------------------------------------------------------------------------------------------------
-# The steps of a search: each constant alone, a race of the best of these, what the model hopes for, the last race.
+# The steps of a search: looks along the axes, each a race, then what the model hopes for, then the last race.
 #
-# A bad policy's games are short, so the first look along the axes is cheap when there is much to gain. After that,
-# each round draws from the model what the truth may be, several times, and plays the setting that is best then: one
-# that is good, or one of which little is known (Thompson sampling). No setting gets more games than its chances are
-# worth. The games of a step are one stream over all workers.
+# Where several constants are wrong, one of them hides what the others do. So the winner of a look is the base of the
+# next one: with one obstacle gone the second shows. A bad policy's games are short, so the first looks are cheap when
+# there is much to gain. After that, each round draws from the model what the truth may be, several times, and plays
+# the setting that is best then: one that is good, or one of which little is known (Thompson sampling). No setting gets
+# more games than its chances are worth. The games of a step are one stream over all workers.
 
 
 LEVELS = 4  # values tried along each axis
-FIRST_LOOK = 0.35  # of the frames of a search, spent along the axes at most
-HALVING = 3  # of the settings of the first look a third plays twice, and a third of these four games
+FIRST_LOOK, LOOKING = 0.35, 0.7  # of the frames of a search, spent in the first look and in all of them at most
+HALVING = 3  # of the settings of a look a third plays twice, and a third of these BASE games
+BASE = 4  # games of a setting from which the next look may go on
+BETTER = 0.2  # p-value at which it is believed to be better than the base
 PICKS = 6  # settings that a round plays, one game each
 MOST, MOST_GAMES = 2 * FULL, 500  # games of a setting, and of a search: the model's work grows with their third power
 LAST_GAMES = 20  # of a favourite, what is set aside for the last race: some have been played by then ...
@@ -205,11 +210,12 @@ KNOWN = "every setting in reach has played enough games"
 def search(race: Race, draw: np.random.Generator, tell: Callable[[], object] = lambda: None) -> str:
     """Look until nothing is left to gain or to spend; why it ended. The race has the result. `tell` is called after
     each step."""
+    ideas = Ideas(race.space, draw)
     with contextlib.suppress(Enough):
-        alone(race, draw, tell)
-        halved(race)
+        while looked(race, ideas, tell):
+            pass
     try:
-        why = rounds(race, draw, tell)
+        why = rounds(race, ideas, tell)
     except Enough as error:
         why = str(error) or SPENT
     model = modelled(race)
@@ -219,28 +225,43 @@ def search(race: Race, draw: np.random.Generator, tell: Callable[[], object] = l
     return PERFECT if race.perfect() else why
 
 
-def alone(race: Race, draw: np.random.Generator, tell: Callable[[], object]) -> None:
-    """A game for each of some values along each axis, every constant in turn, so that none is left out for long."""
-    space = race.space
+def looked(race: Race, ideas: Ideas, tell: Callable[[], object]) -> bool:
+    """A race between settings that move one constant of the base, and mixtures of the best of them; whether another
+    setting has become the base."""
+    base, draw = ideas.base, ideas.draw
+    share = (FIRST_LOOK if base == race.start else LOOKING) * race.games.limit()
+    alive = [base]
+    with contextlib.suppress(Enough):
+        for values in axes(race.space, base, draw):
+            race.grow(dict.fromkeys(values, 1), share)
+            alive += values
+            tell()
+    alive = [p for p in dict.fromkeys(alive) if p in race.scores and p != base]
+    alive = sorted(alive, key=lambda p: race.mean(p, 1), reverse=True)[: math.ceil(len(alive) / HALVING)]
+    race.grow(dict.fromkeys(alive, 2), share)
+    alive = sorted(alive, key=lambda p: race.mean(p, 2), reverse=True)[: math.ceil(len(alive) / HALVING)]
+    race.grow(dict.fromkeys([base, *alive], BASE), share)
+    best = max(alive, key=lambda p: race.mean(p, BASE), default=base)
+    if best == base or stats.p_greater(race.differences(best, base)[:BASE]) > BETTER:
+        return False
+    ideas.base = race.leader = best
+    tell()
+    return not race.perfect()
+
+
+def axes(space: Space, base: Point, draw: np.random.Generator) -> list[list[Point]]:
+    """`base` with one value moved, every constant in turn, so that none is left out for long."""
     rows = [space.levels(i, LEVELS, float(draw.uniform(0.25, 0.75))) for i in range(len(space))]
     rows = [[row[k] for k in draw.permutation(len(row)).tolist()] for row in rows]
-    for k in range(max(map(len, rows))):
-        values = {space.moved(space.start, {i: row[k]}): 1 for i, row in enumerate(rows) if k < len(row)}
-        race.grow(values, FIRST_LOOK * race.games.limit())
-        tell()
+    return [
+        [space.moved(base, {i: row[k]}) for i, row in enumerate(rows) if k < len(row)]
+        for k in range(max(map(len, rows)))
+    ]
 
 
-def halved(race: Race) -> None:
-    """Successive halving: the better part of what has played goes on with more games, and of these the better part."""
-    alive = [p for p in race.scores if p != race.start]
-    for n in (2, 4):
-        alive = sorted(alive, key=race.mean, reverse=True)[: math.ceil(len(alive) / HALVING)]
-        race.grow(dict.fromkeys(alive, n), FIRST_LOOK * race.games.limit())
-
-
-def rounds(race: Race, draw: np.random.Generator, tell: Callable[[], object]) -> str:
+def rounds(race: Race, ideas: Ideas, tell: Callable[[], object]) -> str:
     """Play what the model hopes for until there is a reason to stop, which is returned."""
-    ideas, calm = Ideas(race.space, draw), 0
+    calm = 0
     while True:
         model = modelled(race)
         good = favourites(race, model)
@@ -259,7 +280,7 @@ def rounds(race: Race, draw: np.random.Generator, tell: Callable[[], object]) ->
         choice = new + [p for p in race.scores if len(race.scores[p]) < MOST]
         if not choice:
             return KNOWN
-        picks = model.draws(units(race, choice), PICKS, draw).argmax(axis=1)
+        picks = model.draws(units(race, choice), PICKS, ideas.draw).argmax(axis=1)
         race.grow({p: len(race.scores.get(p, ())) + 1 for p in (choice[i] for i in picks.tolist())}, most)
 
 

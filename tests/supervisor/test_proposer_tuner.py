@@ -23,6 +23,7 @@ from supervisor.gate.seeds import TRAIN, role_of
 from supervisor.loop.loop import Loop
 from supervisor.loop.parts import Settings
 from supervisor.proposers.race import Games, Race, Space
+from supervisor.proposers.search import Ideas, looked
 from supervisor.proposers.tuner import Tuner, TunerSettings
 from supervisor.protocols import ProposerError
 from triune.play import evaluate
@@ -288,6 +289,26 @@ def test_the_games_of_a_step_are_one_stream(tmp_path: Path) -> None:
         bills = [t["policy"] for t in desk.tried]
     assert evaluator.streams[:3] == [8, 5, 5]  # the incumbent, then one value of each of five constants at a time
     assert len(bills) > 1.5 * len(evaluator.streams), "each candidate of a stream has its own bill"
+
+
+def test_with_one_obstacle_gone_the_next_look_shows_the_second(tmp_path: Path) -> None:
+    """B does nothing as long as A is wrong: the second look finds it, around the value of A of the first."""
+    text = policy(*(f"{name} = tunable(0.05, 0.0, 1.0)" for name in ("A", "B", "C", "D")))
+
+    def score(text: str, seed: int) -> tuple[float, int]:
+        found = constants(text)
+        return 10.0 + seed % 5 + 50 * (found["A"].value > 0.5) * (1 + (found["B"].value > 0.5)), 100
+
+    evaluator = FakeArena(score, 200)
+    with Desk(tmp_path, evaluator) as desk:
+        race = Race(Space(text), Games(evaluator, desk.budgets, [], 1, range(100)))  # type: ignore[arg-type]
+        ideas = Ideas(race.space, np.random.default_rng(0))
+        assert looked(race, ideas, lambda: None)
+        assert ideas.base[0] > 0.5 and ideas.base[1:] == race.start[1:] and len(race.scores[ideas.base]) == 4
+        assert looked(race, ideas, lambda: None)
+        assert ideas.base[0] > 0.5 and ideas.base[1] > 0.5
+        assert not looked(race, ideas, lambda: None), "C and D do nothing"
+    assert len(evaluator.played) <= 8 + 3 * (16 + 6 + 4)
 
 
 def test_the_last_race_drops_what_is_surely_behind(tmp_path: Path) -> None:
