@@ -11,7 +11,7 @@ import difflib
 import importlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from typing import Any, Protocol
@@ -200,8 +200,18 @@ def packages() -> dict[str, str]:
 
 def simulator(env: Declared, rules: Rules) -> Simulator:
     """The simulator of an environment, in this process: for labelled data, never in play (that is `envs.remote`)."""
-    check_simulated(env)
-    made: Simulator = find(backend(env.backend).simulator)(env, rules)
+    made: Simulator = factory_of(backend(env.backend))(env, rules)
+    return made
+
+
+def factory_of(declared: Backend) -> Callable[[Declared, Rules], Any]:
+    """What makes the backend's simulators; EnvError where nothing plays its environments."""
+    if not declared.simulator:
+        raise EnvError(
+            "this needs a simulator, and the task has none: its pictures come from a camera. Record some (triune"
+            " record), look at them (triune eval --source FILE), or decide live (triune run FILE --source S)"
+        )
+    made: Callable[[Declared, Rules], Any] = find(declared.simulator)
     return made
 
 
@@ -212,11 +222,7 @@ def simulated(env: Declared) -> bool:
 
 def check_simulated(env: Declared) -> None:
     """EnvError where nothing plays the environment."""
-    if not simulated(env):
-        raise EnvError(
-            "this needs a simulator, and the task has none: its pictures come from a camera. Record some (triune"
-            " record), look at them (triune eval --source FILE), or decide live (triune run FILE --source S)"
-        )
+    factory_of(backend(env.backend))
 
 
 class Declared(Protocol):

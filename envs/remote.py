@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from envs.actions import Action, Discrete
-from envs.env import Rules, check_seed, check_simulated, target_of
+from envs.env import Rules, check_seed, target_of
 from envs.errors import EnvError, Lost
 from envs.process import start
 from envs.remote_process import CLOSE, DONE, FAILED, LENGTH, OUTCOME, RESET, SEED, STEP
@@ -106,7 +106,6 @@ class PixelEnv:
         canary: bool = False,
     ) -> None:
         check_shift(shift)
-        check_simulated(env)
         self._id, self.done = env.id, True
         n, extra = env.height * env.width * 3, observer.size if observer else 0
         with shared_memory(n + 4 * extra) as (shared, self._map):

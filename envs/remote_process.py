@@ -61,7 +61,7 @@ class Host:
     """One simulator behind two pipes and a shared frame."""
 
     def __init__(self, job: dict[str, Any]) -> None:
-        from envs.env import find
+        from envs.env import factory_of, find
         from envs.spec import EnvSpec
         from envs.trust import vouch
 
@@ -69,7 +69,7 @@ class Host:
         if job.get("trusted"):
             vouch(env.id)
         rules = declared.kind(**job["protocol"])
-        self.core, self.limit = find(declared.simulator)(env, rules), rules.frame_limit
+        self.core, self.limit = factory_of(declared)(env, rules), rules.frame_limit
         low, high = env.reward_range or (-math.inf, math.inf)
         self.gain = min(0.0, low * rules.frames_per_step), max(0.0, high * rules.frames_per_step)  # of one step
         if job.get("canary"):

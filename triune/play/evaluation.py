@@ -358,7 +358,7 @@ def latest(folder: Path | None = None, unfinished: bool = False) -> Path:
             continue
         return path.parent
     task = called(folder) if folder else "TASK"
-    if folder and not simulated(load_spec(folder.resolve()).env):
+    if folder and (folder / "system.toml").is_file() and not simulated(load_spec(folder.resolve()).env):
         raise TriuneError(
             f"{task} is seen by a camera and has no run of games: name a folder that `triune run FILE --record FOLDER`"
             " recorded (--episode FOLDER)"
