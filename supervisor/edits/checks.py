@@ -89,14 +89,17 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return f"it has {', '.join(choices)}"[:600] if choices else "it has nothing"
 
 
+def too_many(changes: int, most: int) -> str:
+    """What is said of an edit with more changes than it may have."""
+    return f"{changes} changes in one edit; at most {most}: test one idea at a time"
+
+
 def changes_of(items: object) -> tuple[Change, ...]:
     """The changes; EditError for the first thing that is wrong."""
     if not isinstance(items, (list, tuple)) or not items:
         raise EditError("malformed", f"an edit is a list of changes, for example [{_EXAMPLE}]")
     if len(items) > MOST_CHANGES:
-        raise EditError(
-            "oversized", f"{len(items)} changes in one edit; at most {MOST_CHANGES}: test one idea at a time"
-        )
+        raise EditError("oversized", too_many(len(items), MOST_CHANGES))
     made = tuple(_change(item, i) for i, item in enumerate(items, 1))
     if sum(len(c.code) for c in made) > EDIT_CHARS:
         raise EditError("oversized", f"the code of all changes has more than {EDIT_CHARS} characters; change less")

@@ -57,6 +57,7 @@ class GateConfig:
     slack: float = 0.25
     simplify_screen: int = 4
     simpler_most: int = 3
+    most_changes: int = 80  # of one edit; runs that allowed fewer are replayed as they were
     limits: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from data_flywheel.episodes.episode import Episode
 from supervisor.budget import Amount, BudgetSpent
+from supervisor.edits.checks import too_many
 from supervisor.edits.edits import Edit, EditError, Variant, apply, size_of, variants
 from supervisor.errors import SupervisorError
 from supervisor.events import plain
@@ -170,7 +171,7 @@ def _received(run: Run, trial: Trial, reply: Reply) -> dict[str, Any]:
 def read(run: Run, trial: Trial) -> None:
     """What the answer says, and the child that its edit makes; everything that is wrong with it becomes a defect."""
     assert trial.answer is not None
-    made = _read(run.text(trial.answer["answer"]))
+    made = _read(run.text(trial.answer["answer"]), run.gate.config.most_changes)
     child = None
     if made["changes"]:
         try:
@@ -190,11 +191,13 @@ def read(run: Run, trial: Trial) -> None:
     tell(run, trial, f"answer: {changes or 'no'} change{'s' * (changes != 1)}: {words}")
 
 
-def _read(text: str) -> dict[str, Any]:
-    from supervisor.edits.answer import AnswerError, read_answer
+def _read(text: str, most: int) -> dict[str, Any]:
+    from supervisor.edits.answer import AnswerError, Defect, read_answer
 
     try:
         told = read_answer(text).as_dict()
+        if len(told["edit"]) > most:
+            raise AnswerError([Defect("edit", too_many(len(told["edit"]), most))])
     except AnswerError as error:
         nothing: dict[str, Any] = {
             **dict.fromkeys(WORDS, ""),
