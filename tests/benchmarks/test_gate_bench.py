@@ -195,9 +195,9 @@ def test_a_gate_that_misses_its_promise_is_told(null: int, power: int) -> None:
 
 
 def test_the_command_prints_one_object() -> None:
-    done = triune("bench", "gate", "--trials", "3", "--json")
+    done = triune("bench", "gate", "--trials", "1", "--json")
     found = json.loads(done.stdout)
-    assert done.returncode == 0 and found["null_trials"] == 3 * len(found["scenarios"]) >= 3 * len(KINDS)
+    assert done.returncode == 0 and found["null_trials"] == len(found["scenarios"]) >= len(KINDS)
     assert {r["scores"] for r in found["race"]["scenarios"]} == set(bench.RACED) and found["race"]["children"] == 4
     names = {"false_accept_rate", "false_accept_ci95", "power", "power_ci95", "seeds_spent", "scenarios", "real"}
     assert names <= found.keys()
