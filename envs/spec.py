@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from envs.actions import Action, ActionSpace, action_space
-from envs.env import Rules, backend, nearest
+from envs.env import Rules, backend, nearest, simulated
 from envs.errors import EnvError
 from envs.files import OutOfRange, check_numbers, read_text
 from envs.shape import MOST_LETTERS, is_name
@@ -79,6 +79,7 @@ class SystemSpec:
     budget: dict[str, float] = field(default_factory=dict)
     text: str = ""
     require_isolation: bool = False
+    keep_colours: bool = False  # whether training leaves colours alone: they tell things apart
 
     @property
     def called(self) -> str:
@@ -137,19 +138,21 @@ def parse_spec(text: str, path: Path) -> SystemSpec:
         check_numbers(config)
     except OutOfRange as error:
         reader.fail(error.key, str(error))
-    reader.only((), "format", "name", "title", "env", "safety", "scene", "budget")
+    reader.only((), "format", "name", "title", "env", "safety", "scene", "budget", "train")
     if reader.get((), "format", int) != SYSTEM_FORMAT:
         reader.fail(("format",), f"format {config['format']} is not {SYSTEM_FORMAT}, the one this Triune reads")
+    env = _env(reader)
     return SystemSpec(
         name=_name(reader),
         title=_words(reader, (), "title", config["name"]),
         folder=path.parent,
-        env=_env(reader),
+        env=env,
         scene=reader.get((), "scene", dict),
         safety=_safety(reader),
         require_isolation=_require_isolation(reader),
         budget=_budget(reader),
         text=text,
+        keep_colours=_keep_colours(reader, env),
     )
 
 
@@ -167,6 +170,18 @@ def _name(reader: _Reader) -> str:
     if not is_name(name):
         reader.fail(("name",), f"name names folders: it has no / \\ : in it and no dot in front, got {name!r}")
     return name
+
+
+def _keep_colours(reader: _Reader, env: EnvSpec) -> bool:
+    """As `[train]` says; else of a camera, whose things differ by colour, and not of a game that is repainted."""
+    if "train" not in reader.config:
+        return not simulated(env)
+    table = reader.get((), "train", dict)
+    reader.only(("train",), "keep_colours")
+    keep = table.get("keep_colours", not simulated(env))
+    if not isinstance(keep, bool):
+        reader.fail(("train", "keep_colours"), f"keep_colours is true or false, got {keep!r}")
+    return bool(keep)
 
 
 def _budget(reader: _Reader) -> dict[str, float]:

@@ -171,6 +171,7 @@ class SceneSchema:
     gauges: tuple[GaugeSpec, ...] = ()
     window: int = 1
     readings: tuple[ReadingSpec, ...] = ()
+    exclusive: bool = False  # one place belongs to one thing: where two kinds are seen, the surer one is
     names: tuple[str, ...] = field(init=False, repr=False, compare=False)
     _layout: dict[str, tuple[int, int]] = field(init=False, repr=False, compare=False)
     # What `read` needs at every step, worked out once.
@@ -286,7 +287,8 @@ class SceneSchema:
         """The `[scene]` table this schema came from, in canonical form (JSON-able).
 
         Keys are sorted, things, grids, gauges, readings stand in declared order, which is that of the flat vector:
-        write it as JSON without sorting. Readings are left out when there are none, which keeps older fingerprints.
+        write it as JSON without sorting. Readings are left out when there are none, `exclusive` when it is off: that
+        keeps older fingerprints.
         """
 
         def table(items: tuple[Any, ...]) -> dict[str, Any]:
@@ -296,6 +298,8 @@ class SceneSchema:
         if self.readings:
             config["readings"] = {r.name: r.to_config() for r in self.readings}
         config |= {"things": table(self.things), "window": self.window}
+        if self.exclusive:
+            config["exclusive"] = True
         canonical: dict[str, Any] = json.loads(json.dumps(config))
         return canonical
 
@@ -304,7 +308,7 @@ class SceneSchema:
         """Build from the `[scene]` table of `system.toml`; SceneError names the offending key."""
         if not isinstance(config, Mapping):
             raise SceneError(f"a scene is a table, got a {type(config).__name__}")
-        _known(config, ("format", "crop", "window", "things", "grids", "gauges", "readings"), ())
+        _known(config, ("format", "crop", "window", "exclusive", "things", "grids", "gauges", "readings"), ())
         if config.get("format", SCHEMA_FORMAT) != SCHEMA_FORMAT:
             raise SceneError(f"scene format {config['format']} is not {SCHEMA_FORMAT}; update Triune", ("format",))
         crop = _numbers(config, "crop", ())
@@ -322,11 +326,14 @@ class SceneSchema:
         if type(window) is not int or not 1 <= window <= 8:
             raise SceneError(f"window is a whole number of frames from 1 to 8, got {window!r}", ("window",))
         top, left, bottom, right = (int(v) for v in crop)
+        exclusive = config.get("exclusive", False)
+        if not isinstance(exclusive, bool):
+            raise SceneError(f"exclusive is true or false, got {exclusive!r:.60}", ("exclusive",))
         size = sum(SLOT * t.count for t in things) + sum(g.rows * g.cols for g in grids)
         size += len(gauges) + sum(len(r.slot) for r in readings)
         if size > MOST_VALUES:
             raise SceneError(f"a scene has at most {MOST_VALUES} values, this one {size}: fewer or smaller parts")
-        return cls((top, left, bottom, right), things, grids, gauges, window, readings)
+        return cls((top, left, bottom, right), things, grids, gauges, window, readings, exclusive)
 
 
 def _table(config: Mapping[str, Any], key: str) -> Mapping[str, Any]:

@@ -35,6 +35,7 @@ COMMANDS = {
     "curate": "choose the recorded frames that are most worth a label, and say why",
     "dataset": "export recorded games or labelled frames: COCO, Minari, Parquet",
     "review": "a page where people look at suspicious frames and correct their labels",
+    "labels": "boxes drawn in other tools, in and out: COCO (CVAT, Label Studio), YOLO",
     "flywheel": "a detector that stopped seeing learns from play alone, and is kept only if it is better",
     "drift": "does play still look as in training: measure the ranges, or show them",
     "train": "train the detector and put it into the task folder",

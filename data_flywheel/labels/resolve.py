@@ -181,19 +181,19 @@ def project(
 ) -> Projection:  # fmt: skip
     """The usable rows, in the order of their frames.
 
-    purpose: "train" (splits train and val) or "test". frozen: digests of the frozen test set's frames, which never
-    teach, whatever episode the same picture turns up in. only: exactly these frames; DataError when one of them is of
-    the test set and the purpose is training.
+    purpose: "train" (splits train and val), "test", or "all" where the caller splits by time. frozen: digests of the
+    frozen test set's frames, which never teach, whatever episode the same picture turns up in. only: exactly these
+    frames; DataError when one of them is of the test set and the purpose is training.
     """
-    if purpose not in ("train", "test"):
-        raise DataError(f"purpose is train or test, got {purpose!r}")
+    if purpose not in ("train", "test", "all"):
+        raise DataError(f"purpose is train, test or all, got {purpose!r}")
     store.sync()
     result = Projection(problems=store.problems)
     for frame in store.frames() if only is None else sorted(only):
         held_back = frame.split == "test" or frame.digest in frozen
         if purpose == "train" and held_back and only is not None:
             raise DataError(f"{frame} belongs to the frozen test set and must not be trained on; leave it out")
-        if held_back != (purpose == "test"):
+        if purpose != "all" and held_back != (purpose == "test"):
             result.left_out["frozen test set" if held_back else "not in the test set"] += 1
             continue
         resolution = resolve(store.schema, store.standing(frame))

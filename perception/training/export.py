@@ -26,7 +26,7 @@ from envs.writing import whole
 from perception.detector import FORMAT, OnnxDetector
 from perception.errors import PerceptionError
 from perception.scene import ReadingSpec, SceneSchema
-from perception.training.layout import CELL, Layout
+from perception.training.layout import CELL, OVERLAP, Layout
 from perception.training.network import (
     BINS,
     NEAR,
@@ -137,6 +137,10 @@ def disagreement(net: DetectorNet, detector: OnnxDetector, frames: np.ndarray) -
     wanted = net.scenes(torch.from_numpy(frames)).numpy()
     found = np.stack([detector.look(frame).copy() for frame in frames])
     schema, different = net.layout.schema, np.abs(wanted - found)
+    if net.layout.rivals is not None:  # so is which of two kinds is at a place
+        near = [net.scenes(torch.from_numpy(frames), slack).numpy() for slack in (TOLERANCE, -TOLERANCE)]
+        for start in net.layout.slot_starts:
+            different[near[0][:, start] != near[1][:, start], start : start + 8] = 0
     for reading in schema.readings:
         for k, f in enumerate(reading.fields, schema.slot(reading.name).start + 1):
             different[:, k] = np.abs(f.away(wanted[:, k], found[:, k]))
@@ -291,11 +295,36 @@ def _things(b: Builder, net: DetectorNet, plane: str, heat: str, context: str, c
     seen = b.op("Cast", b.op("Greater", logit, b.const(0.0)), to=TensorProto.FLOAT)
     box = b.op("Concat", b.op("Sum", centre, corners, camera), size, axis=1)
     still = b.const(np.zeros((len(slots), 2)))
-    table = b.op("Concat", seen, b.op("Mul", box, seen), still, b.op("Sigmoid", logit), axis=1)
+    box, sure = b.op("Mul", box, seen), b.op("Sigmoid", logit)
+    if layout.rivals is not None:
+        keep = _unbeaten(b, layout.rivals[np.ix_(slots, slots)], box, logit)
+        seen, box, sure = (b.op("Mul", part, keep) for part in (seen, box, sure))
+    table = b.op("Concat", seen, box, still, sure, axis=1)
     order = np.argsort(layout.slot_starts[slots])
     if (order != np.arange(len(order))).any():
         table = b.op("Gather", table, b.ints(*order), axis=0)
     return str(b.op("Reshape", table, b.ints(-1)))
+
+
+def _unbeaten(b: Builder, rivals: np.ndarray, box: str, logit: str) -> str:
+    """float[slots, 1]: 0 where a thing of another kind is surer at the same place; see `network.beaten`."""
+    across = b.ints(1, len(rivals))
+    x, y, w, h = b.op("Split", box, b.ints(1, 1, 1, 1), outputs=4, axis=1)
+
+    def shared(centre: str, size: str) -> str:
+        """float[slots, slots]: how long two boxes overlap along an axis."""
+        half = b.op("Mul", size, b.const(0.5))
+        low, high = b.op("Sub", centre, half), b.op("Add", centre, half)
+        last = b.op("Min", high, b.op("Reshape", high, across))
+        return str(b.op("Relu", b.op("Sub", last, b.op("Max", low, b.op("Reshape", low, across)))))
+
+    both, area = b.op("Mul", shared(x, w), shared(y, h)), b.op("Mul", w, h)
+    union = b.op("Sub", b.op("Add", area, b.op("Reshape", area, across)), both)
+    one_place = b.op("Greater", both, b.op("Mul", union, b.const(OVERLAP)))
+    surer = b.op("Greater", b.op("Reshape", logit, across), logit)
+    beaten = b.op("And", b.op("And", one_place, surer), b.const(rivals, np.bool_))
+    worst = b.op("ReduceMax", b.op("Cast", beaten, to=TensorProto.FLOAT), b.ints(1), keepdims=1)
+    return str(b.op("Sub", b.const(1.0), worst))
 
 
 def _refine(b: Builder, net: DetectorNet, number: int, pixels: str, context: str, cells: str) -> tuple[str, str]:

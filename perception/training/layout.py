@@ -10,6 +10,7 @@ import numpy as np
 from perception.errors import PerceptionError
 from perception.scene import SceneSchema, ThingSpec
 
+OVERLAP = 0.5  # intersection over union from which two boxes are at one place
 CELL = 8  # px, side of a coarse cell: stride of the trunk
 MARGIN = 2  # px a thing may stick out of its cell's patch on each side beyond half its size
 
@@ -66,6 +67,13 @@ class Layout:
     def slot_starts(self) -> np.ndarray:
         """int[slots]: where each slot of the network's order stands in the Scene vector."""
         return np.array([self.schema.slot(self.things[k].name, i).start for k, i in self.slots])
+
+    @cached_property
+    def rivals(self) -> np.ndarray | None:
+        """bool[slots, slots]: pairs of different kinds, of which only one can be at a place; None where they can."""
+        kinds = np.array([k for k, _ in self.slots])
+        different: np.ndarray = kinds[:, None] != kinds
+        return different if self.schema.exclusive and different.any() else None
 
     @property
     def finds(self) -> bool:

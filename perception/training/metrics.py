@@ -16,24 +16,29 @@ NOTHING_HELD_OUT = "not measured: no frame is held out for it (the split test, o
 BINS = 10  # of the calibration error
 
 
-def evaluate(see: See, samples: Samples, schema: SceneSchema, limit: int | None = None) -> dict[str, Any]:
+def evaluate(
+    see: See, samples: Samples, schema: SceneSchema, limit: int | None = None, near: bool = False
+) -> dict[str, Any]:
     """Metrics of `see(frame uint8[H, W, 3]) -> float32[size]` over `samples` (evenly thinned to `limit` frames)."""
     rows = np.arange(len(samples))
     if limit is not None and limit < len(rows):
         rows = rows[np.linspace(0, len(rows) - 1, limit).astype(int)]
     found = np.stack([see(samples.rgb(int(r))).copy() for r in rows]) if len(rows) else np.zeros((0, schema.size))
-    return compare(found, samples.scenes[rows], schema)
+    return compare(found, samples.scenes[rows], schema, near)
 
 
-def compare(found: np.ndarray, truth: np.ndarray, schema: SceneSchema) -> dict[str, Any]:
-    """Metrics of float32[N, size] against labels of the same shape; of no frames none but their number."""
+def compare(found: np.ndarray, truth: np.ndarray, schema: SceneSchema, near: bool = False) -> dict[str, Any]:
+    """Metrics of float32[N, size] against labels of the same shape; of no frames none but their number.
+
+    near: also a thing that is there once is right only within its own size of where it is labelled.
+    """
     result: dict[str, Any] = {"frames": len(truth), "things": {}, "grids": {}, "gauges": {}}
     if not len(truth):
         return result
     if schema.readings:
         result["readings"] = {r.name: _reading(found, truth, schema, r) for r in schema.readings}
     for thing in schema.things:
-        result["things"][thing.name] = _thing(found, truth, schema, thing)
+        result["things"][thing.name] = _thing(found, truth, schema, thing, near)
     for grid in schema.grids:
         set_ = truth[:, schema.grid(grid.name)] > 0.5
         right = (found[:, schema.grid(grid.name)] > 0.5) == set_
@@ -49,11 +54,11 @@ def compare(found: np.ndarray, truth: np.ndarray, schema: SceneSchema) -> dict[s
     return result
 
 
-def _thing(found: np.ndarray, truth: np.ndarray, schema: SceneSchema, thing: ThingSpec) -> dict[str, Any]:
+def _thing(found: np.ndarray, truth: np.ndarray, schema: SceneSchema, thing: ThingSpec, near: bool) -> dict[str, Any]:
     starts = np.array([schema.slot(thing.name, i).start for i in range(thing.count)])
     slots = starts[:, None] + np.arange(SLOT)
     got, want = found[:, slots], truth[:, slots]  # [N, count, SLOT]
-    pairs = _matches(got, want)
+    pairs = _matches(got, want, near)
     hits, seen, real = len(pairs[0]), int((got[..., 0] > 0.5).sum()), int((want[..., 0] > 0.5).sum())
     a, b = got[pairs[0], pairs[1]], want[pairs[0], pairs[2]]
     error, size = np.hypot(*(a[:, 1:3] - b[:, 1:3]).T), np.abs(a[:, 3:5] - b[:, 3:5]).max(1, initial=0.0)
@@ -86,9 +91,9 @@ def _reading(found: np.ndarray, truth: np.ndarray, schema: SceneSchema, reading:
     }  # fmt: skip
 
 
-def _matches(got: np.ndarray, want: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Rows, found slots and label slots of pairs, nearest first; a single thing is paired wherever it is."""
-    if got.shape[1] == 1:
+def _matches(got: np.ndarray, want: np.ndarray, near: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Rows, found slots and label slots of pairs, nearest first; a single thing is paired wherever it is, or `near`."""
+    if got.shape[1] == 1 and not near:
         rows = np.flatnonzero((got[:, 0, 0] > 0.5) & (want[:, 0, 0] > 0.5))
         return rows, np.zeros_like(rows), np.zeros_like(rows)
     away = np.hypot(*(got[:, :, None, 1:3] - want[:, None, :, 1:3]).transpose(3, 0, 1, 2))

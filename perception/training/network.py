@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from perception.scene import ReadingSpec
-from perception.training.layout import Group, Layout
+from perception.training.layout import OVERLAP, Group, Layout
 
 # ----------------------------------------------------------------------------------------------------
 # The detector: a coarse look at the whole field, then a fine look at the chosen cells. torch, training only.
@@ -257,9 +257,13 @@ class DetectorNet(nn.Module):  # type: ignore[misc]
         return torch.cat([found[:, :1], found[:, 1:3] + corner, found[:, 3:]], 1), places, corner
 
     @torch.no_grad()  # type: ignore[untyped-decorator]
-    def scenes(self, frames: Tensor) -> Tensor:
-        """uint8[B, H, W, 3] -> Scene vectors float32[B, size]; what the exported graph computes, written plainly."""
+    def scenes(self, frames: Tensor, slack: float = 0.0) -> Tensor:
+        """uint8[B, H, W, 3] -> Scene vectors float32[B, size]; what the exported graph computes, written plainly.
+
+        slack: by how much overlap and sureness may fail for a rival to be beaten nevertheless.
+        """
         layout = self.layout
+        logits = torch.zeros(len(frames), len(layout.slots))
         out, scene = self(frames), torch.zeros(len(frames), layout.schema.size)
         cells = self.choose(out["heat"]) if layout.things else scene
         kinds = torch.tensor([k for k, _ in layout.slots])
@@ -267,12 +271,20 @@ class DetectorNet(nn.Module):  # type: ignore[misc]
             for slot in group.slots:
                 row = torch.arange(len(frames))
                 found = self.refine(out, number, row, cells[:, slot], kinds[slot].expand(len(frames)))[0]
-                sure = torch.sigmoid(found[:, 0] * self.sharpness)
+                logits[:, slot] = found[:, 0] * self.sharpness
+                sure = torch.sigmoid(logits[:, slot])
                 seen = (sure > 0.5).float()[:, None]
                 y, x = (found[:, 1:3] - out["camera"]).unbind(1)
                 columns = torch.stack([torch.ones_like(x), x, y, found[:, 4], found[:, 3], 0 * x, 0 * x], 1)
                 start = int(layout.slot_starts[slot])
                 scene[:, start : start + 8] = torch.cat([columns * seen, sure[:, None]], 1)
+        if layout.rivals is not None:
+            starts = torch.from_numpy(layout.slot_starts)
+            keep = ~beaten(
+                scene[:, starts[:, None] + torch.arange(1, 5)], logits, torch.from_numpy(layout.rivals), slack
+            )
+            for slot, start in enumerate(layout.slot_starts):
+                scene[:, start : start + 8] *= keep[:, slot, None]
         for grid in layout.schema.grids:
             scene[:, layout.schema.grid(grid.name)] = (out[f"grid:{grid.name}"] > 0).float()
         for gauge in layout.schema.gauges:
@@ -293,6 +305,16 @@ class DetectorNet(nn.Module):  # type: ignore[misc]
             peak = plane == F.max_pool2d(plane, 3, 1, 1)
             chosen.append(torch.where(peak, plane, NOT_A_PEAK).flatten(1).topk(thing.count, 1).indices)
         return torch.cat(chosen, 1)
+
+
+def beaten(boxes: Tensor, logits: Tensor, rivals: Tensor, slack: float = 0.0) -> Tensor:
+    """bool[B, slots]: slots at whose place a thing of another kind is surer. boxes [B, slots, 4] (x, y, w, h; all 0
+    where nothing is seen), logits [B, slots], rivals bool[slots, slots]."""
+    low, high = boxes[..., :2] - boxes[..., 2:] / 2, boxes[..., :2] + boxes[..., 2:] / 2
+    sides = torch.minimum(high[:, :, None], high[:, None]) - torch.maximum(low[:, :, None], low[:, None])
+    both, area = sides.clamp(min=0).prod(-1), boxes[..., 2:].prod(-1)
+    one_place = both > (OVERLAP - slack) * (area[:, :, None] + area[:, None] - both)
+    return (one_place & rivals & (logits[:, None] > logits[:, :, None] - slack)).any(2)
 
 
 NOT_A_PEAK = -1e4  # heat of a cell that is no local maximum

@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +47,8 @@ class Recipe:
     clip: float = 5.0
     width: Width = field(default_factory=Width)
     look: Augmentation = field(default_factory=Augmentation)
+    least: int = MIN_LABELS  # labels of a thing below which training is refused
+    near: bool = False  # how things that are there once are measured, see `metrics.compare`
 
 
 def train(
@@ -62,7 +64,7 @@ def train(
     """
     recipe = recipe or Recipe()
     samples.check(schema)
-    _check_labels(samples.scenes[samples.rows("train")], schema)
+    _check_labels(samples.scenes[samples.rows("train")], schema, recipe.least)
     torch.set_num_threads(1)  # two threads stall on shared cores, and one is reproducible
     start, busy = time.monotonic(), time.process_time()
     out_path = Path(out_path)
@@ -73,7 +75,7 @@ def train(
     _fit(net, samples, recipe, steps, seed, threads, checkpoint if resume else checkpoint.fresh(), progress)
     _calibrate(net, samples, recipe, seed)
     timing = {"wall_s": round(time.monotonic() - start, 1), "cpu_s": round(time.process_time() - busy, 1)}
-    metrics = _deliver(net, samples, schema, out_path, {**origin, **timing})
+    metrics = _deliver(net, samples, schema, out_path, {**origin, **timing}, recipe.near)
     checkpoint.path.unlink(missing_ok=True)
     return metrics
 
@@ -83,20 +85,25 @@ def _origin(samples: Samples, schema: SceneSchema, recipe: Recipe, steps: int, s
     return {
         "source": samples.source, "samples": samples.fingerprint(), "frames": len(samples), "steps": steps,
         "seed": seed, "batch": recipe.batch, "rate": recipe.rate, "width": recipe.width.to_config(),
-        "schema": schema.fingerprint,
+        "schema": schema.fingerprint, **({"look": asdict(recipe.look)} if recipe.look != Augmentation() else {}),
     }  # fmt: skip
 
 
-def _check_labels(scenes: np.ndarray, schema: SceneSchema) -> None:
+def label_counts(scenes: np.ndarray, schema: SceneSchema) -> dict[str, int]:
+    """How many labels of each thing and reading are among float32[N, size]."""
+    names = [part.name for parts in (schema.things, schema.readings) for part in parts]
+    slots = {name: [schema.slot(name, i).start for i in range(schema.count(name))] for name in names}
+    return {name: int((scenes[:, slots[name]] > 0.5).sum()) for name in names}
+
+
+def _check_labels(scenes: np.ndarray, schema: SceneSchema, least: int) -> None:
     """SampleError naming the first thing with too few labels to learn from."""
     if not len(scenes):
         raise SampleError("no frame in the training split; collect more episodes")
-    for name in [part.name for parts in (schema.things, schema.readings) for part in parts]:
-        slots = [schema.slot(name, i).start for i in range(schema.count(name))]
-        labels = int((scenes[:, slots] > 0.5).sum())
-        if labels < MIN_LABELS:
+    for name, labels in label_counts(scenes, schema).items():
+        if labels < least:
             raise SampleError(
-                f"{name!r} has {labels} labels to train on, at least {MIN_LABELS} are needed; collect frames "
+                f"{name!r} has {labels} labels to train on, at least {least} are needed; collect frames "
                 "that show it (poke the state in teacher.py) or take it out of system.toml"
             )
 
@@ -170,7 +177,7 @@ def _calibrate(net: DetectorNet, samples: Samples, recipe: Recipe, seed: int) ->
 
 
 def _deliver(
-    net: DetectorNet, samples: Samples, schema: SceneSchema, out_path: Path, origin: dict[str, Any]
+    net: DetectorNet, samples: Samples, schema: SceneSchema, out_path: Path, origin: dict[str, Any], near: bool
 ) -> dict[str, Any]:
     """Serialise twice: once to measure the very graph that will be used, once with the metrics in it, to `out_path`."""
     test = samples.of("test")
@@ -178,7 +185,7 @@ def _deliver(
     check = np.stack([shown.rgb(int(r)) for r in np.linspace(0, len(shown) - 1, 32).astype(int)])
     data, gap = serialised(net, origin, check)
     detector = OnnxDetector.parse(data, schema)
-    metrics = evaluate(detector.look, test, schema)
+    metrics = evaluate(detector.look, test, schema, near=near)
     metrics |= {
         "parameters": sum(p.numel() for p in net.parameters()), "ms_per_frame": time_per_frame(detector.look, check[0]),
         "torch_onnx_gap": round(gap, 6), "sharpness": round(float(net.sharpness), 3),

@@ -308,12 +308,12 @@ def test_the_page_is_true_word_by_word(tmp_path: Path, monkeypatch: pytest.Monke
     """Every command of docs/camera.md's road, in order, on films of the conveyor. In the place of training stands a
     detector that knows colours, so what it sees is not judged here."""
     monkeypatch.setattr(recorders, "PIECE", 150)
-    write_film(tmp_path / "train.mp4", 140, seed=1)
+    write_film(tmp_path / "train.mp4", 140, seed=1, labels=tmp_path / "boxes.json")
     write_film(tmp_path / "held.mp4", 20, seed=2, labels=tmp_path / "held.json")
     page = (ROOT / "docs/camera.md").read_text()
     road = [line for line in page.split("```")[1].splitlines() if line.startswith("triune ")]
     assert [line.split()[1] for line in road] == [
-        "new", "check", "record", "train", "drift", "eval", "export", "run",
+        "new", "check", "record", "labels", "train", "drift", "eval", "export", "run",
     ]  # fmt: skip
     outputs = {}
     for line in road:
@@ -328,6 +328,7 @@ def test_the_page_is_true_word_by_word(tmp_path: Path, monkeypatch: pytest.Monke
         assert done.returncode == 0, f"{line}: {done.stderr}"
         outputs[words[0]] = done.stdout
     assert "runs/recordings/belt" in outputs["record"] and "MB a minute" in outputs["record"]
+    assert "labelled   140 pictures" in outputs["labels"]
     assert "labelled   20 of 20 pictures" in outputs["eval"] and "p99" in outputs["eval"]
     lines = [json.loads(line) for line in outputs["run"].splitlines()]
     shown = json.loads(page.split("```json")[1].split("```")[0])

@@ -179,7 +179,11 @@ flat_level = 2                        # one whose levels spread less than this i
 
 [scene]
 crop = [0, 0, {high // 8 * 8}, {wide // 8 * 8}]              # top, left, bottom, right of what the network reads
-{"".join(parts)}"""
+exclusive = true                      # one place belongs to one thing: of two that are seen there, the surer one
+{"".join(parts)}
+[train]
+keep_colours = true                   # colours tell things apart: training does not repaint the pictures
+"""
 
 
 SIZE_NOTE = "                       # usual width and height in pixels"

@@ -1,4 +1,7 @@
-"""`triune train`: a detector for a task, from nothing: collect if there is no data, train, export, measure."""
+"""`triune train`: a detector for a task, from nothing: collect if there is no data, train, export, measure.
+
+Of a camera's task: from everything that is labelled so far, measured on the end of each film.
+"""
 
 from __future__ import annotations
 
@@ -6,16 +9,20 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from envs.env import simulated
 from envs.repeat import again
 from perception.weights import weights_beside
 from triune.commands import collect, common
-from triune.console import Console, Lines
+from triune.commands.labels import add_recordings, open_films, open_labels
+from triune.console import Console, Lines, table
 from triune.errors import TriuneError, UsageError
 
 if TYPE_CHECKING:
+    from perception.training.train import Recipe
     from triune.system import System
 
 STEPS = 3500
+FEW_LABELS = 200  # of a thing; fewer are said
 SECONDS_A_STEP = 0.12  # on one core of 2024; only turns --minutes into a number of steps
 
 
@@ -26,6 +33,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--data", metavar="FOLDER",
         help="train on this data set as it is (default: runs/data/TASK, which is collected if it is missing)",
     )  # fmt: skip
+    add_recordings(parser)
+    parser.add_argument(
+        "--labels", metavar="FOLDER", help="of a camera: where labels are kept, default runs/labels/TASK"
+    )
     parser.add_argument(
         "--frames",
         type=common.positive,
@@ -53,24 +64,30 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     out = common.out_file(args.out or str(system.detector_path), ".onnx")
     if args.minutes is not None and args.minutes <= 0:
         raise TriuneError("--minutes is a positive number")
+    filmed = _filmed(system, args)
+    if (args.frames and filmed) or ((args.recording or args.labels) and not filmed):
+        what = "--frames is for games" if filmed else "--recording and --labels are for a camera's task, without --data"
+        raise UsageError(f"{what}; leave it out")
     if args.data and args.frames:
         raise UsageError("--frames says how many to collect, and nothing is collected into --data; leave one out")
     steps = args.steps or (round(args.minutes * 60 / SECONDS_A_STEP) if args.minutes else STEPS)
     folder = Path(args.data) if args.data else collect.data_folder(system.name)
     try:
-        metrics = _train(system, args, folder, out, steps, console)
+        learn = _train_on_films if filmed else _train
+        metrics = learn(system, args, folder, out, steps, console)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"continue with: {again(args, without=('--fresh',))}") from None
-    from perception.training.metrics import table
+    from perception.training.metrics import table as figures
 
-    console.say(Lines(table(metrics)))
-    if not metrics["calibrated"]:
+    if not filmed:
+        console.say(Lines(figures(metrics)))
+    if not metrics["calibrated"] and (metrics["frames"] or not filmed):
         console.say("no frame is held out for calibration (the split val): `sure` is no probability")
     console.say(f"detector   {out}")
     console.say(f"weights    {weights_beside(out)}, from which training can go on")
     return {
-        "task": system.name, "file": str(out), "weights": str(weights_beside(out)), "data": str(folder),
-        "steps": steps, "metrics": metrics,
+        "task": system.name, "file": str(out), "weights": str(weights_beside(out)),
+        "data": None if filmed else str(folder), "steps": steps, "metrics": metrics,
     }  # fmt: skip
 
 
@@ -88,8 +105,79 @@ def _train(
     console.log(f"training on {len(samples.rows('train'))} of {len(samples)} frames, {steps} steps")
     return train(
         samples, system.schema, out, steps=steps, seed=args.seed, resume=not args.fresh, threads=common.cores(),
-        progress=console.progress,
+        progress=console.progress, recipe=_recipe(system),
     )  # fmt: skip
+
+
+def _filmed(system: System, args: argparse.Namespace) -> bool:
+    """Whether labels of recorded films are learned from."""
+    return not simulated(system.spec.env) and not args.data
+
+
+def _recipe(system: System) -> Recipe:
+    """How a task's detector is trained. Of a camera a thing with few labels is no reason to refuse."""
+    from perception.training.augment import Augmentation
+    from perception.training.train import Recipe
+
+    look = Augmentation(recolour=0.0) if system.spec.keep_colours else Augmentation()
+    return Recipe(look=look) if simulated(system.spec.env) else Recipe(look=look, least=0, near=True)
+
+
+def _train_on_films(
+    system: System, args: argparse.Namespace, folder: Path, out: Path, steps: int, console: Console
+) -> dict[str, Any]:
+    """Train on what is labelled, and tell how well the end of each film is seen; the metrics."""
+    from data_flywheel.labels.film_labels import gather
+    from perception.training.train import label_counts, train
+
+    films = open_films(system, args.recording, console)
+    store = open_labels(system, args.labels, console)
+    told = lambda done, of: console.progress(done, of, f"{done} of {of} pictures")  # noqa: E731
+    found = gather(store, films, system.protocol().control_hz, told)
+    console.clear()
+    samples, schema = found.samples, system.schema
+    for reason, n in found.left_out.items():
+        console.log(f"left out   {n} labelled pictures: {reason}")
+    learned = samples.scenes[samples.rows("train")]
+    counts = label_counts(learned, schema)
+    bare = int((~(learned[:, [at.start for _, at in schema.slots()]] > 0.5).any(1)).sum())
+    told_counts = ", ".join(f"{n} x {name}" for name, n in counts.items())
+    console.say(f"learns     from {len(learned)} of {len(samples)} labelled pictures: {told_counts}; {bare} background")
+    if not any(counts.values()):
+        raise TriuneError("no box is among them, so there is nothing to learn; label pictures that show the things")
+    for name, n in counts.items():
+        if n < FEW_LABELS:
+            what = "it will not be seen" if not n else "it may be seen badly, and the figures below are rough"
+            console.log(f"few        {name} has {n} labels to learn from: {what}; {FEW_LABELS} are a good beginning")
+    metrics = train(
+        samples, schema, out, steps=steps, seed=args.seed, resume=not args.fresh, threads=common.cores(),
+        progress=console.progress, recipe=_recipe(system),
+    )  # fmt: skip
+    console.clear()
+    _show_held_out(metrics, found.stretches, console)
+    return metrics | {
+        "learned": {"frames": len(learned), "background": bare, "labels": counts},
+        "held_out": [{"film": film, "from_s": round(a, 3), "to_s": round(b, 3)} for film, a, b in found.stretches],
+        "left_out": dict(found.left_out),
+    }  # fmt: skip
+
+
+def _show_held_out(metrics: dict[str, Any], stretches: list[tuple[str, float, float]], console: Console) -> None:
+    """What was measured, and on which pictures; or that nothing was, and why."""
+    from data_flywheel.labels.film_labels import FEWEST
+
+    if not metrics["frames"]:
+        console.say(f"held out   nothing, so nothing is measured: no film has {FEWEST} labelled pictures yet")
+        return
+    for film, begin, end in stretches:
+        console.say(f"held out   the labelled pictures of {film} from second {begin:.1f} to {end:.1f}")
+    rows = []
+    for name, m in metrics["things"].items():
+        figures = [(m["precision"], ".4f"), (m["recall"], ".4f"), (m["error_px"]["median"], ".2f"),
+                   (m["error_px"]["p99"], ".2f")]  # fmt: skip
+        rows.append([name, str(m["labels"]), *("-" if v is None else format(v, form) for v, form in figures)])
+    console.say(table(rows, ["thing", "n", "precision", "recall", "median px", "p99 px"], right={1, 2, 3, 4, 5}))
+    console.say(f"n: labels on {metrics['frames']} pictures that nothing was learned from")
 
 
 def _planned(folder: Path) -> int:

@@ -133,7 +133,8 @@ def _things(schema: SceneSchema, labels: FilmLabels | None, seen: dict[int, np.n
     if not labels or not seen:
         return {}
     numbers = sorted(seen)
-    found = compare(np.stack([seen[n] for n in numbers]), np.stack([labels.vectors[n] for n in numbers]), schema)
+    truth = np.stack([labels.vectors[n] for n in numbers])
+    found = compare(np.stack([seen[n] for n in numbers]), truth, schema, near=True)
     told = {}
     for name, m in found["things"].items():
         p, r = m["precision"], m["recall"]

@@ -1,0 +1,50 @@
+"""The whole road of a camera's task on a conveyor that is drawn, without a line of Python of the user's: it prints how
+well boxes, discs and hands are seen on a film of another seed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from cli_kit import inside
+from conveyor_kit import write_film
+
+pytest.importorskip("torch")
+pytest.importorskip("onnx")
+pytestmark = [pytest.mark.slow, pytest.mark.train]
+
+STEPS = 1200
+WORDS = (
+    "--camera", "--size", "320x240", "--fps", "30", "--thing", "box:3:26x26", "--thing", "disc:3:26x26", "--thing",
+    "hand:1:34x90", "--action", "NOOP", "--action", "PUSH_LEFT", "--action", "PUSH_RIGHT", "--action", "STOP",
+)  # fmt: skip
+
+
+def test_from_new_to_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_film(tmp_path / "train.mp4", 2400, 1, labels=tmp_path / "boxes.json")
+    write_film(tmp_path / "held.mp4", 900, 2, labels=tmp_path / "held.json")
+
+    def triune(*words: str) -> str:
+        done = inside(*words, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        return str(done.stdout)
+
+    triune("new", "belt", *WORDS)
+    triune("record", "belt", "--source", "train.mp4")
+    triune("labels", "import", "belt", "boxes.json")
+    trained = json.loads(triune("train", "belt", "--steps", str(STEPS), "--json"))["metrics"]
+    told = json.loads(triune("eval", "belt", "--source", "held.mp4", "--labels", "held.json", "--json"))
+    triune("export", "belt", "belt.onnx")
+    lines = [
+        json.loads(line) for line in triune("run", "belt.onnx", "--source", "held.mp4", "--sink", "stdout").splitlines()
+    ]
+    with capsys.disabled():
+        print(f"\n{STEPS} steps, {trained['cpu_s']} processor seconds, {told['labelled_frames']} pictures held out")
+        for name, m in told["things"].items():
+            print(f"{name:<6}{m['labels']:>6}  precision {m['precision']}  recall {m['recall']}  {m['median_px']} px")
+    assert len(lines) == 901 and lines[-1]["action"] == "STOP"
+    for name in ("box", "disc"):
+        m = told["things"][name]
+        assert m["precision"] >= 0.95 and m["recall"] >= 0.95 and m["median_px"] <= 1, (name, m)
+    assert told["things"]["hand"]["recall"] >= 0.97
