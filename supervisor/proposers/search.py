@@ -105,7 +105,7 @@ def _fit(covariance: Floats, values: Floats) -> tuple[float, Floats, Floats]:
 CHANGED = 320  # ideas made by changing and mixing good settings ...
 GOOD = 12  # ... so many of them, the better ones more often
 MIXED = 0.4  # share that takes half of its values from another good setting
-BACK = 0.5  # share that takes values of the base back: most of them are right
+BACK = 0.5  # share that takes values of the incumbent back: most of what a policy declares is right
 FEW = (0.4, 0.3, 0.2, 0.1)  # chances to change one, two, three, four values
 STEPS = (
     0.03,
@@ -131,9 +131,9 @@ class Ideas:
     def _changed(self, good: Sequence[Point]) -> Point:
         draw, n = self.draw, len(self.space)
         point = good[min(len(good) - 1, int(draw.exponential(GOOD / 3)))]
-        if draw.random() < BACK and (changed := [i for i in range(n) if point[i] != self.base[i]]):
+        if draw.random() < BACK and (changed := self.space.changed(point)):
             kept = draw.random()
-            point = self.space.moved(point, {i: self.base[i] for i in changed if draw.random() > kept})
+            point = self.space.moved(point, {i: self.space.start[i] for i in changed if draw.random() > kept})
             if draw.random() < 0.5:
                 return point
         unit = self.space.unit(point)
@@ -195,7 +195,7 @@ def library() -> Any:
 LEVELS = 4  # values tried along each axis
 FIRST_LOOK, LOOKING = 0.35, 0.7  # of the frames of a search, spent in the first look and in all of them at most
 HALVING = 3  # of the settings of a look a third plays twice, and a third of these BASE games
-BASE = 4  # games of a setting from which the next look may go on
+BASE = 4  # games from which the next look may go on from a setting; FULL ones where they are not enough to tell
 BETTER = 0.2  # p-value at which it is believed to be better than the base
 PICKS = 6  # settings that a round plays, one game each
 MOST, MOST_GAMES = 2 * FULL, 500  # games of a setting, and of a search: the model's work grows with their third power
@@ -226,8 +226,7 @@ def search(race: Race, draw: np.random.Generator, tell: Callable[[], object] = l
 
 
 def looked(race: Race, ideas: Ideas, tell: Callable[[], object]) -> bool:
-    """A race between settings that move one constant of the base, and mixtures of the best of them; whether another
-    setting has become the base."""
+    """A race between settings that move one constant of the base; whether one of them has become the base."""
     base, draw = ideas.base, ideas.draw
     share = (FIRST_LOOK if base == race.start else LOOKING) * race.games.limit()
     alive = [base]
@@ -236,17 +235,21 @@ def looked(race: Race, ideas: Ideas, tell: Callable[[], object]) -> bool:
             race.grow(dict.fromkeys(values, 1), share)
             alive += values
             tell()
-    alive = [p for p in dict.fromkeys(alive) if p in race.scores and p != base]
-    alive = sorted(alive, key=lambda p: race.mean(p, 1), reverse=True)[: math.ceil(len(alive) / HALVING)]
+    alone = [p for p in dict.fromkeys(alive) if p in race.scores and p != base]
+    alive = sorted(alone, key=lambda p: race.mean(p, 1), reverse=True)[: math.ceil(len(alone) / HALVING)]
     race.grow(dict.fromkeys(alive, 2), share)
     alive = sorted(alive, key=lambda p: race.mean(p, 2), reverse=True)[: math.ceil(len(alive) / HALVING)]
-    race.grow(dict.fromkeys([base, *alive], BASE), share)
-    best = max(alive, key=lambda p: race.mean(p, BASE), default=base)
-    if best == base or stats.p_greater(race.differences(best, base)[:BASE]) > BETTER:
-        return False
-    ideas.base = race.leader = best
-    tell()
-    return not race.perfect()
+    for n in (BASE, FULL):
+        race.grow(dict.fromkeys([base, *alive], n), share)
+        best = max(alive, key=lambda p: race.mean(p, n), default=base)
+        if best == base or race.mean(best, n) <= race.mean(base, n):
+            return False
+        if stats.p_greater(race.differences(best, base)[:n]) <= BETTER:
+            ideas.base = race.leader = best
+            tell()
+            return not race.perfect()
+        alive = [best]
+    return False
 
 
 def axes(space: Space, base: Point, draw: np.random.Generator) -> list[list[Point]]:
