@@ -389,7 +389,7 @@ class Race:
         alive = [p for p in dict.fromkeys(good) if self.may_win(p)]
         for n, most in LOOKS.items():
             alive = self._look(alive[:most], n)
-            if not alive or self.perfect() or (len(alive) == 1 and n >= FULL):
+            if not alive or (len(alive) == 1 and n >= FULL):
                 return
 
     def _look(self, alive: list[Point], n: int) -> list[Point]:
