@@ -260,8 +260,10 @@ class Interrupts(Http):
 def test_ctrl_c_while_it_waits_ends_at_once_and_goes_on_later(
     place: Place, responses: tuple[Any, ...], capfd: pytest.CaptureFixture[str]
 ) -> None:  # fmt: skip
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it
     with http_server(http=Interrupts(*responses)) as (url, http):
         found = inside("improve", "--resume", "run", "--base-url", url, *settings(3, 100.0), cwd=place.home)
+    signal.signal(signal.SIGINT, before)
     assert found.returncode == 130 and "continue with: triune improve --resume run" in found.stderr
     assert len(http.seen) == len(responses) and not place.lines()
     events = read(place.home / "run" / "events.jsonl")
