@@ -180,7 +180,7 @@ BAD: list[tuple[tuple[str, ...], Any, str, tuple[str, ...]]] = [
     (("gauges",), "x", "gauges is a table", ("gauges",)),
     (("readings",), None, "readings is a table", ("readings",)),
     (("thinks",), {}, "unknown key 'thinks'; did you mean 'things'", ("thinks",)),
-    (("qqqqq",), {}, "known keys: format, crop, window, things, grids, gauges, readings", ("qqqqq",)),
+    (("qqqqq",), {}, "known keys: format, crop, window, exclusive, things, grids, gauges, readings", ("qqqqq",)),
     (("things", "bad name"), {}, "a name is a word of at most 64 of", ("things", "bad name")),
     (("things", "ball"), 3, r"ball is a table: write \[scene.things.ball\]", ("things", "ball")),
     (("things", "ball", "count"), 0, "count is a whole number from 1 to 65536, got '0'", ("things", "ball", "count")),
