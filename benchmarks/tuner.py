@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import resource
 import time
 from collections.abc import Sequence
@@ -17,10 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import detune_breakout
+from envs.files import read_json, read_text
 from supervisor.events import Event, read
 from supervisor.loop.loop import LOG
 from triune.commands import common, improve
 from triune.console import Console, table
+from triune.errors import TriuneError
 from triune.play.evaluation import ci95
 from triune.play.evaluator import TaskEvaluator
 from triune.system import load
@@ -47,7 +48,7 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     ended = _improved(args, task, home, console)
     minutes, cpu = (time.monotonic() - began) / 60, (_processor() - used) / 60
     events = read(home / LOG)
-    texts = {"detuned": _detuned(events, home), "tuned": (task / "policy.py").read_text(encoding="utf-8")}
+    texts = {"detuned": _detuned(events, home), "tuned": read_text(task / "policy.py", "policy", TriuneError)}
     shipped = _shipped()
     scores = _played(args, task, out, texts, fresh(events, args.seeds), console)
     means = {name: sum(found) / len(found) for name, found in scores.items()}
@@ -85,7 +86,7 @@ def _detuned(events: Sequence[Event], home: Path) -> str:
 
 def _shipped() -> float:
     """The score of the shipped policy, as its score card has it."""
-    card = json.loads((detune_breakout.SHIPPED / "scores.json").read_text(encoding="utf-8"))
+    card = read_json(detune_breakout.SHIPPED / "scores.json", "score card", TriuneError, "restore it")
     return float(card["protocols"]["sticky"]["mean"])
 
 
