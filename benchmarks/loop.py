@@ -68,7 +68,8 @@ def road(workers: int, gate: dict[str, Any] | None) -> dict[str, Any]:
         if gate is not None:
             settings = Path(folder) / "gate.json"
             settings.write_text(json.dumps({k: v for k, v in gate.items() if k != "limits"}), encoding="utf-8")
-            words += ["--gate", str(settings)]
+            # other games, other evidence: the answers are found by trial and policy
+            words += ["--gate", str(settings), "--rekey", str(Path(folder) / "exchange.jsonl")]
         trials = sum(1 for _ in EXCHANGE.open(encoding="utf-8"))
         began, used = time.monotonic(), _busy()
         told = _triune("improve", TASK, *words, "--trials", str(trials), "--workers", str(workers))
