@@ -12,6 +12,7 @@ import numpy as np
 
 import native
 from benchmarks.speed import one_core
+from envs.visual_shifts import MOVING, SHIFTS, STATIC, make_shift
 from native.eyes import Eyes
 from perception.native_detector import largest_difference, open_detector
 from perception.plan import read_plan
@@ -89,6 +90,30 @@ def measure(system: System, protocol: str | None, level: int, rounds: int, count
     }  # fmt: skip
 
 
+def compare_shifts(system: System, protocol: str | None, level: int, count: int) -> dict[str, Any]:
+    """Frames in which what changed and everything tell different bytes, for each visual shift: one game after the
+    other as it is played without a shift, painted in every one of them. Stops at the first that differs."""
+    assert native.engine is not None
+    named = native.engine.level(level)
+    data = system.weights()
+    shape = open_detector(data, system.schema).shape
+    plan = read_plan(data, system.schema, (shape[0], shape[1]))
+    anew, sides = Eyes(plan), {name: Eyes(plan) for name in (*SHIFTS, *STATIC, *MOVING)}
+    seen, seed = 0, SEED
+    with Rollout(system, protocol) as rollout:
+        while seen < count:
+            shifts = {name: make_shift(name, seed, shape) for name in sides}
+            for step in rollout.episode(seed, limit=count - seen):
+                for name, eyes in sides.items():
+                    frame = shifts[name](step.frame)
+                    if eyes.look(frame).tobytes() != anew.look(frame, anew=True).tobytes():
+                        place = f"seed {seed}, step {step.index}, shift {name}"
+                        raise TriuneError(f"{place}: what changed and everything tell different bytes")
+                seen += 1
+            seed += 1
+    return {"task": system.name, "instructions": named, "frames": seen, "games": seed - SEED, "shifts": list(sides)}
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Of `triune bench eyes`."""
     parser.add_argument("task", nargs="?", default="breakout", help="default breakout")
@@ -96,14 +121,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--protocol", help="default: the task's own")
     parser.add_argument("--rounds", type=common.positive, default=8, metavar="N", help="blocks (default 8)")
     parser.add_argument("--frames", type=common.positive, default=500, metavar="N", help="of play (default 500)")
+    parser.add_argument("--shifts", action="store_true", help="only compare, in every visual shift, bit by bit")
     parser.add_argument("--level", type=int, choices=range(LEVELS), default=LEVELS - 1,
                         help="0 plain, 1 AVX2, 2 AVX-512 (default: the widest)")  # fmt: skip
 
 
 def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
-    """Payload: the measurement."""
+    """Payload: the measurement, or with `--shifts` what was compared."""
     if not native.available():
         raise TriuneError(f"there is nothing to compare: {native.described()}")
+    if args.shifts:
+        told = compare_shifts(common.load_system(args), args.protocol, args.level, args.frames)
+        kinds = f"{told['frames']} frames of {told['games']} games in each of {len(told['shifts'])} visual shifts"
+        console.say(f"{told['task']}, {told['instructions']}: {kinds}, no byte differs from the look at everything")
+        return told
     found = measure(common.load_system(args), args.protocol, args.level, args.rounds, args.frames)
     console.say(f"{found['task']}, {found['instructions']}, {found['frames']} frames of play, core {found['core']}")
     rows = [[name, f"{r['median']}", f"{r['p99']}", f"{r['mean']}", f"{r['n']}"] for name, r in found["cpu_us"].items()]
