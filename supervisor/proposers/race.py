@@ -393,7 +393,7 @@ class Race:
                 return
 
     def _look(self, alive: list[Point], n: int) -> list[Point]:
-        """Who goes on after n games each; who leads is told from FULL games on."""
+        """Who goes on after n games each."""
         while alive:
             try:
                 self.grow(dict.fromkeys([*alive, self.start], n), whole=True)
@@ -403,7 +403,7 @@ class Race:
         if not alive:
             return []
         best = max(alive, key=lambda p: self.mean(p, n))
-        if n >= FULL and self.mean(best, n) > self.mean(self.start, n):
+        if self.mean(best, n) > self.mean(self.start, n):
             self.leader = best
         alive = sorted(alive, key=lambda p: -self.mean(p, n))
         return [p for p in alive if stats.p_greater(self.differences(best, p)[:n]) > BEHIND]
