@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import math
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from itertools import product
 from statistics import NormalDist
 from typing import Any
@@ -20,16 +22,52 @@ from supervisor.proposers.race import FULL, LOOKS, Enough, Point, Race, Space
 # What all games together say about all settings: a Gaussian process over the unit cube.
 #
 # Games are noisy and scores of any shape, so a score becomes the normal quantile of its rank among all games of a
-# search. The covariance is a sum over constants (each has its own effect) and a product (some matter only
-# together): a game of one setting tells about every setting that shares values with it.
+# search. The covariance is a sum over constants (each has its own effect, of its own size and reach) and a product
+# (some matter only together): a game of one setting tells about every setting that shares values with it.
 
 
 Floats = NDArray[np.float64]
-LENGTHS = (0.1, 0.2, 0.35, 0.6)  # over which a constant's effect changes, shares of its range
-MIXES = (0.3, 0.7, 0.95)  # of the sum; the rest is the product
-SCALES = (1.0, 3.0)  # variance of the effects
-NOISES = (0.05, 0.15, 0.4, 0.8)  # variance of a game: few settings play twice, so it is fitted like the rest
+LENGTHS = (0.08, 0.2, 0.5)  # over which a constant's effect changes, shares of its range
+SIZES = (0.03, 0.2, 0.8)  # variance of a constant's effect; the smallest stands for none that is known of
+TOGETHER = (0.05, 0.3)  # variance of what constants do together, twice as far
+NOISES = (0.15, 0.4, 0.8)  # variance of a game: few settings play twice, so it is fitted like the rest
+LEVEL = 1.0  # variance of the level of all
+SWEEPS = 2  # over the parts of a shape, each of which becomes the likeliest while the others stay
 JITTER = 1e-6
+
+Effect = tuple[float, float]  # of a constant: over which length it changes, its variance
+EFFECTS: tuple[Effect, ...] = ((LENGTHS[1], SIZES[0]), *product(LENGTHS, SIZES[1:]))
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What the covariance looks like: an effect of each constant, the variance of all together and of a game."""
+
+    effects: tuple[Effect, ...]
+    together: float = TOGETHER[0]
+    noise: float = NOISES[1]
+
+    def covariance(self, a: Floats, b: Floats) -> Floats:
+        """Float[len(a), len(b)] between the truths at two lists of points; those without a known effect are left
+        out of the product."""
+        found, far = np.full((len(a), len(b)), LEVEL), np.zeros((len(a), len(b)))
+        for i, (length, size) in enumerate(self.effects):
+            apart = (a[:, None, i] - b[None, :, i]) ** 2 / (2 * length**2)
+            found += size * np.exp(-apart)
+            if size > SIZES[0]:
+                far += apart / 4
+        return found + self.together * np.exp(-far)
+
+    def beside(self) -> Iterator[Callable[[Shape], list[Shape]]]:
+        """For one part after the other: the shapes that differ from a given one in it alone."""
+        yield lambda shape: [replace(shape, noise=noise) for noise in NOISES]
+        for i in range(len(self.effects)):
+            yield partial(_effects, i)
+        yield lambda shape: [replace(shape, together=together) for together in TOGETHER]
+
+
+def _effects(i: int, shape: Shape) -> list[Shape]:
+    return [replace(shape, effects=(*shape.effects[:i], effect, *shape.effects[i + 1 :])) for effect in EFFECTS]
 
 
 def quantiles(games: Mapping[int, Sequence[float]]) -> dict[int, list[float]]:
@@ -45,49 +83,34 @@ def quantiles(games: Mapping[int, Sequence[float]]) -> dict[int, list[float]]:
 
 
 class Model:
-    """Fitted to `points` Float[n, d] in the unit cube and the games of each; the likeliest of a few shapes."""
+    """Fitted to `points` Float[n, d] in the unit cube and the games of each: the likeliest shape that is found by
+    changing one part of it after the other."""
 
     def __init__(self, points: Floats, games: Sequence[Sequence[float]]) -> None:
         made = quantiles(dict(enumerate(games)))
-        self.points = points
         means = np.array([math.fsum(made[i]) / len(made[i]) for i in range(len(games))])
         counts = np.array([len(scores) for scores in games], np.float64)
-        self.level = float(means.mean())
-        best = -math.inf
-        for length in LENGTHS:
-            parts = _parts(points, points, length)
-            for mix in MIXES:
-                for scale, noise in product(SCALES, NOISES):
-                    found = _fit(scale * _mixed(parts, mix) + np.diag(noise / counts + JITTER), means - self.level)
-                    if found[0] > best:
-                        best, self.root, self.weights = found
-                        self.shape = length, mix, scale
+        self.points = points
 
-    def _with(self, a: Floats, b: Floats) -> Floats:
-        length, mix, scale = self.shape
-        return scale * _mixed(_parts(a, b, length), mix)
+        def fit(shape: Shape) -> tuple[float, Floats, Floats]:
+            return _fit(shape.covariance(points, points) + np.diag(shape.noise / counts + JITTER), means)
+
+        self.shape = Shape(((LENGTHS[1], SIZES[0]),) * points.shape[1])
+        for _ in range(SWEEPS):
+            for others in self.shape.beside():
+                self.shape = max(others(self.shape), key=lambda shape: fit(shape)[0])
+        _, self.root, self.weights = fit(self.shape)
 
     def mean(self, points: Floats) -> Floats:
         """Float[m]: expected quantile of a game at each point."""
-        return self.level + np.asarray(self._with(points, self.points) @ self.weights)
+        return np.asarray(self.shape.covariance(points, self.points) @ self.weights)
 
     def draws(self, points: Floats, n: int, draw: np.random.Generator) -> Floats:
         """Float[n, m]: what the truth at the points may be, `n` times."""
-        across = np.linalg.solve(self.root, self._with(self.points, points))
-        spread = self._with(points, points) - across.T @ across + JITTER * np.eye(len(points))
+        across = np.linalg.solve(self.root, self.shape.covariance(self.points, points))
+        spread = self.shape.covariance(points, points) - across.T @ across + JITTER * np.eye(len(points))
         root = np.linalg.cholesky(spread + 10 * JITTER * np.eye(len(points)))
         return self.mean(points) + draw.standard_normal((n, len(points))) @ root.T
-
-
-def _parts(a: Floats, b: Floats, length: float) -> tuple[Floats, Floats]:
-    """Sum and product covariance, Float[len(a), len(b)] each."""
-    apart = (a[:, None, :] - b[None, :, :]) ** 2
-    alone = np.exp(-apart / (2 * length**2)).mean(axis=2)
-    return alone, np.exp(-apart.sum(axis=2) / (2 * (2 * length) ** 2))
-
-
-def _mixed(parts: tuple[Floats, Floats], mix: float) -> Floats:
-    return mix * parts[0] + (1 - mix) * parts[1]
 
 
 def _fit(covariance: Floats, values: Floats) -> tuple[float, Floats, Floats]:
