@@ -120,8 +120,8 @@ class Filter:
         allowed = (prior.places & ~hidden)[rows, cols]
         signed, spread = np.maximum(signed, field.floor), np.maximum(spread, 1.0)
         usual = tuple(float(np.median(m[allowed])) for m in (_norm(signed), spread, quiet, level))
-        signed, level, spread = (np.asarray(m, np.float32) for m in (signed, level, spread))
-        return Filter(rows, cols, size, allowed, quiet, signed, level, spread, usual)
+        singles = signed.astype(np.float32), level.astype(np.float32), spread.astype(np.float32)
+        return Filter(rows, cols, size, allowed, quiet, *singles, usual)
 
     def candidates(self, change: Floats) -> Floats:
         """float32[K, 3]: x, y, strength of the best places of one frame, the best first; `change` float32[H, W, 3]."""

@@ -615,7 +615,6 @@ def rounds(scenes: Array, who: Cast) -> int:
     return 0
 
 
-
 def table_steps(w: Window, rows: int) -> list[int]:
     """At most `rows` steps to tell: every one just before the anchor, a few after it, the failure; or evenly spread."""
     if rows < FEW or w.moment.kind in LASTING and w.last - w.first < 2 * rows:
