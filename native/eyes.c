@@ -13,7 +13,7 @@ Values lie with channels last, filled up with zeros to a multiple of LANES. Ever
 one after the other and without fused multiply-add, whatever changed and whatever the instruction set: a frame has one
 answer, bit by bit. */
 
-#include "engine.h"
+#include "core.h"
 
 #include <math.h>
 #include <stdint.h>
@@ -143,7 +143,7 @@ struct Memory {
     Memory *next;
 };
 
-typedef struct {
+struct Eyes {
     int height, width, size, window, finds, reads, started;
     int block_high, block_wide, block_rows, block_cols, changed;
     int *row_from, *row_to;     /* bytes of each row of the frame that anything is read from */
@@ -160,7 +160,7 @@ typedef struct {
     Memory *memory;
     size_t used;
     double looked, every; /* positions looked at since the start, and how many there were */
-} Eyes;
+};
 
 /* ---------------------------------------------------------------------------------------------------- */
 /* Reading a plan. The first thing that is wrong is kept in `error`; whoever reads on then gets harmless values. */
@@ -678,11 +678,10 @@ static const float GAP = 32;     /* between levels of heat: the hottest cell cou
 static void (*const looks[LEVELS])(Eyes *, const unsigned char *, int) = {look_plain, look_avx2, look_avx512};
 
 /* ---------------------------------------------------------------------------------------------------- */
-/* What Python sees: a capsule, and functions on it. */
+/* What others may do with it: core.h. */
 
-static const char *const CAPSULE = "native.eyes";
-
-static void release(Eyes *e) {
+void eyes_close(Eyes *e) {
+    if (!e) return;
     for (Memory *m = e->memory, *next; m; m = next) {
         next = m->next;
         free(m);
@@ -690,43 +689,32 @@ static void release(Eyes *e) {
     free(e);
 }
 
-static void destroy(PyObject *capsule) { release(PyCapsule_GetPointer(capsule, CAPSULE)); }
-
-/* eyes_new(numbers int32, weights float32) -> eyes; ValueError says what is wrong with the plan. */
-static PyObject *eyes_new(PyObject *self, PyObject *const *given, Py_ssize_t count) {
-    Py_buffer numbers, floats;
-    (void)self;
-    if (count != 2) return PyErr_Format(PyExc_TypeError, "eyes_new(numbers, weights)");
-    if (PyObject_GetBuffer(given[0], &numbers, PyBUF_SIMPLE)) return NULL;
-    if (PyObject_GetBuffer(given[1], &floats, PyBUF_SIMPLE)) {
-        PyBuffer_Release(&numbers);
+Eyes *eyes_open(const int32_t *numbers, size_t count, const float *weights, size_t floats, const char **error) {
+    Eyes *e = calloc(1, sizeof(Eyes));
+    Plan plan = {.eyes = e, .number = numbers, .numbers = count, .floats = floats};
+    if (!e) {
+        *error = "there is not enough memory";
         return NULL;
     }
-    PyObject *made = NULL;
-    Eyes *e = calloc(1, sizeof(Eyes));
-    Plan plan = {.eyes = e, .number = numbers.buf, .numbers = numbers.len / sizeof(int32_t)};
-    if (!e) {
-        PyErr_NoMemory();
-    } else {
-        plan.floats = floats.len / sizeof(float);
-        float *own = grab(&plan, plan.floats, sizeof(float));
-        if (own) memcpy(own, floats.buf, plan.floats * sizeof(float));
-        plan.weight = own;
-        if (!plan.error) build(&plan);
-        if (plan.error)
-            PyErr_Format(PyExc_ValueError, "the plan of a network is refused: %s", plan.error);
-        else
-            made = PyCapsule_New(e, CAPSULE, destroy);
-        if (!made) release(e);
-    }
-    PyBuffer_Release(&numbers);
-    PyBuffer_Release(&floats);
-    return made;
+    float *own = grab(&plan, floats, sizeof(float));
+    if (own) memcpy(own, weights, floats * sizeof(float));
+    plan.weight = own;
+    if (!plan.error) build(&plan);
+    if (!plan.error) return e;
+    *error = plan.error;
+    eyes_close(e);
+    return NULL;
 }
+
+size_t eyes_bytes(const Eyes *e) { return (size_t)e->height * e->width * 3; }
+
+int eyes_values(const Eyes *e) { return e->size; }
+
+void eyes_sides(const Eyes *e, int *height, int *width) { *height = e->height, *width = e->width; }
 
 /* With a window the frame that is looked at is the pixelwise maximum of the last ones. */
 static const unsigned char *through_window(Eyes *e, const unsigned char *frame) {
-    size_t bytes = (size_t)e->height * e->width * 3;
+    size_t bytes = eyes_bytes(e);
     if (e->window == 1) return frame;
     memcpy(e->past + e->next * bytes, frame, bytes);
     e->next = (e->next + 1) % e->window;
@@ -739,58 +727,36 @@ static const unsigned char *through_window(Eyes *e, const unsigned char *frame) 
     return e->most;
 }
 
-/* eyes_see(eyes, frame, scene, way): one look at a frame uint8, written to scene float32. way: 0 through the window,
-   1 the frame as it is, 2 as it is and everything anew. */
-static PyObject *eyes_see(PyObject *self, PyObject *const *given, Py_ssize_t count) {
-    Py_buffer frame, scene;
-    (void)self;
-    if (count != 4) return PyErr_Format(PyExc_TypeError, "eyes_see(eyes, frame, scene, way)");
-    Eyes *e = PyCapsule_GetPointer(given[0], CAPSULE);
-    long way = e ? PyLong_AsLong(given[3]) : -1;
-    if (!e || (way == -1 && PyErr_Occurred())) return NULL;
-    if (PyObject_GetBuffer(given[1], &frame, PyBUF_SIMPLE)) return NULL;
-    if (PyObject_GetBuffer(given[2], &scene, PyBUF_WRITABLE)) {
-        PyBuffer_Release(&frame);
-        return NULL;
-    }
-    size_t bytes = (size_t)e->height * e->width * 3, values = e->size * sizeof(float);
-    int fits = (size_t)frame.len == bytes && (size_t)scene.len == values;
-    if (fits) {
-        const unsigned char *seen = way ? frame.buf : through_window(e, frame.buf);
-        looks[engine_level()](e, seen, way == 2 || !e->started);
-        e->started = 1;
-        memcpy(scene.buf, e->scene, values);
-    }
-    PyBuffer_Release(&frame);
-    PyBuffer_Release(&scene);
-    if (!fits) return PyErr_Format(PyExc_ValueError, "this network reads %zd bytes and writes %zd", (Py_ssize_t)bytes, (Py_ssize_t)values);
-    Py_RETURN_NONE;
+const float *eyes_look(Eyes *e, const unsigned char *frame, int way) {
+    const unsigned char *seen = way == WINDOW ? through_window(e, frame) : frame;
+    looks[engine_level()](e, seen, way == ANEW || !e->started);
+    e->started = 1;
+    return e->scene;
 }
 
-/* eyes_reset(eyes): a new episode, past frames leave the window. */
-static PyObject *eyes_reset(PyObject *self, PyObject *const *given, Py_ssize_t count) {
-    (void)self;
-    Eyes *e = count == 1 ? PyCapsule_GetPointer(given[0], CAPSULE) : NULL;
-    if (!e) return PyErr_Occurred() ? NULL : PyErr_Format(PyExc_TypeError, "eyes_reset(eyes)");
-    e->kept = e->next = 0;
-    Py_RETURN_NONE;
-}
+void eyes_restart(Eyes *e) { e->kept = e->next = 0; }
 
-/* eyes_share(eyes) -> float: of all positions of the trunks, the share that was looked at since it was last asked. */
-static PyObject *eyes_share(PyObject *self, PyObject *const *given, Py_ssize_t count) {
-    (void)self;
-    Eyes *e = count == 1 ? PyCapsule_GetPointer(given[0], CAPSULE) : NULL;
-    if (!e) return PyErr_Occurred() ? NULL : PyErr_Format(PyExc_TypeError, "eyes_share(eyes)");
+double eyes_took(Eyes *e) {
     double share = e->every ? e->looked / e->every : 0;
     e->looked = e->every = 0;
-    return PyFloat_FromDouble(share);
+    return share;
 }
 
-#define METHOD(name, text) {#name, (PyCFunction)(void (*)(void))name, METH_FASTCALL, text}
-PyMethodDef eyes_methods[] = {
-    METHOD(eyes_new, "A network from its plan."),
-    METHOD(eyes_see, "A frame to a scene vector."),
-    METHOD(eyes_reset, "Forget past frames."),
-    METHOD(eyes_share, "The share of the trunks that was looked at since the last question."),
-    {NULL, NULL, 0, NULL},
-};
+/* Past frames, and before them how many there are and where the next one goes. */
+size_t eyes_kept(const Eyes *e) { return e->window == 1 ? 0 : 2 * sizeof(int32_t) + e->window * eyes_bytes(e); }
+
+void eyes_save(const Eyes *e, void *kept) {
+    const int32_t head[2] = {e->kept, e->next};
+    if (e->window == 1) return;
+    memcpy(kept, head, sizeof head);
+    memcpy((char *)kept + sizeof head, e->past, e->window * eyes_bytes(e));
+}
+
+void eyes_load(Eyes *e, const void *kept) {
+    int32_t head[2];
+    if (e->window == 1) return;
+    memcpy(head, kept, sizeof head);
+    for (int i = 0; i < 2; i++) head[i] = head[i] < 0 || head[i] > e->window ? 0 : head[i]; /* whatever was given */
+    e->kept = head[0], e->next = head[1] % e->window;
+    memcpy(e->past, (const char *)kept + sizeof head, e->window * eyes_bytes(e));
+}

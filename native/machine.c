@@ -8,11 +8,12 @@
    Numbers are those of the language, bit for bit (docs/language.md): sums take their terms in order, and no product is
    fused with a sum (compile without contraction; the pragma says so to compilers that know it). */
 
-#include "engine.h"
+#include "core.h"
 
 #include <float.h>
 #include <math.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -118,7 +119,7 @@ typedef struct {
     float *vector;
 } Program;
 
-typedef struct {
+struct Machine {
     char *arena;
     int64_t bytes;
     int32_t scene, actions, controls, memories, programs, publishes;
@@ -127,7 +128,7 @@ typedef struct {
     Program *program;
     float *action, *fallback; /* float32[controls] */
     int64_t plain_fallback;
-} Machine;
+};
 
 /* --- loading ----------------------------------------------------------------------------------------------------- */
 
@@ -345,7 +346,7 @@ static int64_t price(const Ins *i) {
 
 static int64_t rounded(int64_t bytes) { return (bytes + ALIGN - 1) / ALIGN * ALIGN; }
 
-static void release(Machine *m) {
+void machine_close(Machine *m) {
     if (!m) return;
     for (int32_t j = 0; m->program && j < m->programs; j++) {
         free(m->program[j].code);
@@ -1136,122 +1137,57 @@ fault:
     return 0;
 }
 
-/* --- the doors ---------------------------------------------------------------------------------------------------- */
+/* --- the doors (core.h) ------------------------------------------------------------------------------------------- */
 
-#define CAPSULE "native.machine"
-
-static void destroy(PyObject *capsule) { release(PyCapsule_GetPointer(capsule, CAPSULE)); }
-
-/* machine_new(program) -> machine: a copy of bytes that bytecode.py made, checked. ValueError says what is wrong. */
-static PyObject *machine_new(PyObject *self, PyObject *const *given, Py_ssize_t count) {
-    Py_buffer data;
-    (void)self;
-    if (count != 1) return PyErr_Format(PyExc_TypeError, "machine_new(program)");
-    if (PyObject_GetBuffer(given[0], &data, PyBUF_SIMPLE)) return NULL;
-    PyObject *made = NULL;
+Machine *machine_open(const void *program, size_t bytes, char *error, size_t room) {
     Machine *m = calloc(1, sizeof(Machine));
-    int32_t *words = malloc((size_t)data.len + 4);
+    int32_t *words = malloc(bytes + 4);
+    Loader l = {.machine = m, .words = words, .left = (int64_t)(bytes / 4), .op = -1};
     if (!m || !words) {
-        PyErr_NoMemory();
+        l.error = "there is too little memory";
     } else {
-        memcpy(words, data.buf, (size_t)data.len);
-        Loader l = {.machine = m, .words = words, .left = data.len / 4, .op = -1};
-        build(&l, data.len % 4 ? -1 : data.len / 4);
-        if (l.error)
-            PyErr_Format(PyExc_ValueError, "a program is refused: %s%s%s", l.error, l.op < 0 ? "" : ", at ", l.op < 0 ? "" : titles[l.op]);
-        else
-            made = PyCapsule_New(m, CAPSULE, destroy);
+        memcpy(words, program, bytes);
+        build(&l, bytes % 4 ? -1 : (int64_t)(bytes / 4));
     }
-    if (!made) release(m);
     free(words);
-    PyBuffer_Release(&data);
-    return made;
-}
-
-static Machine *machine_of(PyObject *const *given, Py_ssize_t count, Py_ssize_t wanted, const char *form) {
-    if (count == wanted) return PyCapsule_GetPointer(given[0], CAPSULE);
-    PyErr_Format(PyExc_TypeError, "%s", form);
+    if (!l.error) return m;
+    snprintf(error, room, "a program is refused: %s%s%s", l.error, l.op < 0 ? "" : ", at ", l.op < 0 ? "" : titles[l.op]);
+    machine_close(m);
     return NULL;
 }
 
-static int memory_of(Machine *m, PyObject *number) {
-    long j = PyLong_AsLong(number);
-    if (j == -1 && PyErr_Occurred()) return -1;
-    if (j >= 0 && j < m->memories) return (int)j;
-    PyErr_Format(PyExc_IndexError, "there are memories 0 .. %d, asked for %ld", (int)m->memories - 1, j);
-    return -1;
+MachineForm machine_form(const Machine *m) {
+    MachineForm form = {.scene = m->scene, .actions = m->actions, .controls = m->controls, .memories = m->memories,
+                        .programs = m->programs, .publishes = m->publishes, .reasons = m->program[0].reasons,
+                        .fallback = m->plain_fallback, .settings = m->fallback};
+    for (int32_t j = 0; j < m->programs; j++) form.rules += m->program[j].rule;
+    return form;
 }
 
-/* machine_load(machine, i, bytes): memory i from now on. */
-static PyObject *machine_load(PyObject *self, PyObject *const *given, Py_ssize_t count) {
-    Py_buffer data;
-    (void)self;
-    Machine *m = machine_of(given, count, 3, "machine_load(machine, i, bytes)");
-    int j = m ? memory_of(m, given[1]) : -1;
-    if (j < 0 || PyObject_GetBuffer(given[2], &data, PyBUF_SIMPLE)) return NULL;
-    int fits = data.len == m->memory_size[j];
-    if (fits) memcpy(m->arena + m->memory[j], data.buf, (size_t)data.len);
-    PyBuffer_Release(&data);
-    if (!fits) return PyErr_Format(PyExc_ValueError, "memory %d has %lld bytes", j, (long long)m->memory_size[j]);
-    Py_RETURN_NONE;
+char *machine_memory(const Machine *m, int i, size_t *bytes) {
+    *bytes = (size_t)m->memory_size[i];
+    return m->arena + m->memory[i];
 }
 
-/* machine_save(machine, i) -> bytes of memory i. */
-static PyObject *machine_save(PyObject *self, PyObject *const *given, Py_ssize_t count) {
-    (void)self;
-    Machine *m = machine_of(given, count, 2, "machine_save(machine, i)");
-    int j = m ? memory_of(m, given[1]) : -1;
-    return j < 0 ? NULL : PyBytes_FromStringAndSize(m->arena + m->memory[j], (Py_ssize_t)m->memory_size[j]);
+const char *machine_before(const Machine *m, int i, size_t *bytes) {
+    *bytes = (size_t)m->memory_size[i];
+    return m->before + (m->memory[i] - m->memory[0]);
 }
 
-/* machine_before(machine, i) -> bytes of memory i as it was before the last step. */
-static PyObject *machine_before(PyObject *self, PyObject *const *given, Py_ssize_t count) {
-    (void)self;
-    Machine *m = machine_of(given, count, 2, "machine_before(machine, i)");
-    int j = m ? memory_of(m, given[1]) : -1;
-    if (j < 0) return NULL;
-    return PyBytes_FromStringAndSize(m->before + (m->memory[j] - m->memory[0]), (Py_ssize_t)m->memory_size[j]);
-}
+float *machine_scene(const Machine *m) { return (float *)m->arena; }
 
 static void remember(Machine *m) {
     const int32_t last = m->memories - 1;
     memcpy(m->before, m->arena + m->memory[0], (size_t)(m->memory[last] + m->memory_size[last] - m->memory[0]));
 }
 
-/* The scene of the step, float32; 0: it is of another size. */
-static int see(Machine *m, PyObject *scene) {
-    Py_buffer data;
-    if (PyObject_GetBuffer(scene, &data, PyBUF_SIMPLE)) return 0;
-    int fits = data.len == 4 * (Py_ssize_t)m->scene;
-    if (fits) memcpy(m->arena, data.buf, (size_t)data.len);
-    PyBuffer_Release(&data);
-    if (!fits) PyErr_Format(PyExc_ValueError, "this program reads scenes of %d values", (int)m->scene);
-    return fits;
+int machine_track(Machine *m) {
+    remember(m);
+    return run(m, &m->program[0]);
 }
 
-/* machine_track(machine, scene, tracked) -> bool: the first program alone, and what it made of the scene. False: a
-   fault; `tracked` is not written then. */
-static PyObject *machine_track(PyObject *self, PyObject *const *given, Py_ssize_t count) {
-    Py_buffer out;
-    (void)self;
-    Machine *m = machine_of(given, count, 3, "machine_track(machine, scene, tracked)");
-    if (!m || !see(m, given[1]) || PyObject_GetBuffer(given[2], &out, PyBUF_WRITABLE)) return NULL;
-    int fits = out.len == 4 * (Py_ssize_t)m->scene;
-    if (fits) remember(m);
-    int good = fits && run(m, &m->program[0]);
-    if (good) memcpy(out.buf, m->arena, (size_t)out.len);
-    PyBuffer_Release(&out);
-    if (!fits) return PyErr_Format(PyExc_ValueError, "this program makes scenes of %d values", (int)m->scene);
-    return PyBool_FromLong(good);
-}
-
-/* machine_decide(machine, scene) -> int: one step of the policy and of the rules in order, each of which is given the
-   action so far. Where nothing faulted and no rule changed anything: reason * actions + action, with controls the
-   reason. Else -1, and machine_told says more. */
-static PyObject *machine_decide(PyObject *self, PyObject *const *given, Py_ssize_t count) {
-    (void)self;
-    Machine *m = machine_of(given, count, 2, "machine_decide(machine, scene)");
-    if (!m || !see(m, given[1])) return NULL;
+/* Each rule is given the action so far. */
+int machine_decide(Machine *m) {
     int odd = 0;
     int64_t action = 0;
     remember(m);
@@ -1274,51 +1210,12 @@ static PyObject *machine_decide(PyObject *self, PyObject *const *given, Py_ssize
             if (!same) memcpy(m->action, p->vector, bytes);
         }
     }
-    const int64_t reason = m->program[0].reason;
-    return PyLong_FromLongLong(odd ? -1 : m->controls ? reason : reason * m->actions + action);
+    return !odd;
 }
 
-/* machine_told(machine) -> [(fault, instruction, action, reason), ...] of each program's last step; with controls the
-   action is bytes of float32. */
-static PyObject *machine_told(PyObject *self, PyObject *const *given, Py_ssize_t count) {
-    (void)self;
-    Machine *m = machine_of(given, count, 1, "machine_told(machine)");
-    PyObject *found = m ? PyList_New(0) : NULL;
-    for (int32_t j = 0; found && j < m->programs; j++) {
-        const Program *p = &m->program[j];
-        PyObject *action = m->controls ? PyBytes_FromStringAndSize((char *)p->vector, 4 * (Py_ssize_t)m->controls)
-                                       : PyLong_FromLongLong(p->action);
-        PyObject *one = action ? Py_BuildValue("(OiNL)", p->fault ? Py_True : Py_False, (int)(p->fault ? p->stopped : -1),
-                                               action, (long long)p->reason) : NULL;
-        if (!one || PyList_Append(found, one)) {
-            Py_CLEAR(found);
-        }
-        Py_XDECREF(one);
-    }
-    return found;
+MachineTold machine_told(const Machine *m, int program) {
+    const Program *p = &m->program[program];
+    return (MachineTold){p->fault, p->fault ? p->stopped : -1, p->action, p->reason, p->vector};
 }
 
-/* machine_ops() -> names of the instructions, each at its number. */
-static PyObject *machine_ops(PyObject *self, PyObject *const *given, Py_ssize_t count) {
-    (void)self, (void)given, (void)count;
-    PyObject *found = PyList_New(0);
-    for (int j = 0; found && j < COUNT; j++) {
-        PyObject *one = PyUnicode_FromString(titles[j]);
-        if (!one || PyList_Append(found, one)) Py_CLEAR(found);
-        Py_XDECREF(one);
-    }
-    return found;
-}
-
-#define METHOD(name, text) {#name, (PyCFunction)(void (*)(void))name, METH_FASTCALL, text}
-PyMethodDef machine_methods[] = {
-    METHOD(machine_new, "A machine from its program."),
-    METHOD(machine_load, "Set a memory."),
-    METHOD(machine_save, "Bytes of a memory."),
-    METHOD(machine_before, "Bytes of a memory before the last step."),
-    METHOD(machine_track, "One step of a tracker."),
-    METHOD(machine_decide, "One step of a policy and its rules."),
-    METHOD(machine_told, "What each program said last."),
-    METHOD(machine_ops, "Names of the instructions."),
-    {NULL, NULL, 0, NULL},
-};
+const char *machine_op(int number) { return number >= 0 && number < COUNT ? titles[number] : NULL; }
