@@ -232,10 +232,16 @@ static void decided(triune *t, triune_decision *d, int32_t action, int32_t propo
                            .overruled = t->overruled, .faults = t->faults, .scene = t->scene};
 }
 
-/* What is seen is no scene: nothing was decided, and nothing is remembered of it. */
+/* What the network makes of a frame is no scene: the tracker is given an empty one, and nothing is decided. */
 static int blind(triune *t, triune_decision *d) {
-    back(t->tracker);
-    memset(t->scene, 0, sizeof(float) * (size_t)t->form.scene);
+    const size_t bytes = sizeof(float) * (size_t)t->form.scene;
+    memset(machine_scene(t->tracker), 0, bytes);
+    if (machine_track(t->tracker) && finite(machine_scene(t->tracker), t->form.scene)) {
+        memcpy(t->scene, machine_scene(t->tracker), bytes);
+    } else {
+        back(t->tracker);
+        memset(t->scene, 0, bytes);
+    }
     memcpy(t->now, t->form.settings, sizeof(float) * (size_t)t->form.controls);
     t->faults[0] = 1;
     decided(t, d, (int32_t)t->form.fallback, (int32_t)t->form.fallback, -1, t->form.settings);
@@ -249,8 +255,11 @@ int triune_step(triune *t, const uint8_t *frame, triune_decision *d) {
     memset(t->overruled, 0, rules);
     memset(t->faults, 0, rules + 1);
     memcpy(sight, eyes_look(t->eyes, frame, WINDOW), sizeof(float) * (size_t)values);
-    const int seen = finite(sight, values);
-    if (!machine_track(t->tracker) || !seen || !finite(sight, values)) return blind(t, d);
+    if (!finite(sight, values)) return blind(t, d);
+    if (!machine_track(t->tracker) || !finite(sight, values)) {
+        back(t->tracker);
+        return blind(t, d);
+    }
     memcpy(t->scene, sight, sizeof(float) * (size_t)values);
     memcpy(machine_scene(t->decider), t->scene, sizeof(float) * (size_t)values);
     machine_decide(t->decider);

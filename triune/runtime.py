@@ -1,5 +1,5 @@
-"""The deployed system: one ONNX file with a frame going in and an action coming out. Needs numpy and onnxruntime,
-nothing else.
+"""The deployed system: one file with a frame going in and an action coming out, an ONNX graph or a native bundle. Needs
+numpy and onnxruntime, nothing else; of a native bundle, the native engine.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from perception.detector import usable
 from perception.drift import Watch, check, scene_parts
 from perception.protobuf import BYTES, field, fields
 from perception.scene import Scene, SceneSchema
+from triune import native_bundle
 from triune.errors import TriuneError
 from triune.version import __version__
 
@@ -83,10 +84,49 @@ def pack(model: bytes, parts: Parts, about: Mapping[str, Any]) -> bytes:
     return model + metadata_bytes(entries | {FORMAT_KEY: str(FORMAT), READER: __version__})
 
 
+def pack_native(sections: Mapping[str, bytes], parts: Parts, about: Mapping[str, Any]) -> bytes:
+    """The bytes of a native bundle: the engine's sections (`triune.native_bundle`), texts, the manifest's other keys."""
+    hashes = {name: digest(part) for name, part in [*parts.items(), *sections.items()]}
+    fixed = {"format": FORMAT, "reader": __version__, "form": "native", "hashes": hashes}
+    manifest, texts = json.dumps({**about, **fixed}, allow_nan=False), json.dumps(parts)
+    return native_bundle.pack({"manifest": manifest.encode() + b"\0", "parts": texts.encode(), **sections})
+
+
+def _read_native(data: bytes, name: str) -> Contents:
+    """As `read`, of the native form."""
+    try:
+        sections = native_bundle.unpack(data)
+        manifest, parts = loads(sections.pop("manifest")[:-1].decode()), loads(sections.pop("parts").decode())
+    except ValueError as error:
+        raise TriuneError(f"{name} is refused: {error}") from None
+    if not isinstance(manifest, dict) or not isinstance(parts, dict) or not all(map(_text_of, parts.values())):
+        raise TriuneError(f"{name} has a manifest or parts that are no JSON objects of texts; export it again")
+    lacking = [key for key in NEEDED if key not in manifest and key != "graph_bytes"]
+    if lacking:
+        raise TriuneError(f"{name} lacks {', '.join(lacking)} in its manifest; export it again")
+    if manifest.get("format") != FORMAT:
+        _check_format({FORMAT_KEY: str(manifest.get("format")), READER: str(manifest.get("reader"))}, name)
+    hashes = manifest["hashes"] if isinstance(manifest["hashes"], dict) else {}
+    found = {part: digest(value) for part, value in [*parts.items(), *sections.items()]}
+    wrong = sorted(part for part in {*found, *hashes} if found.get(part) != hashes.get(part))
+    if wrong:
+        raise TriuneError(_tampered(name, ", ".join(wrong)))
+    _check_memory(manifest["memory"], name, MAX_BYTES)
+    if not {"system.toml", "policy.py"} <= set(parts):
+        raise TriuneError(f"{name} lacks system.toml or policy.py; export it again")
+    return Contents(manifest, parts)
+
+
+def _text_of(value: Any) -> bool:
+    return isinstance(value, str)
+
+
 def read(data: bytes, name: str) -> Contents:
     """Manifest and parts of a bundle after every check that needs no ONNX library; TriuneError otherwise."""
     if len(data) > MAX_BYTES:
         raise TriuneError(f"{name} has {len(data) / 2**20:.0f} MiB, a bundle has at most {MAX_BYTES // 2**20}")
+    if data.startswith(native_bundle.MAGIC):
+        return _read_native(data, name)
     entries, begin = metadata(data, name)
     if MANIFEST not in entries:
         raise TriuneError(f"{name} is an ONNX file but no bundle; make one with `triune export TASK {name}`")
@@ -168,14 +208,14 @@ def _manifest(entries: Mapping[str, str], name: str) -> dict[str, Any]:
     return manifest
 
 
-def _check_memory(memory: Any, name: str) -> None:
+def _check_memory(memory: Any, name: str, most: int = MAX_MEMORY) -> None:
     """Size within the limit, start values inside it."""
     try:
         size, start = int(memory["size"]), [(int(at), float(value)) for at, value in memory["start"]]
     except (KeyError, TypeError, ValueError, OverflowError):
         raise TriuneError(f"{name} has a manifest that makes no sense (memory); export it again") from None
-    if not 0 < size <= MAX_MEMORY:
-        raise TriuneError(f"{name} wants a memory of {size} values, a bundle has 1 to {MAX_MEMORY}")
+    if not 0 < size <= most:
+        raise TriuneError(f"{name} wants a memory of {size} values, a bundle has 1 to {most}")
     if any(not 0 <= at < size for at, _ in start):
         raise TriuneError(f"{name} has start values outside its memory; export it again")
 
@@ -263,7 +303,7 @@ class Bundle:
     `protocol`, `manifest`, `schema`, `spec`."""
 
     def __init__(
-        self, session: onnxruntime.InferenceSession, contents: Contents, name: str,
+        self, session: onnxruntime.InferenceSession | native_bundle.NativeSession, contents: Contents, name: str,
         deadline_ms: float | None, clock: Callable[[], float],
     ) -> None:  # fmt: skip
         manifest = self.manifest = contents.manifest
@@ -283,7 +323,8 @@ class Bundle:
             _frozen(self.fallback)  # every caller gets this one
         self.frame_shape = tuple(manifest["frame"])
         self.deadline = (manifest["deadline_ms"] if deadline_ms is None else deadline_ms) / 1000
-        self._start = State(_frozen(_start(manifest["memory"])))
+        native = isinstance(session, native_bundle.NativeSession)
+        self._start = State(_frozen(session.start if native else _start(manifest["memory"])))
         self._session, self._clock = session, clock
 
     @classmethod
@@ -292,8 +333,13 @@ class Bundle:
     ) -> Bundle:
         """A bundle from a file; TriuneError when it is damaged, changed since export, too large, of another format, or
         asks for more than standard operators. `deadline_ms`: real time a step may take (default: the manifest's)."""
-        name = str(path)
-        data = read_file(Path(path), "bundle", TriuneError)
+        return cls.parse(read_file(Path(path), "bundle", TriuneError), str(path), deadline_ms, clock)
+
+    @classmethod
+    def parse(
+        cls, data: bytes, name: str, deadline_ms: float | None = None, clock: Callable[[], float] = time.perf_counter
+    ) -> Bundle:
+        """As `load`, from bytes."""
         contents = read(data, name)
         session = _session(data, name)
         try:
@@ -376,6 +422,12 @@ class Bundle:
 
     def _check_shapes(self, name: str) -> None:
         """The graph has the inputs and outputs that the manifest promises, and runs."""
+        if isinstance(self._session, native_bundle.NativeSession):
+            promised = [[*self.actions], [*self.reasons], [*self.rules], [*self.schema.names]]
+            sizes = self.frame_shape, int(self.manifest["memory"]["size"])
+            if promised != self._session.names or sizes != (self._session.frame, self._start.memory.size):
+                raise TriuneError(f"{name}: its programs are not those that its manifest promises; export it again")
+            return
         memory, rules, controls = self._start.memory.size, len(self.rules), isinstance(self.action_space, Box)
         action = self.action_space.shape or (1,)
         types = _TYPES | ({"action": "tensor(float)", "proposed": "tensor(float)"} if controls else {})
@@ -392,7 +444,12 @@ class Bundle:
             raise TriuneError(f"{name} cannot be run: {why.fault}; export it again")
 
 
-def _session(data: bytes, name: str) -> onnxruntime.InferenceSession:
+def _session(data: bytes, name: str) -> onnxruntime.InferenceSession | native_bundle.NativeSession:
+    if data.startswith(native_bundle.MAGIC):
+        try:
+            return native_bundle.NativeSession(data)
+        except ValueError as error:
+            raise TriuneError(f"{name} is refused: {error}") from None
     try:
         return graph.session(data, control=True)
     except graph.Foreign as error:

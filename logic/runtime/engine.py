@@ -20,7 +20,7 @@ from logic.language.ir import Value
 from logic.language.program import Memory
 from logic.runtime.controller import DEADLINE, Controller, Decision
 from logic.runtime.logic import Logic
-from logic.runtime.tracker import FIELDS, Tracker
+from logic.runtime.tracker import FIELDS, Tracker, compile_tracker
 from perception.scene import SLOT_FIELDS, Scene, SceneSchema
 
 VERIFY = 499  # one step in so many is decided by Python too
@@ -51,6 +51,24 @@ def fast_tracker(schema: SceneSchema, verify: int = VERIFY) -> Tracker:
         return Tracker(schema)
 
 
+def decider_program(logic: Logic) -> tuple[bytes, list[MemoryBytes]]:
+    """(program of the policy and the rules in order, the layout of each memory). Unfit: the machine cannot run them."""
+    assert logic.policy.graph is not None
+    modules = [logic.policy.graph, *(next(iter(m.graphs.values())) for m in logic.modules)]
+    layouts = [MemoryBytes(graph.fields) for graph in modules]
+    parts = [Part(logic.policy.graph, 0)]
+    parts += [Part(graph, i) for i, module in enumerate(logic.modules, 1) for graph in module.graphs.values()]
+    return program(parts, layouts, logic.schema.size, logic.fallback), layouts
+
+
+def tracker_program(schema: SceneSchema) -> tuple[bytes, MemoryBytes]:
+    """(program of a schema's tracker, the layout of its memory). Unfit: the machine cannot run it."""
+    (graph,) = compile_tracker(schema).graphs.values()
+    layout = MemoryBytes(graph.fields)
+    parts = [Part(graph, 0, lambda code, new: _publish(code, new, schema))]
+    return program(parts, [layout], schema.size, 0), layout
+
+
 class NativeController(Controller):
     """`Controller`, decided by the machine. Its `memory` and `rule_memories` are copies of the present ones."""
 
@@ -60,11 +78,8 @@ class NativeController(Controller):
     ) -> None:  # fmt: skip
         assert native.engine is not None and logic.policy.graph is not None
         self._engine = native.engine
-        modules = [logic.policy.graph, *(next(iter(m.graphs.values())) for m in logic.modules)]
-        self._layouts = [MemoryBytes(graph.fields) for graph in modules]
-        parts = [Part(logic.policy.graph, 0)]
-        parts += [Part(graph, i) for i, module in enumerate(logic.modules, 1) for graph in module.graphs.values()]
-        self._machine = self._engine.machine_new(program(parts, self._layouts, logic.schema.size, logic.fallback))
+        words, self._layouts = decider_program(logic)
+        self._machine = self._engine.machine_new(words)
         self._ask = self._engine.machine_decide
         self._reference = Controller(logic, 1e9, lambda: 0)
         self._reasons, self._discrete = logic.policy.graph.reasons, isinstance(logic.actions, Discrete)
@@ -161,10 +176,8 @@ class NativeTracker(Tracker):
     def __init__(self, schema: SceneSchema, verify: int = VERIFY) -> None:
         assert native.engine is not None
         self._engine, self._reference = native.engine, Tracker(schema)
-        (graph,) = self._reference._module.graphs.values()
-        self._layout = MemoryBytes(graph.fields)
-        parts = [Part(graph, 0, lambda code, new: _publish(code, new, schema))]
-        self._machine = self._engine.machine_new(program(parts, [self._layout], schema.size, 0))
+        words, self._layout = tracker_program(schema)
+        self._machine = self._engine.machine_new(words)
         self._ask, self._size = self._engine.machine_track, schema.size
         self._verify, self._steps = verify, 0
         super().__init__(schema)

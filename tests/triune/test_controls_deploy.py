@@ -76,7 +76,7 @@ def named_actions() -> dict[str, object]:
     logic, rules = pong.logic(), pong.protocol()
     weights = pong.detector_path.read_bytes()
     fused = deploy.fuse(logic, None, (210, 160, 3))
-    return deploy._about(pong.spec, pong.schema, logic, rules, fused, weights)
+    return deploy.about(pong.spec, pong.schema, logic, rules, deploy._memory_of(fused), weights)
 
 
 def test_late_or_failed_steps_send_the_fallback_vector(bundle: Path) -> None:

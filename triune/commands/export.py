@@ -20,23 +20,36 @@ if TYPE_CHECKING:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Task, file, protocol."""
     common.add_task(parser)
-    parser.add_argument("file", help="the bundle to write, NAME.onnx")
+    parser.add_argument(
+        "file",
+        help="the bundle to write: NAME.onnx, a graph that any ONNX Runtime runs, or NAME.triune, which the native engine "
+        "and C programs run",
+    )
     parser.add_argument("--protocol", metavar="P", help="the control rate it is made for (default: the task's)")
+    parser.add_argument(
+        "--check", type=common.positive, metavar="N", help="frames of play that it is compared on before (default 48)"
+    )
 
 
 def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     """Payload: file, size, manifest."""
     from envs.env import simulated
-    from triune.deploy.export import export
+    from triune.native_bundle import SUFFIX
 
     system = common.load_system(args)
     common.check_protocol(system.spec.env, args.protocol)
-    path = common.out_file(args.file, ".onnx")
-    manifest = export(system, path, args.protocol, _recorded(system))
+    path = common.out_file(args.file, ".onnx", SUFFIX)
+    if path.suffix.lower() == SUFFIX:
+        from triune.deploy.native import export_native as export
+    else:
+        from triune.deploy.export import export
+    manifest = export(system, path, args.protocol, _recorded(system), args.check)
     size = path.stat().st_size
     console.say(f"bundle     {path}, {size / 1024:.0f} kB, for protocol {manifest['protocol']['name']}")
     for name, value in sorted(manifest["hashes"].items()):
         console.say(f"           {value[:16]}  {name}")
+    checked = ", ".join(f"{n} {source}" for source, n in manifest["checked"].items() if n or source == "ties")
+    console.say(f"checked    as play decides: {checked}")
     more = "" if simulated(system.spec.env) else " --source S"
     console.say(f"try it     {command_line('run', path)}{more}")
     return {"task": system.name, "file": str(path), "bytes": size, "manifest": manifest}

@@ -6,7 +6,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +34,7 @@ from perception.graph import Foreign, check_graph, session
 from perception.scene import Scene, SceneSchema
 from triune import runtime as bundle
 from triune.errors import TriuneError
-from triune.live.conditions import Limits
-from triune.play.evaluation import versions
+from triune.deploy.manifest import about, parts, parts_of
 from triune.play.loop import steps
 from triune.system import System, sha256
 
@@ -61,15 +61,6 @@ class Fused:
     def start(self) -> np.ndarray:
         """float64[size] at the beginning of an episode."""
         return np.concatenate([self.layout.start(), np.zeros(self.size - self.layout.size)])
-
-
-def parts_of(logic: Logic) -> dict[str, tuple[Graph, ...]]:
-    """The graphs that share one memory, by its name: tracker, policy, safety (where there is one), lost."""
-    names = [f"safety{i or ''}" for i in range(len(logic.modules) - 1)] + ["lost"]
-    found = {"tracker": tuple(logic.tracker.graphs.values())}
-    assert logic.policy.graph is not None
-    found["policy"] = (logic.policy.graph,)
-    return found | {name: tuple(m.graphs.values()) for name, m in zip(names, logic.modules, strict=True)}
 
 
 def memory_layout(logic: Logic) -> MemoryLayout:
@@ -222,23 +213,18 @@ def _slots(nodes: Nodes, name: str, count: int, tracker: Mapping[str, str]) -> s
 # A task's folder (or a bundle of format 1) -> one bundle file.
 
 
-LANGUAGE = 1  # of policy and safety texts
-UNITS = {
-    "seen": "0 or 1", "x": "px", "y": "px", "w": "px", "h": "px", "vx": "px/step", "vy": "px/step",
-    "sure": "probability",
-}  # fmt: skip
-
-
 def export(
-    system: System, path: str | Path, protocol: str | None = None, pictures: Iterable[np.ndarray] = ()
-) -> dict[str, Any]:
+    system: System, path: str | Path, protocol: str | None = None, pictures: Iterable[np.ndarray] = (),
+    frames: int | None = None,
+) -> dict[str, Any]:  # fmt: skip
     """Write the bundle of a system for a protocol; its manifest. Nothing is written when a part is bad or the fused
-    graph does not decide as the controller does. `pictures`: uint8[H, W, 3] to compare both on, where nobody plays."""
+    graph does not decide as the controller does. `pictures`: uint8[H, W, 3] to compare both on, where nobody plays;
+    `frames`: of the game, so many are compared (default GAME_STEPS)."""
     _need_onnx()
     rules = system.protocol(protocol)
     system.detector()  # says what is wrong with it
     logic, weights = system.logic(rules.name), system.weights()
-    return _write(Path(path), system.spec, system.schema, logic, rules, weights, system.ranges(), pictures)
+    return _write(Path(path), system.spec, system.schema, logic, rules, weights, system.ranges(), pictures, frames)
 
 
 def _need_onnx() -> None:
@@ -250,77 +236,29 @@ def _need_onnx() -> None:
 
 def _write(
     path: Path, spec: SystemSpec, schema: SceneSchema, logic: Logic, protocol: Rules, weights: bytes,
-    ranges: Ranges | None = None, pictures: Iterable[np.ndarray] = (),
+    ranges: Ranges | None = None, pictures: Iterable[np.ndarray] = (), frames: int | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     from triune.runtime import Bundle
 
     fused = fuse(logic, weights, (spec.env.height, spec.env.width, 3))
     model = fused.model.SerializeToString(deterministic=True)
-    about = _about(spec, schema, logic, protocol, fused, weights)
+    told = about(spec, schema, logic, protocol, _memory_of(fused), weights)
     if ranges is not None:
-        about["drift"] = ranges
-    about["checked"] = check(model, fused.layout, logic, weights, spec, protocol, pictures)
-    data = bundle.pack(model, _parts(spec, logic), about)
+        told["drift"] = ranges
+    told["checked"] = check(model, fused.layout, logic, weights, spec, protocol, pictures, frames)
+    data = bundle.pack(model, parts(spec, logic), told)
     bundle.read(data, str(path))
     atomic_write(path, data)
     return Bundle.load(path).manifest
 
 
-def _parts(spec: SystemSpec, logic: Logic) -> bundle.Parts:
-    """Every text that the graph was made from."""
-    parts = {"system.toml": spec.text}
-    for module in (logic.policy.module, *logic.modules, logic.tracker):
-        parts |= {name: text for name, text in module.sources.items()}
-    return parts
-
-
-def _about(
-    spec: SystemSpec, schema: SceneSchema, logic: Logic, protocol: Rules, fused: Fused, weights: bytes
-) -> dict[str, Any]:
-    """The manifest's own keys; docs/bundle.md explains each."""
-    from logic.runtime.controller import Controller
-    from perception.detector import OnnxDetector
-
-    assert logic.policy.graph is not None
+def _memory_of(fused: Fused) -> dict[str, Any]:
+    """The manifest's `memory`."""
     fields = {
         name: {"at": [*fused.layout.slots[name]], "type": f.type.kind, "shape": list(f.type.shape or ())}
         for name, f in fused.layout.fields.items()
     }
-    seen = OnnxDetector.parse(weights)
-    space = logic.actions
-    fallback = spec.env.fallback.tolist() if isinstance(spec.env.fallback, np.ndarray) else space.tell(logic.fallback)
-    deadline = Controller(logic, **{k: v for k, v in spec.safety.items() if k == "deadline_ms"}).deadline_ns / 1e6
-    return {
-        "task": spec.name, "title": spec.title,
-        "actions": list(space.names), **({"controls": space.to_config()} if isinstance(space, Box) else {}),
-        "fallback": fallback,
-        "reasons": list(logic.policy.graph.reasons), "rules": list(logic.rules), "protocol": asdict(protocol),
-        "control_hz": protocol.control_hz, **_watched(spec, protocol),
-        "frame": [spec.env.height, spec.env.width, 3], "deadline_ms": deadline,
-        "scene": {
-            "names": list(schema.names), "units": [_unit(schema, name) for name in schema.names],
-            "schema": schema.to_config(), "fingerprint": schema.fingerprint,
-        },
-        "memory": {"size": fused.size, "start": _sparse(fused.start), "fields": fields},
-        "versions": {**versions(spec.env), "language": LANGUAGE, "ir": IR_FORMAT, "bundle": bundle.FORMAT},
-        "eyes": {"sha256": sha256(weights), "provenance": seen.provenance},
-    }  # fmt: skip
-
-
-def _watched(spec: SystemSpec, protocol: Rules) -> dict[str, Any]:
-    """Of a camera's task: when its pictures themselves mean the fallback; seconds, and levels of 255."""
-    limits = Limits.of(spec, protocol.control_hz)
-    named = {name: getattr(limits, name) for name in ("stall", "frozen", "black", "flat")}
-    return {} if simulated(spec.env) else {"pictures": named}
-
-
-def _unit(schema: SceneSchema, name: str) -> str:
-    if "," in name:  # a cell of a grid
-        return UNITS["seen"]
-    declared = {g.name: f"{g.low:g}..{g.high:g}" for g in schema.gauges}
-    for reading in schema.readings:
-        declared |= {f"{reading.name}.{f.name}": f.unit or f"{f.low:g}..{f.high:g}" for f in reading.fields}
-    return declared.get(name) or UNITS[name.rpartition(".")[2]]
+    return {"size": fused.size, "start": _sparse(fused.start), "fields": fields}
 
 
 def _sparse(values: np.ndarray) -> list[list[Any]]:
@@ -383,11 +321,13 @@ class Comparison:
     """Plays as the reference does, with the graph of `model` beside it. `counts`: frames compared, by source; `wrong`:
     where the graph said otherwise, in words."""
 
-    def __init__(self, model: bytes, layout: MemoryLayout, logic: Logic, detector: OnnxDetector) -> None:
+    def __init__(
+        self, model: bytes, layout: MemoryLayout, logic: Logic, detector: OnnxDetector, frames: int | None = None
+    ) -> None:
         self._session = session(model, control=True)
         self._names = [output.name for output in self._session.get_outputs()]
         self._layout, self._logic, self._reference = layout, logic, Reference(logic, detector)
-        self.counts, self.wrong = Counter[str](), list[str]()
+        self.counts, self.wrong, self._frames = Counter[str](), list[str](), frames
 
     def start(self, source: str) -> None:
         """A new episode."""
@@ -412,16 +352,22 @@ class Comparison:
     def settled(self) -> bool:
         """Whether it needs no further frame of the game."""
         seen = self.counts["game"] + self.counts["recorded"]
-        return len(self.wrong) > 1 or seen >= (MORE if self.wrong else GAME_STEPS)
+        wanted = max(self._frames or GAME_STEPS, MORE if self.wrong else 0)
+        return len(self.wrong) > self.allowed or seen >= wanted
+
+    @property
+    def allowed(self) -> int:
+        """How many frames may fall otherwise: ties."""
+        return max(1, (self._frames or 0) // MORE)
 
 
 def check(
     model: bytes, layout: MemoryLayout, logic: Logic, weights: bytes, spec: SystemSpec, protocol: Rules,
-    pictures: Iterable[np.ndarray] = (),
+    pictures: Iterable[np.ndarray] = (), frames: int | None = None,
 ) -> dict[str, int]:  # fmt: skip
     """How many frames of which source were compared, and how many of them fell otherwise (`ties`, at most one in MORE);
     TriuneError names the first difference."""
-    compared = Comparison(model, layout, logic, OnnxDetector.parse(weights))
+    compared = Comparison(model, layout, logic, OnnxDetector.parse(weights), frames)
     compared.start("made up")
     for frame in _made_up(spec.env.shape):
         compared.act(frame)
@@ -430,16 +376,19 @@ def check(
         if compared.settled:
             break
         compared.act(frame)
-    compared.start("game")
     try:
         with PixelEnv(spec.env, protocol) as env:
-            for _ in steps(env, compared, env.reset(SEED)):
+            for seed in count(SEED):
+                compared.start("game")
+                for _ in steps(env, compared, env.reset(seed)):
+                    if compared.settled:
+                        break
                 if compared.settled:
                     break
     except (EnvError, ImportError):
         pass  # the caller sees in the counts that no frame of the game was compared
     counts, wrong = compared.counts, compared.wrong
-    if len(wrong) > 1 or wrong and counts.total() < MORE:
+    if len(wrong) > compared.allowed or wrong and counts.total() < MORE:
         raise TriuneError(
             f"the fused graph of {spec.name} differs from play {wrong[0]}; nothing was written, please report it"
         )
