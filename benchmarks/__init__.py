@@ -6,6 +6,7 @@ A benchmark is a module with `add_arguments(parser)` and `run(args, console) -> 
 BENCHMARKS = {
     "speed": "the pixel stack beside the bare emulator",
     "eyes": "one look of the native detector beside ONNX Runtime",
+    "bundle": "the bundles, ONNX and native, beside play: time a frame, and whether they decide alike",
     "shift": "score lost under visual shifts and won back by self-training",
     "perception": "errors and time of a detector on held-out frames",
     "language": "the back ends of the policy language beside plain Python",
