@@ -80,8 +80,6 @@ class NativeSession:
         )
         engine.bundle_save(own, after)
         self._after = after
-        one, other = (
-            np.frombuffer(a, np.float32) if type(a) is bytes else np.array((a,)) for a in (action, proposed)
-        )
+        one, other = (np.frombuffer(a, np.float32) if type(a) is bytes else np.array((a,)) for a in (action, proposed))
         flags, wrong = np.frombuffer(overruled, np.bool_), np.frombuffer(faults, np.bool_)
         return [one, np.array((reason,)), other, flags, wrong, after, scene]

@@ -85,11 +85,15 @@ def pack(model: bytes, parts: Parts, about: Mapping[str, Any]) -> bytes:
 
 
 def pack_native(sections: Mapping[str, bytes], parts: Parts, about: Mapping[str, Any]) -> bytes:
-    """The bytes of a native bundle: the engine's sections (`triune.native_bundle`), texts, the manifest's other keys."""
-    hashes = {name: digest(part) for name, part in [*parts.items(), *sections.items()]}
+    """The bytes of a native bundle. `sections`: the engine's (`triune.native_bundle`); `about`: as of `pack`."""
+    hashes = _hashes(parts, sections)
     fixed = {"format": FORMAT, "reader": __version__, "form": "native", "hashes": hashes}
     manifest, texts = json.dumps({**about, **fixed}, allow_nan=False), json.dumps(parts)
     return native_bundle.pack({"manifest": manifest.encode() + b"\0", "parts": texts.encode(), **sections})
+
+
+def _hashes(parts: Parts, sections: Mapping[str, bytes]) -> dict[str, str]:
+    return {name: digest(text) for name, text in parts.items()} | {name: digest(s) for name, s in sections.items()}
 
 
 def _read_native(data: bytes, name: str) -> Contents:
@@ -107,7 +111,7 @@ def _read_native(data: bytes, name: str) -> Contents:
     if manifest.get("format") != FORMAT:
         _check_format({FORMAT_KEY: str(manifest.get("format")), READER: str(manifest.get("reader"))}, name)
     hashes = manifest["hashes"] if isinstance(manifest["hashes"], dict) else {}
-    found = {part: digest(value) for part, value in [*parts.items(), *sections.items()]}
+    found = _hashes(parts, sections)
     wrong = sorted(part for part in {*found, *hashes} if found.get(part) != hashes.get(part))
     if wrong:
         raise TriuneError(_tampered(name, ", ".join(wrong)))

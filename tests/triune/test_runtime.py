@@ -38,7 +38,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 ONLY = """
 import sys
-ALLOWED = {"numpy", "onnxruntime", "envs", "perception", "logic", "triune"}
+ALLOWED = {"numpy", "onnxruntime", "envs", "perception", "logic", "native", "triune"}
 class Wall:
     def find_spec(self, name, path=None, target=None):
         top = name.split(".")[0]

@@ -22,8 +22,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     common.add_task(parser)
     parser.add_argument(
         "file",
-        help="the bundle to write: NAME.onnx, a graph that any ONNX Runtime runs, or NAME.triune, which the native engine "
-        "and C programs run",
+        help="the bundle to write: NAME.onnx, a graph that any ONNX Runtime runs, or NAME.triune, which the native "
+        "engine and C programs run",
     )
     parser.add_argument("--protocol", metavar="P", help="the control rate it is made for (default: the task's)")
     parser.add_argument(

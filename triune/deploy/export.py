@@ -17,13 +17,13 @@ from onnx import TensorProto, version_converter
 
 from data_flywheel.storage.files import atomic_write
 from envs.actions import Action, ActionSpace, Box
-from envs.env import Rules, simulated
+from envs.env import Rules
 from envs.errors import EnvError
 from envs.remote import PixelEnv
 from envs.spec import SystemSpec
 from logic.language.backends.onnx import Emitted, emit, pack_memory, unpack_memory
 from logic.language.backends.onnx_ops import OPSET, Nodes
-from logic.language.ir import IR_FORMAT, Field, Graph
+from logic.language.ir import Field, Graph
 from logic.language.layout import MemoryLayout
 from logic.runtime.controller import Controller, Decision
 from logic.runtime.logic import Logic
@@ -33,10 +33,10 @@ from perception.drift import Ranges
 from perception.graph import Foreign, check_graph, session
 from perception.scene import Scene, SceneSchema
 from triune import runtime as bundle
-from triune.errors import TriuneError
 from triune.deploy.manifest import about, parts, parts_of
+from triune.errors import TriuneError
 from triune.play.loop import steps
-from triune.system import System, sha256
+from triune.system import System
 
 # ----------------------------------------------------------------------------------------------------
 # Detector, tracker, policy and rules as one ONNX graph: (frame, memory) -> (action, ..., next memory, scene).

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterable
 from itertools import count
@@ -41,8 +40,9 @@ def export_native(
     system: System, path: str | Path, protocol: str | None = None, pictures: Iterable[np.ndarray] = (),
     frames: int | None = None,
 ) -> dict[str, Any]:  # fmt: skip
-    """Write the native bundle of a system for a protocol; its manifest. Nothing is written when the engine does not know
-    a part, or the bundle does not decide as play does. `pictures`, `frames`: as of `triune.deploy.export.export`."""
+    """Write the native bundle of a system for a protocol; its manifest. Nothing is written when the engine does not
+    know a part, or the bundle does not decide as play does. `pictures`, `frames`: as of `triune.deploy.export.export`.
+    """
     path, rules = Path(path), system.protocol(protocol)
     if not native.available():
         raise TriuneError(f"a native bundle is made with the native engine: {native.why_not()}")
@@ -73,7 +73,7 @@ def _sections(system: System, logic: Logic, weights: bytes) -> tuple[dict[str, b
         raise TriuneError(f"{system.name} cannot be a native bundle ({error}); export it as NAME.onnx") from None
     controller = Controller(logic)
     memories = [Tracker(schema).memory, controller.memory, *controller.rule_memories]
-    start, fields = b"", {}
+    start, fields = b"", dict[str, Any]()
     for part, memory, lies in zip(parts_of(logic), memories, [layout, *layouts], strict=True):
         fields |= _fields(part, lies, len(start))
         start += lies.pack(memory.snapshot())
