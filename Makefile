@@ -61,6 +61,7 @@ test-kills: $(TEST)/.ready
 FUZZ ?= 60
 fuzz: $(TEST)/.ready
 	$(TEST)/bin/python tests/kits/machine_fuzz.py --seconds $(FUZZ)
+	PYTHONPATH=.:tests/kits $(TEST)/bin/python tests/kits/bundle_kit.py $(FUZZ)
 
 # A real Ray with several nodes on this machine, killed again and again: a quarter of an hour.
 test-cluster: $(TEST)/.ready

@@ -21,7 +21,7 @@ from logic.runtime.controller import Controller, Decision
 from logic.runtime.engine import NativeController, NativeTracker, decider_program, tracker_program
 from logic.runtime.logic import Logic
 from logic.runtime.tracker import Tracker
-from native.eyes import written
+from native.eyes import Plan, written
 from perception.native_detector import NativeDetector, open_detector
 from perception.plan import read_plan
 from perception.scene import Scene
@@ -50,7 +50,10 @@ def export_native(
     detector = open_detector(weights, system.schema)
     if not isinstance(detector, NativeDetector):
         raise TriuneError(f"{system.name} cannot be a native bundle ({detector.engine}); export it as NAME.onnx")
-    sections, memory = _sections(system, logic, weights)
+    try:
+        sections, memory = sections_of(logic, read_plan(weights, system.schema, system.spec.env.shape[:2]))
+    except Unfit as error:
+        raise TriuneError(f"{system.name} cannot be a native bundle ({error}); export it as NAME.onnx") from None
     told = about(system.spec, system.schema, logic, rules, memory, weights)
     if (ranges := system.ranges()) is not None:
         told["drift"] = ranges
@@ -62,15 +65,13 @@ def export_native(
     return Bundle.load(path).manifest
 
 
-def _sections(system: System, logic: Logic, weights: bytes) -> tuple[dict[str, bytes], dict[str, Any]]:
-    """The engine's sections of the file, and the manifest's `memory`, whose places count in bytes."""
-    schema, space = system.schema, logic.actions
-    numbers, floats = written(read_plan(weights, schema, (system.spec.env.height, system.spec.env.width)))
-    try:
-        tracker, layout = tracker_program(schema)
-        decider, layouts = decider_program(logic)
-    except Unfit as error:
-        raise TriuneError(f"{system.name} cannot be a native bundle ({error}); export it as NAME.onnx") from None
+def sections_of(logic: Logic, plan: Plan) -> tuple[dict[str, bytes], dict[str, Any]]:
+    """The engine's sections of the file, and the manifest's `memory`, whose places count in bytes. Unfit: the machine
+    cannot run the logic."""
+    schema, space = logic.schema, logic.actions
+    numbers, floats = written(plan)
+    tracker, layout = tracker_program(schema)
+    decider, layouts = decider_program(logic)
     controller = Controller(logic)
     memories = [Tracker(schema).memory, controller.memory, *controller.rule_memories]
     start, fields = b"", dict[str, Any]()
@@ -85,7 +86,7 @@ def _sections(system: System, logic: Logic, weights: bytes) -> tuple[dict[str, b
         "weights": floats.astype("<f4").tobytes(), "tracker": tracker, "decider": decider, "start": start,
         "bounds": bounds.tobytes(),
     }  # fmt: skip
-    past = (schema.window > 1) * (8 + schema.window * system.spec.env.height * system.spec.env.width * 3)
+    past = (plan.window > 1) * (8 + plan.window * plan.shape[0] * plan.shape[1] * 3)
     return sections, {"size": len(start) + past, "start": [], "fields": fields}
 
 
