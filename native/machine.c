@@ -200,7 +200,7 @@ static void check_move(Loader *l, Ins *i, int size) {
     }
     if (i->x) { /* an index chooses among y places, x elements apart */
         if (i->x < 0 || i->y < 1) l->error = "a choice among nothing";
-        reach += (int64_t)(i->y - 1) * i->x;
+        reach += ((int64_t)i->y - 1) * i->x;
         i->c = READ(i->c, 8, 8);
     }
     if (reach >= i->n) l->error = "a copy from outside of an array";
@@ -447,7 +447,7 @@ static void build(Loader *l, int64_t words) {
             memcpy(&p->code[i], l->words, sizeof(Ins));
             l->words += WORDS, l->left -= WORDS;
             check(l, &p->code[i], p->count);
-            p->price[i + 1] = p->price[i] + price(&p->code[i]);
+            if (!l->error) p->price[i + 1] = p->price[i] + price(&p->code[i]);
         }
         if (!l->error && p->code[p->count - 1].op != END) l->error = "a program without an end";
         if (!l->error && p->price[p->count] > BUDGET) l->error = "a program that works for seconds";
@@ -880,8 +880,7 @@ static int run(Machine *machine, Program *p) {
         case NFLOORDIV: case NMOD: {
             const i32 *a = PI(a), *b = PI(b);
             const int32_t n = i->n, one = i->m & 2, same = i->m & 4;
-            for (int32_t j = 0; j < (same ? 1 : n); j++) if (b[j] == 0) FAULT;
-            if (same && !one && b[0] != -1) { /* exact: 31 bits by 31 bits */
+            if (same && !one && b[0] != -1 && b[0] != 0) { /* exact: 31 bits by 31 bits */
                 const double by = b[0];
                 const int32_t y = b[0];
                 i32 *d = PI(d);
@@ -892,7 +891,8 @@ static int run(Machine *machine, Program *p) {
                 break;
             }
             for (int32_t j = 0; j < n; j++) {
-                const int32_t x = a[one ? 0 : j], y = b[same ? 0 : j];
+                const int32_t x = a[one ? 0 : j], y = b[same ? 0 : j]; /* d may lie over b */
+                if (y == 0) FAULT;
                 PI(d)[j] = i->op == NMOD ? whole_mod(x, y) : whole_div(x, y);
             }
             break;

@@ -1,107 +1,78 @@
 """`make fuzz`: the native machine under the sanitizers, for a bounded time.
 
-Random policies must mean on it what they mean in Python. The same programs with words changed must be refused, or run
-without touching anything but their own: memory errors and undefined behaviour end the run, and so does a change to
-what belongs to another program.
+For half of it random policies must mean on the machine what they mean in Python, bit by bit. For the other half the
+same programs, with words changed (machine_fuzz.c), must be refused, or run without touching anything but their own.
+Memory errors and undefined behaviour end either half.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
-import random
 import shutil
 import subprocess
 import sys
 import sysconfig
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-INSIDE = "TRIUNE_FUZZ"
+INSIDE = "TRIUNE_FUZZ"  # the folder that programs are kept in
+COMPILER = os.environ.get("CC", "cc")
 SANITIZERS = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer"]
-FLAGS = ["-O1", "-g", "-std=c11", "-DMACHINE_BUDGET=200000", *SANITIZERS]  # whose steps are slow
-RUNS = 6  # scenes and memories for a program that was tampered with
+FLAGS = ["-O1", "-g", "-std=c11", "-ffp-contract=off", *SANITIZERS]
+KEPT = 4000  # programs for the second half
 
 
-def build(folder: Path) -> None:
-    """The package `native` with its library, compiled with the sanitizers."""
+def compiled(made: Path, sources: Sequence[str], *flags: str) -> Path:
+    """A file compiled with the sanitizers."""
+    subprocess.run([COMPILER, *FLAGS, *flags, *sources, "-lm", "-o", str(made)], check=True)
+    return made
+
+
+def library(folder: Path) -> None:
+    """The package `native` in a folder, its library compiled with the sanitizers."""
     place = folder / "native"
     shutil.copytree(ROOT / "native", place, ignore=shutil.ignore_patterns("*.so", "__pycache__"))
-    sources = sorted(str(p) for p in place.glob("*.c"))
-    include = sysconfig.get_paths()["include"]
-    compiler = os.environ.get("CC", "cc")
-    command = [compiler, *FLAGS, "-ffp-contract=off", "-fPIC", "-shared", f"-I{include}", *sources, "-lm", "-o"]
-    subprocess.run([*command, str(place / "_engine.abi3.so")], check=True)
+    include = f"-I{sysconfig.get_paths()['include']}"
+    compiled(place / "_engine.abi3.so", sorted(map(str, place.glob("*.c"))), "-fPIC", "-shared", include)
 
 
-def again(seconds: float, first: int) -> int:
-    """This script once more, with that library and the sanitizers loaded first."""
-    with tempfile.TemporaryDirectory() as folder:
-        build(Path(folder))
-        compiler = os.environ.get("CC", "cc")
-        found = [
-            subprocess.run([compiler, f"-print-file-name={name}"], capture_output=True, text=True).stdout.strip()
-            for name in ("libasan.so", "libubsan.so")
-        ]
-        environment = os.environ | {
-            INSIDE: "1", "LD_PRELOAD": " ".join(found), "ASAN_OPTIONS": "detect_leaks=0", "OMP_NUM_THREADS": "1",
-            "PYTHONPATH": os.pathsep.join([folder, str(ROOT), str(ROOT / "tests" / "kits")]),
-        }  # fmt: skip
-        command = [sys.executable, __file__, "--seconds", str(seconds), "--seed", str(first)]
-        return subprocess.run(command, env=environment).returncode
+def preloaded() -> str:
+    """The sanitizers' own libraries: a Python that was built without them has to load them first."""
+    names = ("libclang_rt.asan-x86_64.so",) if "clang" in COMPILER else ("libasan.so", "libubsan.so")
+    asked = [subprocess.run([COMPILER, f"-print-file-name={n}"], capture_output=True, text=True) for n in names]
+    return " ".join(found.stdout.strip() for found in asked)
 
 
-def publishes(data: bytes) -> bool:
-    """Does the head of a program say that it writes into the scene?"""
-    return data[4 * 8 : 4 * 9] != bytes(4)
-
-
-def fuzz(seconds: float, first: int) -> dict[str, int]:
-    """Counts of what was tried."""
-    import numpy as np
+def agree(seconds: float, first: int, kept: Path) -> None:
+    """Random policies beside Python, their programs kept; prints how many."""
     from compiler_agree import run_both
     from compiler_fuzz import Maker
-    from compiler_kit import SCHEMA, random_vectors
-    from machine_kit import ENGINE, Machine, check_machine, tampered
+    from machine_kit import Machine, check_machine
 
     from logic.language import CompileError
+    from logic.runtime.engine import decider_program, tracker_program
+    from triune.system import load
 
-    done = dict.fromkeys(("policies", "steps", "tampered", "refused", "runs"), 0)
-    scenes, end = random_vectors(64, first), time.monotonic() + seconds
-    seed = first
+    for task in ("breakout", "pong", "cartpole"):
+        system = load(ROOT / "zoo" / task)
+        (kept / f"{task}-tracker").write_bytes(tracker_program(system.schema)[0])
+        (kept / f"{task}-policy").write_bytes(decider_program(system.logic())[0])
+    policies, steps, end, seed = 0, 0, time.monotonic() + seconds, first
     while time.monotonic() < end:
         seed += 1
         try:
-            steps = run_both(Maker(seed).program(), seed)
+            told = run_both(Maker(seed).program(), seed)
         except CompileError:
             continue
-        check_machine(steps)
-        done["policies"] += 1
-        done["steps"] += len(steps.answers)
-        machine, r = Machine(steps.graph), random.Random(seed)
-        size, turn = machine.layout.size, time.monotonic() + 1.0
-        while time.monotonic() < min(turn, end):
-            done["tampered"] += 1
-            try:
-                made_of = tampered(machine.program, r)
-                made = ENGINE.machine_new(made_of)
-            except ValueError:
-                done["refused"] += 1
-                continue
-            for _ in range(RUNS):
-                try:
-                    ENGINE.machine_load(made, 0, r.randbytes(size) if r.random() < 0.3 else machine.layout.pack(
-                        steps.before[r.randrange(len(steps.before))]))  # fmt: skip
-                    ENGINE.machine_decide(made, scenes[r.randrange(64)])
-                    told = np.empty(SCHEMA.size, np.float32)
-                    if ENGINE.machine_track(made, scenes[0], told):
-                        assert told.tobytes() == scenes[0].tobytes() or publishes(made_of)  # nobody else may write it
-                except ValueError:  # another size of scene or memory
-                    break
-                done["runs"] += 1
-    return done
+        check_machine(told)
+        policies, steps = policies + 1, steps + len(told.answers)
+        if policies <= KEPT:
+            (kept / str(seed)).write_bytes(Machine(told.graph).program)
+    print(f"{policies} policies, {steps} steps as in Python", flush=True)
 
 
 def main() -> int:
@@ -109,10 +80,27 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
-    if not os.environ.get(INSIDE):
-        return again(given.seconds, given.seed)
-    print(", ".join(f"{count} {name}" for name, count in fuzz(given.seconds, given.seed).items()))
-    return 0
+    half = given.seconds / 2
+    if kept := os.environ.get(INSIDE):
+        agree(half, given.seed, Path(kept))
+        return 0
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        kept = folder / "programs"
+        kept.mkdir()
+        library(folder)
+        environment = os.environ | {
+            INSIDE: str(kept), "LD_PRELOAD": preloaded(), "ASAN_OPTIONS": "detect_leaks=0", "OMP_NUM_THREADS": "1",
+            "PYTHONPATH": os.pathsep.join([name, str(ROOT), str(ROOT / "tests" / "kits")]),
+        }  # fmt: skip
+        again = [sys.executable, __file__, "--seconds", str(given.seconds), "--seed", str(given.seed)]
+        if code := subprocess.run(again, env=environment).returncode:
+            return code
+        # With a small budget, as the sanitizers make steps slow.
+        sources = [str(Path(__file__).with_suffix(".c"))]
+        program = compiled(folder / "machine_fuzz", sources, "-DMACHINE_BUDGET=20000", f"-I{ROOT / 'native'}")
+        programs = sorted(map(str, kept.iterdir()))
+        return subprocess.run([str(program), str(int(half)), str(given.seed), *programs]).returncode
 
 
 if __name__ == "__main__":

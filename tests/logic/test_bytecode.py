@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import random
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -90,3 +93,28 @@ def test_a_program_writes_into_nothing_but_its_frame_and_memory() -> None:
         code[code[:, 0] == bytecode.CODE["ADD"], 1] = np.uint32(space).astype(np.int32)
         with pytest.raises(ValueError, match=r"must not be written|outside its space"):
             ENGINE.machine_new(words.tobytes())
+
+
+def test_a_division_that_writes_over_its_own_divisors_is_a_fault() -> None:
+    graph = run_both(policy("memory.ticks = (memory.ticks + 1) // (memory.ticks + 2)")).graph
+    machine = Machine(graph)
+    words, code = instructions(machine.program)
+    division = code[:, 0] == bytecode.CODE["NFLOORDIV"]
+    assert division.sum() == 1
+    code[division, 1] = code[division, 3] + 4  # the first quotient becomes the second divisor: 0
+    over = ENGINE.machine_new(words.tobytes())
+    ENGINE.machine_load(over, 0, machine.layout.pack({k: f.default for k, f in graph.fields.items()}))
+    ENGINE.machine_decide(over, np.zeros(SCHEMA.size, np.float32))
+    assert ENGINE.machine_told(over)[0][0]
+
+
+@pytest.mark.slow
+def test_a_fuzzer_under_the_sanitizers_finds_nothing() -> None:
+    """`make fuzz`, for a minute."""
+    script = Path(__file__).parents[1] / "kits" / "machine_fuzz.py"
+    done = subprocess.run(
+        [sys.executable, str(script), "--seconds", "60", "--seed", "7"], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    agreed, tampered_with = done.stdout.splitlines()
+    assert int(agreed.split()[0]) > 0 and int(tampered_with.split()[0]) > 1000
