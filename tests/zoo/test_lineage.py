@@ -14,6 +14,7 @@ from supervisor.loop.folder import read_lines
 
 ZOO = ROOT / "zoo"
 TASKS = sorted(folder.parent.name for folder in ZOO.glob("*/lineage"))
+AS_RECORDED = {"TRIUNE_ENGINE": "python"}  # a real-valued score's last digits follow the arithmetic of its network
 REPLAYED = {"breakout": 4}  # trials that are judged anew, to save time: one rejected, two accepted, one invalid
 
 
@@ -56,7 +57,8 @@ def test_a_figure_comes_out_again(task: str, which: float, tmp_path: Path) -> No
     game = short[int(which * len(short))]
     texts = {sha256(p.read_bytes()): p for p in (ZOO / task / "lineage").glob("r*.py")}
     text, seed = texts[game["policy"]], game["seed"]
-    done = triune("eval", task, "--policy", str(text), "--seeds", f"{seed}:{seed + 1}", "--json", cwd=tmp_path)
+    words = ("eval", task, "--policy", str(text), "--seeds", f"{seed}:{seed + 1}", "--json")
+    done = triune(*words, cwd=tmp_path, **AS_RECORDED)
     found = json.loads(done.stdout)
     assert (found["scores"], found["frames"]) == ([pytest.approx(game["score"], rel=1e-6)], game["frames"])
 
@@ -73,7 +75,7 @@ def test_the_stored_exchange_leads_to_the_same_ledger(task: str, tmp_path: Path)
         "improve", task, "--proposer", "replay", "--recording", str(kept / "exchange.jsonl"),
         "--policy", str(kept / "r00.py"), "--out", str(out), "--run", str(tmp_path / "run"),
         "--gate", str(kept / "gate.json"), "--games", str(games), "--trials", str(trials), "--json",
-        cwd=tmp_path,
+        cwd=tmp_path, **AS_RECORDED,
     )  # fmt: skip
     assert [_told(line) for line in read_lines(out)] == [_told(line) for line in lines[:trials]]
     assert games.read_bytes() == (kept / "games.jsonl").read_bytes()
