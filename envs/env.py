@@ -75,6 +75,9 @@ class Simulator(Protocol):
 
     One whose episodes may end by a limit has `truncated` too: whether the last one ended so and not by its own rules on
     the very frame of the limit. Of one that does not say, those that reach the `frame_limit` of the rules did.
+
+    One that can has `repaint(picture)` too: it brings the picture that it made last, and that nobody else has written
+    to but before a `reset` or `load`, up to date, sooner than `frame` makes one.
     """
 
     done: bool

@@ -74,6 +74,7 @@ class Host:
         self.gain = min(0.0, low * rules.frames_per_step), max(0.0, high * rules.frames_per_step)  # of one step
         if job.get("canary"):
             self.core = Lying(self.core)
+        self.repaint = getattr(self.core, "repaint", None)
         self.actions = env.actions
         self.shift_name = job.get("shift")
         self.shape = env.shape
@@ -102,6 +103,8 @@ class Host:
             self.frame[:] = self.shift(true) if self.shift_name else true
         elif self.shift_name:
             self.frame[:] = self.shift(self.picture())
+        elif self.repaint:
+            self.repaint(self.frame)
         else:
             self.picture(self.frame)
 

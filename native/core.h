@@ -29,6 +29,11 @@ size_t eyes_kept(const Eyes *);   /* bytes of past frames: 0 without a window */
 void eyes_save(const Eyes *, void *kept);
 void eyes_load(Eyes *, const void *kept);
 
+/* screen.c: where `now` uint8[n] differs from `last` uint8[n], their colours, uint8[256][4] as red, green, blue and
+   whether they are known, go into `picture` uint8[n][3], and the numbers into `last`. 0 at a colour that is not known:
+   then the rest is left as it is. */
+int screen_paint(const uint8_t *now, uint8_t *last, const uint8_t *colours, uint8_t *picture, size_t n);
+
 /* machine.c: tracker, policy and rules. */
 typedef struct Machine Machine;
 typedef struct {

@@ -337,6 +337,25 @@ static PyObject *py_bundle_step(PyObject *self, PyObject *const *given, Py_ssize
                          (const char *)d.overruled, rules, (const char *)d.faults, rules + 1);
 }
 
+/* --- a console's screen ------------------------------------------------------------------------------------------- */
+
+/* screen_paint(numbers, last, colours, picture) -> bool: of buffers uint8[n], [n], [256, 4] and [n, 3]. */
+static PyObject *py_screen_paint(PyObject *self, PyObject *const *given, Py_ssize_t count) {
+    Py_buffer view[4] = {0};
+    int held = 0, known = 0;
+    (void)self;
+    if (count != 4) return PyErr_Format(PyExc_TypeError, "screen_paint(numbers, last, colours, picture)");
+    while (held < 4 && !PyObject_GetBuffer(given[held], &view[held], held == 1 || held == 3 ? PyBUF_WRITABLE : PyBUF_SIMPLE)) held++;
+    const Py_ssize_t n = view[0].len;
+    const int fits = held == 4 && view[1].len == n && view[2].len == 4 * 256 && view[3].len == 3 * n;
+    if (fits) known = screen_paint(view[0].buf, view[1].buf, view[2].buf, view[3].buf, (size_t)n);
+    const int lacking = held < 4; /* then an exception says why */
+    while (held) PyBuffer_Release(&view[--held]);
+    if (lacking) return NULL;
+    if (!fits) return PyErr_Format(PyExc_ValueError, "a screen of n pixels has n numbers twice, 256 colours of 4 bytes, and 3 n bytes of picture");
+    return PyBool_FromLong(known);
+}
+
 /* --- the module --------------------------------------------------------------------------------------------------- */
 
 #define METHOD(name, text) {#name, (PyCFunction)(void (*)(void))py_##name, METH_FASTCALL, text}
@@ -354,6 +373,7 @@ static PyMethodDef methods[] = {
     METHOD(machine_decide, "One step of a policy and its rules."),
     METHOD(machine_told, "What each program said last."),
     METHOD(machine_ops, "Names of the instructions."),
+    METHOD(screen_paint, "Colour what changed of a screen."),
     METHOD(bundle_open, "A system from the bytes of a native bundle."),
     METHOD(bundle_form, "Sides of its frame, bytes of its state, its names."),
     METHOD(bundle_reset, "A new episode."),

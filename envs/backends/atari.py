@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+import native
 from envs.actions import Discrete
 from envs.backends.atari_protocols import PROTOCOLS, Protocol
 from envs.env import Rules, nearest
@@ -59,6 +60,7 @@ class AtariCore:
         self.env, self.protocol, self.seed = env, protocol, seed
         self._rom = rom_path(env.id)
         self.ale = ALEInterface()
+        self._screen = Screen(self.ale, env.height, env.width)
         self.ale.setFloat("repeat_action_probability", protocol.sticky)
         self._load()
         if self.ale.getScreenDims() != (env.height, env.width):
@@ -78,6 +80,7 @@ class AtariCore:
         words = np.random.SeedSequence(self.seed).generate_state(2)
         self.ale.setInt("random_seed", int(words[0]) & 0x7FFFFFFF)
         self.ale.loadROM(self._rom)
+        self._screen.forget()
         self._start = np.random.default_rng(int(words[1]))
 
     def reset(self, seed: int | None = None) -> np.ndarray:
@@ -125,6 +128,10 @@ class AtariCore:
         out = np.empty((self.env.height, self.env.width, 3), np.uint8) if out is None else out
         self.ale.getScreenRGB(out)
         return out
+
+    def repaint(self, picture: np.ndarray) -> None:
+        """`frame(picture)`, into one that holds the last picture that this made: only what changed is coloured."""
+        self._screen.repaint(picture)
 
     def palette_frame(self) -> np.ndarray:
         """The screen as uint8[H, W] indices into the console's palette."""
@@ -180,6 +187,7 @@ class AtariCore:
                 if self.ale.game_over():
                     self.ale.reset_game()
             self.ale.restoreState(unlucky)
+            self._screen.forget()
             self.score = self._points = whole[1]
 
     def clone(self) -> tuple[Any, int, bool]:
@@ -191,6 +199,38 @@ class AtariCore:
         saved, self.score, self.done = state
         self._points = self.score
         self.ale.restoreState(saved)
+        self._screen.forget()
+
+
+class Screen:
+    """An emulator's screen, kept up to date in colours. The emulator has a number for each pixel, and only those that
+    changed are looked up where the native engine runs; else it colours all of them.
+
+    It does not tell its table of colours: what a number means is learned from the first frame that shows it.
+    """
+
+    def __init__(self, ale: Any, height: int, width: int) -> None:
+        self._ale = ale
+        self._numbers, self._last = (np.zeros((height, width), np.uint8) for _ in range(2))
+        self._colours = np.zeros((256, 4), np.uint8)  # red, green, blue, whether known
+        self._paint = native.engine.screen_paint if native.engine and native.available() else None
+        self._kept = False
+
+    def forget(self) -> None:
+        """The next picture is made anew."""
+        self._kept = False
+
+    def repaint(self, picture: np.ndarray) -> None:
+        """Bring the picture, uint8[H, W, 3], up to date."""
+        if self._paint is None:
+            self._ale.getScreenRGB(picture)
+            return
+        self._ale.getScreen(self._numbers)
+        if self._kept and self._paint(self._numbers, self._last, self._colours, picture):
+            return
+        self._ale.getScreenRGB(picture)
+        self._colours[self._numbers, :3], self._colours[self._numbers, 3] = picture, 1
+        self._last[:], self._kept = self._numbers, True
 
 
 # ----------------------------------------------------------------------------------------------------
