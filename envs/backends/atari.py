@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import difflib
 import re
+import struct
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +47,40 @@ def rom_path(env_id: str) -> Path:
     return Path(path)
 
 
+@dataclass(frozen=True)
+class Loaded:
+    """The saved state of a console whose ROM was just loaded, in two parts: the emulator's draws stand between them.
+
+    Loading takes as long as a thousand frames, and a seed changes nothing but those draws: an mt19937 in words of text.
+    """
+
+    before: bytes
+    behind: bytes
+
+    @staticmethod
+    def of(state: bytes, seed: int) -> Loaded | None:
+        """The parts of the state that came of `seed`; None when it does not hold its draws in that form."""
+        parts = state.split(_text(seed))
+        made = Loaded(*parts) if len(parts) == 2 else None
+        return made if made and made.under(seed) == state else None
+
+    def under(self, seed: int) -> bytes:
+        """The state that comes of `seed`."""
+        text = _text(seed)
+        held = len(self.before) + len(text) + len(self.behind) - HEAD - LENGTH.size - TAIL
+        return self.before[:HEAD] + LENGTH.pack(held) + self.before[HEAD + LENGTH.size :] + text + self.behind
+
+
+LENGTH = struct.Struct("<i")  # stands before every text in a saved state, and before all that the console saves,
+HEAD, TAIL = 24, 8  # which so many bytes precede (paddles, mode, difficulty) and follow (numbers of frames)
+
+
+def _text(seed: int) -> bytes:
+    key = np.random.RandomState(seed).get_state(legacy=False)["state"]["key"]
+    words = " ".join(map(str, [*key.tolist(), len(key)])).encode()
+    return LENGTH.pack(len(words)) + words
+
+
 DRAWS = 61  # frames' worth of random draws between one noise seed and the next
 
 
@@ -52,7 +88,7 @@ class AtariCore:
     """One emulator. `reset` starts the episode of `seed`; `step` advances one agent step. Reproducible to the byte."""
 
     def __init__(self, env: EnvSpec, protocol: Rules, seed: int = 0) -> None:
-        from ale_py import ALEInterface, LoggerMode
+        from ale_py import ALEInterface, ALEState, LoggerMode
 
         if not isinstance(protocol, Protocol):
             raise EnvError(f"{protocol.name} is no protocol of the Atari backend; choose one of {', '.join(PROTOCOLS)}")
@@ -62,6 +98,8 @@ class AtariCore:
         self.ale = ALEInterface()
         self._screen = Screen(self.ale, env.height, env.width)
         self.ale.setFloat("repeat_action_probability", protocol.sticky)
+        self._loaded: Loaded | None = None
+        self._state_of = ALEState
         self._load()
         if self.ale.getScreenDims() != (env.height, env.width):
             raise EnvError(
@@ -77,9 +115,15 @@ class AtariCore:
         self._noop = legal["NOOP"]
 
     def _load(self) -> None:
+        """The console as it is when its ROM was just loaded with the seed, which is the only thing that differs."""
         words = np.random.SeedSequence(self.seed).generate_state(2)
-        self.ale.setInt("random_seed", int(words[0]) & 0x7FFFFFFF)
-        self.ale.loadROM(self._rom)
+        seed = int(words[0]) & 0x7FFFFFFF
+        if self._loaded:
+            self.ale.restoreState(self._state_of(self._loaded.under(seed)))
+        else:
+            self.ale.setInt("random_seed", seed)
+            self.ale.loadROM(self._rom)
+            self._loaded = Loaded.of(self.ale.cloneState(include_rng=True).serialize(), seed)
         self._screen.forget()
         self._start = np.random.default_rng(int(words[1]))
 
