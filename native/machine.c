@@ -119,12 +119,22 @@ typedef struct {
     float *vector;
 } Program;
 
+/* What stood where an instruction stores, before it stored for the first time in step `step`. */
+typedef struct {
+    int64_t step, at, bytes; /* in the arena */
+    char *old;
+} Kept;
+
 struct Machine {
     char *arena;
     int64_t bytes;
     int32_t scene, actions, controls, memories, programs, publishes;
     int64_t *memory, *memory_size; /* offsets into the arena, bytes */
-    char *before;                  /* all memories as they were before the last step */
+    char *before;                  /* room for all memories as they were before a step */
+    Kept *kept;                    /* of every instruction that stores */
+    int32_t *stored;               /* those that did in this step, in their order */
+    int32_t stores, stored_now;
+    int64_t step;
     Program *program;
     float *action, *fallback; /* float32[controls] */
     int64_t plain_fallback;
@@ -283,6 +293,7 @@ static void check_special(Loader *l, Ins *i) {
     case STORE:
     case STOREREF:
         i->d = place(l, (uint32_t)i->d, n, 1, WRITES(MEMORY));
+        i->x = l->machine->stores++;
         break;
     case TELLF:
     case TELLA:
@@ -356,11 +367,31 @@ void machine_close(Machine *m) {
     free(m->program);
     free(m->memory);
     free(m->memory_size);
+    for (int32_t j = 0; m->kept && j < m->stores; j++) free(m->kept[j].old);
+    free(m->kept);
+    free(m->stored);
     free(m->before);
     free(m->action);
     free(m->fallback);
     free(m->arena);
     free(m);
+}
+
+/* Room for what the instructions that store will replace. */
+static void keep_room(Loader *l) {
+    Machine *m = l->machine;
+    int64_t total = 0;
+    m->kept = calloc((size_t)m->stores + 1, sizeof(Kept));
+    m->stored = calloc((size_t)m->stores + 1, sizeof(int32_t));
+    if (!m->kept || !m->stored) l->error = "there is too little memory";
+    for (int32_t j = 0; j < m->programs && !l->error; j++)
+        for (int32_t c = 0; c < m->program[j].count && !l->error; c++) {
+            const Ins *i = &m->program[j].code[c];
+            if (i->op != STORE && i->op != STOREREF) continue;
+            m->kept[i->x] = (Kept){.at = i->d, .bytes = i->n, .old = malloc((size_t)i->n + 1)};
+            if ((total += i->n) > MOST_BYTES) l->error = "it needs too much memory";
+            if (!m->kept[i->x].old) l->error = "there is too little memory";
+        }
 }
 
 /* HEAD words: magic, version, words, scene, actions, controls, memories, programs, publishes, 0; the bytes of each
@@ -453,6 +484,7 @@ static void build(Loader *l, int64_t words) {
         if (!l->error && p->price[p->count] > BUDGET) l->error = "a program that works for seconds";
     }
     if (!l->error && l->left) l->error = "there is more than its head says";
+    if (!l->error) keep_room(l);
 }
 
 /* --- numbers ----------------------------------------------------------------------------------------------------- */
@@ -765,6 +797,15 @@ static int readable(const Program *p, int64_t at, int64_t bytes, int64_t align) 
     }
 #define WRAP(x) ((int32_t)(x))
 #define U(x) ((uint32_t)(x))
+
+/* An instruction stores: what stood there is kept. */
+static inline void keep(Machine *m, const Ins *i) {
+    Kept *k = &m->kept[i->x];
+    if (k->step == m->step) return;
+    k->step = m->step;
+    m->stored[m->stored_now++] = i->x;
+    memcpy(k->old, m->arena + k->at, (size_t)k->bytes);
+}
 
 /* One step of a program; 0: it faulted. */
 static int run(Machine *machine, Program *p) {
@@ -1108,10 +1149,12 @@ static int run(Machine *machine, Program *p) {
             const int64_t place = I(a);
             if (place == i->d) break; /* it stays as it is */
             if (!readable(p, place, i->n, 1)) FAULT;
+            keep(machine, i);
             memmove(PB(d), arena + place, (size_t)i->n);
             break;
         }
         case STORE:
+            keep(machine, i);
             if (i->n == 8) memcpy(PB(d), PB(a), 8); /* a scalar, as most are */
             else memmove(PB(d), PB(a), (size_t)i->n);
             break;
@@ -1170,19 +1213,27 @@ char *machine_memory(const Machine *m, int i, size_t *bytes) {
 }
 
 const char *machine_before(const Machine *m, int i, size_t *bytes) {
-    *bytes = (size_t)m->memory_size[i];
-    return m->before + (m->memory[i] - m->memory[0]);
+    const int64_t from = m->memory[i], size = m->memory_size[i];
+    char *const made = m->before + (from - m->memory[0]);
+    memcpy(made, m->arena + from, (size_t)size);
+    for (int32_t j = m->stored_now; j--;) { /* the last first: the oldest counts */
+        const Kept *k = &m->kept[m->stored[j]];
+        if (k->at >= from && k->at < from + size) memcpy(made + (k->at - from), k->old, (size_t)k->bytes);
+    }
+    *bytes = (size_t)size;
+    return made;
 }
 
 float *machine_scene(const Machine *m) { return (float *)m->arena; }
 
-static void remember(Machine *m) {
-    const int32_t last = m->memories - 1;
-    memcpy(m->before, m->arena + m->memory[0], (size_t)(m->memory[last] + m->memory_size[last] - m->memory[0]));
+/* Of the step that now begins nothing is stored yet. */
+static void begin(Machine *m) {
+    m->step++;
+    m->stored_now = 0;
 }
 
 int machine_track(Machine *m) {
-    remember(m);
+    begin(m);
     return run(m, &m->program[0]);
 }
 
@@ -1190,7 +1241,7 @@ int machine_track(Machine *m) {
 int machine_decide(Machine *m) {
     int odd = 0;
     int64_t action = 0;
-    remember(m);
+    begin(m);
     for (int32_t j = 0; j < m->programs; j++) {
         Program *p = &m->program[j];
         const size_t bytes = 4 * (size_t)m->controls;

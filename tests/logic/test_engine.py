@@ -43,6 +43,24 @@ def in_turn(scene, memory, action):
     \"\"\"Fire now and then\"\"\"
     return FIRE if memory.count % 11 == 0 else action
 """
+TWICE = """
+class Memory:
+    count: int = 0
+    last: float = 0.0
+
+
+def counts(scene, memory, action):
+    \"\"\"Counts\"\"\"
+    memory.count += 1
+    return action
+
+
+def counts_again(scene, memory, action):
+    \"\"\"Counts again, and faults when nothing is seen\"\"\"
+    memory.count += 2
+    memory.last = 1.0 / (scene.ball.x if scene.ball.seen else 0.0)
+    return action
+"""
 LEG = Box(("hip", "knee"), (-1.0, -2.0), (1.0, 2.0))
 CONTROLS = """
 def act(scene, memory):
@@ -54,6 +72,21 @@ def act(scene, memory):
 
 def logic(policy: str = POLICY, safety: str = SAFETY) -> Logic:
     return compile_logic(SCHEMA, policy, safety, CONSTANTS, SPACE, 0)
+
+
+@needs_engine
+@pytest.mark.parametrize("safety", [SAFETY, TWICE])
+def test_the_memory_before_a_step_can_be_asked_for_after_it(safety: str) -> None:
+    made = NativeController(logic(safety=safety), 1e9, verify=0)
+    made.reset()
+    engine, machine, count = made._engine, made._machine, len(made._layouts)
+    faults = changes = 0
+    for vector in random_vectors(60, 4):
+        here = [engine.machine_save(machine, i) for i in range(count)]
+        faults += engine.machine_decide(machine, vector) < 0
+        assert [engine.machine_before(machine, i) for i in range(count)] == here
+        changes += [engine.machine_save(machine, i) for i in range(count)] != here
+    assert faults and changes
 
 
 def both(made: Logic, steps: int) -> list[tuple[object, object]]:
