@@ -138,7 +138,7 @@ class PixelEnv:
 
     def _answer(self, within: float) -> int:
         """The status after a command; EnvError when the simulator failed, died, or took longer than `within` s."""
-        status = self._read(1, within)[0]
+        status = self._some(1, within)[0]
         if status == FAILED:
             message = self._words(within).decode(errors="replace")
             self.close()
@@ -153,16 +153,20 @@ class PixelEnv:
         """Exactly n bytes from the simulator."""
         data = b""
         while len(data) < n:
-            if not self._ready.poll(1000 * within):
-                self._process.kill()
-                self.close()
-                raise EnvError(f"{self._id}: no answer from the simulator for {within:g} s, so it was ended")
-            more = os.read(self._out, n - len(data))
-            if not more:
-                error = self._ended("ended unexpectedly")
-                self.close()
-                raise error
-            data += more
+            data += self._some(n - len(data), within)
+        return data
+
+    def _some(self, most: int, within: float) -> bytes:
+        """At least one byte."""
+        if not self._ready.poll(1000 * within):
+            self._process.kill()
+            self.close()
+            raise EnvError(f"{self._id}: no answer from the simulator for {within:g} s, so it was ended")
+        data = os.read(self._out, most)
+        if not data:
+            error = self._ended("ended unexpectedly")
+            self.close()
+            raise error
         return data
 
     def _send(self, command: bytes) -> None:

@@ -150,7 +150,8 @@ class _Unread(Scene):
     """A scene that nobody has asked for anything but its vector yet."""
 
     def __init__(self, schema: SceneSchema, vector: np.ndarray) -> None:
-        super().__init__({"_schema": schema, "_vector": vector})
+        own = self.__dict__  # at every step of play
+        own["_schema"], own["_vector"] = schema, vector
 
     def __getattr__(self, name: str) -> Any:
         schema = self.__dict__.pop("_schema", None)

@@ -203,6 +203,8 @@ class EpisodeRecorder:
         self.meta = dict(meta)
         self._tables = {"reason": {"": 0}, "overruled": {"": 0}, "fault": {"": 0}}
         self._rows: list[tuple[int, ...]] = []
+        self._last: DecisionLike | None = None
+        self._ids: tuple[int, ...] = ()
         self._actions: list[Action] = []
         self._proposed: list[Action] = []
         self._scores: list[float] = []
@@ -214,16 +216,18 @@ class EpisodeRecorder:
         frame: NDArray[np.uint8] | None = None,
     ) -> None:  # fmt: skip
         """One step: the scene vector acted on, the decision, score and lives after the action."""
-        ids = (
-            self._intern("reason", decision.reason),
-            self._intern("overruled", _names(getattr(decision, "overruled_by", ""))),
-            self._intern("fault", _names(getattr(decision, "fault", ""))),
-        )
+        if decision is not self._last:  # many are the very same as the one before
+            self._ids = (
+                self._intern("reason", decision.reason),
+                self._intern("overruled", _names(getattr(decision, "overruled_by", ""))),
+                self._intern("fault", _names(getattr(decision, "fault", ""))),
+            )
+            self._last = decision
         row = len(self._rows) % CHUNK
         if not row:
             self._scenes.append(np.empty((CHUNK, *np.shape(scene)), np.float32))
         self._scenes[-1][row] = scene
-        self._rows.append((*ids, lives))
+        self._rows.append((*self._ids, lives))
         self._actions.append(decision.action)
         self._proposed.append(decision.proposed)
         self._scores.append(score)
@@ -257,7 +261,8 @@ class EpisodeRecorder:
         )
 
     def _intern(self, table: str, text: str) -> int:
-        return self._tables[table].setdefault(text, len(self._tables[table]))
+        known = self._tables[table]
+        return known.setdefault(text, len(known))
 
 
 def _column(actions: Sequence[Action]) -> NDArray[Any]:
