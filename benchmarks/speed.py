@@ -35,12 +35,13 @@ def one_core() -> Iterator[int | None]:
 
 
 def speed(
-    system: System, rounds: int = 12, block: int = 500, progress: Callable[[int, int], None] | None = None
-) -> dict[str, Any]:
-    """Frames a second of both, their ratio, and median microseconds of each part."""
+    system: System, protocol: str = PROTOCOL, rounds: int = 12, block: int = 500,
+    progress: Callable[[int, int], None] | None = None,
+) -> dict[str, Any]:  # fmt: skip
+    """Decisions a second of both, their ratio, and median microseconds of each part."""
     with one_core() as core:
-        bare, blind = _Bare(system, fetch=True), _Bare(system, fetch=False)
-        with Rollout(system, PROTOCOL) as rollout:
+        bare, blind = (_Bare(system, protocol, fetch) for fetch in (True, False))
+        with Rollout(system, protocol) as rollout:
             stack = _Stack(rollout)
             sides: dict[str, _Bare | _Stack] = {"bare": bare, "stack": stack, "blind": blind}
             for side in sides.values():
@@ -56,7 +57,7 @@ def speed(
             parts = _parts(stack, blind, block)
     fps = {name: block / median(t) for name, t in times.items()}
     return {
-        "task": system.name, "protocol": PROTOCOL, "core": core, "blocks": rounds, "frames_a_block": block,
+        "task": system.name, "protocol": protocol, "core": core, "blocks": rounds, "frames_a_block": block,
         "emulator_fps": round(fps["bare"], 1), "blind_fps": round(fps["blind"], 1), "stack_fps": round(fps["stack"], 1),
         "ratio": round(sum(times["bare"]) / sum(times["stack"]), 4),
         "ratio_blind": round(sum(times["blind"]) / sum(times["stack"]), 4), "microseconds": parts,
@@ -64,15 +65,15 @@ def speed(
 
 
 class _Bare:
-    """The emulator alone, in this process; with `fetch` it delivers its frames, as to anybody who looks.
+    """The emulator alone, in this process; with `fetch` it delivers a frame a step, as to anybody who looks.
 
     A game that ends goes back to its first state: loading the ROM again takes as long as a thousand frames and would
     flatter the stack, whose games are longer.
     """
 
-    def __init__(self, system: System, fetch: bool) -> None:
+    def __init__(self, system: System, protocol: str, fetch: bool) -> None:
         self.fetch = fetch
-        self.core = AtariCore(system.spec.env, system.protocol(PROTOCOL))
+        self.core = AtariCore(system.spec.env, system.protocol(protocol))
         self.core.reset(0)
         self.start, self.frame = self.core.clone(), self.core.frame()
 
@@ -117,7 +118,7 @@ def _parts(stack: _Stack, bare: _Bare, n: int) -> dict[str, float]:
         if r.env.done:
             break
         vector = timed("eyes", r.detector.see, frame)
-        scene = timed("tracker", lambda v: r.schema.read(r.tracker.update(v)), vector)
+        scene = timed("tracker", lambda v: r.player.read(r.tracker.update(v)), vector)
         decision = timed("policy and safety", r.controller.decide, scene)
         frame = timed("step", r.env.step, decision.action)
         timed("emulator", bare.block, 1)
@@ -130,6 +131,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Of `triune bench speed`."""
     parser.add_argument("task", nargs="?", default="breakout", help="default breakout")
     parser.add_argument("--trust", action="store_true", help="a teacher.py of unknown origin may run")
+    parser.add_argument("--protocol", metavar="P", default=PROTOCOL, help=f"default {PROTOCOL}: frameskip 1")
     parser.add_argument("--rounds", type=common.positive, default=12, metavar="N", help="blocks (default 12)")
 
 
@@ -137,11 +139,15 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     """Payload: the measurement."""
     system = common.load_system(args)
 
-    found = speed(system, args.rounds, progress=lambda done, total: console.progress(done, total, "alternating blocks"))
-    console.say(f"{system.name}, {found['protocol']}, frameskip 1, core {found['core']}")
-    blind = f"{found['blind_fps']:.0f} if nobody fetches them"
-    console.say(f"bare emulator  {found['emulator_fps']:.0f} frames/s ({blind})")
-    console.say(f"pixel stack    {found['stack_fps']:.0f} frames/s")
+    def told(done: int, total: int) -> None:
+        console.progress(done, total, "alternating blocks")
+
+    found = speed(system, args.protocol, args.rounds, progress=told)
+    frames = system.protocol(args.protocol).frames_per_step
+    console.say(f"{system.name}, {found['protocol']}, frameskip {frames}, core {found['core']}")
+    blind = f"{found['blind_fps']:.0f} if nobody fetches frames"
+    console.say(f"bare emulator  {found['emulator_fps']:.0f} steps/s ({blind})")
+    console.say(f"pixel stack    {found['stack_fps']:.0f} steps/s")
     console.say(f"ratio          {found['ratio']:.3f} ({found['ratio_blind']:.3f})")
-    console.say(table([[k, f"{v:.1f}"] for k, v in found["microseconds"].items()], ["part", "us a frame, median"], {1}))
+    console.say(table([[k, f"{v:.1f}"] for k, v in found["microseconds"].items()], ["part", "us a step, median"], {1}))
     return found

@@ -158,7 +158,7 @@ class Pipeline:
         self._blind = Decision(fallback, FAULT, fallback, (), BLIND)
         self._see, self._update = detector.see, self.tracker.update
         # the machine reads the vector itself: names are for who else asks
-        self._read = schema.glance if isinstance(controller, NativeController) else schema.read
+        self.read = schema.glance if isinstance(controller, NativeController) else schema.read
         self._stand = Decision(standby, "", standby)
         self._decide: Callable[[Scene], Decision] = controller.decide if controller else lambda scene: self._stand
 
@@ -175,10 +175,10 @@ class Pipeline:
         seen = self._see(frame)
         if usable(seen, self._size):
             self.seen = seen
-            scene = self._read(self._update(seen))
+            scene = self.read(self._update(seen))
             return scene, self._decide(scene)
         self.seen = self._empty  # nothing is decided on what was not seen
-        return self._read(self._update(self.seen)), self._blind
+        return self.read(self._update(self.seen)), self._blind
 
 
 def run_episode(
