@@ -47,6 +47,8 @@ def doing(job: dict[str, Any]) -> Iterator[Callable[[Any], Any]]:
             with suppress(SystemExit):
                 time.sleep(600)
             time.sleep(600)
+        if "cores" in job:
+            return sorted(os.sched_getaffinity(0))
         return {"item": item, "pid": os.getpid(), "backend": job.get("backend") and backend(job["backend"]).default}
 
     if job.get("start") is False:
@@ -67,6 +69,17 @@ def test_every_item_is_answered_once_by_several_processes(tmp_path: Path) -> Non
     assert 2 <= len(pids) <= 3 and os.getpid() not in pids
     assert len(list(tmp_path.glob("ended-*"))) == 3  # they left their work in order
     assert list(Processes(HERE + "doing", 3).map({}, [])) == []
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="this system keeps no process on a core")
+def test_as_many_children_as_cores_have_one_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    here = sorted(os.sched_getaffinity(0))
+    if len(here) < 2:
+        pytest.skip("there is one core")
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(here[:2]))
+    places = [list(Processes(HERE + "doing", n).map({"cores": True}, range(12))) for n in (2, 3)]
+    assert {tuple(cores) for cores in places[0]} == {(here[0],), (here[1],)}
+    assert {tuple(cores) for cores in places[1]} == {tuple(here)}
 
 
 def test_a_crew_stays_until_it_is_closed(tmp_path: Path) -> None:
