@@ -120,9 +120,10 @@ class Host:
         return found
 
     def reset(self, seed: int) -> None:
-        from envs.visual_shifts import make_shift
+        if self.shift_name:
+            from envs.visual_shifts import make_shift  # which loads OpenCV
 
-        self.shift = make_shift(self.shift_name, seed, self.shape)
+            self.shift = make_shift(self.shift_name, seed, self.shape)
         self.core.reset(seed)
         self.scores, self.lives = [], []
         self.publish()
