@@ -33,6 +33,7 @@ enum {
     MOST_LAYERS = 64,
     MOST_PARTS = 4096, /* groups, grids, gauges, readings of a kind */
     MOST_WINDOW = 8,
+    MOST_RIVALS = 1024, /* slots of which each is compared with each */
 };
 #define MOST_MEMORY ((size_t)1 << 30) /* bytes */
 
@@ -108,8 +109,12 @@ typedef struct {
     Trunk trunk;
     int kinds, context, slots, groups, grids, gauges;
     int *count, *cell; /* per kind; per slot, chosen now */
+    int *kind, *start; /* per slot; where it stands in the scene, -1: nowhere */
+    float *sure;       /* per slot, the logit */
+    unsigned char *beaten;
     const float *place;
-    float low; /* heat of what is no peak */
+    float low;     /* heat of what is no peak */
+    float overlap; /* share of two boxes from which they are one place, which the surer kind has; 0: both stay */
     float *heat, *value, *pooled, *camera, *shared;
     Contraction pool;
     Linear mix, shake;
@@ -376,6 +381,7 @@ static Group group(Plan *plan, const Finder *f, const int *view, unsigned char *
         g.slot[i] = number(plan, 0, f->slots - 1);
         g.start[i] = number(plan, 0, e->size - 8);
         if (taken[g.slot[i]]++) wrong(plan, "a slot of it is looked at twice");
+        f->start[g.slot[i]] = g.start[i];
     }
     g.high = number(plan, 1, view[2]);
     g.wide = number(plan, 1, view[3]);
@@ -475,6 +481,8 @@ static Finder finder(Plan *plan, const int *view) {
         if (f.count[k] > cells) wrong(plan, "a thing of it has more slots than there are cells");
     if (f.trunk.width != up(context + f.kinds)) wrong(plan, "its head does not fit what is read from it");
     f.low = single(plan);
+    f.overlap = single(plan);
+    if (f.overlap > 0 && f.slots > MOST_RIVALS) wrong(plan, "it has too many slots to compare each with each");
     f.place = weights(plan, (size_t)f.kinds * cells);
     const float *column = weights(plan, (size_t)maps * cells);
     if (plan->error) return f;
@@ -488,6 +496,12 @@ static Finder finder(Plan *plan, const int *view) {
     f.shared = grab(plan, up(MOST_SIDE), sizeof(float));
     f.cell = grab(plan, f.slots, sizeof(int));
     f.value = grab(plan, f.slots, sizeof(float));
+    f.kind = grab(plan, f.slots, sizeof(int));
+    f.start = grab(plan, f.slots, sizeof(int));
+    f.sure = grab(plan, f.slots, sizeof(float));
+    f.beaten = grab(plan, f.slots, 1);
+    for (int k = 0, i = 0; k < f.kinds && !plan->error; k++)
+        for (int n = f.count[k]; n; n--, i++) f.kind[i] = k, f.start[i] = -1;
     f.groups = number(plan, 0, MOST_PARTS);
     f.group = grab(plan, f.groups, sizeof(Group));
     unsigned char *taken = grab(plan, f.slots, 1);

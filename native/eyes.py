@@ -99,6 +99,7 @@ class Finder:
     """Features whose channels are `context`, then one a thing, which with `place` [things, cells] is its heat.
 
     counts   slots of each thing; of one with several, cells that a neighbour exceeds count as `low`
+    overlap  share of two boxes of different things from which they are one place, which the surer has; 0: both stay
     maps     [cells, maps]: how cells are pooled; `mix` from [maps * context], relu; `shake`: x, y added to all places
     """
 
@@ -113,6 +114,7 @@ class Finder:
     groups: tuple[Group, ...] = ()
     grids: tuple[Grid, ...] = ()
     gauges: tuple[Gauge, ...] = ()
+    overlap: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -234,7 +236,7 @@ class _Written:
         context, maps, pooled = up(f.context), f.maps.shape[1], len(f.mix.bias)
         self.number(len(f.counts), f.context, maps, pooled, *f.counts)
         self.trunk((*f.trunk[:-1], spaced(f.trunk[-1], f.context)))
-        self.floats(f.low, f.place, f.maps.T)
+        self.floats(f.low, f.overlap, f.place, f.maps.T)
         mix = f.mix.weight.reshape(maps, f.context, pooled)
         self.linear(Linear(filled(mix, _1=context).reshape(maps * context, pooled), f.mix.bias), maps * context)
         self.linear(f.shake, up(pooled))

@@ -359,7 +359,30 @@ static void FOR_SET(group)(Eyes *e, Group *g, int whole) {
         float y = FOR_SET(mean)(answer + LANES + g->bins, step + g->bins, g->bins) + g->corner[2 * cell + 1] + f->camera[1];
         scene[0] = seen, scene[1] = x * seen, scene[2] = y * seen, scene[3] = answer[1] * seen, scene[4] = answer[2] * seen;
         scene[5] = scene[6] = 0, scene[7] = FOR_SET(sigmoid)(answer[0]);
+        f->sure[g->slot[i]] = answer[0];
     }
+}
+
+/* How long two boxes overlap along an axis. */
+INLINE float FOR_SET(shared)(float a, float a_size, float b, float b_size) {
+    float low = a - a_size * 0.5f, other_low = b - b_size * 0.5f, high = a + a_size * 0.5f, other_high = b + b_size * 0.5f;
+    float length = (high < other_high ? high : other_high) - (low > other_low ? low : other_low);
+    return length > 0 ? length : 0;
+}
+
+/* One place belongs to one kind: slots at whose place another one is surer, by what was seen there at first, are empty. */
+static void FOR_SET(contend)(Eyes *e) {
+    Finder *f = &e->finder;
+    memset(f->beaten, 0, f->slots);
+    for (int i = 0; i < f->slots; i++)
+        for (int j = 0; j < f->slots; j++) {
+            if (f->start[i] < 0 || f->start[j] < 0 || f->kind[i] == f->kind[j] || !(f->sure[j] > f->sure[i])) continue;
+            const float *a = e->scene + f->start[i], *b = e->scene + f->start[j];
+            float both = FOR_SET(shared)(a[1], a[3], b[1], b[3]) * FOR_SET(shared)(a[2], a[4], b[2], b[4]);
+            f->beaten[i] |= both > (a[3] * a[4] + b[3] * b[4] - both) * f->overlap;
+        }
+    for (int i = 0; i < f->slots; i++)
+        if (f->beaten[i]) memset(e->scene + f->start[i], 0, 8 * sizeof(float));
 }
 
 static void FOR_SET(grid)(Eyes *e, Grid *g, int pooled, int whole) {
@@ -405,6 +428,7 @@ static void FOR_SET(find)(Eyes *e, int whole) {
         FOR_SET(apply)(&f->shake, f->pooled, NULL, f->camera, PLAIN_SUM);
     }
     for (int i = 0; i < f->groups; i++) FOR_SET(group)(e, &f->group[i], whole);
+    if (f->overlap > 0) FOR_SET(contend)(e);
     for (int i = 0; i < f->grids; i++) FOR_SET(grid)(e, &f->grid[i], pooled, whole);
     for (int i = 0; i < f->gauges; i++) {
         Gauge *g = &f->gauge[i];

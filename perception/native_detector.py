@@ -6,6 +6,7 @@ turned off, or does not know the network, the `OnnxDetector` that is its referen
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -15,10 +16,11 @@ from native.eyes import Eyes
 from perception.detector import OnnxDetector
 from perception.errors import PerceptionError
 from perception.plan import Unknown, read_plan
-from perception.scene import SceneSchema
+from perception.scene import OVERLAP, SceneSchema
 
 TOLERANCE = 1e-4  # between the engine and ONNX Runtime, which sums in another order; beside it, of large values,
 RELATIVE = 1e-6  # this share: float32 has seven digits
+NEARLY = 1e-3  # of an overlap that decides which of two kinds is at a place
 
 
 class NativeDetector:
@@ -76,15 +78,41 @@ class NativeDetector:
 def largest_difference(schema: SceneSchema, scene: np.ndarray, wanted: np.ndarray) -> tuple[str, float, float]:
     """(name, found, wanted) of the value of two scene vectors that differs most; no name where all are within rounding.
 
-    Whether a thing is seen at a probability of one half is rounding, too: all of such a slot is.
+    Whether a thing is seen at a probability of one half is rounding, too: all of such a slot is. So is which of two
+    kinds is at a place, where both are about as sure or hardly overlap enough.
     """
     gap = np.abs(scene.astype(np.float64) - wanted) - RELATIVE * np.abs(wanted)
     gap[np.isnan(gap) & np.isnan(scene) & np.isnan(wanted) | (scene == wanted)] = 0
     for _, slot in schema.slots():
         if abs(wanted[slot.stop - 1] - 0.5) < TOLERANCE:
             gap[slot] = 0
+    if schema.exclusive:
+        for kind, slot in _boxes(schema):
+            here, there = scene[slot].any(), wanted[slot].any()
+            if here != there and _nearly_beaten(schema, scene if here else wanted, kind, slot):
+                gap[slot] = 0
     worst = int(np.argmax(np.where(np.isnan(gap), np.inf, gap)))
     return schema.names[worst] if not gap[worst] <= TOLERANCE else "", float(scene[worst]), float(wanted[worst])
+
+
+def _boxes(schema: SceneSchema) -> Iterator[tuple[str, slice]]:
+    """(kind, where it stands) of every slot of things."""
+    return ((thing.name, schema.slot(thing.name, i)) for thing in schema.things for i in range(thing.count))
+
+
+def _nearly_beaten(schema: SceneSchema, scene: np.ndarray, kind: str, slot: slice) -> bool:
+    """Is a thing of another kind about as sure at, or nearly at, the place of this one?"""
+    x, y, w, h, sure = (float(scene[slot.start + i]) for i in (1, 2, 3, 4, 7))
+    for other, at in _boxes(schema):
+        u, v, wide, high, surer = (float(scene[at.start + i]) for i in (1, 2, 3, 4, 7))
+        if other == kind or surer <= sure - TOLERANCE:
+            continue
+        across = min(x + w / 2, u + wide / 2) - max(x - w / 2, u - wide / 2)
+        down = min(y + h / 2, v + high / 2) - max(y - h / 2, v - high / 2)
+        both = max(across, 0.0) * max(down, 0.0)
+        if both > (OVERLAP - NEARLY) * (w * h + wide * high - both):
+            return True
+    return False
 
 
 def open_detector(

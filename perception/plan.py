@@ -18,7 +18,7 @@ from native.eyes import Field, Finder, Gauge, Grid, Group, Layer, Linear, Plan, 
 from perception.protobuf import FIXED32, Message, fields
 from perception.scene import ReadingSpec, SceneSchema
 
-KINDS = {1: np.float32, 6: np.int32, 7: np.int64}  # of constants, by ONNX's number
+KINDS = {1: np.float32, 6: np.int32, 7: np.int64, 9: np.bool_}  # of constants, by ONNX's number
 FLOAT, INT, INTS = 1, 2, 7  # kinds of attributes
 TO_FLOAT = 1  # what Cast makes
 
@@ -219,9 +219,9 @@ def _finder(g: _Graph, schema: SceneSchema, plane: str, view: tuple[int, int, in
     mixed, maps = g.take("MatMul", context, None)
     pooled, mix = g.linear(g.op("Reshape", mixed, [1, -1]), relu=True)
     camera, shake = g.linear(pooled)
-    low, groups = 0.0, list[Group]()
+    low, overlap, groups = 0.0, 0.0, list[Group]()
     if kinds:
-        low, groups = _things(g, schema, plane, view, heat, context, camera, parts)
+        low, overlap, groups = _things(g, schema, plane, view, heat, context, camera, parts)
     order = [*range(kinds, kinds + depth), *range(kinds)]  # context first
     trunk = (*layers[:-1], Layer(head.weight[..., order], head.bias[order], head.stride, head.pad, head.mode))
     swapped = mix.weight.reshape(depth, maps.shape[1], -1).swapaxes(0, 1)  # maps first
@@ -235,14 +235,15 @@ def _finder(g: _Graph, schema: SceneSchema, plane: str, view: tuple[int, int, in
         gauges.append(_gauge(g, start, parts))
         start += 1
     counts = sorted((t.count for t in schema.things), key=lambda count: count > 1)
-    return Finder(trunk, tuple(counts), depth, low, place, maps, mix, shake, tuple(groups), tuple(grids), tuple(gauges))
+    heads = (tuple(groups), tuple(grids), tuple(gauges))
+    return Finder(trunk, tuple(counts), depth, low, place, maps, mix, shake, *heads, overlap)
 
 
 def _things(
     g: _Graph, schema: SceneSchema, plane: str, view: tuple[int, int, int, int], heat: str, context: str, camera: str,
     parts: list[str],
-) -> tuple[float, list[Group]]:  # fmt: skip
-    """(heat of what is no peak, groups)."""
+) -> tuple[float, float, list[Group]]:  # fmt: skip
+    """(heat of what is no peak, share of two boxes that makes them one place or 0, groups)."""
     counts = sorted((t.count for t in schema.things), key=lambda count: count > 1)
     cells, low = _choose(g, counts, heat)
     pixels = g.op("Reshape", plane, [view[2] * view[3], 3])
@@ -263,8 +264,12 @@ def _things(
     centre = g.op("ReduceSum", product, [2], keepdims=0)
     seen = g.op("Cast", g.op("Greater", logit, 0.0), to=TO_FLOAT)
     box = g.op("Concat", g.op("Sum", centre, corner, camera), size, axis=1)
-    product = g.op("Mul", box, seen)
-    table = g.op("Concat", seen, product, np.zeros((n, 2)), g.op("Sigmoid", logit), axis=1)
+    box, sure, overlap = g.op("Mul", box, seen), g.op("Sigmoid", logit), 0.0
+    if g.next.kind == "Split":
+        kind = np.repeat(np.arange(len(counts)), counts)[[slot for group in found for slot in group["slots"]]]
+        keep, overlap = _unbeaten(g, kind[:, None] != kind, box, logit)
+        seen, box, sure = (g.op("Mul", part, keep) for part in (seen, box, sure))
+    table = g.op("Concat", seen, box, np.zeros((n, 2)), sure, axis=1)
     order = np.arange(n)
     if g.next.kind == "Gather":
         table, order = g.take("Gather", table, None, axis=0)
@@ -276,7 +281,32 @@ def _things(
         rows_of = slice(at, at + len(group["slots"]))
         groups.append(Group(**group, starts=tuple(starts[rows_of].tolist()), steps=steps[rows_of]))
         at = rows_of.stop
-    return low, groups
+    return low, overlap, groups
+
+
+def _unbeaten(g: _Graph, rivals: np.ndarray, box: str, logit: str) -> tuple[str, float]:
+    """(name of what is 0 for slots that a rival beats, share of two boxes that makes them one place)."""
+    across = (1, len(rivals))
+    (x, y, w, h), (sizes,) = g.outs("Split", box, None, axis=1)
+    if sizes.tolist() != [1] * 4:
+        raise Unknown("a box is not x, y, width and height")
+
+    def shared(centre: str, size: str) -> str:
+        half = g.op("Mul", size, 0.5)
+        low, high = g.op("Sub", centre, half), g.op("Add", centre, half)
+        last = g.op("Min", high, g.op("Reshape", high, across))
+        return g.op("Relu", g.op("Sub", last, g.op("Max", low, g.op("Reshape", low, across))))
+
+    both, area = g.op("Mul", shared(x, w), shared(y, h)), g.op("Mul", w, h)
+    union = g.op("Sub", g.op("Add", area, g.op("Reshape", area, across)), both)
+    least, overlap = g.take("Mul", union, None)
+    one_place = g.op("Greater", both, least)
+    surer = g.op("Greater", g.op("Reshape", logit, across), logit)
+    beaten = g.op("And", g.op("And", one_place, surer), rivals)
+    worst = g.op("ReduceMax", g.op("Cast", beaten, to=TO_FLOAT), [1], keepdims=1)
+    if not overlap.item() > 0:
+        raise Unknown("two boxes that do not touch are one place")
+    return g.op("Sub", 1.0, worst), overlap.item()
 
 
 def _choose(g: _Graph, counts: list[int], heat: str) -> tuple[str, float]:

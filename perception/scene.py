@@ -28,6 +28,7 @@ SCHEMA_FORMAT = 1
 MOST_VALUES = 2**16  # of a scene vector: 500 times the largest of the zoo
 MOST_NUMBER = 1e30  # float32 ends at 3e38
 MOST_LETTERS = 64  # of a name
+OVERLAP = 0.5  # intersection over union from which two boxes are at one place
 
 
 class SceneError(ValueError):

@@ -25,8 +25,8 @@ from torch import nn
 from envs.writing import whole
 from perception.detector import FORMAT, OnnxDetector
 from perception.errors import PerceptionError
-from perception.scene import ReadingSpec, SceneSchema
-from perception.training.layout import CELL, OVERLAP, Layout
+from perception.scene import OVERLAP, ReadingSpec, SceneSchema
+from perception.training.layout import CELL, Layout
 from perception.training.network import (
     BINS,
     NEAR,

@@ -10,7 +10,6 @@ import numpy as np
 from perception.errors import PerceptionError
 from perception.scene import SceneSchema, ThingSpec
 
-OVERLAP = 0.5  # intersection over union from which two boxes are at one place
 CELL = 8  # px, side of a coarse cell: stride of the trunk
 MARGIN = 2  # px a thing may stick out of its cell's patch on each side beyond half its size
 

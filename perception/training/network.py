@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from perception.scene import ReadingSpec
-from perception.training.layout import OVERLAP, Group, Layout
+from perception.scene import OVERLAP, ReadingSpec
+from perception.training.layout import Group, Layout
 
 # ----------------------------------------------------------------------------------------------------
 # The detector: a coarse look at the whole field, then a fine look at the chosen cells. torch, training only.

@@ -91,7 +91,8 @@ def _finder(c: Chance, shape: tuple[int, int], view: tuple[int, int, int, int]) 
         size += 1
     parts = (c.weight(len(counts), rows * cols), c.weight(rows * cols, maps), c.linear(maps * context, pooled))
     heads = (c.linear(pooled, 2), tuple(groups), tuple(grids), tuple(gauges))
-    return Finder(trunk, counts, context, -1e4, *parts, *heads), max(size, 1)
+    overlap = 0.3 if c.upto(2) == 1 else 0.0
+    return Finder(trunk, counts, context, -1e4, *parts, *heads, overlap), max(size, 1)
 
 
 def _group(

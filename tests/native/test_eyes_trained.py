@@ -25,6 +25,7 @@ READINGS = {"hand": {"fields": {"turn": TURN, "x": {"low": -2.0, "high": 3.0}}},
 SCENES: dict[str, dict[str, Any]] = {
     "all": {"things": THINGS, "grids": GRID, "gauges": GAUGES, "readings": READINGS, "window": 3},
     "several things": {"things": THINGS},
+    "one place for one": {"things": {**THINGS, "pill": {"count": 7, "size": [8, 8]}}, "exclusive": True},
     "only of many": {"things": {"ghost": {"count": 3}, "pill": {"count": 7, "size": [3, 3]}}},
     "one thing": {"things": {"ball": {}}, "window": 2},
     "grids": {"grids": {**GRID, "floor": {"rows": 1, "cols": 1, "top": 60, "left": 0, "cell": [60, 9]}}},

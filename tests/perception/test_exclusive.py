@@ -9,7 +9,11 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("onnx")
 pytestmark = pytest.mark.train
 
+import native  # noqa: E402
+from native.eyes import Eyes  # noqa: E402
 from perception.detector import OnnxDetector  # noqa: E402
+from perception.native_detector import NativeDetector, largest_difference, open_detector  # noqa: E402
+from perception.plan import read_plan  # noqa: E402
 from perception.scene import SceneError, SceneSchema  # noqa: E402
 from perception.training.export import serialised  # noqa: E402
 from perception.training.layout import Layout  # noqa: E402
@@ -41,7 +45,8 @@ def test_the_surer_of_two_kinds_stays() -> None:
     assert not beaten(boxes, logits, same).any(), "two of one kind may touch"
 
 
-def test_the_graph_does_as_the_network() -> None:
+def networks() -> tuple[dict[bool, DetectorNet], np.ndarray]:
+    """With and without, of the same weights, and frames in which things of several kinds are at one place."""
     torch.manual_seed(1)
     nets = {on: DetectorNet(Layout(schema(on), (64, 96))) for on in (True, False)}
     for refiner in nets[True].refiners:
@@ -50,8 +55,48 @@ def test_the_graph_does_as_the_network() -> None:
     nets[True].place.data.zero_()
     nets[True].place.data[:, 27] = 40.0  # of every kind one is here
     nets[False].load_state_dict(nets[True].state_dict())
-    rng = np.random.default_rng(0)
-    frames = rng.integers(0, 256, (24, 64, 96, 3), np.uint8)
+    return nets, np.random.default_rng(0).integers(0, 256, (24, 64, 96, 3), np.uint8)
+
+
+@pytest.mark.skipif(not native.available(), reason=native.why_not())
+def test_the_engine_drops_the_same() -> None:
+    nets, frames = networks()
+    net, dropped = nets[True], []
+    data = serialised(net, {}, frames)[0]
+    detector = open_detector(data, schema(True))
+    assert isinstance(detector, NativeDetector), detector.engine
+    plan = read_plan(data, schema(True), (64, 96))
+    every = open_detector(serialised(nets[False], {}, frames)[0], schema(False))
+    for frame in (*frames, *frames[:4]):
+        for pixel in range(3):  # now all of the picture changes, now a little
+            frame = frame.copy()
+            frame[20 + pixel, 40:60] = 80 * pixel
+            found, wanted = detector.see(frame), detector.reference.look(frame)
+            assert not largest_difference(schema(True), found, wanted)[0]
+            assert found.tobytes() == Eyes(plan).look(frame, anew=True).tobytes()
+            dropped.append(found.any() and not np.array_equal(found, every.see(frame)))
+    assert sum(dropped) > len(dropped) / 4
+
+
+def test_a_tie_between_kinds_is_no_difference() -> None:
+    """Which of two kinds is at a place may be decided by rounding, and only that."""
+    kept = {"a[0]": (10.0, 10.0, 8.0, 8.0, 0.9), "b[0]": (10.0, 11.0, 8.0, 8.0, 0.90005)}
+    scenes = []
+    for names in (kept, ["b[0]"]):
+        scene = schema(True).empty()
+        for name, slot in schema(True).slots():
+            if name in names:
+                x, y, w, h, sure = kept[name]
+                scene[slot] = 1, x, y, w, h, 0, 0, sure
+        scenes.append(scene)
+    assert not largest_difference(schema(True), *scenes)[0] and not largest_difference(schema(True), *scenes[::-1])[0]
+    scenes[0][schema(True).slot("a", 0).stop - 1] = 0.95  # surer: nothing may have beaten it
+    assert largest_difference(schema(True), *scenes)[0].startswith("a[0]")
+    assert largest_difference(schema(False), *scenes)[0]
+
+
+def test_the_graph_does_as_the_network() -> None:
+    nets, frames = networks()
     seen = {}
     for on, net in nets.items():
         data, gap = serialised(net, {}, frames)
