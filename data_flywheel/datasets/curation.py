@@ -349,7 +349,7 @@ def choose(
     """
     if frames < 1:
         raise DataError(f"choose at least 1 frame, got {frames}")
-    frozen |= FrozenSet.of(pool.refs)
+    frozen |= FrozenSet() if frozen.films else FrozenSet.of(pool.refs)
     barred = [frozen.why_not(ref) for ref in pool.refs]
     left_out = Counter(reason for reason in barred if reason)
     open_ = np.array([not reason for reason in barred])
@@ -450,7 +450,7 @@ def write(
     if isinstance(frames, DatasetFrames):
         record["dataset"] = _dataset(selection.choices, frames, folder)
     else:
-        record["queue"] = _queue(selection.choices, pool, folder / QUEUE, task, str(frames.folder))
+        record["queue"] = _queue(selection.choices, pool, folder / QUEUE, task, str(frames.folder), frozen.films)
     record["sha256"] = sha256(canonical_json(record).encode()).hexdigest()
     atomic_write(folder / FILE, (json.dumps(record, indent=1) + "\n").encode())
     return record
@@ -490,12 +490,12 @@ def _shard(number: int, source: Shard, rows: list[int]) -> Shard:
     return Shard(number, source.episode, source.seed, Frames.from_rgb(source.frames.rgb(rows)), *columns, meta)
 
 
-def _queue(choices: Sequence[Choice], pool: Pool, path: Path, task: str, data: str) -> str:
+def _queue(choices: Sequence[Choice], pool: Pool, path: Path, task: str, data: str, films: bool) -> str:
     """The chosen frames for people or other annotators to label; the file's name."""
     found = []
     for choice in choices:
         belief = tuple(float(v) for v in pool.scenes[choice.row])
         for cause, score in {choice.cause: choice.score, **choice.also}.items():
             found.append(Suspicion(pool.refs[choice.row], cause, score, "", belief))
-    ReviewQueue.build(task, pool.schema, found, [data]).save(path)
+    ReviewQueue.build(task, pool.schema, found, [data], films=films).save(path)
     return path.name

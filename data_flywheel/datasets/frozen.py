@@ -24,9 +24,11 @@ FROZEN, NOBODYS = "frozen test set", "seed that must not teach"
 
 @dataclass(frozen=True)
 class FrozenSet:
-    """`digests`: sha256 of each frozen picture, as `FrameRef.digest`."""
+    """`digests`: sha256 of each frozen picture, as `FrameRef.digest`. `films`: the pictures are of films, of which a
+    later stretch of time is held out when it is trained, and no split of episodes is frozen."""
 
     digests: frozenset[str] = frozenset()
+    films: bool = False
 
     @staticmethod
     def of(refs: Iterable[FrameRef]) -> FrozenSet:
@@ -35,10 +37,12 @@ class FrozenSet:
 
     def __or__(self, other: FrozenSet) -> FrozenSet:
         """Both."""
-        return FrozenSet(self.digests | other.digests)
+        return FrozenSet(self.digests | other.digests, self.films or other.films)
 
     def why_not(self, ref: FrameRef) -> str:
         """Why a frame may not be chosen, or ""."""
+        if self.films:
+            return FROZEN if ref.digest in self.digests else ""
         split = _split(ref)
         if split is None:
             return NOBODYS

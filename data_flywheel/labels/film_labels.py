@@ -7,7 +7,7 @@ neighbours of a film are nearly the same picture.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path, PurePath
@@ -20,7 +20,7 @@ from data_flywheel.errors import DataError
 from data_flywheel.labels.boxes import Place, Values
 from data_flywheel.labels.frames import EpisodeFrames
 from data_flywheel.labels.label import FrameRef, Label
-from data_flywheel.labels.resolve import Row, project, resolve
+from data_flywheel.labels.resolve import EDITED, Row, project, resolve
 from data_flywheel.labels.store import LabelStore
 from data_flywheel.splits import SPLITS
 from envs.spec import SystemSpec
@@ -76,6 +76,11 @@ class Films:
     def rgb(self, ref: FrameRef) -> np.ndarray:
         """uint8[H, W, 3]; DataError when it is gone."""
         return self._frames[ref.episode].rgb(ref)
+
+    def refs(self) -> Iterator[FrameRef]:
+        """Every picture of every film."""
+        for frames in dict.fromkeys(self._frames.values()):
+            yield from frames.refs()
 
     def of(self, piece: str) -> Film:
         """The film that a piece is of."""
@@ -196,6 +201,8 @@ def gather(store: LabelStore, films: Films, hz: float, progress: Callable[[int, 
         piece = films.pieces.get(row.frame.episode)
         if piece is None:
             left_out["of a recording that is not here"] += 1
+        elif resolve(store.schema, store.standing(row.frame)).status == EDITED:  # what is not drawn may yet be there
+            left_out["begun in review and not accepted"] += 1
         else:
             streams.setdefault(films.of(piece.name), []).append((piece.at + row.frame.step / hz, row))
     chosen: list[tuple[int, int, Row]] = []  # film, split, row

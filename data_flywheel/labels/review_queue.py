@@ -28,21 +28,25 @@ from perception.scene import SceneSchema
 # ----------------------------------------------------------------------------------------------------
 # Which frames a person should look at, most suspicious first, and how far the looking has come.
 #
-# The frozen test set never enters a queue.
+# The frozen test set never enters a queue. Of films nothing is frozen: what is held out is a later stretch of time,
+# which is labelled as the rest is, and `film_labels` keeps it out of training.
 
 
 KIND, VERSION = "triune review queue", 1
-REASONS = ("low sure", "disagreement", "tracker residual", "novelty", "failure window", "request")
+REASONS = ("low sure", "disagreement", "tracker residual", "novelty", "failure window", "request", "spread")
 
 
 _ITEM = shape.table({
     "frame": FRAME, "score": shape.number(0, 1), "belief": shape.maybe(shape.each(shape.number())),
     "reasons": shape.each(shape.row(shape.one_of(*REASONS), shape.number(0, 1), shape.words)),
 })  # fmt: skip
-_QUEUE = shape.table({
-    "task": shape.name, "fingerprint": shape.text, "items": shape.each(_ITEM), "data": shape.each(shape.text),
-    "left_out": shape.named(shape.whole(0)),
-})  # fmt: skip
+_QUEUE = shape.table(
+    {
+        "task": shape.name, "fingerprint": shape.text, "items": shape.each(_ITEM), "data": shape.each(shape.text),
+        "left_out": shape.named(shape.whole(0)),
+    },
+    {"films": shape.flag},
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -68,18 +72,21 @@ class Item:
 
 @dataclass(frozen=True)
 class ReviewQueue:
-    """Frames to look at, in order. `data`: folders where their pixels are; `left_out`: suspicions not taken, why."""
+    """Frames to look at, in order. `data`: folders where their pixels are; `left_out`: suspicions not taken, why;
+    `films`: they are of films, whose held-out part is a stretch of time and no split of episodes."""
 
     task: str
     fingerprint: str
     items: tuple[Item, ...]
     data: tuple[str, ...] = ()
     left_out: dict[str, int] = field(default_factory=dict)
+    films: bool = False
 
     @staticmethod
     def build(
-        task: str, schema: SceneSchema, suspicions: Iterable[Suspicion], data: Sequence[str] = (), most: int = 0
-    ) -> ReviewQueue:
+        task: str, schema: SceneSchema, suspicions: Iterable[Suspicion], data: Sequence[str] = (), most: int = 0,
+        films: bool = False,
+    ) -> ReviewQueue:  # fmt: skip
         """Merge suspicions by frame, strongest first; ties by episode and step. `most`: keep so many (0: all).
 
         DataError: a reason nobody knows, a score that is no probability, a belief of another schema.
@@ -88,19 +95,19 @@ class ReviewQueue:
         left_out: Counter[str] = Counter()
         for suspicion in suspicions:
             _check(suspicion, schema)
-            if reason := _untouchable(suspicion.frame):
+            if not films and (reason := _untouchable(suspicion.frame)):
                 left_out[reason] += 1
             else:
                 by_frame.setdefault(suspicion.frame, []).append(suspicion)
         items = sorted((_merge(frame, found) for frame, found in by_frame.items()), key=lambda i: (-i.score, i.frame))
         if most and len(items) > most:
             left_out["less suspicious"] += len(items) - most
-        return ReviewQueue(task, schema.fingerprint, tuple(items[: most or None]), tuple(data), dict(left_out))
+        return ReviewQueue(task, schema.fingerprint, tuple(items[: most or None]), tuple(data), dict(left_out), films)
 
     def save(self, path: str | Path) -> Path:
         """Write atomically; the path."""
         record: dict[str, Any] = {"kind": KIND, "version": VERSION, "task": self.task, "data": list(self.data)}
-        record |= {"fingerprint": self.fingerprint, "left_out": self.left_out}
+        record |= {"fingerprint": self.fingerprint, "left_out": self.left_out, "films": self.films}
         record["items"] = [_item_record(item) for item in self.items]
         record["sha256"] = sha256(canonical_json(record).encode()).hexdigest()
         atomic_write(Path(path), json.dumps(record).encode())
@@ -118,7 +125,8 @@ class ReviewQueue:
         with sound(str(path), KIND, "make it again"):
             _QUEUE(record, "")
             items = tuple(_item(entry) for entry in record["items"])
-        return ReviewQueue(record["task"], record["fingerprint"], items, tuple(record["data"]), record["left_out"])
+        data, left_out, films = tuple(record["data"]), record["left_out"], record.get("films", False)
+        return ReviewQueue(record["task"], record["fingerprint"], items, data, left_out, films)
 
 
 @dataclass(frozen=True)

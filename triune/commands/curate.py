@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from envs.env import simulated
 from triune.commands import common
 from triune.console import Console, table
 from triune.errors import UsageError
@@ -33,7 +34,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     """Payload: frames chosen, per cause, left out with reasons, requests, content hash, folder."""
     from data_flywheel.datasets.curation import build, choose, write
-    from data_flywheel.labels.frames import open_frames
+    from data_flywheel.datasets.frozen import FrozenSet
+    from data_flywheel.labels.frames import EpisodeFrames, open_frames
 
     args.task = args.task or task_of(Path(args.pool))
     system = common.load_system(args)
@@ -42,6 +44,8 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     console.log(f"looking at {args.pool}")
     pool = build(system.schema, frames, system.detector().look)
     frozen = frozen_set(system.name, args.frozen)
+    if isinstance(frames, EpisodeFrames) and not simulated(system.spec.env):
+        frozen |= FrozenSet(films=True)
     selection = choose(pool, args.frames, frozen, requests=requests)
     about = {"pool": str(args.pool), "frames": args.frames, "eyes": system.hashes()["eyes"]}
     record = write(selection, pool, frames, frozen, args.out, system.name, about)

@@ -1,4 +1,5 @@
-"""`triune review TASK`: a page on this machine where people look at suspicious frames and correct their labels."""
+"""`triune review TASK`: a page on this machine where people look at suspicious frames and correct their labels, and
+where they label the films of a camera's task."""
 
 from __future__ import annotations
 
@@ -8,9 +9,11 @@ import webbrowser
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from envs.env import simulated
 from triune.commands import collect, common
+from triune.commands.labels import add_recordings, open_films
 from triune.console import Console
-from triune.errors import TriuneError
+from triune.errors import TriuneError, UsageError
 
 if TYPE_CHECKING:
     from data_flywheel.labels.frames import DatasetFrames
@@ -27,12 +30,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--queue", metavar="FILE", help="the frames to look at, in order (default: made from --data)")
     parser.add_argument(
         "--data", metavar="FOLDER",
-        help="a collected data set, or recorded episodes, to take suspicious frames from (default runs/data/TASK)",
+        help="a collected data set, or recorded episodes, to take suspicious frames from (default runs/data/TASK; of a "
+        "camera its recordings)",
     )  # fmt: skip
+    add_recordings(parser)
     parser.add_argument("--labels", metavar="FOLDER", help="where labels are kept, default runs/labels/TASK")
     parser.add_argument("--who", default="reviewer", metavar="NAME", help="your name in the labels, default reviewer")
     parser.add_argument(
-        "--most", type=common.positive, default=MOST, metavar="N", help=f"frames taken from --data, default {MOST}"
+        "--most", type=common.positive, default=MOST, metavar="N", help=f"frames in the queue, default {MOST}"
     )
     parser.add_argument("--port", type=common.port, default=0, metavar="N", help="default: any free one")
     parser.add_argument("--no-open", action="store_true", help="print the address, start no browser")
@@ -44,7 +49,7 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
 
     system = common.load_system(args)
     session = open_session(system, args, console)
-    for problem in session.store.problems:
+    for problem in session.store.problems if session.strip is None else ():  # of films it is told already
         console.log(f"damaged    {problem}")
     with ReviewServer(session, args.port) as server:
         console.log(f"open       {server.url}   (Ctrl-C ends; everything is saved)")
@@ -69,6 +74,10 @@ def open_session(system: System, args: argparse.Namespace, console: Console) -> 
     from data_flywheel.labels.store import LabelStore
     from triune.review.session import ReviewSession
 
+    if args.recording and (args.data or args.queue or simulated(system.spec.env)):
+        raise UsageError("--recording is for the films of a camera's task, without --data and --queue; leave it out")
+    if not (args.data or args.queue or simulated(system.spec.env)):
+        return _open_films(system, args, console)
     queue = ReviewQueue.load(args.queue) if args.queue else None
     folders = [args.data] if args.data else list(queue.data) if queue else [str(collect.data_folder(system.name))]
     sources = [open_frames(folder, system.spec) for folder in folders]
@@ -82,6 +91,25 @@ def open_session(system: System, args: argparse.Namespace, console: Console) -> 
         if isinstance(source, DatasetFrames):
             _keep_teacher(session, source, console)
     return session
+
+
+def _open_films(system: System, args: argparse.Namespace, console: Console) -> ReviewSession:
+    """All films that were recorded for a camera's task: what to label first, and every other picture besides."""
+    from data_flywheel.datasets.film_queue import film_queue
+    from triune.commands.labels import open_labels
+    from triune.review.session import ReviewSession
+    from triune.review.strip import Strip
+
+    films = open_films(system, args.recording, console)
+    store = open_labels(system, args.labels, console)
+    hz = system.protocol().control_hz
+    look = system.detector().look if system.detector_path.is_file() else None
+    how = "by what the detector is unsure of" if look else "spread over time and looks"
+    console.log(f"choosing   what to label first, {how}")
+    told = lambda done, of: console.progress(done, of, f"{done} of {of} pictures")  # noqa: E731
+    queue = film_queue(films, store, hz, look, args.most, told)
+    console.clear()
+    return ReviewSession(queue, store, films, args.who, system.spec.title, Strip(films, store, hz))
 
 
 def make_queue(system: System, source: Any, folder: str, most: int, console: Console) -> ReviewQueue:

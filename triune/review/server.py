@@ -52,7 +52,7 @@ class ReviewServer(loopback.Server):
 
 
 class Handler(loopback.Handler):
-    """The page, state, a frame, its picture; a save, an undo."""
+    """The page, state, a frame, its picture, where a film's picture stands; a save, an undo, a redo."""
 
     server: ReviewServer
     headers_of_all = HEADERS
@@ -88,6 +88,8 @@ class Handler(loopback.Handler):
                 self.send_json(HTTPStatus.OK, self.server.session.frame(int(number)))
             case ["picture", number] if _is_number(number):
                 self.send(HTTPStatus.OK, self.server.session.png(int(number)), "image/png")
+            case ["at", film, place] if _is_number(film) and _is_number(place):
+                self.send_json(HTTPStatus.OK, self.server.session.open(int(film), int(place)))
             case [name] if (name or "index.html") in self.server.files:
                 self.send(HTTPStatus.OK, *self.server.files[name or "index.html"])
             case _:
@@ -100,9 +102,12 @@ class Handler(loopback.Handler):
                 self.send_json(HTTPStatus.OK, self.server.session.save(**{k: body[k] for k in _SAVE}))
             case ["undo"], {"last": str()}:
                 self.send_json(HTTPStatus.OK, self.server.session.undo(body["last"]))
+            case ["redo"], {"undone": str()}:
+                self.send_json(HTTPStatus.OK, self.server.session.redo(body["undone"]))
             case _:
                 raise Refused(
-                    HTTPStatus.BAD_REQUEST, "a save has index, revision, verdict and values; an undo has last"
+                    HTTPStatus.BAD_REQUEST,
+                    "a save has index, revision, verdict and values; an undo has last, a redo undone",
                 )
 
     def _body(self) -> Any:

@@ -1,12 +1,14 @@
 """What lies before a reviewer: the queue, what is known of each frame, and how a decision becomes a label.
 
-Every action is one record in the store, on disk before it is acknowledged; undo takes back the reviewer's newest.
+Every action is one record in the store, on disk before it is acknowledged; undo takes back the reviewer's newest, and
+redo says it again. Of films, any picture can be opened besides those of the queue; it then follows them.
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import cv2
@@ -14,23 +16,27 @@ import numpy as np
 
 from data_flywheel.errors import DataError
 from data_flywheel.labels.frames import FrameSource
-from data_flywheel.labels.label import Label, Retraction, Values, values_of
+from data_flywheel.labels.label import FrameRef, Label, Retraction, Values, values_of
 from data_flywheel.labels.resolve import Part, resolve
 from data_flywheel.labels.review_queue import Item, ReviewQueue, progress
 from data_flywheel.labels.store import Entry, LabelStore, StaleLabels
 from perception.scene import SceneSchema
+from triune.review.strip import Strip
 from triune.version import __version__
 
 SURE = 7  # where a slot's `sure` stands
+MOST_OPENED = 20_000  # pictures opened besides the queue
 
 
 class ReviewSession:
     """One reviewer at work on one queue. Thread-safe, as the store is."""
 
     def __init__(
-        self, queue: ReviewQueue, store: LabelStore, frames: FrameSource, who: str = "reviewer", title: str = ""
-    ) -> None:
-        """DataError when queue and store are of different tasks, or the queue is empty."""
+        self, queue: ReviewQueue, store: LabelStore, frames: FrameSource, who: str = "reviewer", title: str = "",
+        strip: Strip | None = None,
+    ) -> None:  # fmt: skip
+        """`strip`: the films that the queue is of. DataError when queue and store are of different tasks, or the queue
+        is empty."""
         if (queue.task, queue.fingerprint) != (store.task, store.schema.fingerprint):
             raise DataError(
                 f"the queue is of {queue.task} under another scene schema than {store.folder}; make it again"
@@ -38,10 +44,13 @@ class ReviewSession:
         if not queue.items:
             why = ", ".join(f"{count} left out: {reason}" for reason, count in queue.left_out.items())
             raise DataError(f"the queue holds no frame{f' ({why})' if why else ''}; there is nothing to review")
-        if any(item.frame.split == "test" for item in queue.items):
+        if not queue.films and any(item.frame.split == "test" for item in queue.items):
             raise DataError("the queue holds frames of the frozen test set, which nobody reviews; make it again")
         self.queue, self.store, self.frames, self.who = queue, store, frames, who
-        self._reading = threading.Lock()
+        self.strip = strip
+        self._opened: list[Item] = []
+        self._undone: list[tuple[Label, str]] = []  # with the revision that the frame then had
+        self._reading, self._opening = threading.Lock(), threading.Lock()
         self.title = title or queue.task
 
     @property
@@ -60,22 +69,46 @@ class ReviewSession:
         return {
             "task": self.queue.task, "title": self.title, "who": self.who, "width": width, "height": height,
             "things": things, "grids": grids, "gauges": gauges, "readings": readings, "problems": self.store.problems,
-            **self._progress(),
+            "films": self.strip.told() if self.strip else [], **self._progress(),
         }  # fmt: skip
 
     def _progress(self) -> dict[str, Any]:
         found = progress(self.queue, self.store)
+        opened = [resolve(self.schema, self.store.standing(item.frame)).status for item in self._opened]
         last = self._last()
         return {
-            "statuses": list(found.statuses), "counts": found.counts, "first": found.first,
-            "last": last.id if last else "",
+            "statuses": [*found.statuses, *opened], "counts": found.counts, "first": found.first,
+            "last": last.id if last else "", "undone": self._undone[-1][0].id if self._undone else "",
+            "labelled": self.strip.tally() if self.strip else None,
         }  # fmt: skip
+
+    @property
+    def items(self) -> tuple[Item, ...]:
+        """The frames of the queue, then those that were opened besides."""
+        return (*self.queue.items, *self._opened)
+
+    def open(self, film: int, at: int) -> dict[str, Any]:
+        """The index of a film's picture: the film's place in `state`, and the picture's place in the film. DataError
+        where there is none."""
+        if self.strip is None:
+            raise DataError("this review is not of films; there is only the queue")
+        with self._reading:
+            ref = self.strip.ref(film, at)
+        with self._opening:
+            for index, item in enumerate(self.items):
+                if item.frame == ref:
+                    return {"index": index}
+            if len(self._opened) >= MOST_OPENED:
+                raise DataError(f"{MOST_OPENED} pictures are open besides the queue; start triune review again")
+            self._opened.append(Item(ref, 0.0, ()))
+            return {"index": len(self.items) - 1}
 
     def item(self, index: int) -> Item:
         """One frame of the queue; DataError when there is no such."""
-        if not 0 <= index < len(self.queue.items):
-            raise DataError(f"the queue has frames 0 to {len(self.queue.items) - 1}, asked for {index}")
-        return self.queue.items[index]
+        items = self.items
+        if not 0 <= index < len(items):
+            raise DataError(f"the queue has frames 0 to {len(items) - 1}, asked for {index}")
+        return items[index]
 
     def frame(self, index: int) -> dict[str, Any]:
         """Everything known of one frame."""
@@ -90,6 +123,7 @@ class ReviewSession:
             "parts": {name: self._part(part) for name, part in found.parts.items()},
             "belief": self._belief(item),
             "history": [self._entry(entry) for entry in self.store.history(item.frame)],
+            "film": self.strip.about(item.frame) if self.strip else None,
         }  # fmt: skip
 
     def _part(self, part: Part) -> dict[str, Any]:
@@ -144,6 +178,7 @@ class ReviewSession:
         """One action of the reviewer: corrected parts or a verdict. StaleLabels: the frame changed since `revision`."""
         label = Label(self.item(index).frame, "person", self.who, dict(values), 1.0, f"triune {__version__}", verdict)
         self.store.add([label], after=revision)
+        self._undone.clear()
         return {"frame": self.frame(index), **self._progress()}
 
     def undo(self, last: str) -> dict[str, Any]:
@@ -155,16 +190,31 @@ class ReviewSession:
         if found.id != last:
             raise StaleLabels(found.frame, [found])
         self.store.retract(found.id, self.who, "undo", after=None)
-        index = next(i for i, item in enumerate(self.queue.items) if item.frame == found.frame)
+        self._undone.append((found, self.store.revision(found.frame)))
+        return self._answer(found.frame)
+
+    def redo(self, undone: str) -> dict[str, Any]:
+        """Say again what was undone last, which the page believes to be `undone`. StaleLabels: the frame changed since
+        then."""
+        if not self._undone or self._undone[-1][0].id != undone:
+            raise DataError("there is nothing to redo")
+        label, revision = self._undone[-1]
+        self.store.add([replace(label, id="", at=0.0)], after=revision)
+        self._undone.pop()
+        return self._answer(label.frame)
+
+    def _answer(self, frame: FrameRef) -> dict[str, Any]:
+        index = next(i for i, item in enumerate(self.items) if item.frame == frame)
         return {"frame": self.frame(index), **self._progress()}
 
     def _last(self) -> Label | None:
-        """The reviewer's newest standing label of a frame in the queue."""
+        """The reviewer's newest standing label of a frame that is open here; what was imported has a note, and is not
+        undone picture by picture."""
         mine = (
             label
-            for item in self.queue.items
+            for item in self.items
             for label in self.store.standing(item.frame)
-            if (label.source, label.who) == ("person", self.who)
+            if (label.source, label.who, label.note) == ("person", self.who, "")
         )
         return max(mine, key=lambda label: label.id, default=None)
 
