@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from triune.system import System
 
 STEPS = 3500
-FEW_LABELS = 200  # of a thing; fewer are said
 SECONDS_A_STEP = 0.12  # on one core of 2024; only turns --minutes into a number of steps
 
 
@@ -128,6 +127,7 @@ def _train_on_films(
 ) -> dict[str, Any]:
     """Train on what is labelled, and tell how well the end of each film is seen; the metrics."""
     from data_flywheel.labels.film_labels import gather
+    from data_flywheel.labels.rounds import GOAL, note_round
     from perception.training.train import label_counts, train
 
     films = open_films(system, args.recording, console)
@@ -146,14 +146,15 @@ def _train_on_films(
     if not any(counts.values()):
         raise TriuneError("no box is among them, so there is nothing to learn; label pictures that show the things")
     for name, n in counts.items():
-        if n < FEW_LABELS:
+        if n < GOAL:
             what = "it will not be seen" if not n else "it may be seen badly, and the figures below are rough"
-            console.log(f"few        {name} has {n} labels to learn from: {what}; {FEW_LABELS} are a good beginning")
+            console.log(f"few        {name} has {n} labels to learn from: {what}; {GOAL} are a good beginning")
     metrics = train(
         samples, schema, out, steps=steps, seed=args.seed, resume=not args.fresh, threads=common.cores(),
         progress=console.progress, recipe=_recipe(system),
     )  # fmt: skip
     console.clear()
+    note_round(store.folder, counts, metrics["things"])
     _show_held_out(metrics, found.stretches, console)
     return metrics | {
         "learned": {"frames": len(learned), "background": bare, "labels": counts},

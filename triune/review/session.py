@@ -189,7 +189,9 @@ class ReviewSession:
             raise DataError("there is nothing to undo")
         if found.id != last:
             raise StaleLabels(found.frame, [found])
+        before = self.store.revision(found.frame)
         self.store.retract(found.id, self.who, "undo", after=None)
+        self._follow(found.frame, before)
         self._undone.append((found, self.store.revision(found.frame)))
         return self._answer(found.frame)
 
@@ -201,7 +203,13 @@ class ReviewSession:
         label, revision = self._undone[-1]
         self.store.add([replace(label, id="", at=0.0)], after=revision)
         self._undone.pop()
+        self._follow(label.frame, revision)
         return self._answer(label.frame)
+
+    def _follow(self, frame: FrameRef, before: str) -> None:
+        """What was undone of this frame, when it was at the revision `before`, may be redone at the present one."""
+        now = self.store.revision(frame)
+        self._undone = [(la, now if (la.frame, r) == (frame, before) else r) for la, r in self._undone]
 
     def _answer(self, frame: FrameRef) -> dict[str, Any]:
         index = next(i for i, item in enumerate(self.items) if item.frame == frame)

@@ -15,6 +15,7 @@ from data_flywheel.errors import DataError
 from data_flywheel.labels.film_labels import Film, Films
 from data_flywheel.labels.label import FrameRef
 from data_flywheel.labels.resolve import ACCEPTED, EDITED, resolve
+from data_flywheel.labels.rounds import GOAL, advice, read_rounds
 from data_flywheel.labels.store import LabelStore
 
 MARKS = 400  # places of a film at which it is told whether something there is labelled
@@ -45,6 +46,7 @@ class Strip:
             for number, tape in enumerate(self.tapes)
             for piece, start in zip(tape.pieces, tape.starts, strict=False)
         }
+        self.rounds = read_rounds(store.folder)
         self._known: dict[FrameRef, tuple[str, str, Counter[str]]] = {}  # revision, status, how many of each thing
 
     def told(self) -> list[dict[str, Any]]:
@@ -109,7 +111,7 @@ class Strip:
 
     def tally(self) -> dict[str, Any]:
         """What persons labelled so far of these films: confirmed pictures, those of them without a thing, those that
-        are begun, and how many of each thing."""
+        are begun, how many there are of each thing, and what the trainings say of more."""
         boxes = Counter({thing.name: 0 for thing in self.store.schema.things})
         pictures = background = begun = 0
         for ref in self.store.frames():
@@ -120,7 +122,8 @@ class Strip:
             if status == ACCEPTED:
                 pictures, background = pictures + 1, background + (not counts.total())
                 boxes.update(counts)
-        return {"pictures": pictures, "background": background, "begun": begun, "boxes": dict(boxes)}
+        told = {"pictures": pictures, "background": background, "begun": begun, "boxes": dict(boxes)}
+        return {**told, "goal": GOAL, "advice": advice(self.rounds, boxes)}
 
 
 def _short(source: str) -> str:

@@ -28,12 +28,14 @@ async function ask(name, options) {
 }
 
 const post = (name, body) =>
-  ask(name, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) }).then((a) => a.json());
+  ask(name, { method: "POST", keepalive: true, headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) }).then((a) => a.json());
 
 export const state = () => ask("state").then((answer) => answer.json());
 export const frame = (index) => ask(`frame/${index}`).then((answer) => answer.json());
 export const save = (index, revision, verdict, values) => post("save", { index, revision, verdict, values });
 export const undo = (last) => post("undo", { last });
+export const redo = (undone) => post("redo", { undone });
+export const at = (film, place) => ask(`at/${film}/${place}`).then((answer) => answer.json()).then(({ index }) => index);
 
 const pictures = new Map();
 

@@ -1,45 +1,82 @@
 // The review page: which frame is before the reviewer, what a key or button does, when something is saved.
 //
 // Every action is sent at once, one after the other. An action that was refused or not answered is kept, and nothing else
-// can be done until it went through or was given up: no edit is lost silently. `globalThis.review` is for whoever drives
-// the browser in a test.
+// can be done until it went through or was given up: no edit is lost silently. Proposals (what the detector saw, what was
+// copied, what lies between two confirmed frames) are drawn, and are saved only when the frame is accepted or they are moved.
+// `globalThis.review` is for whoever drives the browser in a test.
 
 import * as api from "./api.js";
-import { $, banner, showConflicts, showHistory, showParts, showProgress, showWhere, touch } from "./panels.js";
+import { $, banner, makeClasses, showClasses, showConflicts, showFilm, showHistory, showLabelled, showParts, showProgress, showWhere, touch } from "./panels.js";
 import { Stage } from "./stage.js";
-import { moveBox, resizeBox, shownValues, slotsOf, withField } from "./values.js";
+import { between, classesOf, moveBox, offered, placeBox, resizeBox, shownValues, slotFor, slotsOf, withField } from "./values.js";
 
+const BETWEEN = 3; // seconds that two confirmed frames may be apart for what lies between to be proposed unasked
 const page = { info: null, slots: [], index: 0, frame: null, picture: null, values: {}, selected: null, placing: null };
+Object.assign(page, { classes: [], armed: null, proposed: new Set(), offers: {}, home: 0, stride: 0, copied: null });
 const work = { chain: Promise.resolve(), running: 0, visits: 0, stuck: null, waiting: null, queued: false };
 const revisions = new Map(); // frame of the queue -> the last that this page has seen of it
 const outside = (globalThis.review = { state: "loading", page });
-const stage = new Stage($("stage"), { onChange: edit, onSelect: select, onPlace: put });
+const stage = new Stage($("stage"), { onChange: changed, onSelect: select, onPlace: put, onDraw: draw });
 
 // --- showing ----------------------------------------------------------------------------------------------------------
 
 function render() {
-  stage.update(page.values, page.selected, page.placing);
+  stage.update(page.values, page.selected, page.placing, page.armed, page.proposed);
+  showClasses(page);
   showParts(page, { select, remove, add, nudge, gauge, read });
   $("legend").hidden = !stage.showDetections || !page.slots.some((entry) => stage.strays(entry));
-  $("hint").hidden = !page.placing;
-  $("hint").textContent = page.placing ? `${touch ? "Tap" : "Click"} where ${page.placing.name} is` : "";
+  $("proposals").hidden = !page.proposed.size;
+  hint(page.placing ? `${touch ? "Tap" : "Click"} where ${page.placing.name} is` : "");
 }
+
+function hint(text) {
+  $("hint").hidden = !text;
+  $("hint").textContent = text;
+}
+
+/** Whether boxes are drawn by kind, not slot by slot: of films, and where there are several of a kind. */
+const byKind = () => page.info.films.length > 0 || page.classes.some(({ slots }) => slots.length > 1);
 
 /** Take over what the program says of the present frame. What is being edited just now stays as it is. */
 function take(frame) {
   revisions.set(frame.index, frame.revision);
   page.frame = frame;
   if (!stage.drag) page.values = { ...shownValues(page.info, frame), ...structuredClone(work.waiting ?? {}) };
-  showWhere(frame, page.info.statuses.length);
+  if (!stage.drag) propose();
+  showWhere(frame, page.info.counts.total, page.info.films);
+  showFilm(frame.film, page.info.films);
   showConflicts(page, page.picture, choose);
   showHistory(frame, page.info.who);
   render();
 }
 
+/** Draw the boxes that are offered where nothing is drawn. */
+function propose() {
+  page.proposed = new Set();
+  for (const entry of page.slots) {
+    const box = entry.kind === "thing" && page.offers[entry.part]?.[entry.slot];
+    if (!box || page.values[entry.part][entry.slot]) continue;
+    page.values[entry.part][entry.slot] = [...box];
+    page.proposed.add(entry);
+  }
+}
+
+/** What is offered on a frame that is shown anew. */
+function offersOf(frame) {
+  const { film } = frame;
+  const near = film?.before && film.after && film.after.at - film.before.at <= BETWEEN * page.info.films[film.film].hz;
+  return near && frame.status === "open" && !Object.keys(frame.parts).length ? inBetween(film) : offered(page.info, frame);
+}
+
+const inBetween = ({ at, before, after }) =>
+  Object.fromEntries(page.classes.map(({ part }) => [part, between(before.values[part], after.values[part], (at - before.at) / (after.at - before.at))]));
+
 function takeProgress(answer) {
-  for (const name of ["counts", "statuses", "first", "last"]) page.info[name] = answer[name];
+  for (const name of ["counts", "statuses", "first", "last", "undone", "labelled"]) page.info[name] = answer[name];
   showProgress(page.info);
+  showLabelled(page.info, page.classes);
   $("undo").disabled = !page.info.last;
+  $("redo").disabled = !page.info.undone;
 }
 
 /** What is known of a frame once everything that was done to it has been sent. */
@@ -60,27 +97,59 @@ async function visit(index) {
   if (!frame || number !== work.visits) return;
   if (work.stuck && index !== page.index) return void (outside.state = "ready"); // first decide about what was not saved
   const lost = picture instanceof Error;
-  Object.assign(page, { index, picture: lost ? null : picture, selected: null, placing: null });
+  if (page.frame && index !== page.index) page.copied = confirmed(page.frame) ?? page.copied;
+  Object.assign(page, { index, picture: lost ? null : picture, selected: null, placing: null, offers: offersOf(frame) });
+  if (index < page.info.counts.total) page.home = index;
   stage.show(page.picture, frame.belief);
   take(frame);
   $("side").scrollTop = 0;
   $("prev").disabled = index === 0;
-  $("next").disabled = index === page.info.statuses.length - 1;
+  $("next").disabled = index === page.info.counts.total - 1;
   if (lost) banner(`This frame cannot be shown: ${picture.message}`, [["Next frame", () => step(1)]], "warn");
   else if (!work.stuck) banner("");
   outside.state = "ready";
   if (index + 1 < page.info.statuses.length) api.picture(index + 1).catch(() => {});
 }
 
+/** Along the queue; from a picture that is not of it, back to it first. */
 function step(by) {
-  const index = page.index + by;
-  if (index >= 0 && index < page.info.statuses.length && !blocked()) visit(index);
+  const beside = page.index >= page.info.counts.total;
+  const index = beside ? page.home + Math.max(by, 0) : page.index + by;
+  page.stride = 0;
+  if (index >= 0 && index < page.info.counts.total && !blocked()) visit(index);
 }
+
+/** To a place of the present film, held inside it. */
+async function goTo(place) {
+  const { film } = page.frame;
+  if (!film || blocked()) return;
+  const at = Math.min(Math.max(place, 0), page.info.films[film.film].length - 1);
+  if (at === film.at) return;
+  outside.state = "loading";
+  const number = ++work.visits;
+  const index = await api.at(film.film, at).catch(fail);
+  if (index === undefined || number !== work.visits) return;
+  page.info.statuses[index] ??= "open";
+  return visit(index);
+}
+
+/** Along the film, by single pictures or half seconds; from where one is going, if one is still on the way. */
+function wind(pictures) {
+  if (!page.frame.film) return;
+  page.stride = pictures;
+  goTo(page.frame.film.at + pictures);
+}
+
+const half = () => Math.max(1, Math.round(page.info.films[page.frame.film?.film ?? 0]?.hz / 2) || 1);
 
 /** After a verdict: the next frame without one, round and round. */
 function onward() {
   const { statuses, counts } = page.info;
-  const order = statuses.map((_, i) => (page.index + 1 + i) % statuses.length);
+  const { film } = page.frame;
+  const beyond = film && film.at + page.stride;
+  if (page.stride && beyond >= 0 && beyond < page.info.films[film.film].length) return void goTo(beyond);
+  const from = page.index < counts.total ? page.index : page.home;
+  const order = Array.from({ length: counts.total }, (_, i) => (from + 1 + i) % counts.total);
   const next = order.find((i) => statuses[i] === "open" || statuses[i] === "edited");
   if (next !== undefined) return visit(next);
   const told = `${counts.accepted} accepted, ${counts.rejected} rejected`;
@@ -165,8 +234,26 @@ function fail(error) {
 /** A part was corrected. Corrections made while another action is under way are sent together, after it. */
 function edit(part) {
   render();
-  work.waiting = { ...work.waiting, [part]: structuredClone(page.values[part]) };
+  work.waiting = { ...work.waiting, [part]: withoutProposals(part) };
   if (!blocked()) sendEdits(page.index);
+}
+
+/** What a person said of a part: proposals are not truth. */
+function withoutProposals(part) {
+  const value = structuredClone(page.values[part]);
+  for (const entry of page.proposed) if (entry.part === part) value[entry.slot] = null;
+  return value;
+}
+
+/** A box was touched by a person: it is no proposal any longer. */
+function settle(entry) {
+  page.proposed.delete(entry);
+  if (page.offers[entry.part]) page.offers[entry.part][entry.slot] = null;
+}
+
+function changed(entry) {
+  if (entry.kind === "thing") settle(entry);
+  edit(entry.part);
 }
 
 function sendEdits(index) {
@@ -185,14 +272,24 @@ function decide(verdict) {
   if (blocked() || outside.state !== "ready") return;
   const { index } = page;
   const values = verdict === "accept" ? structuredClone(page.values) : {};
-  if (verdict === "accept" && page.frame.status === "accepted" && !work.running) return void onward();
+  const bare = !page.proposed.size;
+  page.offers = {};
+  if (verdict === "accept" && page.frame.status === "accepted" && bare && !work.running) return void onward();
   act({ index, send: (revision) => api.save(index, revision, verdict, values), then: onward });
 }
 
+const follow = ({ frame }) => frame.index !== page.index && visit(frame.index);
+
 function undo() {
   if (blocked() || (!page.info.last && !work.running)) return;
-  const then = ({ frame }) => frame.index !== page.index && visit(frame.index);
-  act({ index: page.index, send: () => api.undo(page.info.last), then });
+  page.offers = {};
+  act({ index: page.index, send: () => api.undo(page.info.last), then: follow });
+}
+
+function redo() {
+  if (blocked() || !page.info.undone) return;
+  page.offers = {};
+  act({ index: page.index, send: () => api.redo(page.info.undone), then: follow });
 }
 
 // --- editing ------------------------------------------------------------------------------------------------------
@@ -209,6 +306,48 @@ function choose(part, value) {
   edit(part);
 }
 
+/** Take up a kind of thing: what is dragged from corner to corner is one. Again: its next box. */
+function arm(kind, again = true) {
+  const there = kind.slots.filter((entry) => page.values[entry.part][entry.slot]);
+  const next = there[(there.indexOf(page.selected) + 1) % there.length];
+  page.placing = null;
+  if (page.armed === kind && again && next) page.selected = next;
+  else if (page.selected?.part !== kind.part) page.selected = null;
+  page.armed = kind;
+  render();
+}
+
+/** Boxes of the confirmed frame before this one, as far as it is of the same film. */
+const before = () => page.frame.film?.before?.values;
+
+function draw(kind, box) {
+  const part = kind.part;
+  const slot = kind.slots ? slotFor(box, page.values[part], before()?.[part]) : kind.slot;
+  if (slot < 0) return hint(`all ${kind.slots.length} of ${part} are drawn`);
+  put(page.slots.find((entry) => entry.part === part && entry.slot === slot), box);
+}
+
+/** A box of the usual size in the middle, for hands that only have keys. */
+function drawMiddle() {
+  const { width, height } = page.info;
+  if (page.armed) draw(page.armed, placeBox(page.armed.slots[0].size, width / 2, height / 2, width, height));
+}
+
+/** What is drawn on a frame and held for true, or null. */
+const confirmed = (frame) => (Object.keys(frame.parts).length ? Object.fromEntries(Object.entries(frame.parts).map(([part, { value }]) => [part, value])) : null);
+
+function offer(offers, none) {
+  if (blocked() || !page.frame || outside.state !== "ready") return;
+  if (!offers) return hint(none);
+  for (const entry of page.proposed) page.values[entry.part][entry.slot] = null;
+  page.offers = structuredClone(offers);
+  propose();
+  render();
+}
+
+const copy = () => offer(before() ?? page.copied, "no frame before this one has boxes");
+const fill = () => offer(page.frame.film?.before && page.frame.film.after && inBetween(page.frame.film), "accept a frame before and one after this");
+
 function add(entry) {
   const again = page.placing === entry;
   Object.assign(page, { selected: again ? null : entry, placing: again ? null : entry });
@@ -218,10 +357,12 @@ function add(entry) {
 function put(entry, box) {
   Object.assign(page, { selected: entry, placing: null });
   page.values[entry.part][entry.slot] = box;
+  settle(entry);
   edit(entry.part);
 }
 
 function remove(entry) {
+  settle(entry);
   page.values[entry.part][entry.slot] = null;
   page.selected = null;
   edit(entry.part);
@@ -232,6 +373,7 @@ function nudge(entry, dx, dy, grow = false) {
   const box = page.values[entry.part][entry.slot];
   const moved = grow ? resizeBox(box, "se", dx, dy, width, height) : moveBox(box, dx, dy, width, height);
   page.values[entry.part][entry.slot] = moved;
+  settle(entry);
   edit(entry.part);
 }
 
@@ -255,8 +397,14 @@ const reject = () => decide("reject");
 const KEYS = {
   Enter: accept, a: accept, r: reject, z: undo,
   n: () => step(1), p: () => step(-1), "+": () => stage.zoom(1), "=": () => stage.zoom(1), "-": () => stage.zoom(-1), 0: () => stage.zoom(0),
-  o: toggleDetections, Escape: () => select(null), "?": () => $("keys").showModal(), x: absent, Delete: absent, Backspace: absent,
+  y: redo, Z: redo, c: copy, i: fill, b: drawMiddle, ",": () => wind(-1), ".": () => wind(1), "<": () => wind(-half()), ">": () => wind(half()),
+  o: toggleDetections, Escape: letGo, "?": () => $("keys").showModal(), x: absent, Delete: absent, Backspace: absent,
 };
+
+function letGo() {
+  if (!page.selected) page.armed = null;
+  select(null);
+}
 
 function absent() {
   const { selected, values } = page;
@@ -272,12 +420,13 @@ function toggleDetections() {
 function key(event) {
   const { target, key } = event;
   if (!page.frame || $("keys").open || target.matches("input") || event.altKey) return;
-  if ((event.ctrlKey || event.metaKey) && key !== "z") return;
+  if ((event.ctrlKey || event.metaKey) && !"zyZ".includes(key)) return;
   if ((key === "Enter" || key === " ") && target.closest("button, summary")) return;
   const { selected, values, slots } = page;
   const box = selected?.kind === "thing" && values[selected.part][selected.slot];
   if (ARROWS[key] && box) nudge(selected, ...ARROWS[key], event.shiftKey);
   else if (key === "ArrowLeft" || key === "ArrowRight") step(ARROWS[key][0]);
+  else if (/^[1-9]$/.test(key) && byKind()) page.classes[key - 1] && arm(page.classes[key - 1]);
   else if (/^[1-9]$/.test(key) && slots[key - 1]) select(slots[key - 1] === selected ? null : slots[key - 1]);
   else if (KEYS[key]) KEYS[key]();
   else return;
@@ -286,9 +435,12 @@ function key(event) {
 
 function wire() {
   addEventListener("keydown", key);
-  for (const [name, action] of Object.entries({ accept, reject, undo })) $(name).addEventListener("click", action);
+  for (const [name, action] of Object.entries({ accept, reject, undo, redo, copy, fill })) $(name).addEventListener("click", action);
   $("prev").addEventListener("click", () => step(-1));
   $("next").addEventListener("click", () => step(1));
+  for (const [name, by] of Object.entries({ back: () => -half(), earlier: () => -1, later: () => 1, ahead: half }))
+    $(name).addEventListener("click", () => wind(by()));
+  $("tape").addEventListener("change", () => ((page.stride = 0), goTo(Number($("tape").value))));
   $("zoom-in").addEventListener("click", () => stage.zoom(1));
   $("zoom-out").addEventListener("click", () => stage.zoom(-1));
   $("detections").addEventListener("click", toggleDetections);
@@ -310,6 +462,12 @@ async function begin() {
   wire();
   page.info = await api.state();
   page.slots = slotsOf(page.info);
+  page.classes = classesOf(page.slots);
+  makeClasses(page.classes, arm);
+  page.armed = page.info.films.length ? page.classes[0] ?? null : null;
+  document.body.classList.toggle("bykind", byKind());
+  document.body.classList.toggle("films", page.info.films.length > 0);
+  $("film").hidden = !page.info.films.length;
   $("title").textContent = page.info.title;
   document.title = `Review – ${page.info.title}`;
   stage.begin(page.info, page.slots);

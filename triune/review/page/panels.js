@@ -39,24 +39,90 @@ export function showProgress({ counts, statuses }) {
   $("counts").textContent = `${counts.done} of ${statuses.length} done`;
 }
 
-export function showWhere(frame, total) {
-  $("place").textContent = `Frame ${frame.index + 1} of ${total}`;
-  $("status").textContent = WORDS[frame.status];
+export function showWhere(frame, total, films) {
+  const { film } = frame;
+  $("place").textContent = frame.index < total ? `Frame ${frame.index + 1} of ${total}` : "A frame beside the queue";
+  $("status").textContent = film && frame.status === "edited" ? "begun" : WORDS[frame.status];
   $("status").className = `pill ${frame.status}`;
-  $("episode").textContent = `step ${frame.step} of ${frame.episode}`;
+  $("episode").textContent = film ? `picture ${film.number} of ${films[film.film].name}, ${clock(film.second)}` : `step ${frame.step} of ${frame.episode}`;
   $("reasons").replaceChildren(
     ...frame.reasons.map(({ reason, score, detail }) => {
       const meter = el("i", {});
       meter.style.width = wide(score);
       const label = `suspicion ${percent(score)}`;
-      return el("li", {}, el("span", { class: "meter", role: "img", "aria-label": label, title: label }, meter), el("b", {}, reason), el("span", { class: "dim" }, detail));
+      const shown = score > 0 && el("span", { class: "meter", role: "img", "aria-label": label, title: label }, meter);
+      return el("li", {}, shown || null, el("b", {}, reason), el("span", { class: "dim" }, detail));
     }),
   );
 }
 
+const clock = (seconds) => `${Math.floor(seconds / 60)}:${(seconds % 60).toFixed(2).padStart(5, "0")}`;
+
+/** Where in its film a frame stands, and what of the film is labelled. */
+export function showFilm(film, films) {
+  if (!film) return;
+  const { length } = films[film.film];
+  Object.assign($("tape"), { max: length - 1, value: film.at });
+  $("tape").setAttribute("aria-valuetext", `${clock(film.second)}, picture ${film.number}`);
+  $("clock").textContent = clock(film.second);
+  $("marks").replaceChildren(
+    ...film.marks.map((mark) => {
+      const made = el("i");
+      made.style.left = wide(mark / film.of);
+      return made;
+    }),
+  );
+}
+
+/** Once: the kinds of things, each with its key and colour; `arm(kind, again)` takes one up. */
+export function makeClasses(classes, arm) {
+  const button = (kind, index) => {
+    const key = index < 9 ? el("kbd", {}, String(index + 1)) : null;
+    const made = el("button", { type: "button", class: "kind", "data-kind": kind.part, onclick: () => arm(kind, false) }, dot(kind.colour), el("b", {}, kind.part), el("span", { class: "dim" }), key);
+    made.style.setProperty("--kind", kind.colour);
+    return made;
+  };
+  $("kinds").replaceChildren(...classes.map(button));
+}
+
+/** Which kind is taken up, and how many of each are drawn. */
+export function showClasses({ classes, values, armed }) {
+  classes.forEach((kind, index) => {
+    const drawn = kind.slots.filter((entry) => values[entry.part][entry.slot]).length;
+    const made = $("kinds").children[index];
+    made.setAttribute("aria-pressed", String(armed === kind));
+    made.setAttribute("aria-label", `Draw ${kind.part}, key ${index + 1}; ${drawn} of ${kind.slots.length} drawn`);
+    made.querySelector("span.dim").textContent = `${drawn}/${kind.slots.length}`;
+  });
+}
+
+/** How much of the films is labelled, and what more would help. */
+export function showLabelled({ labelled }, classes) {
+  $("labelled").hidden = !labelled;
+  if (!labelled) return;
+  const { pictures, background, begun, boxes, goal, advice } = labelled;
+  const line = (name, colour, count, of) => {
+    const bar = el("i");
+    Object.assign(bar.style, { width: wide(Math.min(1, count / of)), background: colour });
+    const told = `${count} of ${of} labels of ${name}`;
+    return el("li", {}, dot(colour), el("b", {}, name), el("span", { class: "goal", role: "img", "aria-label": told, title: told }, bar), el("span", { class: "num" }, String(count)), el("small", { class: "dim" }, advice[name] ?? ""));
+  };
+  $("tally").replaceChildren(...classes.map(({ part, colour }) => line(part, colour, boxes[part], goal)));
+  const more = begun ? `; ${begun} begun and not accepted, which teach nothing yet` : "";
+  $("tallied").textContent = `${pictures} pictures accepted, ${background} of them background${more}.`;
+}
+
 /** One row for each thing, grid, gauge and reading. `act`: {select, remove, add, nudge, gauge, read}. */
 export function showParts(shown, act) {
-  $("parts").replaceChildren(...shown.slots.map((entry, index) => partRow(shown, entry, index, act)));
+  const rows = shown.slots.filter((entry) => !isSpare(shown, entry));
+  $("parts").replaceChildren(...rows.map((entry) => partRow(shown, entry, shown.slots.indexOf(entry), act)));
+  $("bare").hidden = rows.length > 0;
+}
+
+/** Of several of a kind, or of a film, what is not there is not worth a row: it is drawn, not added. */
+function isSpare({ values, classes, info, selected, placing }, entry) {
+  const many = info.films.length > 0 || classes.some(({ slots }) => slots.length > 1);
+  return many && entry.kind === "thing" && !values[entry.part][entry.slot] && entry !== selected && entry !== placing;
 }
 
 function partRow(shown, entry, index, act) {
@@ -66,13 +132,14 @@ function partRow(shown, entry, index, act) {
   const said = frame.parts[entry.part];
   const sure = frame.belief?.sure[entry.part]?.[entry.slot];
   const text = el("span", { class: "text" }, el("b", {}, entry.name), el("small", { class: "dim" }, describe(entry, values[entry.part])));
-  const from = said ? origin(said, info.who) : frame.belief ? "the detector" : "";
+  const proposed = shown.proposed.has(entry);
+  const from = proposed ? "proposed" : said ? origin(said, info.who) : frame.belief ? "the detector" : "";
   const facts = el("span", { class: "facts dim" }, sure === undefined ? null : el("span", {}, `detector ${percent(sure)}`), el("small", {}, from));
-  const row = el("div", { class: `part ${picked ? "picked" : ""} ${said?.rivals.length ? "conflict" : ""}`, "data-row": entry.part, "data-slot": entry.slot });
+  const row = el("div", { class: `part ${picked ? "picked" : ""} ${proposed ? "proposed" : ""} ${said?.rivals.length ? "conflict" : ""}`, "data-row": entry.part, "data-slot": entry.slot });
   const head = { type: "button", class: "pick", "aria-pressed": String(picked), onclick: () => act.select(picked ? null : entry) };
   if (entry.kind === "gauge") row.append(el("label", { class: "pick" }, dot(entry.colour), text, facts, gaugeField(entry, values, act)));
   else if (entry.kind === "reading") row.append(el("div", { class: "pick" }, dot(entry.colour), text, facts), readingFields(entry, values, act));
-  else row.append(el("button", head, dot(entry.colour), text, facts, el("kbd", {}, String(index + 1))));
+  else row.append(el("button", head, dot(entry.colour), text, facts, shown.classes.some(({ slots }) => slots.length > 1) || info.films.length ? null : el("kbd", {}, String(index + 1))));
   if (entry.kind === "thing" && !box && !picked)
     row.append(el("button", { type: "button", class: "add", "aria-pressed": String(entry === placing), onclick: () => act.add(entry) }, entry === placing ? `${touch ? "Tap" : "Click"} the frame` : "Add"));
   if (picked) row.append(editor(entry, box, act, entry === placing));

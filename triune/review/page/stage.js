@@ -1,15 +1,17 @@
 // The frame with its boxes: draws, and turns what a pointer does into moved, resized, placed and painted values.
 //
-// Knows: the picture, the values shown, the selection. Does not know what becomes of a change: `onChange` is told once, when
-// the pointer lets go. `onSelect(entry or null)` and `onPlace(entry, x, y)` likewise.
+// Knows: the picture, the values shown, the selection, which of the boxes are proposals, and the kind of thing that a drag
+// draws. Does not know what becomes of a change: `onChange(entry)` is told once, when the pointer lets go. `onSelect(entry or
+// null)`, `onPlace(entry, box)` and `onDraw(kind, box)` likewise.
 
-import { cellAt, moveBox, placeBox, resizeBox, same, withCell } from "./values.js";
+import { cellAt, drawnBox, moveBox, placeBox, resizeBox, same, withCell } from "./values.js";
 import { View, ZOOMS } from "./view.js";
 
 const ELSEWHERE = 0.75; // px
 const SVG = "http://www.w3.org/2000/svg";
 const FONT = '600 12px system-ui, "Segoe UI", Roboto, "DejaVu Sans", sans-serif';
 const ruler = document.createElement("canvas").getContext("2d");
+const LEAST = 2; // px of the frame a drawn box has at least
 const STILL = { mouse: 3, touch: 7 }; // screen px a pointer may move and still be a tap
 
 function node(name, attributes, text) {
@@ -20,11 +22,12 @@ function node(name, attributes, text) {
 }
 
 export class Stage {
-  constructor(root, { onChange, onSelect, onPlace }) {
+  constructor(root, { onChange, onSelect, onPlace, onDraw }) {
     this.root = root;
     this.canvas = root.querySelector("canvas");
     this.overlay = root.querySelector("#overlay");
-    Object.assign(this, { onChange, onSelect, onPlace, drag: null, values: null, selected: null, placing: null, showDetections: true });
+    Object.assign(this, { onChange, onSelect, onPlace, onDraw, drag: null, values: null, selected: null, placing: null });
+    Object.assign(this, { armed: null, proposed: new Set(), showDetections: true });
     this.pointer = matchMedia("(pointer: coarse)").matches ? "touch" : "mouse";
     new ResizeObserver(() => this.measure()).observe(root);
     root.addEventListener("pointerdown", (event) => this.down(event));
@@ -32,6 +35,7 @@ export class Stage {
     root.addEventListener("pointerup", (event) => this.up(event));
     root.addEventListener("pointercancel", () => this.cancel());
     root.addEventListener("lostpointercapture", (event) => this.up(event)); // let go where nobody saw it
+    root.addEventListener("touchmove", (event) => event.preventDefault(), { passive: false }); // a flick swallows the next tap
     root.addEventListener("wheel", (event) => this.wheel(event), { passive: false });
   }
 
@@ -59,9 +63,10 @@ export class Stage {
     this.view.zoomTo(1);
   }
 
-  /** New values or another selection. */
-  update(values, selected, placing = null) {
-    Object.assign(this, { values, selected, placing });
+  /** New values or another selection. `armed`: the kind of thing that a drag draws, or null; `proposed`: entries whose
+   * boxes nobody has confirmed. */
+  update(values, selected, placing = null, armed = null, proposed = new Set()) {
+    Object.assign(this, { values, selected, placing, armed, proposed });
     this.draw();
   }
 
@@ -103,11 +108,13 @@ export class Stage {
     const picked = this.selected && this.boxOf(this.selected) ? { entry: this.selected, box: this.boxOf(this.selected) } : null;
     this.drag = { id: event.pointerId, x, y, far: false, from: { x: this.view.x, y: this.view.y } };
     this.root.setPointerCapture(event.pointerId);
-    if (this.placing) return;
+    const from = this.view.toFrame(x, y);
+    if (this.placing) return void (this.drag.draws = { colour: this.placing.colour, from });
     const cell = this.selected?.kind === "grid" && cellAt(this.selected.grid, ...this.view.toFrame(x, y));
     if (cell) return this.startPainting(cell);
-    const { entry, handle } = this.view.hit(x, y, pointer, this.boxes(), picked);
-    if (!entry) return;
+    const { entry, handle } = this.view.hit(x, y, pointer, this.boxes(), picked, Boolean(this.armed));
+    if (this.armed && (!entry || (event.shiftKey && !handle))) this.drag.draws = { colour: this.armed.colour, from };
+    if (!entry || this.drag.draws) return;
     Object.assign(this.drag, { entry, handle, box: this.boxOf(entry) });
     if (entry !== this.selected) this.onSelect((this.selected = entry));
     this.draw();
@@ -132,7 +139,8 @@ export class Stage {
     const [x, y] = this.place(event);
     if (drag.paint) return this.paintCell(cellAt(drag.paint.grid, ...view.toFrame(x, y)));
     drag.far ||= Math.hypot(x - drag.x, y - drag.y) > STILL[this.pointer];
-    if (!drag.far || this.placing) return;
+    if (!drag.far) return;
+    if (drag.draws) return this.stretch(x, y);
     const [dx, dy] = [(x - drag.x) / view.scale, (y - drag.y) / view.scale];
     const { width, height } = this.info;
     if (!drag.entry) view.look(drag.from.x - dx, drag.from.y - dy);
@@ -143,10 +151,22 @@ export class Stage {
     this.draw();
   }
 
+  /** A box that is being drawn, from where the pointer went down to where it is. */
+  stretch(x, y) {
+    const { draws } = this.drag;
+    draws.box = drawnBox(...draws.from, ...this.view.toFrame(x, y), this.info.width, this.info.height);
+    this.draw();
+  }
+
   up(event) {
     const { drag } = this;
     if (!drag || event.pointerId !== drag.id) return;
     this.drag = null;
+    if (drag.draws && drag.far) {
+      const { box } = drag.draws;
+      if (box && Math.min(box[2], box[3]) >= LEAST) this.onDraw(this.placing ?? this.armed, box);
+      return this.draw();
+    }
     if (this.placing) {
       const [x, y] = this.view.toFrame(...this.place(event));
       const inside = x >= 0 && y >= 0 && x < this.info.width && y < this.info.height;
@@ -154,9 +174,9 @@ export class Stage {
       return;
     }
     if (drag.paint) {
-      if (!same(this.values[drag.paint.part], drag.before)) this.onChange(drag.paint.part);
+      if (!same(this.values[drag.paint.part], drag.before)) this.onChange(drag.paint);
     } else if (drag.entry) {
-      if (!same(this.boxOf(drag.entry), drag.box)) this.onChange(drag.entry.part);
+      if (!same(this.boxOf(drag.entry), drag.box)) this.onChange(drag.entry);
     } else if (!drag.far) this.onSelect((this.selected = null));
     this.draw();
   }
@@ -192,7 +212,9 @@ export class Stage {
     for (const { entry, box } of this.boxes()) if (entry !== this.selected) this.drawBox(entry, box);
     const box = this.selected && this.boxOf(this.selected);
     if (box) this.drawBox(this.selected, box, true);
-    this.root.classList.toggle("placing", Boolean(this.placing));
+    const drawn = this.drag?.draws?.box;
+    if (drawn) this.overlay.append(node("rect", { ...grow(view.rect(drawn), 1), class: "box", stroke: this.drag.draws.colour, "data-drawn": "" }));
+    this.root.classList.toggle("placing", Boolean(this.placing ?? this.armed));
     this.root.classList.toggle("grabbing", Boolean(this.drag?.far && this.drag.entry));
   }
 
@@ -232,7 +254,8 @@ export class Stage {
     const corners = picked ? this.view.handles(box, this.pointer) : null;
     if (corners) this.drawFrame(rect, corners, entry.colour);
     this.overlay.append(node("rect", { ...grow(rect, 2.5), class: "halo" }));
-    this.overlay.append(node("rect", { ...grow(rect, 1), class: "box", stroke: entry.colour, ...named }));
+    const kind = this.proposed.has(entry) ? "box proposed" : "box";
+    this.overlay.append(node("rect", { ...grow(rect, 1), class: kind, stroke: entry.colour, ...named }));
     const area = corners ? { left: corners.nw[0], top: corners.nw[1], width: corners.se[0] - corners.nw[0], height: corners.se[1] - corners.nw[1] } : rect;
     this.drawTag(entry, area);
     if (!corners) return;
@@ -256,7 +279,8 @@ export class Stage {
   drawTag(entry, { left, top, width, height }) {
     if (left + width < 0 || top + height < 0 || left > this.view.stageWidth || top > this.view.stageHeight) return;
     const sure = this.belief?.sure[entry.part]?.[entry.slot];
-    const text = sure === undefined ? entry.name : `${entry.name} ${Math.round(sure * 100)} %`;
+    const name = this.proposed.has(entry) ? `${entry.name}?` : entry.name;
+    const text = sure === undefined ? name : `${name} ${Math.round(sure * 100)} %`;
     ruler.font = FONT;
     const wide = Math.ceil(ruler.measureText(text).width) + 12;
     const x = Math.min(Math.max(left + width / 2 - wide / 2, 2), this.view.stageWidth - wide - 2);

@@ -6,7 +6,7 @@
 export const SMALLEST = 1; // px
 export const COLOURS = ["#ffd43b", "#4dd4ff", "#ff7a9c", "#7ee787", "#c99bff", "#ffa94d", "#5eead4", "#f5a3ff"];
 
-/** Everything that can be selected, in order: {part, slot, kind, name, colour, size}. */
+/** Everything that can be selected, in order: {part, slot, kind, name, colour, size}. Things of one kind share a colour. */
 export function slotsOf(info) {
   const slots = [];
   for (const thing of info.things)
@@ -17,19 +17,36 @@ export function slotsOf(info) {
   for (const grid of info.grids) slots.push({ part: grid.name, slot: 0, kind: "grid", name: grid.name, grid });
   for (const gauge of info.gauges) slots.push({ part: gauge.name, slot: 0, kind: "gauge", name: gauge.name, gauge });
   for (const reading of info.readings) slots.push({ part: reading.name, slot: 0, kind: "reading", name: reading.name, reading });
-  slots.forEach((entry, index) => (entry.colour = COLOURS[index % COLOURS.length]));
+  const parts = [...new Set(slots.map((entry) => entry.part))];
+  for (const entry of slots) entry.colour = COLOURS[parts.indexOf(entry.part) % COLOURS.length];
   return slots;
 }
 
-/** The values to draw: what holds, else what the detector saw, else nothing there. */
+/** The kinds of things, in order, with the slots of each: {part, colour, slots}. */
+export function classesOf(slots) {
+  const things = slots.filter((entry) => entry.kind === "thing");
+  return [...new Set(things.map((entry) => entry.part))].map((part) => {
+    const own = things.filter((entry) => entry.part === part);
+    return { part, colour: own[0].colour, slots: own };
+  });
+}
+
+/** The values to draw: what holds, else what the detector saw, else nothing there. What it saw of things are proposals:
+ * see `offered`. */
 export function shownValues(info, frame) {
   const values = {};
   const pick = (name, empty) => structuredClone(frame.parts[name]?.value ?? frame.belief?.values[name] ?? empty);
-  for (const thing of info.things) values[thing.name] = pick(thing.name, Array(thing.count).fill(null));
+  for (const { name, count } of info.things) values[name] = structuredClone(frame.parts[name]?.value ?? Array(count).fill(null));
   for (const grid of info.grids) values[grid.name] = pick(grid.name, Array(grid.rows).fill("0".repeat(grid.cols)));
   for (const gauge of info.gauges) values[gauge.name] = pick(gauge.name, gauge.low);
   for (const reading of info.readings) values[reading.name] = pick(reading.name, null);
   return values;
+}
+
+/** What the detector saw of the things that nobody labelled, by kind: boxes to be confirmed. */
+export function offered(info, frame) {
+  const open = info.things.filter(({ name }) => !frame.parts[name] && frame.belief);
+  return Object.fromEntries(open.map(({ name }) => [name, structuredClone(frame.belief.values[name])]));
 }
 
 export const same = (one, other) => JSON.stringify(one) === JSON.stringify(other);
@@ -66,6 +83,40 @@ export function placeBox([w, h], x, y, width, height) {
   const top = clamp(Math.round(y - tall / 2), 0, height - tall);
   return boxOf(left, top, left + wide, top + tall);
 }
+
+/** The box between two corners of a drag: whole pixels, inside the frame. */
+export function drawnBox(x1, y1, x2, y2, width, height) {
+  const whole = (value, limit) => clamp(Math.round(value), 0, limit);
+  const [left, right] = [whole(Math.min(x1, x2), width), whole(Math.max(x1, x2), width)];
+  const [top, bottom] = [whole(Math.min(y1, y2), height), whole(Math.max(y1, y2), height)];
+  return boxOf(left, top, right, bottom);
+}
+
+/** The boxes of one kind at `share` of the way from one confirmed frame to a later one: those that are on both under one
+ * number, and of about one size; edges on whole pixels. */
+export function between(before, after, share) {
+  return before.map((one, slot) => {
+    const other = after[slot];
+    if (!one || !other) return null;
+    const unlike = [2, 3].some((side) => Math.max(one[side], other[side]) > UNLIKE * Math.min(one[side], other[side]));
+    if (unlike) return null;
+    const [a, b] = [edges(one), edges(other)];
+    const [left, top, right, bottom] = a.map((value, i) => Math.round(value + (b[i] - value) * share));
+    return boxOf(left, top, Math.max(right, left + SMALLEST), Math.max(bottom, top + SMALLEST));
+  });
+}
+const UNLIKE = 1.6; // times as wide or tall: not the same thing
+
+/** The number that a new box gets among `slots` (null: free): that of the nearest box on the confirmed frame before, if it
+ * may be the same thing, else one that was free there too. -1 when all are taken. */
+export function slotFor(box, slots, before) {
+  const free = slots.flatMap((taken, slot) => (taken ? [] : [slot]));
+  const away = (slot) => Math.hypot(before[slot][0] - box[0], before[slot][1] - box[1]);
+  const known = free.filter((slot) => before?.[slot] && away(slot) <= REACH * Math.max(box[2], box[3]));
+  if (known.length) return known.reduce((a, b) => (away(b) < away(a) ? b : a));
+  return free.find((slot) => !before?.[slot]) ?? free[0] ?? -1;
+}
+const REACH = 3; // sizes of a thing that it may have moved
 
 /** The cell of a grid at a point, or null. */
 export function cellAt(grid, x, y) {

@@ -67,15 +67,16 @@ export class View {
     return { nw: [left, top], ne: [right, top], sw: [left, bottom], se: [right, bottom] };
   }
 
-  /** What is under a pointer: {handle}, {entry} or {}. `boxes`: [{entry, box}], `selected` one of them or null. */
-  hit(x, y, pointer, boxes, selected) {
+  /** What is under a pointer: {handle}, {entry} or {}. `boxes`: [{entry, box}], `selected` one of them or null; `tight`:
+   * only boxes themselves count, because beside them new ones are drawn. */
+  hit(x, y, pointer, boxes, selected, tight = false) {
     if (selected) {
       const corners = this.handles(selected.box, pointer);
       for (const [handle, [hx, hy]] of Object.entries(corners))
         if (Math.hypot(x - hx, y - hy) <= REACH[pointer]) return { handle, entry: selected.entry };
-      if (x > corners.nw[0] && x < corners.se[0] && y > corners.nw[1] && y < corners.se[1]) return { entry: selected.entry };
+      if (!tight && x > corners.nw[0] && x < corners.se[0] && y > corners.nw[1] && y < corners.se[1]) return { entry: selected.entry };
     }
-    const reach = REACH[pointer];
+    const reach = tight ? 0 : REACH[pointer];
     const near = boxes.filter(({ box }) => {
       const { left, top, width, height } = this.rect(box);
       const [wide, tall] = [Math.max(0, reach - width / 2), Math.max(0, reach - height / 2)];
