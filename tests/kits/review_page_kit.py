@@ -77,10 +77,10 @@ class Page:
         self.value(f"document.querySelector({json.dumps(selector)}).scrollIntoView({{block: 'center'}})")
         self.mouse(self.centre(selector), None)
 
-    def mouse(self, start: tuple[float, float], by: tuple[float, float] | None) -> None:
-        """Press at `start`, and drag."""
+    def mouse(self, start: tuple[float, float], by: tuple[float, float] | None, shift: bool = False) -> None:
+        """Press at `start`, and drag; `shift` is held."""
         self.chrome.ask("Input.dispatchMouseEvent", type="mouseMoved", x=start[0], y=start[1])
-        self._mouse("mousePressed", *start)
+        self._mouse("mousePressed", *start, shift)
         end = start
         if by is not None:
             for part in (0.3, 0.7, 1.0):
@@ -91,9 +91,9 @@ class Page:
         self._mouse("mouseReleased", *end)
         self.ready()
 
-    def _mouse(self, kind: str, x: float, y: float) -> None:
-        down = int(kind != "mouseReleased")
-        self.chrome.ask("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", buttons=down, clickCount=1)
+    def _mouse(self, kind: str, x: float, y: float, shift: bool = False) -> None:
+        more = {"buttons": int(kind != "mouseReleased"), "modifiers": 8 * shift}
+        self.chrome.ask("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1, **more)
 
     def touch(self, start: tuple[float, float], by: tuple[float, float] = (0, 0)) -> None:
         """Put a finger down at `start`, drag, lift."""

@@ -6,6 +6,7 @@ Needs Chromium; skips with a reason where it is missing.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import pytest
 from camera_kit import FPS, HEIGHT, WIDTH, picture
 from chrome_kit import Chrome, find_chromium
 from cli_kit import inside
+from conveyor_kit import Conveyor, Thing, coco
 from review_kit import serving
 from review_page_kit import Page
 
@@ -294,3 +296,78 @@ def test_everything_has_a_name_for_who_does_not_see_it(page: Page) -> None:
     page.key("Enter")
     assert page.value("review.page.armed.part") == "hand"
     assert page.value("document.activeElement.dataset.kind") == "hand"  # drawn anew, it keeps the focus
+
+
+# --- an hour's work ---------------------------------------------------------------------------------------------------
+
+
+KEYFRAMES, STEPS = 60, 1100
+ROAD = (
+    "--camera", "--size", "320x240", "--fps", "30", "--thing", "box:3:26x26", "--thing", "disc:3:26x26", "--thing",
+    "hand:1:34x90", "--action", "NOOP", "--action", "PUSH_LEFT", "--action", "PUSH_RIGHT", "--action", "STOP",
+)  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.train
+def test_sixty_drawn_keyframes_are_enough(chrome: Chrome, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A minute of a conveyor is labelled with the mouse, in the order that the page gives; what comes after that minute
+    is seen by the detector that was trained on it."""
+    pytest.importorskip("torch")
+    pytest.importorskip("onnx")
+    scene = Conveyor(1, hands=90)
+    there = film(tmp_path / "train.mp4", scene, 1800)
+    film(tmp_path / "later.mp4", scene, 600, tmp_path / "later.json")
+
+    def triune(*words: str) -> str:
+        done = inside(*words, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        return str(done.stdout)
+
+    triune("new", "belt", *ROAD)
+    triune("record", "belt", "--source", "train.mp4")
+    labelling = opened(tmp_path, tmp_path / "runs/labels/belt", KEYFRAMES)
+    with serving(labelling) as client:
+        page = Page(chrome, client.url)
+        page.open(1280, 860)
+        drags = sum(label_frame(page, there) for _ in range(KEYFRAMES))
+        assert f"All {KEYFRAMES} frames are reviewed" in page.text("banner-text")
+        page.leave()
+    labelled = labelling.summary()
+    assert (labelled["accepted"], labelled["edited"]) == (KEYFRAMES, 0) and drags <= 300  # a second each: 5 minutes
+    trained = json.loads(triune("train", "belt", "--steps", str(STEPS), "--json"))["metrics"]
+    told = json.loads(triune("eval", "belt", "--source", "later.mp4", "--labels", "later.json", "--json"))["things"]
+    with capsys.disabled():
+        print(f"\n{drags} drags on {KEYFRAMES} keyframes, {STEPS} steps, {trained['cpu_s']} processor seconds")
+        for name, m in told.items():
+            n = trained["learned"]["labels"][name]
+            print(f"{name:<6}{n:>5} learned {m['labels']:>6} later  precision {m['precision']}  recall {m['recall']}")
+    for name in ("box", "disc"):
+        assert told[name]["precision"] >= 0.90 and told[name]["recall"] >= 0.90, (name, told[name])
+
+
+def film(path: Path, scene: Conveyor, count: int, labels: Path | None = None) -> list[list[Thing]]:
+    """The next pictures of a scene, in RGB, as a film; what is there on each."""
+    writer, found = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), 30, (320, 240)), []
+    for shown, things in scene.frames(count):
+        writer.write(cv2.cvtColor(shown, cv2.COLOR_RGB2BGR))
+        found.append(things)
+    writer.release()
+    if labels:
+        labels.write_text(json.dumps(coco(found)))
+    return found
+
+
+def label_frame(page: Page, there: list[list[Thing]]) -> int:
+    """Draw what a person sees, kind by kind, and accept; how many drags that took."""
+    things = there[page.value("review.page.frame.film.number")]
+    for key, name in enumerate(("box", "disc", "hand"), 1):
+        mine = [thing for thing in things if thing.name == name]
+        if mine:
+            page.key(str(key))
+        for thing in mine:
+            left, top = round(thing.x), round(thing.y)
+            right, bottom = max(left + 2, round(thing.x + thing.w)), max(top + 2, round(thing.y + thing.h))
+            page.mouse(spot(page, left, top), ((right - left) * page.scale, (bottom - top) * page.scale), shift=True)
+    page.key("Enter")
+    return len(things)
