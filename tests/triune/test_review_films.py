@@ -174,19 +174,23 @@ def test_pictures_are_opened_copied_from_and_between_which_others_lie(session: R
     assert index == queued and session.open(0, 101)["index"] == index  # once
     film = session.frame(index)["film"]
     assert (film["film"], film["at"], film["number"], film["second"]) == (0, 101, 101, round(101 / FPS, 3))
-    assert film["before"] is None and film["after"] is None and film["marks"] == []
-    for at, x in ((95, 30.0), (110, 36.0)):
+    assert film["before"] is None and film["between"] is None and film["marks"] == []
+    for at, x in ((95, 32.0), (111, 36.0)):  # where it is, to the pixel
         other = session.open(0, at)["index"]
         values = {"box": [[x, 20.0, 8.0, 8.0]], "hand": [None]}
         session.save(other, session.frame(other)["revision"], "accept", values)
     film = session.frame(index)["film"]
-    assert (film["before"]["at"], film["after"]["at"]) == (95, 110)
-    assert film["before"]["values"]["box"][0][0] == 30 and film["after"]["values"]["box"][0][0] == 36
-    assert film["marks"] == [95 * 400 // LENGTH, 110 * 400 // LENGTH]
+    assert film["before"] == {"box": [[32, 20, 8, 8]], "hand": [None]}
+    assert film["between"] == {"box": [[34, 20, 8, 8]], "hand": [None]} and session.frame(index)["status"] == "open"
+    assert film["marks"] == [95 * 400 // LENGTH, 111 * 400 // LENGTH]
+    far = session.open(0, 205)["index"]
+    session.save(far, "", "accept", EMPTY)
+    further = session.open(0, 120)["index"]
+    assert session.frame(further)["film"]["between"] is None  # 94 pictures are more than 3 seconds
     state = session.state()
-    assert counted(state) == (2, 0, 0, {"box": 2, "hand": 0})
+    assert counted(state) == (3, 1, 0, {"box": 2, "hand": 0})
     assert state["labelled"]["goal"] == 200 and state["labelled"]["advice"]["box"].startswith("198 more")
-    assert len(state["statuses"]) == queued + 3 - sum(n in (95, 110) for n in range(0, LENGTH, 6))
+    assert len(state["statuses"]) == queued + 5 - sum(n in (95, 111, 120, 205) for n in range(0, LENGTH, 6))
     assert state["counts"]["total"] == queued
     for film_number, at in ((0, LENGTH), (1, 0), (0, -1)):
         with pytest.raises(DataError, match="no picture"):

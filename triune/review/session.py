@@ -115,6 +115,8 @@ class ReviewSession:
         item = self.item(index)
         self.store.sync()
         found = resolve(self.schema, self.store.standing(item.frame))
+        with self._reading:
+            film = self.strip.about(item.frame) if self.strip else None
         reasons = [{"reason": reason, "score": score, "detail": detail} for reason, score, detail in item.reasons]
         return {
             "index": index, "episode": item.frame.episode, "step": item.frame.step, "score": item.score,
@@ -123,7 +125,7 @@ class ReviewSession:
             "parts": {name: self._part(part) for name, part in found.parts.items()},
             "belief": self._belief(item),
             "history": [self._entry(entry) for entry in self.store.history(item.frame)],
-            "film": self.strip.about(item.frame) if self.strip else None,
+            "film": film,
         }  # fmt: skip
 
     def _part(self, part: Part) -> dict[str, Any]:

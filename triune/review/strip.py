@@ -12,12 +12,14 @@ from typing import Any
 
 from data_flywheel.episodes.films import Piece
 from data_flywheel.errors import DataError
+from data_flywheel.labels.between import between
 from data_flywheel.labels.film_labels import Film, Films
 from data_flywheel.labels.label import FrameRef
 from data_flywheel.labels.resolve import ACCEPTED, EDITED, resolve
 from data_flywheel.labels.rounds import GOAL, advice, read_rounds
 from data_flywheel.labels.store import LabelStore
 
+BETWEEN = 3.0  # seconds that two labelled pictures may be apart for what lies between to be proposed
 MARKS = 400  # places of a film at which it is told whether something there is labelled
 
 
@@ -69,7 +71,8 @@ class Strip:
         return film, start + ref.step
 
     def about(self, ref: FrameRef) -> dict[str, Any] | None:
-        """Where a picture stands, the nearest confirmed pictures on both sides, and where the film is labelled."""
+        """Where a picture stands, what is labelled on the nearest confirmed picture before it, what to propose between
+        that and the nearest one after it, and where the film is labelled."""
         here = self.place(ref)
         if here is None:
             return None
@@ -77,18 +80,32 @@ class Strip:
         piece = self.films.pieces[ref.episode]
         there = self._labelled(film)
         places = [place for place, _ in there]
-        before, after = bisect_left(places, at) - 1, bisect_right(places, at)
+        before, after = there[: bisect_left(places, at)], there[bisect_right(places, at) :]
         return {
             "film": film, "at": at, "number": piece.numbers[ref.step],
             "second": round(piece.at + ref.step / self.hz, 3),
-            "before": self._key(there[before]) if before >= 0 else None,
-            "after": self._key(there[after]) if after < len(there) else None,
+            "before": self._values(before[-1][1]) if before else None,
+            "between": self._between(film, at, before[-1], after[0]) if before and after else None,
             "marks": sorted({place * MARKS // max(1, self.tapes[film].length) for place in places}), "of": MARKS,
         }  # fmt: skip
 
-    def _key(self, found: tuple[int, FrameRef]) -> dict[str, Any]:
-        place, ref = found
-        return {"at": place, "values": resolve(self.store.schema, self.store.standing(ref)).values}
+    def _values(self, ref: FrameRef) -> dict[str, Any]:
+        """The things on a labelled picture."""
+        values = resolve(self.store.schema, self.store.standing(ref)).values
+        return {thing.name: values[thing.name] for thing in self.store.schema.things if thing.name in values}
+
+    def _between(
+        self, film: int, at: int, before: tuple[int, FrameRef], after: tuple[int, FrameRef]
+    ) -> dict[str, Any] | None:
+        """What to propose at a place between two labelled pictures; None where they are too far apart, or gone."""
+        (first, one), (last, other) = before, after
+        if last - first > BETWEEN * self.hz:
+            return None
+        try:
+            pictures = self.films.rgb(one), self.films.rgb(self.ref(film, at)), self.films.rgb(other)
+        except DataError:
+            return None
+        return between(self._values(one), self._values(other), pictures, (at - first) / (last - first))
 
     def _labelled(self, film: int) -> list[tuple[int, FrameRef]]:
         """Place and reference of every picture of a film that a person confirmed, in order."""

@@ -8,9 +8,8 @@
 import * as api from "./api.js";
 import { $, banner, makeClasses, showClasses, showConflicts, showFilm, showHistory, showLabelled, showParts, showProgress, showWhere, touch } from "./panels.js";
 import { Stage } from "./stage.js";
-import { between, classesOf, moveBox, offered, placeBox, resizeBox, shownValues, slotFor, slotsOf, withField } from "./values.js";
+import { classesOf, moveBox, offered, placeBox, resizeBox, shownValues, slotsOf, withField } from "./values.js";
 
-const BETWEEN = 3; // seconds that two confirmed frames may be apart for what lies between to be proposed unasked
 const page = { info: null, slots: [], index: 0, frame: null, picture: null, values: {}, selected: null, placing: null };
 Object.assign(page, { classes: [], armed: null, proposed: new Set(), offers: {}, home: 0, stride: 0, copied: null });
 const work = { chain: Promise.resolve(), running: 0, visits: 0, stuck: null, waiting: null, queued: false };
@@ -63,13 +62,9 @@ function propose() {
 
 /** What is offered on a frame that is shown anew. */
 function offersOf(frame) {
-  const { film } = frame;
-  const near = film?.before && film.after && film.after.at - film.before.at <= BETWEEN * page.info.films[film.film].hz;
-  return near && frame.status === "open" && !Object.keys(frame.parts).length ? inBetween(film) : offered(page.info, frame);
+  const bare = frame.status === "open" && !Object.keys(frame.parts).length;
+  return structuredClone((bare && frame.film?.between) || offered(page.info, frame));
 }
-
-const inBetween = ({ at, before, after }) =>
-  Object.fromEntries(page.classes.map(({ part }) => [part, between(before.values[part], after.values[part], (at - before.at) / (after.at - before.at))]));
 
 function takeProgress(answer) {
   for (const name of ["counts", "statuses", "first", "last", "undone", "labelled"]) page.info[name] = answer[name];
@@ -318,11 +313,11 @@ function arm(kind, again = true) {
 }
 
 /** Boxes of the confirmed frame before this one, as far as it is of the same film. */
-const before = () => page.frame.film?.before?.values;
+const before = () => page.frame.film?.before;
 
 function draw(kind, box) {
   const part = kind.part;
-  const slot = kind.slots ? slotFor(box, page.values[part], before()?.[part]) : kind.slot;
+  const slot = kind.slots ? page.values[part].indexOf(null) : kind.slot;
   if (slot < 0) return hint(`all ${kind.slots.length} of ${part} are drawn`);
   put(page.slots.find((entry) => entry.part === part && entry.slot === slot), box);
 }
@@ -346,7 +341,7 @@ function offer(offers, none) {
 }
 
 const copy = () => offer(before() ?? page.copied, "no frame before this one has boxes");
-const fill = () => offer(page.frame.film?.before && page.frame.film.after && inBetween(page.frame.film), "accept a frame before and one after this");
+const fill = () => offer(page.frame.film?.between, "accept a frame before this one and one after, at most 3 seconds apart");
 
 function add(entry) {
   const again = page.placing === entry;

@@ -92,32 +92,6 @@ export function drawnBox(x1, y1, x2, y2, width, height) {
   return boxOf(left, top, right, bottom);
 }
 
-/** The boxes of one kind at `share` of the way from one confirmed frame to a later one: those that are on both under one
- * number, and of about one size; edges on whole pixels. */
-export function between(before, after, share) {
-  return before.map((one, slot) => {
-    const other = after[slot];
-    if (!one || !other) return null;
-    const unlike = [2, 3].some((side) => Math.max(one[side], other[side]) > UNLIKE * Math.min(one[side], other[side]));
-    if (unlike) return null;
-    const [a, b] = [edges(one), edges(other)];
-    const [left, top, right, bottom] = a.map((value, i) => Math.round(value + (b[i] - value) * share));
-    return boxOf(left, top, Math.max(right, left + SMALLEST), Math.max(bottom, top + SMALLEST));
-  });
-}
-const UNLIKE = 1.6; // times as wide or tall: not the same thing
-
-/** The number that a new box gets among `slots` (null: free): that of the nearest box on the confirmed frame before, if it
- * may be the same thing, else one that was free there too. -1 when all are taken. */
-export function slotFor(box, slots, before) {
-  const free = slots.flatMap((taken, slot) => (taken ? [] : [slot]));
-  const away = (slot) => Math.hypot(before[slot][0] - box[0], before[slot][1] - box[1]);
-  const known = free.filter((slot) => before?.[slot] && away(slot) <= REACH * Math.max(box[2], box[3]));
-  if (known.length) return known.reduce((a, b) => (away(b) < away(a) ? b : a));
-  return free.find((slot) => !before?.[slot]) ?? free[0] ?? -1;
-}
-const REACH = 3; // sizes of a thing that it may have moved
-
 /** The cell of a grid at a point, or null. */
 export function cellAt(grid, x, y) {
   const col = Math.floor((x - grid.left) / grid.cell[0]);
