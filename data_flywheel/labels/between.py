@@ -20,6 +20,7 @@ U8 = NDArray[np.uint8]
 PATCH = 16  # cells a side in which two boxes are compared
 UNLIKE = 1.6  # times as wide or tall: not the same thing
 ALIKE = 0.6  # of the difference from what lies around that a thing may differ from itself
+SHARED = 0.3  # intersection over union from which two proposals are of one thing
 SMOOTH = 3.0  # grey levels that two pictures of the same differ by at least
 
 
@@ -40,8 +41,10 @@ def between(
         for _, i, k in pairs:
             one, other = before[name][i], after[name][k]
             if slots[i] is None and k not in taken and one and other:
-                slots[i] = _on_the_way(one, other, share)
-                taken.add(k)
+                box = _on_the_way(one, other, share)
+                if not any(_overlap(box, there) > SHARED for there in slots if there):  # what is there is said already
+                    slots[i] = box
+                    taken.add(k)
         found[name] = slots
     return found
 
@@ -57,6 +60,13 @@ def _on_the_way(one: Box, other: Box, share: float) -> list[float]:
 def _edges(box: Box) -> tuple[float, float, float, float]:
     x, y, w, h = box
     return x - w / 2, y - h / 2, x + w / 2, y + h / 2
+
+
+def _overlap(one: Box, other: Box) -> float:
+    """Intersection over union."""
+    a, b = _edges(one), _edges(other)
+    wide, tall = (max(0.0, min(a[i + 2], b[i + 2]) - max(a[i], b[i])) for i in (0, 1))
+    return wide * tall / (one[2] * one[3] + other[2] * other[3] - wide * tall)
 
 
 def _unlikeness(one: Box, other: Box, pictures: tuple[U8, U8, U8], share: float) -> float:

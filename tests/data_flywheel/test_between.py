@@ -51,6 +51,13 @@ def test_what_is_not_seen_is_not_proposed(here: np.ndarray, after: list[float] |
     assert between({"box": [box(20, 20)]}, {}, pictures, 0.5) == {}
 
 
+def test_what_is_there_is_proposed_once() -> None:
+    """Two labels of one thing on both pictures, as when it was drawn twice."""
+    pictures = scene((20, 20, 200)), scene((35, 20, 200)), scene((50, 20, 200))
+    found = between({"box": [box(20, 20), box(21, 20)]}, {"box": [box(50, 20), box(51, 20)]}, pictures, 0.5)
+    assert sum(b is not None for b in found["box"]) == 1
+
+
 def test_boxes_may_touch_the_edge_and_stand_still() -> None:
     pictures = scene((5, 5, 200)), scene((5, 5, 200)), scene((5, 5, 200))
     assert between({"box": [box(5, 5)]}, {"box": [box(5, 5)]}, pictures, 0.5) == {"box": [box(5, 5)]}

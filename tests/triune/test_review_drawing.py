@@ -236,6 +236,20 @@ def test_what_lies_between_two_keyframes_is_proposed(page: Page, session: Review
     assert page.text("place").startswith("Frame ")
 
 
+def test_drawing_over_a_proposal_takes_its_place_and_all_can_be_dropped(page: Page, session: ReviewSession) -> None:
+    page.open()
+    drag(page, 4, 16, 8, 8)
+    drag(page, 30, 30, 8, 8)
+    page.key("Enter")
+    page.key("c")
+    page.mouse(spot(page, 29, 31), (8 * page.scale, 9 * page.scale), shift=True)
+    assert said(session, 1) == ("edited", {"box": [None, [33, 35.5, 8, 9], None]})
+    assert page.value("review.page.proposed.size") == 1
+    page.key("d")
+    page.key("Enter")
+    assert said(session, 1) == ("accepted", {"box": [None, [33, 35.5, 8, 9], None], "hand": [None]})
+
+
 def test_nothing_is_lost_when_the_browser_is_closed(
     page: Page, session: ReviewSession, place: Path, chrome: Chrome
 ) -> None:
@@ -348,6 +362,7 @@ def film(path: Path, scene: Conveyor, count: int, labels: Path | None = None) ->
 def label_frame(page: Page, there: list[list[Thing]]) -> int:
     """Draw what a person sees, kind by kind, and accept; how many drags that took."""
     things = there[page.value("review.page.frame.film.number")]
+    page.key("d")  # every box is a person's
     for key, name in enumerate(("box", "disc", "hand"), 1):
         mine = [thing for thing in things if thing.name == name]
         if mine:

@@ -8,8 +8,9 @@
 import * as api from "./api.js";
 import { $, banner, makeClasses, showClasses, showConflicts, showFilm, showHistory, showLabelled, showParts, showProgress, showWhere, touch } from "./panels.js";
 import { Stage } from "./stage.js";
-import { classesOf, moveBox, offered, placeBox, resizeBox, shownValues, slotsOf, withField } from "./values.js";
+import { classesOf, moveBox, offered, overlap, placeBox, resizeBox, shownValues, slotsOf, withField } from "./values.js";
 
+const SAME = 0.4; // overlap from which a box that is drawn over a proposal takes its place
 const page = { info: null, slots: [], index: 0, frame: null, picture: null, values: {}, selected: null, placing: null };
 Object.assign(page, { classes: [], armed: null, proposed: new Set(), offers: {}, home: 0, stride: 0, copied: null });
 const work = { chain: Promise.resolve(), running: 0, visits: 0, stuck: null, waiting: null, queued: false };
@@ -317,7 +318,8 @@ const before = () => page.frame.film?.before;
 
 function draw(kind, box) {
   const part = kind.part;
-  const slot = kind.slots ? page.values[part].indexOf(null) : kind.slot;
+  const meant = [...page.proposed].find((entry) => entry.part === part && overlap(page.values[part][entry.slot], box) >= SAME);
+  const slot = meant?.slot ?? (kind.slots ? page.values[part].indexOf(null) : kind.slot);
   if (slot < 0) return hint(`all ${kind.slots.length} of ${part} are drawn`);
   put(page.slots.find((entry) => entry.part === part && entry.slot === slot), box);
 }
@@ -339,6 +341,9 @@ function offer(offers, none) {
   propose();
   render();
 }
+
+/** Without any proposal. */
+const bare = () => page.proposed.size && offer({});
 
 const copy = () => offer(before() ?? page.copied, "no frame before this one has boxes");
 const fill = () => offer(page.frame.film?.between, "accept a frame before this one and one after, at most 3 seconds apart");
@@ -392,7 +397,7 @@ const reject = () => decide("reject");
 const KEYS = {
   Enter: accept, a: accept, r: reject, z: undo,
   n: () => step(1), p: () => step(-1), "+": () => stage.zoom(1), "=": () => stage.zoom(1), "-": () => stage.zoom(-1), 0: () => stage.zoom(0),
-  y: redo, Z: redo, c: copy, i: fill, b: drawMiddle, ",": () => wind(-1), ".": () => wind(1), "<": () => wind(-half()), ">": () => wind(half()),
+  y: redo, Z: redo, c: copy, i: fill, d: bare, b: drawMiddle, ",": () => wind(-1), ".": () => wind(1), "<": () => wind(-half()), ">": () => wind(half()),
   o: toggleDetections, Escape: letGo, "?": () => $("keys").showModal(), x: absent, Delete: absent, Backspace: absent,
 };
 

@@ -92,6 +92,13 @@ export function drawnBox(x1, y1, x2, y2, width, height) {
   return boxOf(left, top, right, bottom);
 }
 
+/** The share of both boxes together that they have in common. */
+export function overlap(one, other) {
+  const [a, b] = [edges(one), edges(other)];
+  const [wide, tall] = [0, 1].map((i) => Math.max(0, Math.min(a[i + 2], b[i + 2]) - Math.max(a[i], b[i])));
+  return (wide * tall) / (one[2] * one[3] + other[2] * other[3] - wide * tall);
+}
+
 /** The cell of a grid at a point, or null. */
 export function cellAt(grid, x, y) {
   const col = Math.floor((x - grid.left) / grid.cell[0]);

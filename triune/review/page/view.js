@@ -18,10 +18,10 @@ export class View {
     this.look(this.x, this.y);
   }
 
-  /** Screen px for one px of the frame: whole device px where there is room, so that all are of one size. */
+  /** Screen px for one px of the frame: whole device px where there is room for two, so that all are of one size. */
   get scale() {
     const most = Math.min((this.stageWidth - MARGIN) / this.width, (this.stageHeight - MARGIN) / this.height) * this.dots;
-    return ((most >= 1 ? Math.floor(most) : most) / this.dots) * this.zoom;
+    return ((most >= 2 ? Math.floor(most) : most) / this.dots) * this.zoom;
   }
 
   /** Centre on a point of the frame, without showing more outside of it than need be. */
