@@ -155,6 +155,15 @@ def test_a_picture_equal_to_a_frozen_one_in_another_episode_is_never_touched() -
         FrozenSet.of(test.refs).guard(train.refs)
 
 
+def test_of_films_only_named_pictures_are_frozen() -> None:
+    """What is held out of a film is a later stretch of it, whatever number its pieces have."""
+    pool = several(flight(20, seed=950), flight(20, seed=5000, light=40))
+    named = FrozenSet(frozenset(ref.digest for ref in pool.refs[:5]))
+    chosen = choose(pool, 40, named | FrozenSet(films=True))
+    assert {c.episode for c in chosen.choices} == {"game950", "game5000"} and chosen.left_out["frozen test set"] == 5
+    assert not choose(pool, 40, named).choices
+
+
 def test_a_frozen_set_is_kept_and_a_changed_one_is_refused(tmp_path: Path) -> None:
     frozen = FrozenSet.of(flight(5, seed=950).refs)
     path = frozen.save(tmp_path / "frozen.json")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -110,6 +111,22 @@ def test_a_queue_of_films_comes_back_from_its_file_and_one_of_games_stays_strict
     games = ReviewQueue(queue.task, queue.fingerprint, queue.items)
     with pytest.raises(DataError, match="frozen test set"):
         ReviewSession(games, store, films)
+
+
+def test_curating_films_holds_no_piece_back(place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    words = ("curate", "runs/recordings/belt", "--frames", "120", "--out", "chosen", "--task", "belt", "--json")
+    done = inside(*words, cwd=place)
+    assert done.returncode == 0, done.stderr
+    queue = ReviewQueue.load(place / "chosen/queue.json")
+    assert queue.films and "test" in {item.frame.split for item in queue.items}
+    assert "frozen test set" not in json.loads(done.stdout)["left_out"]
+    given = ["review", "belt", "--queue", "chosen/queue.json", "--labels", str(tmp_path / "labels")]
+    monkeypatch.chdir(place)
+    session = open_session(load("belt"), build_parser("review").parse_args(given), Console())
+    assert (
+        session.state()["films"][0]["length"] == LENGTH
+        and session.frame(session.open(0, 5)["index"])["film"]["at"] == 5
+    )
 
 
 def test_the_first_are_far_apart_in_time_and_looks(films: Films, store: LabelStore) -> None:

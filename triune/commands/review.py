@@ -18,7 +18,9 @@ from triune.errors import TriuneError, UsageError
 if TYPE_CHECKING:
     from data_flywheel.labels.frames import DatasetFrames
     from data_flywheel.labels.review_queue import ReviewQueue
+    from data_flywheel.labels.store import LabelStore
     from triune.review.session import ReviewSession
+    from triune.review.strip import Strip
     from triune.system import System
 
 MOST = 200
@@ -49,7 +51,7 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
 
     system = common.load_system(args)
     session = open_session(system, args, console)
-    for problem in session.store.problems if session.strip is None else ():  # of films it is told already
+    for problem in session.store.problems:
         console.log(f"damaged    {problem}")
     with ReviewServer(session, args.port) as server:
         console.log(f"open       {server.url}   (Ctrl-C ends; everything is saved)")
@@ -71,7 +73,6 @@ def open_session(system: System, args: argparse.Namespace, console: Console) -> 
     """Queue, labels and frames; DataError or TriuneError says what is missing and how to get it."""
     from data_flywheel.labels.frames import DatasetFrames, Places, open_frames
     from data_flywheel.labels.review_queue import ReviewQueue
-    from data_flywheel.labels.store import LabelStore
     from triune.review.session import ReviewSession
 
     if args.recording and (args.data or args.queue or simulated(system.spec.env)):
@@ -83,25 +84,44 @@ def open_session(system: System, args: argparse.Namespace, console: Console) -> 
     sources = [open_frames(folder, system.spec) for folder in folders]
     if queue is None:
         queue = make_queue(system, sources[0], folders[0], args.most, console)
-    size = (system.spec.env.height, system.spec.env.width)
-    folder = Path(args.labels or f"runs/labels/{system.name}")
-    store = LabelStore.create(folder, system.name, system.schema, size)
-    session = ReviewSession(queue, store, Places(sources), args.who, system.spec.title)
+    store = _open_store(system, args)
+    strip = _strip(queue, system, store)
+    session = ReviewSession(queue, store, Places(sources), args.who, system.spec.title, strip)
     for source in sources:
         if isinstance(source, DatasetFrames):
             _keep_teacher(session, source, console)
     return session
 
 
+def _open_store(system: System, args: argparse.Namespace) -> LabelStore:
+    from data_flywheel.labels.store import LabelStore
+
+    size = (system.spec.env.height, system.spec.env.width)
+    return LabelStore.create(Path(args.labels or f"runs/labels/{system.name}"), system.name, system.schema, size)
+
+
+def _strip(queue: ReviewQueue, system: System, store: LabelStore) -> Strip | None:
+    """The films that a queue names; None of games, and where its folder is no recording."""
+    from data_flywheel.errors import DataError
+    from data_flywheel.labels.film_labels import Films
+    from triune.review.strip import Strip
+
+    if not queue.films:
+        return None
+    try:
+        return Strip(Films(queue.data, system.spec), store, system.protocol().control_hz)
+    except DataError:
+        return None
+
+
 def _open_films(system: System, args: argparse.Namespace, console: Console) -> ReviewSession:
     """All films that were recorded for a camera's task: what to label first, and every other picture besides."""
     from data_flywheel.datasets.film_queue import film_queue
-    from triune.commands.labels import open_labels
     from triune.review.session import ReviewSession
     from triune.review.strip import Strip
 
     films = open_films(system, args.recording, console)
-    store = open_labels(system, args.labels, console)
+    store = _open_store(system, args)
     hz = system.protocol().control_hz
     look = system.detector().look if system.detector_path.is_file() else None
     how = "by what the detector is unsure of" if look else "spread over time and looks"
