@@ -213,6 +213,27 @@ def test_boxes_are_copied_as_proposals_and_are_truth_only_when_confirmed(page: P
     assert said(session, 1) == ("accepted", {"box": [[18, 20, 8, 8], [34, 34, 8, 8], None], "hand": [None]})
 
 
+def test_keys_work_while_the_slider_has_the_focus_and_undo_brings_proposals_back(
+    page: Page, session: ReviewSession
+) -> None:
+    page.open()
+    for place, x in ((20, 14), (40, 24)):
+        wind(page, place)
+        page.value("tape.focus()")
+        page.key("1")
+        drag(page, x, 16, 8, 8)
+        page.value("tape.focus()")
+        page.key("Enter")
+    wind(page, 30)
+    page.mouse(page.centre("#overlay .proposed"), (4 * page.scale, 0))
+    assert said(session)[0] == "edited" and page.value("review.page.proposed.size") == 0
+    page.key("z")
+    assert said(session) == ("open", {}) and page.value("review.page.proposed.size") == 1
+    page.value("tape.focus()")
+    page.key("ArrowRight")
+    page.chrome.wait("review.page.frame.film.at === 31")
+
+
 def test_what_lies_between_two_keyframes_is_proposed(page: Page, session: ReviewSession) -> None:
     page.open()
     for place, x in ((20, 14), (40, 24)):

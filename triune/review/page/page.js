@@ -274,18 +274,22 @@ function decide(verdict) {
   act({ index, send: (revision) => api.save(index, revision, verdict, values), then: onward });
 }
 
-const follow = ({ frame }) => frame.index !== page.index && visit(frame.index);
-
 function undo() {
-  if (blocked() || (!page.info.last && !work.running)) return;
-  page.offers = {};
-  act({ index: page.index, send: () => api.undo(page.info.last), then: follow });
+  if (!blocked() && (page.info.last || work.running)) retrace(() => api.undo(page.info.last));
 }
 
 function redo() {
-  if (blocked() || !page.info.undone) return;
-  page.offers = {};
-  act({ index: page.index, send: () => api.redo(page.info.undone), then: follow });
+  if (!blocked() && page.info.undone) retrace(() => api.redo(page.info.undone));
+}
+
+/** What was done is taken back, or done once more, wherever it was: the frame there is as if shown anew. */
+function retrace(ask) {
+  const send = async () => {
+    const answer = await ask();
+    if (answer.frame.index === page.index) page.offers = offersOf(answer.frame);
+    return answer;
+  };
+  act({ index: page.index, send, then: ({ frame }) => frame.index !== page.index && visit(frame.index) });
 }
 
 // --- editing ------------------------------------------------------------------------------------------------------
@@ -419,7 +423,8 @@ function toggleDetections() {
 
 function key(event) {
   const { target, key } = event;
-  if (!page.frame || $("keys").open || target.matches("input") || event.altKey) return;
+  const typed = target.matches("input") && (target.type !== "range" || /Arrow|Home|End|Page/.test(key));
+  if (!page.frame || $("keys").open || typed || event.altKey) return;
   if ((event.ctrlKey || event.metaKey) && !"zyZ".includes(key)) return;
   if ((key === "Enter" || key === " ") && target.closest("button, summary")) return;
   const { selected, values, slots } = page;
