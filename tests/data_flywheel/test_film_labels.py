@@ -84,3 +84,16 @@ def test_a_split_keeps_the_order_of_time() -> None:
     assert border == 16.0 and splits == [0] * 28 + [1] * 3 + [-1] + [2] * 8
     assert _split([0.1 * i for i in range(10)]) == ([0] * 8 + [2] * 2, pytest.approx(0.8)), "all within a second"
     assert _split([1.0] * 9) == ([0] * 9, None)
+
+
+def test_what_is_begun_and_not_accepted_is_not_learned_from(films: Films, tmp_path: Path) -> None:
+    """Every kind was drawn on it, but perhaps not every thing."""
+    labels = store(films, tmp_path, {"a": range(0, 60, 2)})
+    found = films.find(films.film("a"), 1)
+    assert found
+    begun = {"box": [[20.0, 20.0, 8.0, 8.0]], "hand": [None]}
+    labels.add([Label(films.ref(*found), "person", "anna", begun, 1.0)])
+    gathered = gather(labels, films, FPS, QUIET)
+    assert gathered.left_out["begun in review and not accepted"] == 1 and len(gathered.samples) <= 30
+    labels.add([Label(films.ref(*found), "person", "anna", begun, 1.0, verdict="accept")])
+    assert "begun in review and not accepted" not in gather(labels, films, FPS, QUIET).left_out
