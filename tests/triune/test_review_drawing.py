@@ -21,6 +21,7 @@ from review_kit import serving
 from review_page_kit import Page
 
 from data_flywheel.labels.resolve import resolve
+from data_flywheel.labels.rounds import read_rounds
 from data_flywheel.labels.store import LabelStore
 from triune.cli import build_parser
 from triune.commands.review import open_session
@@ -358,6 +359,7 @@ def test_sixty_drawn_keyframes_are_enough(chrome: Chrome, tmp_path: Path, capsys
     labelled = labelling.summary()
     assert (labelled["accepted"], labelled["edited"]) == (KEYFRAMES, 0) and drags <= 300  # a second each: 5 minutes
     trained = json.loads(triune("train", "belt", "--steps", str(STEPS), "--json"))["metrics"]
+    assert len(read_rounds(tmp_path / "runs/labels/belt")) == 1  # by which the page says whether more would help
     told = json.loads(triune("eval", "belt", "--source", "later.mp4", "--labels", "later.json", "--json"))["things"]
     with capsys.disabled():
         print(f"\n{drags} drags on {KEYFRAMES} keyframes, {STEPS} steps, {trained['cpu_s']} processor seconds")
