@@ -65,6 +65,7 @@ KINDS = {
     "file of a task": Kind(256 * MIB, "the largest are weights"),
     "page file": Kind(256 * MIB, "a bundle or a recorded game"),
     "picture": Kind(256 * MIB, "an 8K picture without compression"),
+    "triune expected actions": Kind(64 * MIB, "a hundred thousand clips", "see docs/camera.md"),
     "boxes": Kind(256 * MIB, "a million boxes in COCO form"),
     "video": Kind(256 * GIB, "days of film: it is read frame by frame", "give a video file, a camera number or env"),
 }

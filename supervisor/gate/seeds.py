@@ -190,6 +190,24 @@ class SeedLedger:
         return use.seeds
 
 
+class FewLedger(SeedLedger):
+    """Where there are only a few games, such as the clips of a recording: every child is selected on the first block
+    and confirmed on the second, whose seeds are taken in turn. No game does both; a block may confirm many children,
+    none of which was made knowing its games one by one."""
+
+    def select(self, child: str, parent: str, at: str = "", draw: str = "") -> Sequence[int]:
+        """The first block."""
+        if child == parent:
+            raise SupervisorError(f"{child} cannot be a child of itself; name every policy differently")
+        old = self._mine("select", child, parent)
+        return old.seeds if old else self._add(Use("select", GATE.start, child, parent, at))
+
+    def confirm(self, child: str, parent: str, at: str = "", draw: str = "") -> Sequence[int]:
+        """The second block."""
+        old = self._mine("confirm", child, parent)
+        return old.seeds if old else self._add(Use("confirm", GATE.start + BLOCK, child, parent, at))
+
+
 def _parse(line: bytes, where: str) -> Use:
     """A line of the ledger, checked."""
     try:

@@ -16,7 +16,7 @@ from supervisor.budget import KINDS, AmountUnknown, BudgetSpent
 from supervisor.errors import SupervisorError
 from supervisor.events import EventLog
 from supervisor.gate.gate import Gate, GateConfig, Verdict
-from supervisor.gate.seeds import BLOCK, SeedLedger
+from supervisor.gate.seeds import BLOCK, FewLedger, SeedLedger
 from supervisor.loop import archive
 from supervisor.loop import race as races
 from supervisor.loop import trial as stages
@@ -45,13 +45,15 @@ def raised(now: Settings, state: State) -> Settings:
     return replace(now, trials=trials, limits=limits)
 
 
-def fitting(config: GateConfig) -> GateConfig:
-    """The same gate with no more looks, and no longer confirmation, than a block of seeds allows."""
-    n = sum(look <= BLOCK for look in config.looks)
-    if n == len(config.looks) and config.confirm_most <= BLOCK:
+def fitting(config: GateConfig, few: tuple[int, int] | None = None) -> GateConfig:
+    """The same gate with no more looks, and no longer confirmation, than a block of seeds allows, or the `few` games
+    that there are to select and to confirm."""
+    select, confirm = few or (BLOCK, BLOCK)
+    n = sum(look <= select for look in config.looks)
+    if n == len(config.looks) and config.confirm_most <= confirm:
         return config
     cut = {name: getattr(config, name)[:n] for name in ("looks", "spend", "hopeful")}
-    return replace(config, **cut, confirm_most=min(config.confirm_most, BLOCK))
+    return replace(config, **cut, confirm_most=min(config.confirm_most, confirm))
 
 
 def plain_gate(config: GateConfig) -> dict[str, Any]:
@@ -122,14 +124,14 @@ class Loop:
         self.parts, self.settings, self.root = parts, settings, root
         meter = Meter(log, state, {which: settings.limits.get(which) for which in KINDS}, parts.clock, parts.say)
         blobs = Blobs(parts.home / BLOBS)
-        ledger = SeedLedger.open(parts.folder / SEEDS, parts.tenure)
+        ledger = (FewLedger if parts.few else SeedLedger).open(parts.folder / SEEDS, parts.tenure)
         self.run_ = Run(parts, meter, blobs, ledger, Gate(self._gate(meter.state)), name)
         self.projection = Projection(parts.folder, blobs, name)
 
     def _gate(self, state: State) -> GateConfig:
         """The gate that the run began with, whatever is asked for now."""
         if state.started is None:
-            return fitting(self.settings.gate)
+            return fitting(self.settings.gate, self.parts.few)
         told = dict(state.started["settings"]["gate"])
         return GateConfig(**{k: tuple(v) if isinstance(v, list) else v for k, v in told.items()})  # type: ignore[arg-type]
 

@@ -96,6 +96,7 @@ class Parts:
     about: Mapping[str, Any] = field(default_factory=dict)
     draw: Callable[[], str] = lambda: ""
     tenure: int = TENURE  # children of a parent that one block of seeds selects
+    few: tuple[int, int] | None = None  # games that there are to select and to confirm; None: blocks of seeds
 
 
 @dataclass

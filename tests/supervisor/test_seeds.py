@@ -347,3 +347,12 @@ def test_what_was_torn_off_is_opened_again_the_same(tmp_path: Path) -> None:
     for cut in range(0, len(data), 7):
         path.write_bytes(data[:cut])
         assert go_on() == whole and path.read_bytes() == data
+
+
+def test_few_games_select_or_confirm_and_never_both() -> None:
+    ledger = seeds.FewLedger()
+    for child in "bc":
+        assert ledger.select(child, "a", draw="0123456789abcdef")[:3] == range(1000, 1003)
+        assert ledger.confirm(child, "a")[:3] == range(1450, 1453)
+    assert ledger.race(["d", "e"], "a")[:2] == range(1000, 1002)
+    assert len(ledger.uses) == 6 and ledger.select("b", "a") and len(ledger.uses) == 6

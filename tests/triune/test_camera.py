@@ -109,7 +109,7 @@ def test_what_cannot_be_made_is_said_and_nothing_is_there(tmp_path: Path, words:
     ("words", "said"),
     [
         (("play", "belt"), "needs a simulator"), (("collect", "belt"), "needs a simulator"),
-        (("web", "belt"), "needs a simulator"), (("improve", "belt"), "needs a simulator"),
+        (("web", "belt"), "needs a simulator"),
         (("eval", "belt"), "--source FILE"), (("run", "belt.onnx"), "--source FILE"),
         (("blame", "belt"), "--episode FOLDER"), (("explain", "belt"), "--episode FOLDER"),
         (("report", "belt"), "--episode FOLDER"), (("discover", "--game", "belt"), "not an Atari environment"),

@@ -24,9 +24,11 @@ from data_flywheel.errors import DataError
 from data_flywheel.labelers.causal.colours import colour_teachers
 from data_flywheel.labelers.causal.masks import Catalogue
 from data_flywheel.labelers.teacher import load_teacher
+from data_flywheel.labels.expected import read_clips
 from data_flywheel.labels.review_queue import ReviewQueue
 from data_flywheel.labels.store import LabelStore
 from data_flywheel.storage.dataset import Dataset
+from envs.actions import Discrete
 from envs.errors import EnvError
 from envs.files import KINDS
 from envs.spec import ZOO, load_spec
@@ -152,6 +154,7 @@ READERS: dict[str, tuple[str, Callable[[Path], object], type[Exception] | None]]
     "seeds": ("seeds.jsonl", SeedLedger.open, SupervisorError),
     "trials": ("trials.jsonl", lambda p: read_lines(p.parent), SupervisorError),
     "events": ("events.jsonl", events.read, SupervisorError),
+    "triune expected actions": ("x.json", lambda p: read_clips(p, Discrete(("NOOP",))), DataError),
     "boxes": ("x.json", lambda p: read_labels(p, SCHEMA, (210, 160)), TriuneError),
     "picture": ("x.png", lambda p: list(Film(str(p.parent))), TriuneError),
     "blob": (SHA, lambda p: Blobs(p.parent).get(p.name), SupervisorError),

@@ -13,8 +13,9 @@ from pathlib import Path
 from secrets import token_hex
 from typing import TYPE_CHECKING, Any
 
-from envs.env import check_simulated
+from envs.env import simulated
 from envs.files import read_file, read_json, read_text
+from envs.repeat import command_line
 from envs.writing import atomic_write, whole
 from supervisor import secrets
 from supervisor.errors import SupervisorError
@@ -31,6 +32,7 @@ from triune.system import System, constants_of, load
 
 if TYPE_CHECKING:
     from supervisor.proposers.workspace import Furniture
+    from triune.play.clips import ClipEvaluator
 
 # ----------------------------------------------------------------------------------------------------
 # The proposer of an improve run, from words of the command line.
@@ -258,7 +260,8 @@ def settings_of(args: argparse.Namespace, system: System) -> Settings:
     if not 0.0 <= share <= 1.0:
         raise UsageError(f"--from-archive is a part of the questions, from 0 to 1; got {share:g}")
     rest = (limits, GateConfig(**gate), args.proposals or 1, share)
-    return Settings(trials, args.shown or 4, not args.no_auto_lock, *rest)
+    locks = not args.no_auto_lock and simulated(system.spec.env)  # a floor is a score of a game; marks say it here
+    return Settings(trials, args.shown or 4, locks, *rest)
 
 
 BUDGETS = {"usd": "usd", "tokens": "tokens", "steps": "steps", "wall_s": "wall"}
@@ -290,9 +293,15 @@ def parts_of(
     """Everything a run works with, but its log."""
     args.gate_seeds = args.gate_seeds or (IN_TURN if args.proposer == "replay" else DRAWN)
     protocol = varied(system, args.protocol)
-    evaluator = TaskEvaluator(
-        system, protocol, args.detector or "cnn", home / "work", workers, floors=args.floors != "off"
-    )
+    evaluator: TaskEvaluator
+    few = None
+    if simulated(system.spec.env):
+        evaluator = TaskEvaluator(
+            system, protocol, args.detector or "cnn", home / "work", workers, floors=args.floors != "off"
+        )
+    else:
+        evaluator = on_clips(system, home / "work", console)
+        few, args.gate_seeds = evaluator.few, IN_TURN
     if args.games:
         evaluator.keep_games(Path(args.games))
     rules = rule_names(system)
@@ -309,8 +318,27 @@ def parts_of(
     return Parts(
         home, folder, proposer, evaluator, evidence, system.hashes, time.monotonic,
         console.log, console.progress, rules, 0 if searches else REFUSED, about,
-        (lambda: token_hex(16)) if drawn else (lambda: ""), 1 if reads else TENURE,
+        (lambda: token_hex(16)) if drawn else (lambda: ""), 1 if reads else TENURE, few,
     )  # fmt: skip
+
+
+def on_clips(system: System, work: Path, console: Console) -> ClipEvaluator:
+    """For a task that nobody simulates: judged on the clips that a person has marked. TriuneError: there are none."""
+    from data_flywheel.labels.expected import FILE, read_clips
+    from triune.commands.labels import open_films, open_labels
+    from triune.play.clips import ClipEvaluator, watched
+
+    films, store = open_films(system, None, console), open_labels(system, None, console)
+    if not (store.folder / FILE).is_file():
+        again = command_line("labels", "expect", system.called, "MARKS.json")
+        raise TriuneError(
+            f"{system.called} is seen by a camera, and nothing tells a score: mark on recorded film what should be "
+            f"done, and bring it in with `{again}` (docs/camera.md)"
+        )
+    clips = read_clips(store.folder / FILE, system.spec.env.actions)
+    seen = watched(system, films, clips, lambda done, of: console.progress(done, of, f"{done} of {of} clips"))
+    console.clear()
+    return ClipEvaluator(system, films, seen, work)
 
 
 def _looks(args: argparse.Namespace) -> bool:
@@ -382,12 +410,22 @@ def tell_all(system: System, evaluator: TaskEvaluator, blame: bool = False, draw
     return tell
 
 
+def _check_filmed(args: argparse.Namespace) -> None:
+    """UsageError for what needs a simulator."""
+    for option in ("detector", "protocol", "games", "blame"):
+        if getattr(args, option, None):
+            raise UsageError(f"--{option} is for tasks that can be played; a camera's task is judged on marked clips")
+    if args.proposer == "agent":
+        raise UsageError("an agent test-drives games, and nobody plays a camera's task: --proposer tuner or openai")
+
+
 def load_task(args: argparse.Namespace) -> System:
     """The task whose folder is to be improved: itself, or a copy of it."""
     from triune.commands import common
 
     system = common.load_system(args)
-    check_simulated(system.spec.env)
+    if not simulated(system.spec.env):
+        _check_filmed(args)
     common.check_conditions(
         argparse.Namespace(task=args.task, protocol=args.protocol, shift=None, detector=args.detector or "cnn")
     )

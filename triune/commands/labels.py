@@ -1,4 +1,7 @@
-"""`triune labels import|export TASK FILE`: boxes drawn in other tools, and back: COCO (CVAT, Label Studio), YOLO."""
+"""`triune labels import|export TASK FILE`: boxes drawn in other tools, and back: COCO (CVAT, Label Studio), YOLO.
+
+`triune labels expect TASK FILE`: what should be done, as marks on a film's timeline.
+"""
 
 from __future__ import annotations
 
@@ -25,9 +28,12 @@ RECORDINGS = Path("runs") / "recordings"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What to do, task, file, where the pictures are."""
-    parser.add_argument("what", choices=("import", "export"), metavar="import|export", help="in, or out")
+    parser.add_argument(
+        "what", choices=("import", "export", "expect"), metavar="import|export|expect",
+        help="boxes in, boxes out, or what should be done on the timeline",
+    )  # fmt: skip
     common.add_task(parser, trust=False)
-    parser.add_argument("file", help="a COCO file (.json), or the folder of a YOLO export")
+    parser.add_argument("file", help="a COCO file (.json), or the folder of a YOLO export; marks")
     add_recordings(parser)
     parser.add_argument(
         "--source", metavar="NAME", help="import: the film that is labelled, where several are recorded"
@@ -57,7 +63,8 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     system = common.load_system(args)
     films = open_films(system, args.recording, console)
     store = open_labels(system, args.labels, console)
-    return (_import if args.what == "import" else _export)(system, args, films, store, console)
+    what = {"import": _import, "export": _export, "expect": _expect}[args.what]
+    return what(system, args, films, store, console)
 
 
 def open_films(system: System, folders: list[str] | None, console: Console) -> Films:
@@ -140,6 +147,26 @@ def _import(
         "not_recorded": len(entered.missing), "background": 0 if args.skip_empty else len(bare), "boxes": counts,
         "unknown": dict(boxes.unknown), "beyond_count": dict(crowded), "outside": dict(outside),
     }  # fmt: skip
+
+
+def _expect(
+    system: System, args: argparse.Namespace, films: Films, store: LabelStore, console: Console
+) -> dict[str, Any]:
+    from data_flywheel.labels.expected import FILE, merged, read_clips, write_clips
+
+    space, path = system.spec.env.actions, store.folder / FILE
+    new = read_clips(args.file, space)
+    for clip in new:
+        film = films.film(clip.film) if clip.film or len(films.films) > 1 else next(iter(films.films))
+        absent = [n for n in (clip.first, clip.last) if films.find(film, n) is None]
+        if absent:
+            raise TriuneError(f"{args.file}: picture {absent[0]} of {film[1]} is not recorded; is it another film?")
+    clips = merged(read_clips(path, space) if path.is_file() else [], new)
+    write_clips(path, clips)
+    marks = sum(len(clip.marks) for clip in new)
+    console.say(f"expected   {len(new)} clips with {marks} marks; {len(clips)} clips in all: {path}")
+    console.say(f"next       {command_line('improve', system.called)}")
+    return {"task": system.name, "labels": str(store.folder), "clips": len(new), "marks": marks, "all": len(clips)}
 
 
 def _called(words: list[str], system: System) -> dict[str, str]:

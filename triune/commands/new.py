@@ -198,8 +198,8 @@ def _policy(
     body = "".join(_at_line(thing, acting[min(i, len(acting) - 1)]) for i, thing in enumerate(handled))
     return f'''"""{name.capitalize()}: act on what crosses the line. A first policy, made by `triune new`: edit it."""
 
-LINE = {wide / 2:.1f}  # px from the left: where things are acted on
-REACH = {max(4.0, wide / 40):.1f}  # px to either side of it
+LINE = tunable({wide / 2:.1f}, 0.0, {wide:.1f})  # px from the left: where things are acted on
+REACH = tunable({max(4.0, wide / 40):.1f}, 1.0, {max(8.0, wide / 8):.1f})  # px to either side of it
 
 
 def act(scene, memory):
