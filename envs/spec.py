@@ -18,6 +18,7 @@ from envs.actions import Action, ActionSpace, action_space
 from envs.env import Rules, backend, nearest, simulated
 from envs.errors import EnvError
 from envs.files import OutOfRange, check_numbers, read_text
+from envs.readings import OBSERVATION, declared
 from envs.shape import MOST_LETTERS, is_name
 
 SYSTEM_FORMAT = 1
@@ -51,6 +52,11 @@ class EnvSpec:
     def shape(self) -> tuple[int, int, int]:
         """Shape of a frame: (height, width, 3)."""
         return self.height, self.width, 3
+
+    @property
+    def observed(self) -> bool:
+        """Whether the frame holds declared readings of the observation and no picture (`envs.readings`)."""
+        return OBSERVATION in self.options
 
     def to_config(self) -> dict[str, Any]:
         """JSON-able; `from_config` reads it back."""
@@ -138,16 +144,17 @@ def parse_spec(text: str, path: Path) -> SystemSpec:
         check_numbers(config)
     except OutOfRange as error:
         reader.fail(error.key, str(error))
-    reader.only((), "format", "name", "title", "env", "safety", "scene", "budget", "train")
+    reader.only((), "format", "name", "title", "env", "safety", "scene", OBSERVATION, "budget", "train")
     if reader.get((), "format", int) != SYSTEM_FORMAT:
         reader.fail(("format",), f"format {config['format']} is not {SYSTEM_FORMAT}, the one this Triune reads")
-    env = _env(reader)
+    scene, places = _scene(reader)
+    env = _env(reader, places)
     return SystemSpec(
         name=_name(reader),
         title=_words(reader, (), "title", config["name"]),
         folder=path.parent,
         env=env,
-        scene=reader.get((), "scene", dict),
+        scene=scene,
         safety=_safety(reader),
         require_isolation=_require_isolation(reader),
         budget=_budget(reader),
@@ -195,15 +202,36 @@ def _budget(reader: _Reader) -> dict[str, float]:
     return {key: float(value) for key, value in table.items()}
 
 
-def _env(reader: _Reader) -> EnvSpec:
+def _scene(reader: _Reader) -> tuple[dict[str, Any], list[list[float]]]:
+    """The `[scene]` table, or that of the readings of `[observation]` and where these stand."""
+    if OBSERVATION not in reader.config:
+        return reader.get((), "scene", dict), []
+    if "scene" in reader.config:
+        reader.fail(
+            ("scene",), "a task sees a picture ([scene]) or an observation ([observation]): leave one of them out"
+        )
+    try:
+        return declared(reader.get((), OBSERVATION, dict))
+    except KeyError as error:
+        key, message = error.args
+        return reader.fail((OBSERVATION, *key), message)  # type: ignore[no-any-return]
+
+
+def _env(reader: _Reader, places: list[list[float]]) -> EnvSpec:
+    """`places`: of the observation, where no picture is seen."""
     table = reader.get((), "env", dict)
     name = reader.get(("env",), "backend", str, "atari")
     try:
         found = backend(name)
     except EnvError as error:
         reader.fail(("env", "backend"), str(error))
+    own: tuple[str, ...]
     own = ("backend", "id", "height", "width", "actions", "fallback", "protocol", "max_score", "reward_range")
-    reader.only(("env",), *own, *found.options)
+    if places:
+        own = tuple(key for key in own if key not in ("height", "width"))
+        if OBSERVATION not in found.options:
+            reader.fail((OBSERVATION,), f"the backend {name} has no observation to read; declare a [scene]")
+    reader.only(("env",), *own, *(key for key in found.options if key != OBSERVATION))
     options = {key: value for key, value in table.items() if key not in own}
     for key, value in options.items():
         try:
@@ -214,7 +242,11 @@ def _env(reader: _Reader) -> EnvSpec:
     protocol = reader.get(("env",), "protocol", str, found.default or next(iter(found.protocols)))
     if protocol not in found.protocols:
         reader.fail(("env", "protocol"), f"unknown protocol {protocol!r}{nearest(protocol, found.protocols)}")
-    height, width = (_within(reader, k, MOST_PIXELS) for k in ("height", "width"))
+    if places:
+        options[OBSERVATION] = places
+        height, width = 1, len(places)
+    else:
+        height, width = (_within(reader, k, MOST_PIXELS) for k in ("height", "width"))
     most = _within(reader, "max_score", MOST_SCORE) if "max_score" in table else None
     env_id = _words(reader, ("env",), "id")
     return EnvSpec(env_id, height, width, actions, fallback, protocol, most, name, options, _rewards(reader))

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from perception.detector import OnnxDetector
     from perception.drift import Ranges
     from perception.native_detector import NativeDetector
+    from perception.readings import ReadingsDetector
 
     Made = tuple[CompiledProgram, CompiledModule | None]  # a policy and its safety rules, compiled for one protocol
 
@@ -277,7 +278,12 @@ class System:
     def read_ranges(self) -> Ranges:
         """The same; PerceptionError says why there are none."""
         from perception.drift import load, scene_parts
+        from perception.errors import PerceptionError
 
+        if self.spec.env.observed:
+            raise PerceptionError(
+                f"{self.folder}: declared numbers have no drift ranges; their bounds are the schema's"
+            )
         return load(self.ranges_path, sha256(self.weights()), scene_parts(self.schema))
 
     def protocol(self, name: str | None = None) -> Rules:
@@ -315,10 +321,23 @@ class System:
                 "pass --trust (Python: trust=True) if you have read it"
             )
 
-    def detector(self) -> OnnxDetector | NativeDetector:
+    def check_pictures(self) -> None:
+        """UsageError where the task sees no picture, so that there is nothing to learn to see."""
+        if self.spec.env.observed:
+            raise UsageError(
+                f"{self.name} sees declared numbers of the observation and no picture: there is no detector to train, "
+                "to watch or to correct"
+            )
+
+    def detector(self) -> OnnxDetector | NativeDetector | ReadingsDetector:
         """The network, in the native engine where that runs; TriuneError when there is none, PerceptionError when it is
-        damaged or needs more than standard operators on tensors of its own."""
+        damaged or needs more than standard operators on tensors of its own. Of a task without a picture what reads its
+        numbers."""
         from perception.native_detector import open_detector
+        from perception.readings import ReadingsDetector
+
+        if self.spec.env.observed:
+            return ReadingsDetector(self.schema)
 
         if not os.path.lexists(self.detector_path):
             fix = f"train one with `{command_line('train', self.called)}`, or compare with --detector teacher"
@@ -326,8 +345,13 @@ class System:
         return open_detector(self.weights(), self.schema, str(self.detector_path))
 
     def weights(self) -> bytes:
-        """The bytes of the network's file; PerceptionError says what is wrong with it."""
+        """The bytes of the network's file, or of the graph that stands for one; PerceptionError says what is wrong."""
         from perception.errors import PerceptionError
+
+        if self.spec.env.observed:
+            from perception.readings import graph_of
+
+            return graph_of(self.schema)
 
         return read_file(self.detector_path, "weights", PerceptionError, self.folder)
 

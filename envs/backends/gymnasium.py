@@ -1,7 +1,8 @@
-"""Any registered Gymnasium environment that renders `rgb_array`, by its id: `id = "CartPole-v1"`, or with the module
-that registers it, `id = "module:Name-v0"`, where somebody vouches for that module (--trust).
+"""Any registered Gymnasium environment that renders `rgb_array` or observes numbers, by its id: `id = "CartPole-v1"`,
+or with the module that registers it, `id = "module:Name-v0"`, where somebody vouches for that module (--trust).
 
-What decides sees the rendered picture. The observation and attributes of the environment (`state`, and those that
+What decides sees the rendered picture; or, where the task declares `[observation]`, those numbers as a frame
+(`envs.readings`), and nothing is rendered. The observation and attributes of the environment (`state`, and those that
 `[env] truth` names) are truth (labels, comparison); the sum of rewards is the score. gymnasium is imported behind the
 wall only.
 """
@@ -12,7 +13,7 @@ import copy
 import math
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ import numpy as np
 from envs.actions import Discrete
 from envs.env import Backend, Rules, nearest
 from envs.errors import EnvError
+from envs.readings import OBSERVATION, encode
 from envs.spec import EnvSpec
 from envs.trust import vouched
 
@@ -44,6 +46,10 @@ class Protocol(Rules):
     frame_limit = property(lambda self: self.horizon or 1_000_000)
     constants = property(lambda self: {"FRAMESKIP": self.frame_skip, "STICKY": 0.0})
 
+    def under(self, options: Mapping[str, Any]) -> Protocol:
+        """With the task's own rate of simulator steps, where it says one."""
+        return replace(self, hz=options["hz"]) if "hz" in options else self
+
     @property
     def about(self) -> str:
         """In words."""
@@ -55,7 +61,7 @@ BACKEND = Backend(
     "envs.backends.gymnasium:GymnasiumSimulator",
     Protocol,
     {"default": Protocol("default")},
-    {"kwargs": dict, "truth": list},
+    {"kwargs": dict, "truth": list, "hz": (int, float), OBSERVATION: list},
     packages={"gymnasium": "gymnasium"},
 )
 
@@ -77,12 +83,13 @@ class GymnasiumSimulator:
         self.env, self.protocol = env, protocol
         kwargs = dict(env.options.get("kwargs", {}))
         try:
-            self.world = gymnasium.make(env.id, render_mode="rgb_array", **kwargs)
-        except gymnasium.error.Error as error:
-            raise EnvError(f"{env.id!r}: {str(error).splitlines()[0]}") from None
-        except Exception as error:  # of the environment's own code
-            raise EnvError(f"{env.id!r} cannot be made with {kwargs or 'no kwargs'}: {error!r}") from None
+            _quiet(env.id)
+            drawn = {} if env.observed else {"render_mode": "rgb_array"}
+            self.world = gymnasium.make(env.id, **drawn, **kwargs)
+        except Exception as error:
+            raise EnvError(_unmade(env.id, kwargs, error)) from None
         self._check_actions(self.world.action_space)
+        self._places = np.array(env.options.get(OBSERVATION, np.zeros((0, 3))), np.float64)
         self.done = self.truncated = False
         self.score: float = 0.0
         self.frames = 0
@@ -153,7 +160,7 @@ class GymnasiumSimulator:
         """The rendered picture uint8[H, W, 3], rendered once a step, into `out` when given."""
         picture = self._picture
         if picture is None:
-            picture = np.asarray(self._rendered())
+            picture = self._reading() if self.env.observed else np.asarray(self._rendered())
             if picture.dtype != np.uint8 or picture.shape != self.env.shape:
                 drawn, wanted = f"{picture.dtype}{list(picture.shape)}", f"uint8{list(self.env.shape)}"
                 raise EnvError(f"{self.env.id} renders {drawn}, system.toml says {wanted}")
@@ -162,6 +169,21 @@ class GymnasiumSimulator:
             return picture.copy()
         out[:] = picture
         return out
+
+    def _reading(self) -> np.ndarray:
+        """The declared numbers of the observation as a frame; EnvError where it has no such place."""
+        index, low, high = self._places.T
+        seen = self._observed
+        if seen is None or seen.ndim != 1 or seen.dtype.kind not in "fiu":
+            raise EnvError(f"{self.env.id} observes {self.world.observation_space}; [observation] reads a vector")
+        if (index >= len(seen)).any():
+            raise EnvError(
+                f"{self.env.id} observes {len(seen)} numbers, [observation] asks for at = {int(index.max())}"
+            )
+        values = seen[index.astype(int)].astype(np.float64)
+        if not np.isfinite(values).all():
+            raise EnvError(f"{self.env.id} observes what is no number (NaN or infinite)")
+        return encode(values, low, high)
 
     def _rendered(self) -> Any:
         from gymnasium.error import DependencyNotInstalled
@@ -231,5 +253,30 @@ class GymnasiumSimulator:
             self.world.unwrapped.np_random = np.random.default_rng(noise_seed)
 
 
+def _quiet(name: str) -> None:
+    """MuJoCo would write its warnings into a file in the folder where the command runs."""
+    from gymnasium import spec
+
+    if str(spec(name).entry_point).startswith("gymnasium.envs.mujoco"):
+        import mujoco
+
+        mujoco.set_mju_user_warning(lambda said: None)
+
+
+def _unmade(name: str, kwargs: Mapping[str, Any], error: Exception) -> str:
+    """Why there is no such environment; what is not installed is named by the extra that brings it."""
+    from gymnasium.error import Error
+
+    said = str(error).splitlines()[0] if str(error) else type(error).__name__
+    lacking = [package for package in _EXTRA if package in said.lower()]
+    if lacking and isinstance(error, (Error, ImportError)):
+        fix = f'pip install "triune[{_EXTRA[lacking[0]]}]"'
+        return f"{name!r} needs the package {lacking[0]}, which is not installed: {fix}"
+    if isinstance(error, Error):
+        return f"{name!r}: {said}"
+    return f"{name!r} cannot be made with {kwargs or 'no kwargs'}: {error!r}"  # an error of the environment's own code
+
+
+_EXTRA = {"mujoco": "mujoco", "imageio": "mujoco", "pygame": "classic"}
 _ENDING = ("steps_beyond_terminated",)  # by which an environment remembers that its episode is over
 _DRAWING = ("screen", "clock", "surf", "renderer", "mujoco_renderer", "viewer", "isopen", "spec")  # made anew on use

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from world_kit import play_or_skip
 
 from envs.actions import Box
 from envs.spec import task_names
@@ -23,6 +24,7 @@ TASKS = [pytest.param(name, marks=pytest.mark.slow if name in LONGER else ()) fo
 def test_its_bundle_decides_as_play_does(task: str, tmp_path: Path) -> None:
     """150 steps of an unseen train seed, each on the frame that play saw."""
     pytest.importorskip("onnx")
+    play_or_skip(task)
     system = load(task)
     export(system, tmp_path / "task.onnx")
     bot, space = Bundle.load(tmp_path / "task.onnx", clock=lambda: 0.0), system.spec.env.actions

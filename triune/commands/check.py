@@ -93,7 +93,8 @@ def _schema(system: System) -> str:
     from perception.training.layout import Layout
 
     s, env = system.schema, system.spec.env
-    _ = Layout(s, (env.height, env.width)).view  # a crop that does not fit is said now, not after hours of collecting
+    if not env.observed:  # a crop that does not fit is said now, not after hours of collecting
+        _ = Layout(s, (env.height, env.width)).view
     things = [t.name if t.count == 1 else f"{t.name} x{t.count}" for t in s.things]
     parts = [*things, *(f"{g.name} {g.rows}x{g.cols}" for g in s.grids), *(g.name for g in s.gauges)]
     parts += [f"{r.name} ({', '.join(f.name for f in r.fields)})" for r in s.readings]
@@ -125,6 +126,8 @@ def _detector(system: System) -> str:
             f"none yet: `{command_line('record', system.called)}`, label, then `{command_line('train', system.called)}`"
         )
     detector = system.detector()
+    if env.observed:
+        return f"{env.width} declared numbers of the observation; nothing to train"
     vector = detector.see(np.zeros((env.height, env.width, 3), np.uint8))
     return f"{system.detector_path.stat().st_size // 1024} kB, {len(vector)} values a frame"
 

@@ -32,6 +32,7 @@ def data_folder(task: str) -> Path:
 def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     """Payload: the report of the collection."""
     system = common.load_system(args)
+    system.check_pictures()
     folder = common.out_folder(args.out) if args.out else data_folder(system.name)
     try:
         return collect_into(system, folder, args.frames, common.workers(args), console)

@@ -32,7 +32,7 @@ EXTRAS = {
     "supervisor": ("openai", "pydantic"),
     "agent": ("mcp",),
     "mqtt": ("paho",),
-    "mujoco": ("mujoco",),
+    "mujoco": ("mujoco", "imageio"),
 }
 MARKS = {"ok": "ok  ", "note": "note", "problem": "FIX "}
 Finding = dict[str, str]
@@ -128,7 +128,10 @@ def _engine() -> list[Finding]:
     found = [_finding("engine", "ok", native.described())]
     for name in task_names():
         try:
-            path = load_spec(name).folder / "perception.onnx"
+            spec = load_spec(name)
+            if spec.env.observed:
+                continue  # reads declared numbers: there is no network
+            path = spec.folder / "perception.onnx"
             engine = open_detector(read_file(path, "weights", PerceptionError)).engine
         except PerceptionError:  # told with the tasks
             continue
@@ -150,7 +153,8 @@ def _worlds() -> list[Finding]:
             with PixelEnv(env, protocol_of(env)):
                 good.append(env.id)
         except (EnvError, ImportError) as error:
-            found.append(_finding("world", "problem", f"{name}: {error}", 'pip install "triune[classic]"'))
+            extra, state = ("mujoco", "note") if env.observed else ("classic", "problem")
+            found.append(_finding("world", state, f"{name}: {error}", f'pip install "triune[{extra}]"'))
     return [_finding("worlds", "ok", ", ".join(good)), *found] if good else found
 
 
@@ -161,14 +165,17 @@ def _tasks() -> list[Finding]:
 
     found = []
     for name in task_names():
-        folder = load_spec(name).folder
-        lacking = [n for n in ("policy.py", "perception.onnx") if not (folder / n).is_file()]
+        spec = load_spec(name)
+        folder, observed = spec.folder, spec.env.observed
+        parts = ("policy.py",) if observed else ("policy.py", "perception.onnx")
+        lacking = [n for n in parts if not (folder / n).is_file()]
         fix = command_line("train", name) if lacking == ["perception.onnx"] else f"restore {folder}"
         if lacking:
             found.append(_finding(name, "problem", f"no {', '.join(lacking)}", fix))
             continue
         try:
-            read_weights(folder / "perception.onnx")
+            if not observed:
+                read_weights(folder / "perception.onnx")
             found.append(_finding(name, "ok", "complete"))
         except PerceptionError as error:
             found.append(_finding(name, "note", f"plays, but {error}"))

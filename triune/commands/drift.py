@@ -33,6 +33,7 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     from triune.play.drift import LONGEST, measure, measure_film
 
     system = common.load_system(args)
+    system.check_pictures()
     if args.measure and not simulated(system.spec.env):
         folder = Path(args.recording) if args.recording else recording_folder(system.name)
         measure_film(system, folder, lambda done, n: console.progress(done, n, f"piece {done} of {n}"))

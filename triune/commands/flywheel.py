@@ -40,6 +40,7 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
 
     args.detector = "cnn"
     system = common.load_system(args)
+    system.check_pictures()
     common.check_conditions(args)
     if args.frames < 400:
         raise TriuneError("--frames: motion needs 400 frames at least to tell things from the field")

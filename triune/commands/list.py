@@ -11,6 +11,7 @@ PARTS = {
     "policy": "policy.py", "safety": "safety.py", "eyes": "perception.onnx", "weights": "perception.safetensors",
     "teacher": "teacher.py",
 }  # fmt: skip
+SEEING = ("eyes", "weights", "teacher")  # what a task without a picture does without
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,7 +26,8 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     tasks: list[dict[str, Any]] = []
     for name in task_names():
         spec = load_spec(name)
-        parts = {part: (spec.folder / file).is_file() for part, file in PARTS.items()}
+        needed = {p: f for p, f in PARTS.items() if not (spec.env.observed and p in SEEING)}
+        parts = {part: (spec.folder / file).is_file() for part, file in needed.items()}
         tasks.append(
             {"name": name, "title": spec.title, "env": spec.env.id, "protocol": spec.env.protocol,
              "actions": list(spec.env.actions.names), "folder": str(spec.folder), "parts": parts,

@@ -60,6 +60,7 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     import torch  # noqa: F401 - say at once that the extra is missing, before minutes of collecting
 
     system = common.load_system(args)
+    system.check_pictures()
     out = common.out_file(args.out or str(system.detector_path), ".onnx")
     if args.minutes is not None and args.minutes <= 0:
         raise TriuneError("--minutes is a positive number")

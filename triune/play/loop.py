@@ -200,6 +200,13 @@ def check_detector(kind: str) -> None:
         raise UsageError(f"unknown detector {kind!r}; {nearest(kind, DETECTORS)}")
 
 
+def check_seen(system: System, shift: str | None, detector: str) -> None:
+    """UsageError for what needs a picture, of a task that has none."""
+    if system.spec.env.observed and (shift or detector != "cnn"):
+        what = f"--shift {shift} changes pictures" if shift else f"--detector {detector} reads pictures"
+        raise UsageError(f"{what}, and {system.name} has none: its scene is the declared numbers of the observation")
+
+
 def detector_of(system: System, kind: str = "cnn") -> Detector:
     """The detector of that kind. The teacher's lives behind the wall: Rollout."""
     check_detector(kind)
@@ -244,6 +251,7 @@ class Rollout:
         canary: bool = False, beside: Rollout | None = None, verify: int = 0,
     ) -> None:  # fmt: skip
         check_detector(detector)
+        check_seen(system, shift, detector)
         observer = teacher_of(system) if detector == "teacher" else None
         self.system, self.shift, self.kind = system, shift, detector
         self.protocol = system.protocol(protocol)
