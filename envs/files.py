@@ -41,6 +41,7 @@ KINDS = {
     "lock": Kind(4_000_000, "thousands of scenes", "restore it, or make it again with `triune lock`"),
     "score card": Kind(MIB, "a few figures a protocol", "make it: triune eval TASK --card"),
     "drift ranges": Kind(4 * MIB, "some hundred numbers", "measure them: triune drift TASK --measure"),
+    "constants": Kind(MIB, "a number a constant", "make it: triune bench mujoco TASK"),
     "settings": Kind(MIB, "a page of JSON"),
     "colour teachers": Kind(MIB, "some lines a game"),
     "requests": Kind(16 * MIB, "thousands of wishes"),

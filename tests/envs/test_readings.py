@@ -19,7 +19,9 @@ from perception.errors import PerceptionError
 from perception.readings import ReadingsDetector, graph_of
 from perception.scene import SceneSchema
 from triune.errors import UsageError
+from triune.play import evaluate
 from triune.play.loop import Rollout
+from triune.report.card import record
 from triune.system import System
 
 TEXT = """
@@ -169,3 +171,10 @@ def test_what_needs_a_picture_is_refused_in_one_line(system: System) -> None:
             Rollout(system, **asked)  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="no detector to train"):
         system.check_pictures()
+
+
+def test_its_card_does_not_speak_of_pixels(system: System) -> None:
+    record(system, evaluate(system, seeds=range(1000, 1002), workers=1), None)
+    page = (system.folder / "README.md").read_text()
+    assert "declared numbers of the observation" in page and "pixels" not in page
+    assert page.splitlines()[-1].count("|") == 6

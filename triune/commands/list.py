@@ -34,7 +34,7 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
              "scores": read_scores(spec.folder)}
         )  # fmt: skip
     rows = [[t["name"], t["env"], _missing(t["parts"]), _figures(t["scores"])] for t in tasks]
-    console.say(table(rows, ["task", "environment", "parts", "mean score [95 % interval], from pixels"]))
+    console.say(table(rows, ["task", "environment", "parts", "mean score [95 % interval]"]))
     return {"tasks": tasks}
 
 

@@ -37,6 +37,14 @@ seeing.
 | protocol | from pixels | worst seed | perfect sight | worst seed | n | command |
 |---|---|---|---|---|---|---|
 """
+READ = """# {title}
+
+Written by `{command}`; do not edit by hand. Scores are game scores, means over {seeds} with a 95 % bootstrap interval.
+The scene is declared numbers of the observation ([bodies](../../docs/bodies.md)), not a picture.
+
+| protocol | mean | worst seed | n | command |
+|---|---|---|---|---|
+"""  # of a task without a picture
 
 
 def _command(value: Any, key: str) -> None:
@@ -143,14 +151,15 @@ def _figures(system: System, result: Result, hashes: Mapping[str, str | None]) -
 
 
 def _page(system: System, card: dict[str, Any]) -> str:
-    rows = []
+    rows, seeing = [], not system.spec.env.observed
     for protocol in sorted(card, key=lambda p: ORDER.index(p) if p in ORDER else len(ORDER)):
         seen, exact = card[protocol], card[protocol].get("teacher", {})
-        cells = [f"`{protocol}`", *_pair(seen), *_pair(exact), _seeds(seen, exact)]
+        cells = [f"`{protocol}`", *_pair(seen), *(_pair(exact) if seeing else ()), _seeds(seen, exact)]
         rows.append("| " + " | ".join([*cells, f"`{(seen if 'command' in seen else exact)['command']}`"]) + " |")
     gate = not any(f.get("role") for entry in card.values() for f in (entry, entry.get("teacher", {})))
     seeds = "gate seeds" if gate else "the seeds that the commands name"
-    head = HEAD.format(title=system.spec.title, seeds=seeds, command=command_line("eval", system.called, card=True))
+    page = READ if system.spec.env.observed else HEAD
+    head = page.format(title=system.spec.title, seeds=seeds, command=command_line("eval", system.called, card=True))
     return head + "\n".join(rows) + "\n"
 
 

@@ -10,7 +10,7 @@ STEP = 0.008                                # s between decisions
 TURN = 6.283185307179586
 
 PACE = tunable(1.313, 0.5, 4.0)            # hops a second
-CRUISE = tunable(0.9952, -2.0, 6.0)          # m/s, the speed at which haste corrects nothing
+CRUISE = tunable(0.8452, -2.0, 6.0)          # m/s, the speed at which haste corrects nothing
 
 THIGH_MIDDLE = tunable(-0.1372, -1.5, 1.5)
 THIGH_SINE = tunable(0.08143, -1.5, 1.5)

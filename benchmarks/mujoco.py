@@ -1,0 +1,129 @@
+"""The constants of a body's policy, searched on training seeds: CMA-ES over everything that it declares `tunable`.
+
+`triune improve` races a handful of constants; a gait has dozens that matter only together, and takes thousands of
+episodes. Here the compiled policy and its rules play in this process, beside the simulator: for training seeds only,
+and never for a score that is told. The best setting is written after every generation; a search that was stopped goes
+on from it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from data_flywheel.storage.files import atomic_write
+from envs.env import simulator
+from envs.files import read_json
+from logic.runtime.engine import fast_controller, fast_tracker
+from supervisor.gate.seeds import TRAIN
+from supervisor.proposers.race import Space
+from supervisor.proposers.search import library
+from triune.commands import common
+from triune.console import Console
+from triune.errors import TriuneError, UsageError
+from triune.play.loop import Pipeline, steps
+from triune.system import System, Texts, build_controller, load
+
+FORMAT = 1
+SPREAD = 0.03  # of a range: a policy that walks is near one that walks better
+JUDGED = 5  # generations between two looks at the middle of what is searched
+LOOK = 8  # training seeds of such a look
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Of `triune bench mujoco`."""
+    parser.add_argument("task", help="a task whose policy has tunable constants")
+    parser.add_argument("--minutes", type=common.finite, default=10.0, metavar="M", help="of wall time (default 10)")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="the best constants (default: TASK.constants.json)")
+    parser.add_argument("--population", type=common.positive, default=16, metavar="N")
+    parser.add_argument("--games", type=common.positive, default=3, metavar="N", help="seeds a setting plays")
+    parser.add_argument("--steps", type=common.positive, metavar="N", help="at most, of an episode while searching")
+    parser.add_argument("--spread", type=common.finite, default=SPREAD, metavar="S", help="at first, of each range")
+    parser.add_argument("--seed", type=common.seed, default=0, metavar="N")
+
+
+def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
+    """Payload: `task, constants, mean, worst, games, start_mean, start_worst`, on LOOK training seeds."""
+    cma = library()
+    if cma is None:
+        raise TriuneError('the search needs the package cma: pip install "triune[supervisor]"')
+    system = load(args.task)
+    space = Space(system.texts.policy)
+    if not len(space):
+        raise UsageError(f"{system.name} has no tunable constant; declare one, for example tunable(2.5, 1.0, 8.0)")
+    out = args.out or Path(f"{system.name}.constants.json")
+    stage = Stage(system, space)
+    look = [int(seed) for seed in np.random.default_rng(args.seed).choice(len(TRAIN), LOOK, replace=False)]
+    start = space.unit(space.start)
+    first = best = stage.scores(start, look)
+    found = start
+    if out.exists():
+        found = _resumed(out, space)
+        best = stage.scores(found, look)
+    console.say(f"{system.name}: {len(space)} constants, at first {_told(first)}, going on from {_told(best)}")
+    options = {"popsize": args.population, "bounds": [0, 1], "verbose": -9, "seed": args.seed + 1}
+    strategy = cma.CMAEvolutionStrategy(found, args.spread, options)
+    draw, end, games, generation = np.random.default_rng(args.seed), time.monotonic() + 60 * args.minutes, 0, 0
+    while time.monotonic() < end and not strategy.stop():
+        asked = strategy.ask()
+        seeds = [int(s) for s in draw.choice(len(TRAIN), args.games, replace=False)]
+        strategy.tell(asked, [-_worth(stage.scores(unit, seeds, args.steps)) for unit in asked])
+        games, generation = games + len(asked) * len(seeds), generation + 1
+        if generation % JUDGED == 0:
+            middle = stage.scores(strategy.result.xfavorite, look)
+            if _worth(middle) > _worth(best):
+                best, found = middle, list(strategy.result.xfavorite)
+                values = space.values(space.point(found))
+                told = {"format": FORMAT, "task": system.name, "constants": values, "scores": best}
+                atomic_write(out, (json.dumps(told, indent=1) + "\n").encode())
+            console.say(f"generation {generation}, {games} games: middle {_told(middle)}, best {_told(best)}")
+    return {
+        "task": system.name, "constants": space.values(space.point(found)), "games": games,
+        "mean": float(np.mean(best)), "worst": min(best),
+        "start_mean": float(np.mean(first)), "start_worst": min(first),
+    }  # fmt: skip
+
+
+class Stage:
+    """Plays settings of a policy's constants, one simulator for all of them."""
+
+    def __init__(self, system: System, space: Space) -> None:
+        self._system, self._space, self._rules = system, space, system.protocol()
+        self._core: Any = simulator(system.spec.env, self._rules)
+        self._detector, self._tracker = system.detector(), fast_tracker(system.schema, 0)
+
+    def scores(self, unit: Any, seeds: list[int], limit: int | None = None) -> list[float]:
+        """The score of each seed with the constants at `unit`, of its first `limit` steps."""
+        texts = Texts(self._space.policy(self._space.point(unit)), self._system.texts.safety)
+        made = build_controller(self._system.spec, self._system.schema, texts, self._rules, clock=lambda: 0)
+        player = Pipeline(self._system.schema, self._detector, fast_controller(made, 0), tracker=self._tracker)
+        return [self._score(player, seed, limit) for seed in seeds]
+
+    def _score(self, player: Pipeline, seed: int, limit: int | None) -> float:
+        player.reset()
+        for _ in steps(self._core, player, self._core.reset(seed), limit):
+            pass
+        return float(self._core.score)
+
+
+def _worth(scores: list[float]) -> float:
+    """What a setting is searched for: half the mean, half the worst, so that none falls."""
+    return 0.5 * float(np.mean(scores)) + 0.5 * min(scores)
+
+
+def _told(scores: list[float]) -> str:
+    return f"{np.mean(scores):.0f} (worst {min(scores):.0f})"
+
+
+def _resumed(path: Path, space: Space) -> list[float]:
+    """The constants of an earlier search of the same policy; UsageError for another's."""
+    told = read_json(path, "constants", UsageError)
+    values = told.get("constants") if isinstance(told, dict) and told.get("format") == FORMAT else None
+    if not isinstance(values, dict) or set(values) != set(space.names):
+        raise UsageError(f"{path} holds no constants of this policy; name another file with --out")
+    return space.unit(tuple(float(values[name]) for name in space.names))
