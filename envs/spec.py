@@ -74,7 +74,7 @@ class EnvSpec:
 
 @dataclass(frozen=True)
 class SystemSpec:
-    """One `system.toml`. `scene` is a raw table for the layer that understands it."""
+    """One `system.toml`. `scene` and `labels` are raw tables for the layers that understand them."""
 
     name: str
     title: str
@@ -85,6 +85,7 @@ class SystemSpec:
     budget: dict[str, float] = field(default_factory=dict)
     text: str = ""
     require_isolation: bool = False
+    labels: dict[str, Any] = field(default_factory=dict)
     keep_colours: bool = False  # whether training leaves colours alone: they tell things apart
 
     @property
@@ -144,7 +145,7 @@ def parse_spec(text: str, path: Path) -> SystemSpec:
         check_numbers(config)
     except OutOfRange as error:
         reader.fail(error.key, str(error))
-    reader.only((), "format", "name", "title", "env", "safety", "scene", OBSERVATION, "budget", "train")
+    reader.only((), "format", "name", "title", "env", "safety", "scene", "labels", OBSERVATION, "budget", "train")
     if reader.get((), "format", int) != SYSTEM_FORMAT:
         reader.fail(("format",), f"format {config['format']} is not {SYSTEM_FORMAT}, the one this Triune reads")
     scene, places = _scene(reader)
@@ -159,6 +160,7 @@ def parse_spec(text: str, path: Path) -> SystemSpec:
         require_isolation=_require_isolation(reader),
         budget=_budget(reader),
         text=text,
+        labels=reader.get((), "labels", dict, {}),
         keep_colours=_keep_colours(reader, env),
     )
 

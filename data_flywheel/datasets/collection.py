@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,11 @@ from envs.spec import SystemSpec, load_spec
 from envs.trust import vouched
 from logic.errors import LogicError
 from logic.language import CompiledProgram, compile_program
-from perception.scene import SceneSchema
+from logic.runtime.controller import Controller
+from logic.runtime.engine import fast_controller, fast_tracker
+from logic.runtime.logic import Logic
+from logic.runtime.tracker import compile_tracker
+from perception.scene import SceneSchema, ThingSpec
 
 # ----------------------------------------------------------------------------------------------------
 # What a collection will contain, decided before it starts: shard number -> player, protocol, seed, length.
@@ -44,13 +48,17 @@ ROLES = (
     ("scripted", False, 0),
     ("random", False, 0),
 )
+# Where no script knows the game: frames of whole games of the policy, from start to end, and of random play.
+SEEN = (("policy", True), ("random", False), ("policy", True), ("policy", True))  # player, whole games
+MOST_STEPS = 10_000  # agent steps of a whole game
 STATES = "states"  # nobody plays: every frame is of a state of its own, which the teacher drew
 _STRIDE = 617  # coprime to the 1000 seeds: consecutive shards land in every split
 
 
 @dataclass(frozen=True)
 class Job:
-    """One shard to make. `noise` is the chance per step that a scripted or policy player acts at random."""
+    """One shard to make. `noise` is the chance per step that a scripted or policy player acts at random; `whole`: its
+    frames are spread over one whole game."""
 
     number: int
     player: str
@@ -60,11 +68,13 @@ class Job:
     seed: int
     frames: int
     noise: float
+    whole: bool = False
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A whole collection: who plays (STATES: nobody), under which protocols in turn."""
+    """A whole collection: who plays (STATES: nobody), under which protocols in turn, of which the task's own is first:
+    whole games are played under that."""
 
     frames: int
     players: tuple[str, ...]
@@ -78,13 +88,17 @@ class Plan:
 
     def job(self, number: int) -> Job:
         """What shard `number` holds. Players that are not there are replaced by the last one that is no policy."""
+        scripted, whole = "scripted" in self.players or STATES in self.players, False
         player, poke, warmup = ROLES[number % len(ROLES)]
+        if not scripted:
+            (player, whole), poke, warmup = SEEN[number % len(SEEN)], False, 0
         if player not in self.players:
             player = [name for name in self.players if name != "policy"][-1]
         seed = number * _STRIDE % 1000
-        protocol = self.protocols[number // len(ROLES) % len(self.protocols)]
+        protocol = self.protocols[0 if whole else number // len(ROLES) % len(self.protocols)]
         frames = min(self.shard_frames, self.frames - number * self.shard_frames)
-        return Job(number, player, poke, warmup, protocol, seed, frames, (0.02, 0.1, 0.3)[number % 3])
+        noise = (0.02, 0.1, 0.3)[number % 3]
+        return Job(number, player, poke, warmup, protocol, seed, frames, noise, whole)
 
     def record(self) -> dict[str, Any]:
         """JSON form for the manifest."""
@@ -101,6 +115,7 @@ class Plan:
 # Who plays while data is collected: at random, by the teacher's script, or by the system's own policy.
 
 
+PATIENT_MS = 1e6  # of a decision: nobody waits for it
 # (truth, scene vector) -> action
 Player = Callable[[Truth, NDArray[np.float32]], Action]
 
@@ -160,19 +175,18 @@ def _compile(spec: SystemSpec, schema: SceneSchema, protocol: Rules) -> Compiled
 
 
 def _policy(spec: SystemSpec, teacher: Teacher, protocol: Rules) -> Player:
-    """The folder's policy on the teacher's scenes, without safety rules: collecting may be reckless."""
+    """The folder's policy on the teacher's scenes, tracked as in play, without the task's safety rules: collecting may
+    be reckless."""
     try:
         program = _compile(spec, teacher.schema, protocol)
     except LogicError as error:
         raise LogicError(f"cannot collect with {spec.folder / 'policy.py'}: {error}") from error
-    memory, actions = program.start(), spec.env.actions
+    schema, tracker = teacher.schema, fast_tracker(teacher.schema)
+    logic = Logic(schema, spec.env.actions, spec.env.fallback, program, (), compile_tracker(schema))
+    controller = fast_controller(Controller(logic, PATIENT_MS))
 
     def decide(truth: Truth, vector: NDArray[np.float32]) -> Action:
-        try:
-            wanted = program.act(teacher.schema.read(vector), memory)[0]
-            return actions.check(wanted if isinstance(actions, Discrete) else actions.clip(np.asarray(wanted)))
-        except Exception:  # a fault: generated code leaves memory as it was
-            return spec.env.fallback
+        return controller.decide(schema.glance(tracker.update(vector))).action
 
     return decide
 
@@ -195,29 +209,41 @@ def situations(schema: SceneSchema, vector: NDArray[np.float32]) -> tuple[str, .
     """Names of the rare situations in a scene, such as "absent ball", "ball among bricks", "ball touches paddle": of
     things, which are boxes. Readings have no place in the picture."""
     found: list[str] = []
-    boxes: list[tuple[str, float, float, float, float]] = []
-    top, left, bottom, right = schema.crop
+    boxes: list[Placed] = []
     for thing in schema.things:
-        seen, x, y, w, h = vector[schema.slot(thing.name)][:5].tolist()
-        if not seen:
+        slots = [vector[schema.slot(thing.name, i)][:5].tolist() for i in range(thing.count)]
+        if not any(slot[0] for slot in slots):
             found.append(f"absent {thing.name}")
-            continue
-        box = (thing.name, x - w / 2, y - h / 2, x + w / 2, y + h / 2)
-        if w < thing.size[0] or h < thing.size[1]:
-            found.append(f"cut {thing.name}")
-        margin = min(box[1] - left, right - box[3], box[2] - top, bottom - box[4])
-        if thing.size[0] * thing.size[1] <= SMALL and margin < EDGE:
-            found.append(f"edge {thing.name}")
-        for grid in schema.grids:
-            end_x, end_y = grid.left + grid.cols * grid.cell[0], grid.top + grid.rows * grid.cell[1]
-            if _near(box, (grid.name, grid.left, grid.top, end_x, end_y)):
-                found.append(f"{thing.name} among {grid.name}")
-        found += [f"{thing.name} touches {other[0]}" for other in boxes if _near(box, other)]
-        boxes.append(box)
-    return tuple(found)
+        if thing.count > 1:
+            found.append(f"{sum(slot[0] > 0 for slot in slots)} x {thing.name}")
+        for _, x, y, w, h in (slot for slot in slots if slot[0]):
+            box = (thing.name, x - w / 2, y - h / 2, x + w / 2, y + h / 2)
+            found += _of_box(schema, thing, box, boxes)
+            boxes.append(box)
+    return tuple(dict.fromkeys(found))
 
 
-def _near(a: tuple[str, float, float, float, float], b: tuple[str, float, float, float, float]) -> bool:
+Placed = tuple[str, float, float, float, float]  # a thing's name; left, top, right, bottom
+
+
+def _of_box(schema: SceneSchema, thing: ThingSpec, box: Placed, others: Sequence[Placed]) -> list[str]:
+    """What is rare about one box among those before it."""
+    found = []
+    top, left, bottom, right = schema.crop
+    w, h = box[3] - box[1], box[4] - box[2]
+    if w < thing.size[0] or h < thing.size[1]:
+        found.append(f"cut {thing.name}")
+    margin = min(box[1] - left, right - box[3], box[2] - top, bottom - box[4])
+    if thing.size[0] * thing.size[1] <= SMALL and margin < EDGE:
+        found.append(f"edge {thing.name}")
+    for grid in schema.grids:
+        end_x, end_y = grid.left + grid.cols * grid.cell[0], grid.top + grid.rows * grid.cell[1]
+        if _near(box, (grid.name, grid.left, grid.top, end_x, end_y)):
+            found.append(f"{thing.name} among {grid.name}")
+    return found + [f"{thing.name} touches {other[0]}" for other in others if _near(box, other)]
+
+
+def _near(a: Placed, b: Placed) -> bool:
     """Whether two boxes are at most NEAR px apart."""
     return a[1] - b[3] <= NEAR and b[1] - a[3] <= NEAR and a[2] - b[4] <= NEAR and b[2] - a[4] <= NEAR
 
@@ -227,8 +253,9 @@ class Curator:
 
     def __init__(self, schema: SceneSchema, wanted: int, rng: np.random.Generator) -> None:
         self.schema, self.wanted, self.rng = schema, wanted, rng
-        self.kept = 0
+        self.kept = self._seen = 0
         self.counts: dict[str, int] = {}
+        self._absent = dict[str, int]()  # of all frames that were looked at, those that lack a thing
         self._last: U8 | None = None
         self._since = 0
 
@@ -236,6 +263,9 @@ class Curator:
         """Whether to keep this frame. At frameskip 1 at least two frames pass between two kept ones."""
         self._since += frameskip
         names = situations(self.schema, vector)
+        self._seen += 1
+        for name in (name for name in names if name.startswith("absent ")):
+            self._absent[name] = self._absent.get(name, 0) + 1
         if self._since < 3 or self._too_many(names):
             return False
         rare = any(self.counts.get(name, 0) < RARE_SHARE * self.wanted for name in names)
@@ -252,8 +282,11 @@ class Curator:
         return True
 
     def _too_many(self, names: tuple[str, ...]) -> bool:
-        cap = max(1, int(self.wanted * ABSENT_SHARE))
-        return any(name.startswith("absent ") and self.counts.get(name, 0) >= cap for name in names)
+        """Enough frames lack the same thing. One that is seldom there may be lacking where another is seen."""
+        cap, absent = max(1, int(self.wanted * ABSENT_SHARE)), [name for name in names if name.startswith("absent ")]
+        bare = len(absent) == len(self.schema.things)
+        full = [name for name in absent if self.counts.get(name, 0) >= cap]
+        return any(bare or 2 * self._absent[name] <= self._seen for name in full)
 
 
 # ----------------------------------------------------------------------------------------------------
@@ -329,7 +362,8 @@ def collect(
 
 def _open(spec: SystemSpec, teacher: Teacher, folder: Path, frames: int, resume: bool) -> Dataset:
     """The data set to fill: a new one, or the one there if it follows the same plan."""
-    plan = Plan(frames, available(spec, teacher), tuple(protocols_of(spec.env)))
+    own = protocol_of(spec.env).name
+    plan = Plan(frames, available(spec, teacher), tuple(sorted(protocols_of(spec.env), key=lambda name: name != own)))
     policy = spec.folder / "policy.py"
     digest = hashlib.sha256(read_file(policy, "policy", DataError)).hexdigest() if policy.is_file() else ""
     wanted = Manifest(

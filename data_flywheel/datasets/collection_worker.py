@@ -6,6 +6,7 @@ left out.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -14,7 +15,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from data_flywheel.datasets.collection import PATIENCE, STATES, Curator, Job, Plan, make_player, situations
+from data_flywheel.datasets.collection import (
+    MOST_STEPS,
+    PATIENCE,
+    STATES,
+    Curator,
+    Job,
+    Plan,
+    make_player,
+    situations,
+)  # fmt: skip
 from data_flywheel.errors import DataError
 from data_flywheel.labelers.teacher import Teacher, Truth, load_teacher
 from data_flywheel.storage.dataset import Dataset, Shard
@@ -27,6 +37,7 @@ from envs.trust import vouch
 
 U8 = NDArray[np.uint8]
 SALT = 0x7A6F6F
+OF_EACH = 5  # frames of a whole game that are kept of each situation
 Simulators = dict[str, Simulator]  # by protocol
 
 
@@ -82,7 +93,7 @@ def make_shard(spec: SystemSpec, teacher: Teacher, job: Job, simulators: Simulat
     if job.protocol not in kept:
         kept[job.protocol] = simulator(spec.env, protocol_of(spec.env, job.protocol))
     rng = np.random.default_rng([SALT, job.number, job.seed])
-    make = _states if job.player == STATES else _played
+    make = _states if job.player == STATES else _whole if job.whole else _played
     log = make(spec, teacher, job, kept[job.protocol], rng)
     return log.shard(spec.env, teacher.schema.size, job)
 
@@ -113,6 +124,72 @@ def _played(spec: SystemSpec, teacher: Teacher, job: Job, world: Simulator, rng:
             break
     log.situations = curator.counts
     return log
+
+
+def _whole(spec: SystemSpec, teacher: Teacher, job: Job, world: Simulator, rng: np.random.Generator) -> _Log:
+    """Frames of one whole game, half of them at equal distances, half in its rarest situations.
+
+    Nobody knows how long the game will be: of twice as many equally spaced frames as are wanted every other one goes
+    when there are too many. Of each situation a few frames are kept that lie anywhere in the game.
+    """
+    rules, draws = protocol_of(spec.env, job.protocol), np.random.default_rng([SALT, job.number])
+    frame, truth = _started(world, job.seed)
+    vector = teacher.label(truth, frame)
+    player = make_player(job.player, spec, teacher, rules, rng, job.noise)
+    even, rare, often = dict[int, _Kept](), dict[str, dict[int, _Kept]](), Counter[str]()
+    apart, window = 1, [frame]
+    for step in range(MOST_STEPS):
+        action = player(truth, vector)
+        world.advance(action)
+        if world.done:
+            break
+        frame, truth = world.frame(), world.truth()
+        vector = teacher.label(truth, frame)
+        window = [*window, frame][-teacher.schema.window :]
+        one = _Kept(truth, window, vector, action, situations(teacher.schema, vector))
+        if step % apart == 0:
+            even[step] = one
+        if len(even) > 2 * job.frames:
+            apart *= 2
+            even = {at: there for at, there in even.items() if at % apart == 0}
+        for name in one.names:
+            often[name] += 1
+            few = rare.setdefault(name, {})
+            if len(few) >= OF_EACH and draws.random() < OF_EACH / often[name]:
+                del few[list(few)[int(draws.integers(OF_EACH))]]
+            if len(few) < OF_EACH:
+                few[step] = one
+    log = _Log()
+    chosen = _chosen(even, [rare[name] for name in sorted(rare, key=lambda name: (often[name], name))], job.frames)
+    for _, one in sorted(chosen.items()):
+        if log.consider(teacher, one.truth, one.window, one.vector, one.action):
+            for name in one.names or ("common",):
+                log.situations[name] = log.situations.get(name, 0) + 1
+    return log
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """A frame of a whole game that may be wanted."""
+
+    truth: Truth
+    window: list[U8]
+    vector: NDArray[np.float32]
+    action: Action
+    names: tuple[str, ...]
+
+
+def _chosen(even: dict[int, _Kept], rare: list[dict[int, _Kept]], wanted: int) -> dict[int, _Kept]:
+    """By step: the rarest until half are there, then of the even ones those that are most evenly apart."""
+    chosen: dict[int, _Kept] = {}
+    for few in rare:
+        if len(chosen | few) > wanted // 2:
+            break
+        chosen |= few
+    rest = [step for step in even if step not in chosen]
+    for i in np.unique(np.linspace(0, len(rest) - 1, min(len(rest), wanted - len(chosen))).round().astype(int)):
+        chosen[rest[i]] = even[rest[i]]
+    return chosen
 
 
 def _states(spec: SystemSpec, teacher: Teacher, job: Job, world: Simulator, rng: np.random.Generator) -> _Log:

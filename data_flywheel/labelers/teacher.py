@@ -1,7 +1,8 @@
-"""A task folder's `teacher.py`: labels from privileged state, for training and explicit comparison, never in play.
+"""Who labels a task's pictures, for training and explicit comparison, never in play: `[labels]` of its system.toml
+(`declared.py`), or its folder's `teacher.py`, from privileged state.
 
-Loading it runs ordinary Python from the folder, so it happens only when the folder's owner asks to collect, audit,
-attribute failures or evaluate with the teacher.
+Loading a teacher.py runs ordinary Python from the folder, so it happens only when the folder's owner asks to collect,
+audit, attribute failures or evaluate with the teacher.
 """
 
 from __future__ import annotations
@@ -17,9 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_flywheel.errors import DataError
+from data_flywheel.labelers.declared import Declared
 from envs.actions import Action
 from envs.files import read_file
-from envs.spec import load_spec
+from envs.spec import SystemSpec, load_spec
 from perception.scene import SceneSchema
 
 U8 = NDArray[np.uint8]
@@ -52,6 +54,13 @@ class Teacher:
 def load_teacher(folder: str | Path) -> Teacher:
     """The teacher of a system (folder or name). DataError: none there, it does not load, it labels nothing."""
     spec = load_spec(folder)
+    if declares(spec):
+        declared = Declared(spec)
+        return Teacher(
+            label=lambda truth, frame: declared.vector(frame),
+            unexplained=lambda truth, frame, vector: declared.surplus(frame),
+            digest=declared.digest, schema=declared.schema,
+        )  # fmt: skip
     path, schema = spec.folder / "teacher.py", SceneSchema.from_config(spec.scene)
     source = read_file(path, "teacher", DataError, spec.folder)
     module = _load(path, source)
@@ -70,6 +79,13 @@ def load_teacher(folder: str | Path) -> Teacher:
         poke=found["poke"],
         spread=found["spread"],
     )
+
+
+def declares(spec: SystemSpec) -> bool:
+    """Whether its system.toml says how things show; DataError when a teacher.py says it too."""
+    if spec.labels and (spec.folder / "teacher.py").is_file():
+        raise DataError(f"{spec.folder} has a teacher.py, and [labels] in system.toml; one labels: remove the other")
+    return bool(spec.labels)
 
 
 def _checked(vector: Any, schema: SceneSchema, path: Path) -> Vector:

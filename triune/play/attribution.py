@@ -274,8 +274,8 @@ class Blamer:
     def __init__(self, system: System, reference: System | None = None, teacher: bool = True) -> None:
         self.system = system
         self.reference = reference or shipped(system)
-        there = (system.folder / "teacher.py").is_file()
-        self.no_swap = "" if teacher and there and system.trust else "no teacher may run here"
+        there = bool(system.spec.labels) or system.trust and (system.folder / "teacher.py").is_file()
+        self.no_swap = "" if teacher and there else "no teacher may run here"
 
     def verdicts(self, episode: Episode) -> Iterator[Verdict]:
         """For each failure of an episode, in order."""
