@@ -32,6 +32,7 @@ COMMANDS = {
     "discover": "which bytes of a console's memory draw which pixels",
     "record": "record a film, a camera or a stream, to be labelled",
     "collect": "record labelled frames for training",
+    "look": "what the detector sees beside what the labels say, along whole games",
     "curate": "choose the recorded frames that are most worth a label, and say why",
     "dataset": "export recorded games or labelled frames: COCO, Minari, Parquet",
     "review": "a page where people look at suspicious frames and correct their labels",

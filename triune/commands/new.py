@@ -1,4 +1,5 @@
-"""`triune new TASK --camera`: a task folder for a camera, with a policy and a safety rule that already pass `check`."""
+"""`triune new TASK --camera`: a task folder for a camera, with a policy and a safety rule that already pass `check`;
+with `--env` one for a game (`new_game.py`)."""
 
 from __future__ import annotations
 
@@ -29,6 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Folder, picture, things, actions."""
     parser.add_argument("task", help="the folder to make; its last part is the task's name")
     parser.add_argument("--camera", action="store_true", help="pictures come from a camera, a stream or a film")
+    parser.add_argument("--env", metavar="ID", help="the id of an Atari game; its labels are drafted")
     parser.add_argument("--size", metavar="WxH", help="of a picture, in pixels: 320x240")
     parser.add_argument("--fps", type=common.amount, default=30.0, metavar="N", help="pictures a second, default 30")
     parser.add_argument(
@@ -58,14 +60,23 @@ class Wish:
 def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     """Payload: folder, files, things, actions, fallback, rules."""
     folder = Path(args.task)
-    if not args.camera:
-        raise UsageError("which kind of task? add --camera; for a game, copy a folder of the zoo (docs/new-task.md)")
+    if args.camera == bool(args.env):
+        raise UsageError("which kind of task? add --camera, or --env with the id of a game (docs/new-task.md)")
     if not is_name(folder.name):
         raise UsageError(
             f"{args.task!r}: the folder's last part names the task, a word without / \\ : and no dot first"
         )
     if os.path.lexists(folder) and not (folder.is_dir() and not any(folder.iterdir())):
         raise UsageError(f"{folder} is there already; name another folder")
+    if args.env:
+        from triune.commands.new_game import drafted
+
+        texts, told = drafted(folder.name, args.env, console)
+        _write(folder, texts)
+        console.say(f"made       {folder}: {', '.join(texts)}")
+        console.say(f"next       {command_line('look', folder)} --labels --sheet {folder.name}.png")
+        console.say("           then name the things in system.toml, and correct what is wrong")
+        return {"task": folder.name, "folder": str(folder), "files": list(texts), **told}
     wide, high = _size(args.size, "--size") if args.size else (0, 0)
     if not args.size or not all(SIDES[0] <= side <= SIDES[1] for side in (wide, high)):
         raise UsageError(f"--size is the width and height of a picture, each {SIDES[0]} to {SIDES[1]}: --size 320x240")
@@ -137,7 +148,7 @@ def _write(folder: Path, texts: dict[str, str]) -> list[str]:
         schema = SceneSchema.from_config(spec.scene)
     except SceneError as error:
         raise UsageError(f"--thing: {error}") from None
-    found: Texts = Texts(texts["policy.py"], texts["safety.py"])
+    found: Texts = Texts(texts["policy.py"], texts.get("safety.py", ""))
     logic = build_logic(spec, schema, found, protocol_of(spec.env))
     with whole(folder) as partial:
         partial.mkdir()

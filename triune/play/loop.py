@@ -243,16 +243,17 @@ class Rollout:
 
     `beside`: another one of the same task and conditions, whose emulator and detector this one plays with, by turns.
     `verify`: so many frames apart the native engine is held against ONNX Runtime and Python, PerceptionError or
-    Disagreement where they differ.
+    Disagreement where they differ. `labelled`: the teacher labels every frame behind the wall (`env.observed`), for
+    whoever compares; nothing that decides is told.
     """
 
     def __init__(
         self, system: System, protocol: str | None = None, shift: str | None = None, detector: str = "cnn",
-        canary: bool = False, beside: Rollout | None = None, verify: int = 0,
+        canary: bool = False, beside: Rollout | None = None, verify: int = 0, labelled: bool = False,
     ) -> None:  # fmt: skip
         check_detector(detector)
         check_seen(system, shift, detector)
-        observer = teacher_of(system) if detector == "teacher" else None
+        observer = teacher_of(system) if detector == "teacher" or labelled else None
         self.system, self.shift, self.kind = system, shift, detector
         self.protocol = system.protocol(protocol)
         self.schema = system.schema
@@ -264,7 +265,7 @@ class Rollout:
         if beside:
             self.env, self.detector = beside.env, beside.detector
         else:
-            seeing = None if observer else detector_of(system, detector)
+            seeing = None if detector == "teacher" else detector_of(system, detector)
             if isinstance(seeing, NativeDetector):
                 seeing.verify = verify
             self.env = PixelEnv(system.spec.env, self.protocol, shift, observer, canary)
