@@ -18,7 +18,7 @@ BENCHMARKS = {
     "drift": "alarms of the drift watch",
     "cluster": "how work spreads over a cluster, and what 1,000 cores would do",
     "tuner": "what the tuner wins back of three constants that are off",
-    "mujoco": "the constants of a gait, searched on training seeds",
+    "mujoco": "bodies, nominal and with their dynamics changed; the search for a gait's constants",
     "console": "the frame at which a console ends every game",
 }
 MODULES = {"blame": "attribution"}  # where a file has another name than its command

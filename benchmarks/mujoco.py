@@ -1,9 +1,10 @@
-"""The constants of a body's policy, searched on training seeds: CMA-ES over everything that it declares `tunable`.
+"""Bodies: what their policies score, nominal and with dynamics changed unknown to them, against the steps of a model
+that a decision takes; and the search for their constants.
 
 `triune improve` races a handful of constants; a gait has dozens that matter only together, and takes thousands of
-episodes. Here the compiled policy and its rules play in this process, beside the simulator: for training seeds only,
-and never for a score that is told. The best setting is written after every generation; a search that was stopped goes
-on from it.
+episodes. `--search` is CMA-ES over everything that a policy declares `tunable`: the compiled policy and its rules play
+in this process, beside the simulator, on training seeds only, and never for a score that is told. The best setting is
+written as it is found; a search that was stopped goes on from it.
 """
 
 from __future__ import annotations
@@ -11,22 +12,27 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from data_flywheel.storage.files import atomic_write
+from envs.backends.dynamics import SHIFTS
 from envs.env import simulator
 from envs.files import read_json
+from envs.spec import load_spec, task_names
 from logic.runtime.engine import fast_controller, fast_tracker
 from supervisor.gate.seeds import TRAIN
 from supervisor.proposers.race import Space
 from supervisor.proposers.search import library
 from triune.commands import common
-from triune.console import Console
+from triune.console import Console, table
 from triune.errors import TriuneError, UsageError
-from triune.play.loop import Pipeline, steps
+from triune.play.evaluation import ci95
+from triune.play.loop import Pipeline, Rollout, steps
 from triune.system import System, Texts, build_controller, load
 
 FORMAT = 1
@@ -37,18 +43,73 @@ LOOK = 8  # training seeds of such a look
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Of `triune bench mujoco`."""
-    parser.add_argument("task", help="a task whose policy has tunable constants")
-    parser.add_argument("--minutes", type=common.finite, default=10.0, metavar="M", help="of wall time (default 10)")
+    parser.add_argument("task", nargs="?", help="default: every body of the zoo")
+    parser.add_argument("--seeds", default="1000:1010", metavar="A:B", help="of the measurement (default 1000:1010)")
+    parser.add_argument("--search", type=common.finite, metavar="M", help="instead: search the constants for M minutes")
     parser.add_argument("--out", type=Path, metavar="FILE", help="the best constants (default: TASK.constants.json)")
     parser.add_argument("--population", type=common.positive, default=16, metavar="N")
-    parser.add_argument("--games", type=common.positive, default=3, metavar="N", help="seeds a setting plays")
-    parser.add_argument("--steps", type=common.positive, metavar="N", help="at most, of an episode while searching")
+    parser.add_argument("--games", type=common.positive, default=3, metavar="N", help="seeds that a setting plays")
+    parser.add_argument("--steps", type=common.positive, metavar="N", help="of an episode while searching, at most")
     parser.add_argument("--spread", type=common.finite, default=SPREAD, metavar="S", help="at first, of each range")
     parser.add_argument("--seed", type=common.seed, default=0, metavar="N")
 
 
 def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
-    """Payload: `task, constants, mean, worst, games, start_mean, start_worst`, on LOOK training seeds."""
+    """Payload: of a measurement, by task and dynamics, `mean, ci95, worst, falls, n, share, model_steps`; of a search
+    `task, constants, games, mean, worst, start_mean, start_worst`, on LOOK training seeds."""
+    if args.search is not None:
+        if not args.task:
+            raise UsageError("whose constants are searched? name the task")
+        return search(args, console)
+    seeds = common.parse_seeds(args.seeds)
+    tasks = [args.task] if args.task else [name for name in task_names() if load_spec(name).env.observed]
+    found: dict[str, Any] = {}
+    for task in tasks:
+        rows = found[task] = {}
+        for name, changed in {"nominal": {}, **SHIFTS}.items():
+            row = rows[name] = measured(load(task), changed, seeds)
+            row["share"] = row["mean"] / rows["nominal"]["mean"] if rows["nominal"]["mean"] else None
+            console.say(
+                f"{task}, {name}: {row['mean']:.0f} (worst {row['worst']:.0f}), {row['falls']} of {row['n']} fell"
+            )
+    console.say(
+        table([_row(t, name, row) for t, rows in found.items() for name, row in rows.items()], HEADS, {2, 3, 4, 5, 6})
+    )
+    return found
+
+
+HEADS = ["task", "dynamics", "model steps a decision", "mean [95 %]", "worst", "fell", "of nominal"]
+
+
+def _row(task: str, name: str, row: dict[str, Any]) -> list[str]:
+    low, high = row["ci95"] or (row["mean"], row["mean"])
+    mean, share = f"{row['mean']:.0f} [{low:.0f}, {high:.0f}]", "" if row["share"] is None else f"{row['share']:.0%}"
+    return [task, name, str(row["model_steps"]), mean, f"{row['worst']:.0f}", f"{row['falls']}/{row['n']}", share]
+
+
+def measured(system: System, dynamics: Mapping[str, float], seeds: Sequence[int]) -> dict[str, Any]:
+    """Whole episodes through the wall, with `dynamics` that nobody who decides is told of. A fall is an episode that
+    ended by the environment's own rules."""
+    env = system.spec.env
+    changed = replace(env, options={**env.options, "dynamics": dict(dynamics)})
+    with Rollout(System(replace(system.spec, env=changed))) as rollout:
+        games = [rollout.record(seed) for seed in seeds]
+    scores = [float(game.meta["score"]) for game in games]
+    falls = sum(not game.meta.get("truncated", False) for game in games)
+    interval = list(ci95(scores)) if len(scores) > 1 else None
+    mean = float(np.mean(scores))
+    return {
+        "mean": mean, "ci95": interval, "worst": min(scores), "falls": falls, "n": len(scores), "model_steps": 0,
+        "scores": scores,
+    }  # fmt: skip
+
+
+# ----------------------------------------------------------------------------------------------------
+# The search.
+
+
+def search(args: argparse.Namespace, console: Console) -> dict[str, Any]:
+    """For `args.search` minutes; the payload."""
     cma = library()
     if cma is None:
         raise TriuneError('the search needs the package cma: pip install "triune[supervisor]"')
@@ -60,15 +121,12 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     stage = Stage(system, space)
     look = [int(seed) for seed in np.random.default_rng(args.seed).choice(len(TRAIN), LOOK, replace=False)]
     start = space.unit(space.start)
-    first = best = stage.scores(start, look)
-    found = start
-    if out.exists():
-        found = _resumed(out, space)
-        best = stage.scores(found, look)
+    found = _resumed(out, space) if out.exists() else start
+    first, best = stage.scores(start, look), stage.scores(found, look)
     console.say(f"{system.name}: {len(space)} constants, at first {_told(first)}, going on from {_told(best)}")
     options = {"popsize": args.population, "bounds": [0, 1], "verbose": -9, "seed": args.seed + 1}
     strategy = cma.CMAEvolutionStrategy(found, args.spread, options)
-    draw, end, games, generation = np.random.default_rng(args.seed), time.monotonic() + 60 * args.minutes, 0, 0
+    draw, end, games, generation = np.random.default_rng(args.seed), time.monotonic() + 60 * args.search, 0, 0
     while time.monotonic() < end and not strategy.stop():
         asked = strategy.ask()
         seeds = [int(s) for s in draw.choice(len(TRAIN), args.games, replace=False)]

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from envs.actions import Discrete
+from envs.backends.dynamics import Between, Dynamics
 from envs.env import Backend, Rules, nearest
 from envs.errors import EnvError
 from envs.readings import OBSERVATION, encode
@@ -47,7 +48,8 @@ class Protocol(Rules):
     constants = property(lambda self: {"FRAMESKIP": self.frame_skip, "STICKY": 0.0})
 
     def under(self, options: Mapping[str, Any]) -> Protocol:
-        """With the task's own rate of simulator steps, where it says one."""
+        """With the task's own rate of simulator steps, where it says one; EnvError for dynamics that there are not."""
+        Dynamics.of(options)
         return replace(self, hz=options["hz"]) if "hz" in options else self
 
     @property
@@ -61,7 +63,7 @@ BACKEND = Backend(
     "envs.backends.gymnasium:GymnasiumSimulator",
     Protocol,
     {"default": Protocol("default")},
-    {"kwargs": dict, "truth": list, "hz": (int, float), OBSERVATION: list},
+    {"kwargs": dict, "truth": list, "hz": (int, float), "dynamics": dict, OBSERVATION: list},
     packages={"gymnasium": "gymnasium"},
 )
 
@@ -89,6 +91,11 @@ class GymnasiumSimulator:
         except Exception as error:
             raise EnvError(_unmade(env.id, kwargs, error)) from None
         self._check_actions(self.world.action_space)
+        dynamics = Dynamics.of(env.options)
+        if dynamics.noise and not env.observed:
+            raise EnvError(f"{env.id}: noise is of declared numbers, and this task sees a picture; see --shift")
+        dynamics.change(self.world.unwrapped, env.id)
+        self._between = Between(dynamics, env.fallback)
         self._places = np.array(env.options.get(OBSERVATION, np.zeros((0, 3))), np.float64)
         self.done = self.truncated = False
         self.score: float = 0.0
@@ -129,12 +136,14 @@ class GymnasiumSimulator:
     def reset(self, seed: int) -> np.ndarray:
         """Start the episode of `seed`; its first frame."""
         observation, _ = self.world.reset(seed=seed)
+        self._between.reset(seed)
         self._observed: np.ndarray | None = np.asarray(observation)
         self.done, self.score, self.frames, self._picture = False, 0.0, 0, None
         return self.frame()
 
     def advance(self, action: Any) -> None:
         """One decision: `frame_skip` steps of the simulator with one action."""
+        action = self._between.arriving(action)
         told = int(action) if isinstance(self.env.actions, Discrete) else np.asarray(action, np.float32)
         for _ in range(self.protocol.frame_skip):
             observation, reward, terminated, truncated, _ = self.world.step(told)
@@ -183,7 +192,7 @@ class GymnasiumSimulator:
         values = seen[index.astype(int)].astype(np.float64)
         if not np.isfinite(values).all():
             raise EnvError(f"{self.env.id} observes what is no number (NaN or infinite)")
-        return encode(values, low, high)
+        return encode(self._between.read(values, low, high), low, high)
 
     def _rendered(self) -> Any:
         from gymnasium.error import DependencyNotInstalled
@@ -240,24 +249,28 @@ class GymnasiumSimulator:
             self.frames,
             (self.done, self.truncated),
             getattr(self.world, "_elapsed_steps", 0),
+            copy.deepcopy(self._between),
+            self._picture if self.env.observed else None,  # its noise has been drawn
         )
 
     def load(self, state: Any, noise_seed: int = 0) -> None:
         """Back to a saved state; `noise_seed` above 0 draws other chances from there on."""
-        held, observed, self.score, self.frames, (self.done, self.truncated), elapsed = state
+        held, observed, self.score, self.frames, (self.done, self.truncated), elapsed, between, picture = state
         vars(self.world.unwrapped).update(copy.deepcopy(held))
         if hasattr(self.world, "_elapsed_steps"):
             self.world._elapsed_steps = elapsed
-        self._observed, self._picture = copy.copy(observed), None
+        self._observed, self._picture = copy.copy(observed), picture
+        self._between = copy.deepcopy(between)
         if noise_seed:
             self.world.unwrapped.np_random = np.random.default_rng(noise_seed)
+            self._between.rng = np.random.default_rng(noise_seed)
 
 
 def _quiet(name: str) -> None:
     """MuJoCo would write its warnings into a file in the folder where the command runs."""
-    from gymnasium import spec
+    from gymnasium import registry
 
-    if str(spec(name).entry_point).startswith("gymnasium.envs.mujoco"):
+    if name in registry and str(registry[name].entry_point).startswith("gymnasium.envs.mujoco"):
         import mujoco
 
         mujoco.set_mju_user_warning(lambda said: None)

@@ -63,8 +63,8 @@ def test_it_plays_the_compiled_policy_with_the_constants_it_is_asked_for(task: P
 
 def test_it_goes_on_from_what_it_wrote_and_refuses_what_another_wrote(task: Path) -> None:
     (task / "found.json").write_text(json.dumps({"format": 1, "constants": {"TURN": 0.5}}))
-    told = searched(task, "--minutes", "0")
+    told = searched(task, "--search", "0")
     assert told["constants"] == {"TURN": 0.5} and told["worst"] > 100 > told["start_worst"]
     (task / "found.json").write_text(json.dumps({"format": 1, "constants": {"OTHER": 0.5}}))
     with pytest.raises(UsageError, match="no constants of this policy"):
-        searched(task, "--minutes", "0")
+        searched(task, "--search", "0")
