@@ -104,37 +104,43 @@ def thumbnail(frame: U8, crop: tuple[int, int, int, int]) -> F32:
 def build(schema: SceneSchema, frames: DatasetFrames | EpisodeFrames, look: Look) -> Pool:
     """Every frame of a source. `look`: uint8[H, W, 3] -> float32[size], for frames that nobody has looked at yet."""
     if isinstance(frames, DatasetFrames):
-        return _pool(schema, frames, _of_dataset(frames, look))
-    return _pool(schema, frames, _of_episodes(frames))
+        return pool_of(schema, _of_dataset(schema, frames, look))
+    return pool_of(schema, _of_episodes(schema, frames))
 
 
-Row = tuple[FrameRef, F32, bool, float]
+Row = tuple[FrameRef, F32, F32, bool, float]  # frame, scene, thumbnail, whether it follows, how near a loss is
 
 
-def _of_dataset(frames: DatasetFrames, look: Look) -> Iterable[Row]:
+def _of_dataset(schema: SceneSchema, frames: DatasetFrames, look: Look) -> Iterable[Row]:
     """Labels are not read: a pool is what is known before labelling."""
     whole = {n: bool(frames.dataset.read(n).meta.get(CONSECUTIVE)) for n in frames.dataset.numbers()}
     for ref in frames.refs():
         follows = whole[int(ref.episode.rpartition("-shard")[2])] and ref.step > 0
-        yield ref, look(frames.rgb(ref)).copy(), follows, 0.0
+        frame = frames.rgb(ref)
+        yield ref, look(frame).copy(), thumbnail(frame, schema.crop), follows, 0.0
 
 
-def _of_episodes(frames: EpisodeFrames) -> Iterable[Row]:
+def _of_episodes(schema: SceneSchema, frames: EpisodeFrames) -> Iterable[Row]:
     for name in frames.names():
         episode = frames.episode(name)
         failing = failures(episode)
         for step in range(len(episode)):
-            yield frames.ref(name, step), episode.scenes[step], step > 0, float(failing[step])
+            ref = frames.ref(name, step)
+            thumb = thumbnail(frames.rgb(ref), schema.crop)
+            yield ref, episode.scenes[step], thumb, step > 0, float(failing[step])
 
 
-def _pool(schema: SceneSchema, frames: Any, rows: Iterable[Row]) -> Pool:
+def pool_of(schema: SceneSchema, rows: Iterable[Row]) -> Pool:
+    """Frames of any source, in order. DataError: none."""
     refs, scenes, thumbs, after, failing = [], [], [], [], []
-    for ref, scene, follows, near in rows:
+    for ref, scene, thumb, follows, near in rows:
         refs.append(ref)
         scenes.append(scene)
-        thumbs.append(thumbnail(frames.rgb(ref), schema.crop))
+        thumbs.append(thumb)
         after.append(follows)
         failing.append(near)
+    if not refs:
+        raise DataError("there is no frame to choose from; record some first")
     columns: Sequence[Any] = (np.array(after, bool), np.array(failing, np.float32))
     return Pool(schema, tuple(refs), np.stack(scenes), np.stack(thumbs), *columns)
 
@@ -339,13 +345,13 @@ class Selection:
 
 def choose(
     pool: Pool, frames: int, frozen: FrozenSet, taken: Sequence[int] = (), requests: Sequence[Mapping[str, Any]] = (),
-    causes: Sequence[str] = CAUSES,
+    causes: Sequence[str] = CAUSES, wanted: Sequence[int] = (),
 ) -> Selection:  # fmt: skip
     """At most `frames` of the pool. Causes take turns, so that none drowns the rest; one that has nothing left passes.
 
     frozen: never touched, nor are the test split (its pictures, wherever they are) and seeds that must not teach.
     taken: rows that are labelled already, which are not chosen again and from which the choice keeps away.
-    requests: the supervisor's, `{what, why, count}`.
+    requests: the supervisor's, `{what, why, count}`; wanted: rows that a person asked for, chosen before all others.
     """
     if frames < 1:
         raise DataError(f"choose at least 1 frame, got {frames}")
@@ -356,7 +362,13 @@ def choose(
     wishes = understand(pool, requests)
     search = _Search(pool, open_, taken)
     found = signals(pool, wishes)
-    choices = _in_turns(search, {cause: found[cause] for cause in causes}, frames)
+    asked = [row for row in dict.fromkeys(wanted) if search.open[row]][:frames]
+    first = []
+    for row in asked:
+        found[REQUEST][row] = 1.0
+        first.append(_explained(search, row, REQUEST, found))
+        search.take(row)
+    choices = first + _in_turns(search, {cause: found[cause] for cause in causes}, frames - len(first))
     frozen.guard(pool.refs[choice.row] for choice in choices)
     left = search.open.sum()
     left_out |= Counter({REPEATED: search.repeated, ENOUGH: int(left)})
@@ -433,10 +445,12 @@ FILE, QUEUE = "curation.json", "queue.json"
 
 
 def write(
-    selection: Selection, pool: Pool, frames: DatasetFrames | EpisodeFrames, frozen: FrozenSet, folder: str | Path,
+    selection: Selection, pool: Pool, frames: DatasetFrames | Sequence[str], frozen: FrozenSet, folder: str | Path,
     task: str, about: Mapping[str, Any],
 ) -> dict[str, Any]:  # fmt: skip
-    """Write into an empty folder; what was written. `about`: what the choice was made from and with, JSON values.
+    """Write into an empty folder; what was written. `frames`: a data set, or the folders with the pictures.
+
+    `about`: what the choice was made from and with, JSON values.
 
     DataError: nothing was chosen, something stands there already, or a frame is frozen.
     """
@@ -450,7 +464,7 @@ def write(
     if isinstance(frames, DatasetFrames):
         record["dataset"] = _dataset(selection.choices, frames, folder)
     else:
-        record["queue"] = _queue(selection.choices, pool, folder / QUEUE, task, str(frames.folder), frozen.films)
+        record["queue"] = _queue(selection.choices, pool, folder / QUEUE, task, frames, frozen.films)
     record["sha256"] = sha256(canonical_json(record).encode()).hexdigest()
     atomic_write(folder / FILE, (json.dumps(record, indent=1) + "\n").encode())
     return record
@@ -490,12 +504,14 @@ def _shard(number: int, source: Shard, rows: list[int]) -> Shard:
     return Shard(number, source.episode, source.seed, Frames.from_rgb(source.frames.rgb(rows)), *columns, meta)
 
 
-def _queue(choices: Sequence[Choice], pool: Pool, path: Path, task: str, data: str, films: bool) -> str:
+def _queue(
+    choices: Sequence[Choice], pool: Pool, path: Path, task: str, data: Sequence[str], films: bool
+) -> str:
     """The chosen frames for people or other annotators to label; the file's name."""
     found = []
     for choice in choices:
         belief = tuple(float(v) for v in pool.scenes[choice.row])
         for cause, score in {choice.cause: choice.score, **choice.also}.items():
             found.append(Suspicion(pool.refs[choice.row], cause, score, "", belief))
-    ReviewQueue.build(task, pool.schema, found, [data], films=films).save(path)
+    ReviewQueue.build(task, pool.schema, found, list(data), films=films).save(path)
     return path.name
