@@ -131,7 +131,16 @@ int main(int count, char **given) {
                     abort();
                 }
             }
+            memcpy(before, m->arena, (size_t)m->bytes);
             machine_decide(m);
+            for (int32_t j = 0; j < m->memories; j++) {
+                size_t kept;
+                const char *told = machine_before(m, j, &kept);
+                if (memcmp(told, before + m->memory[j], kept)) {
+                    fprintf(stderr, "memory %d of %s, changed, is not what it was before the step\n", (int)j, given[3 + (one - text)]);
+                    abort();
+                }
+            }
         }
         free(before);
         machine_close(m);
