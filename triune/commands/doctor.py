@@ -153,7 +153,8 @@ def _worlds() -> list[Finding]:
             with PixelEnv(env, protocol_of(env)):
                 good.append(env.id)
         except (EnvError, ImportError) as error:
-            extra, state = ("mujoco", "note") if env.observed else ("classic", "problem")
+            bare = env.observed and importlib.util.find_spec("mujoco") is None
+            extra, state = ("mujoco", "note") if bare else ("classic", "problem")
             found.append(_finding("world", state, f"{name}: {error}", f'pip install "triune[{extra}]"'))
     return [_finding("worlds", "ok", ", ".join(good)), *found] if good else found
 
