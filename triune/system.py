@@ -182,10 +182,11 @@ def _say(text: str) -> None:
 
 
 def build_confined(
-    spec: SystemSpec, schema: SceneSchema, texts: Texts, protocol: Rules, required: bool, made: Made | None = None
-) -> Controller:
+    spec: SystemSpec, schema: SceneSchema, texts: Texts, protocol: Rules, required: bool, made: Made | None = None,
+    data: bytes | None = None,
+) -> Controller:  # fmt: skip
     """The controller of one protocol whose policy, and foreign safety rules, run in workers; CompileError as ever.
-    `made`: its texts, compiled already."""
+    `made`: its texts, compiled already; `data`: what `build_artifact` made of them."""
     from logic.language import compile_safety
     from logic.language.artifact import freeze
     from logic.runtime.logic import lost_rule
@@ -193,10 +194,10 @@ def build_confined(
     from logic.sandbox.controller import ConfinedController
 
     known = constants_of(spec, protocol)
-    there = texts.safety if foreign(texts.safety) else ""
+    there = _confined(texts)
     actions, fallback = spec.env.actions, spec.env.fallback
     if made is None:
-        data = _artifact(schema, texts.policy, there, tuple(known.items()), actions, required)
+        data = data or build_artifact(spec, schema, texts, protocol, required)
     else:
         data = freeze(artifact_of(made[0], made[1] if there else None, schema.size))
     rules: list[CompiledModule] = []
@@ -205,6 +206,18 @@ def build_confined(
         rules.append(made_rules or compile_safety(texts.safety, schema, known, name="safety.py", actions=actions))
     rules.append(lost_rule(schema, known, actions, fallback, spec.safety.get("lost_after", 8)))
     return ConfinedController(data, schema, actions, fallback, rules, require_isolation=required)
+
+
+def _confined(texts: Texts) -> str:
+    """The safety text that runs beside the policy in its worker: a foreign one."""
+    return texts.safety if foreign(texts.safety) else ""
+
+
+def build_artifact(spec: SystemSpec, schema: SceneSchema, texts: Texts, protocol: Rules, required: bool) -> bytes:
+    """What workers run of a policy, and of foreign safety rules, under one protocol; CompileError as ever. The last few
+    are kept."""
+    known = tuple(constants_of(spec, protocol).items())
+    return _artifact(schema, texts.policy, _confined(texts), known, spec.env.actions, required)
 
 
 @lru_cache(maxsize=8)
@@ -230,6 +243,7 @@ class System:
     ) -> None:  # fmt: skip
         self.isolate, self.require_isolation = isolate, require_isolation or spec.require_isolation
         self.policy_path = policy or spec.folder / "policy.py"
+        self.artifacts: dict[str, bytes] = {}  # by protocol: what `artifact` gave whoever started this process
         self.spec, self.folder, self.name = spec, spec.folder, spec.name
         self.trust = trust or ZOO in spec.folder.resolve().parents
         if self.trust:
@@ -304,8 +318,13 @@ class System:
         compiled already."""
         rules = self.protocol(protocol)
         if self.isolated:
-            return build_confined(self.spec, self.schema, self.texts, rules, self.require_isolation, made)
+            data = self.artifacts.get(rules.name)
+            return build_confined(self.spec, self.schema, self.texts, rules, self.require_isolation, made, data)
         return build_controller(self.spec, self.schema, self.texts, rules, made=made)
+
+    def artifact(self, protocol: str | None = None) -> bytes:
+        """What isolated workers run under a protocol; CompileError lists what is wrong."""
+        return build_artifact(self.spec, self.schema, self.texts, self.protocol(protocol), self.require_isolation)
 
     def locks(self) -> tuple[Lock, ...]:
         """What must not change, as kept by `triune lock`; LogicError names a file that is damaged."""

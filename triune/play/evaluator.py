@@ -125,6 +125,7 @@ class TaskEvaluator:
         self.store: GameStore | None = None
         self._players: Players | None = None
         self._with = lru_cache(maxsize=4)(self._make)
+        self._compiled = lru_cache(maxsize=8)(self._compile)
         self._soft = frozenset(system.spec.safety.get("soft", SOFT))
         self._check_soft()
 
@@ -144,6 +145,17 @@ class TaskEvaluator:
             atomic_write(path, text.encode())
         of = self.system
         return System(of.spec, of.trust, True, of.require_isolation, path)
+
+    def _compile(self, text: str) -> tuple[str, str] | None:
+        """The file of the text as compiled for isolated workers, so that not each of those who play compiles it again,
+        and its sha256; None when it does not compile: whoever plays it says why."""
+        try:
+            data = self._with(text).artifact(self.protocol.name)
+        except LogicError:
+            return None
+        path = self.work / "texts" / f"{sha256(text)}.{self.protocol.name}"
+        atomic_write(path, data)
+        return str(path.resolve()), sha256(data)
 
     def player(self, text: str) -> System:
         """The system that plays the text, isolated."""
@@ -290,7 +302,9 @@ class TaskEvaluator:
             request = make_request(system, self.protocol.name, [], None, self.detector, None)
             self._players = Players(system, request, self.workers)
         path = {text: str(self._with(text).policy_path.resolve()) for text in of.values()}
-        for digest, record in self._players.play([game(path[text], sha256(text), seed, keep) for text, seed in games]):
+        made = {text: self._compiled(text) for text in of.values()}
+        asked = [game(path[text], sha256(text), seed, keep, made[text]) for text, seed in games]
+        for digest, record in self._players.play(asked):
             yield of[str(digest)], record
 
     def close(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,8 @@ from data_flywheel.episodes.recording import name_in_recording
 from envs.crew import chosen, crew
 from envs.errors import Lost
 from envs.executor import Item, WorkerError
+from envs.files import read_file
+from logic.language.artifact import LARGEST
 from triune.errors import TriuneError, UsageError
 from triune.play.loop import Rollout, deadline_misses
 from triune.play.recording import open_recorder
@@ -58,10 +60,13 @@ def _play_here(
 Game = dict[str, Any]
 
 
-def game(policy: str | None, digest: str | None, seed: int, keep: Path | None = None) -> Game:
+def game(
+    policy: str | None, digest: str | None, seed: int, keep: Path | None = None, made: tuple[str, str] | None = None
+) -> Game:
     """One game for `Players`: of a policy (a path, None: the folder's own) with this sha256; `keep`: the folder where
-    the episode goes."""
-    return {"policy": policy, "digest": digest, "seed": seed, "keep": str(keep.resolve()) if keep else None}
+    the episode goes; `made`: the file of what `System.artifact` gives, and its sha256."""
+    kept = str(keep.resolve()) if keep else None
+    return {"policy": policy, "digest": digest, "seed": seed, "keep": kept, "made": made}
 
 
 class Players:
@@ -118,6 +123,17 @@ def play_one(rollout: Rollout, seed: int, limit: int | None, keep: Path | None) 
     return episode_record(episode) | ({"recorded_as": name_in_recording(episode)} if rollout.recorder else {})
 
 
+def _as_made(path: str, digest: str) -> bytes | None:
+    """The compiled policy in a file; None where it is not the one with this sha256, which came by the pipe: whoever can
+    write the file does not decide what is played, and what is not there is compiled here."""
+    from triune.system import sha256
+
+    with suppress(TriuneError):
+        data = read_file(Path(path), "policy", TriuneError, most=LARGEST)
+        return data if sha256(data) == digest else None
+    return None
+
+
 MOST_POLICIES = 4  # that a worker keeps ready at a time
 
 
@@ -130,7 +146,7 @@ def episodes(job: dict[str, Any]) -> Iterator[Callable[[Game], list[Any]]]:
     silence()  # the process that started this one has said what there is to say
     ready: dict[str | None, Rollout] = {}
 
-    def rollout_of(policy: str | None, digest: str | None) -> Rollout:
+    def rollout_of(policy: str | None, digest: str | None, compiled: Sequence[str] | None) -> Rollout:
         if policy not in ready:
             system = load(job["folder"], job["trust"], job["isolate"], job["require_isolation"], policy)
             wanted = {**job["hashes"], "policy": digest}
@@ -138,6 +154,8 @@ def episodes(job: dict[str, Any]) -> Iterator[Callable[[Game], list[Any]]]:
             if changed:
                 what = f"another {', '.join(changed)} since the games began"
                 raise TriuneError(f"{system.folder}: {what}; start a new run")
+            if compiled and (data := _as_made(*compiled)):
+                system.artifacts[system.protocol(job["protocol"]).name] = data
             first = next(iter(ready.values()), None)
             made = Rollout(system, job["protocol"], job["shift"], job["eyes"], beside=first)
             made.recorder = open_recorder(job.get("record"), system)
@@ -149,7 +167,7 @@ def episodes(job: dict[str, Any]) -> Iterator[Callable[[Game], list[Any]]]:
 
     def play(asked: Game) -> list[Any]:
         keep = Path(asked["keep"]) if asked["keep"] else None
-        rollout = rollout_of(asked["policy"], asked["digest"])
+        rollout = rollout_of(asked["policy"], asked["digest"], asked["made"])
         return [asked["digest"], play_one(rollout, asked["seed"], job["limit"], keep)]
 
     try:
