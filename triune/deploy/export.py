@@ -23,8 +23,9 @@ from envs.remote import PixelEnv
 from envs.spec import SystemSpec
 from logic.language.backends.onnx import Emitted, emit, pack_memory, unpack_memory
 from logic.language.backends.onnx_ops import OPSET, Nodes
-from logic.language.ir import Field, Graph
+from logic.language.ir import Bounds, Field, Graph
 from logic.language.layout import MemoryLayout
+from logic.language.solid import invariants
 from logic.runtime.controller import Controller, Decision
 from logic.runtime.logic import Logic
 from logic.runtime.tracker import Tracker
@@ -82,7 +83,12 @@ def fuse(logic: Logic, weights: bytes | None, frame: tuple[int, int, int]) -> Fu
     if weights is not None:
         seen = _window(nodes, schema.window, frame, frames) if past else ("frame", "")
         sight = _add_detector(nodes, weights, seen[0], schema.size)
-    outputs = _add_logic(nodes, logic, unpack_memory(nodes, layout, memory), sight)
+    held = {
+        f"{part}.{name}": bounds
+        for part, graphs in parts_of(logic).items()
+        for name, bounds in invariants(graphs).items()
+    }
+    outputs = _add_logic(nodes, logic, unpack_memory(nodes, layout, memory, held), held, sight)
     packed = pack_memory(nodes, layout, {k: v for k, v in outputs.items() if "." in k})
     outputs["next_memory"] = nodes.concat([packed, seen[1]]) if past else packed
     size, rules = layout.size + past, len(logic.rules)
@@ -145,14 +151,17 @@ def _rename(graph: onnx.GraphProto, names: Mapping[str, str]) -> None:
                 _rename(inner, names)
 
 
-def _add_logic(nodes: Nodes, logic: Logic, memory: Mapping[str, str], sight: str) -> dict[str, str]:
-    """The outputs by name, and the memory after the step by PART.FIELD."""
+def _add_logic(
+    nodes: Nodes, logic: Logic, memory: Mapping[str, str], held: Mapping[str, Bounds], sight: str
+) -> dict[str, str]:
+    """The outputs by name, and the memory after the step by PART.FIELD. `held`: bounds of fields, by the same names."""
     now = dict(memory)
 
     def run(part: str, graph: Graph, scene: str, action: str | None, fallback: Action = logic.fallback) -> Emitted:
         """One graph on the memory that its part has now; the part remembers what the graph hands on."""
         mine = {name: now[f"{part}.{name}"] for name in graph.fields}
-        made = emit(graph, nodes, scene, mine, action, fallback)
+        bounds = {name: held[f"{part}.{name}"] for name in graph.fields if f"{part}.{name}" in held}
+        made = emit(graph, nodes, scene, mine, action, fallback, bounds)
         now.update({f"{part}.{name}": tensor for name, tensor in made.memory.items()})
         return made
 

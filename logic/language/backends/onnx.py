@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import onnx
@@ -26,8 +27,9 @@ from logic.language.backends.onnx_ops import (
 )
 from logic.language.frontend.text import deep_stack
 from logic.language.frontend.values import FOLDING_FAULTS
-from logic.language.ir import BOOL, INT, Block, Graph, Op, Value, surely_action
+from logic.language.ir import BOOL, INT, Block, Bounds, Graph, Op, Value, surely_action
 from logic.language.layout import MemoryLayout
+from logic.language.solid import Solid, joined
 
 # ----------------------------------------------------------------------------------------------------
 # Where the ops of a graph are best emitted: later, inside the one branch that needs them; and which `if`s are worth
@@ -35,13 +37,13 @@ from logic.language.layout import MemoryLayout
 
 
 # Microseconds of onnxruntime, one thread.
-NODE, CHOICE, BRANCH, OUTPUT = 0.45, 0.85, 1.0, 0.15
+NODE, CHOICE, BRANCH, OUTPUT = 0.45, 0.85, 2.0, 0.4
 _NODES = {
     "floordiv": 4.0, "mod": 3.0, "pow": 6.0, "sign": 3.0, "min": 2.0, "max": 2.0, "clip": 3.0, "bound": 2.0, "ne": 2.0,
     "floor": 4.0, "ceil": 4.0, "round": 4.0, "to_int": 3.0, "element": 3.0, "div": 3.0, "memory": 0.0, "thing": 0.0,
     "gauge": 0.0, "sqrt": 4.0,
 }  # fmt: skip
-_UNROLLED = 24.0  # microseconds of a loop's body times iterations
+_UNROLLED = 48.0  # microseconds of a loop's body times iterations
 
 
 class Plan:
@@ -171,8 +173,11 @@ DEEPEST = 16  # graphs inside graphs, loops aside: protocol buffers are read to 
 class Flow:
     """Emits one graph; afterwards `emitter.checks` holds the rules that decide whether the step was a fault."""
 
-    def __init__(self, graph: Graph, nodes: Nodes, scene: str, memory: Mapping[str, str], action: str | None) -> None:
-        self.emitter = e = Emitter(nodes, scene, memory)
+    def __init__(
+        self, graph: Graph, nodes: Nodes, scene: str, memory: Mapping[str, str], action: str | None,
+        held: Mapping[str, Bounds],
+    ) -> None:  # fmt: skip
+        self.emitter = e = Emitter(nodes, scene, memory, Solid(graph, held).found)
         self.scalars, self.arrays, self.moves, self.sums = ScalarOps(e), ArrayOps(e), MoveOps(e), SumOps(e)
         self.plan, self.costs = Plan(graph), Costs()
         self.scopes: dict[Block, tuple[Nodes, Checks]] = {}
@@ -206,7 +211,9 @@ class Flow:
         return e.values[value]
 
     def op(self, op: Op) -> None:
-        if op.name == "if":
+        if op.name == "if" and (known := self.emitter.literal(op.args[0])) is not None:
+            self.taken(op, op.blocks[0 if known else 1])
+        elif op.name == "if":
             self.choose(op) if self.depth >= DEEPEST or self.costs.is_choice(op) else self.branch(op)
         elif op.name == "for":
             self.unroll(op) if self.costs.is_unrolled(op) else self.loop(op)
@@ -216,7 +223,7 @@ class Flow:
 
     def single(self, op: Op) -> str:
         """One op that is not control flow."""
-        folded = self.folded(op)
+        folded = self.folded(op) or self.uniform(op)
         if folded is not None:
             return folded
         if hasattr(self.sums, "op_" + op.name):
@@ -244,7 +251,25 @@ class Flow:
             return None  # a fault if this path is taken: left to the rules
         return self.emitter.n.const([value], dtype_of(op.result.type))
 
+    def uniform(self, op: Op) -> str | None:
+        """What is taken from a constant array whose elements are all the same; the index may still be wrong."""
+        array = op.args[0].const if op.name in ("element", "gather") else None
+        if array is None or not array.size or len({x.tobytes() for x in array.reshape(-1)}) > 1:
+            return None
+        sides = array.shape if op.name == "element" else array.shape[:1]
+        for index, side in zip(op.args[1:], sides, strict=True):
+            self.emitter.at(index, side, bool(op.attrs.get("safe")))
+        shape = op.result.type.shape
+        return self.emitter.n.const(np.full((1,) if shape is None else shape, array.flat[0]), dtype_of(op.result.type))
+
     # --- if --------------------------------------------------------------------------------------
+
+    def taken(self, op: Op, block: Block) -> None:
+        """The one side whose condition is known to hold."""
+        e = self.emitter
+        self.block(block)
+        for result, inner in zip(op.results, block.results, strict=True):
+            e.values[result], e.solid[result] = e.get(inner), e.sure(inner)
 
     def choose(self, op: Op) -> None:
         """Both sides, then a choice of each result."""
@@ -260,6 +285,7 @@ class Flow:
             checks.predicate = outer
         for result, a, b in zip(op.results, *(block.results for block in op.blocks), strict=True):
             e.values[result] = self.chosen(condition, a, b)
+            e.solid[result] = joined(e.sure(a), e.sure(b))
 
     def chosen(self, condition: str, a: Value, b: Value) -> str:
         n, e = self.emitter.n, self.emitter
@@ -297,8 +323,12 @@ class Flow:
         if not forms:
             return
         sides = [close(n, out, forms) for n, out in zip(scopes, outs, strict=True)]
+        if condition in e.n.root.negated:
+            condition, sides = e.n.root.negated[condition], sides[::-1]
         made = e.n.ops("If", condition, outputs=len(forms), then_branch=sides[0], else_branch=sides[1])
         e.values.update(zip(op.results, made, strict=False))
+        for result, *pair in zip(op.results, *(block.results for block in op.blocks), strict=True):
+            e.solid[result] = joined(*map(e.sure, pair))
         if len(made) > len(op.results):
             e.checks.require(made[-1])
 
@@ -322,13 +352,15 @@ class Flow:
         """The body once for each iteration, with the index as a constant."""
         e, body = self.emitter, op.blocks[0]
         index, *params = body.params
-        carried = [e.get(a) for a in op.args]
+        carried, solid = [e.get(a) for a in op.args], [e.sure(a) for a in op.args]
         for i in range(op.attrs["start"], op.attrs["stop"], op.attrs["step"]):
             e.values[index], e.solid[index] = e.n.const([i], np.int64), (i, i)
             e.values.update(zip(params, carried, strict=True))
+            e.solid.update(zip(params, solid, strict=True))
             self.block(body)
-            carried = [e.get(r) for r in body.results[1:]]
+            carried, solid = [e.get(r) for r in body.results[1:]], [e.sure(r) for r in body.results[1:]]
         e.values.update(zip(op.results, carried, strict=True))
+        e.solid.update(zip(op.results, solid, strict=True))
 
     def loop(self, op: Op) -> None:
         """A real Loop; whether its rules have held so far is carried along."""
@@ -392,11 +424,13 @@ class Emitted:
 
 
 def emit(
-    graph: Graph, nodes: Nodes, scene: str, memory: Mapping[str, str], action: str | None, fallback: Action
-) -> Emitted:
+    graph: Graph, nodes: Nodes, scene: str, memory: Mapping[str, str], action: str | None, fallback: Action,
+    held: Mapping[str, Bounds] | None = None,
+) -> Emitted:  # fmt: skip
     """One step of a policy or rule. `scene` float32[size]; `memory`: a tensor of the field's own type for each field;
-    `action` as in Emitted for a rule. On a fault: action = fallback, reason = -1, memory as it was, fault true."""
-    flow = Flow(graph, nodes, scene, memory, action)
+    `action` as in Emitted for a rule. On a fault: action = fallback, reason = -1, memory as it was, fault true. `held`:
+    bounds within which fields are known to lie."""
+    flow = Flow(graph, nodes, scene, memory, action, held or {})
     with deep_stack():
         flow.block(graph.body)
     e, n = flow.emitter, nodes
@@ -409,12 +443,12 @@ def emit(
     else:
         kept = n.op("Clip", found[0], n.const(0, np.int64), n.const(graph.n_actions - 1, np.int64))
         e.checks.require(n.op("Equal", found[0], kept))
-    held = e.checks.holds()
+    fine = e.checks.holds()
     reason = found[1] if head == 2 else n.const([-1], np.int64)
     new = dict(zip(graph.fields, found[head:], strict=True))
-    if held is None:
+    if fine is None:
         return Emitted(found[0], reason, new, n.const([False]))
-    return _settle(graph, n, held, Emitted(found[0], reason, new, ""), fallback, memory)
+    return _settle(graph, n, fine, Emitted(found[0], reason, new, ""), fallback, memory)
 
 
 def _settle(graph: Graph, n: Nodes, held: str, new: Emitted, fallback: Action, old: Mapping[str, str]) -> Emitted:
@@ -438,8 +472,11 @@ def _settle(graph: Graph, n: Nodes, held: str, new: Emitted, fallback: Action, o
     return Emitted(made[0], made[1] if graph.has_reason else new.reason, memory, n.op("Not", held))
 
 
-def unpack_memory(nodes: Nodes, layout: MemoryLayout, name: str) -> dict[str, str]:
-    """Tensors of the fields' own types from float64[layout.size]."""
+def unpack_memory(
+    nodes: Nodes, layout: MemoryLayout, name: str, held: Mapping[str, Bounds] | None = None
+) -> dict[str, str]:
+    """Tensors of the fields' own types from float64[layout.size]; ints within the bounds that `held` has for a field,
+    whatever is given."""
     found: dict[str, str] = {}
     groups = [g for g in layout.groups() if g]
     if not groups:
@@ -449,12 +486,31 @@ def unpack_memory(nodes: Nodes, layout: MemoryLayout, name: str) -> dict[str, st
         kind = dtype_of(layout.fields[group[0]].type)
         if kind != np.float64:
             part = nodes.op("Cast", part, to=onnx_type(kind))
+        if held and kind in (np.int64, np.int32):
+            part = _kept(nodes, part, layout, group, held, kind)
         pieces = nodes.split(part, [layout.fields[n].type.size for n in group])
         for field, piece in zip(group, pieces, strict=True):
             shape = layout.fields[field].type.shape
             flat = shape is None or len(shape) == 1
             found[field] = piece if flat else nodes.op("Reshape", piece, nodes.ints(*shape or ()))
     return {field: found[field] for field in layout.fields}
+
+
+def _kept(
+    nodes: Nodes, part: str, layout: MemoryLayout, group: list[str], held: Mapping[str, Bounds], kind: Any
+) -> str:
+    """A group of int fields, each within its bounds."""
+    room = np.iinfo(kind)
+    limits = [
+        np.concatenate(
+            [
+                np.full(layout.fields[f].type.size, held.get(f, (room.min, room.max))[side], np.int64).astype(kind)
+                for f in group
+            ]
+        )
+        for side in (0, 1)
+    ]
+    return nodes.op("Min", nodes.op("Max", part, nodes.const(limits[0])), nodes.const(limits[1]))
 
 
 def pack_memory(nodes: Nodes, layout: MemoryLayout, tensors: Mapping[str, str]) -> str:

@@ -13,6 +13,7 @@ from onnx import helper, numpy_helper
 from logic.language import ir as ranges
 from logic.language.ir import BOOL, INT_LIMIT, Graph, Op, Type, Value, walk, within
 from logic.language.ops import DTYPE
+from logic.language.solid import of_op
 
 # ----------------------------------------------------------------------------------------------------
 # Collects the nodes and constants of an ONNX graph and of the subgraphs inside it.
@@ -38,6 +39,7 @@ class Nodes:
         self.nodes: list[onnx.NodeProto] = []
         self.constants: list[onnx.TensorProto] = []
         self.values: dict[str, np.ndarray] = {}  # of constants, the root's only
+        self.negated: dict[str, str] = {}  # what a Not was made of, the root's only
         self._known: dict[Any, str] = {}
         self._held: dict[int, tuple[Any, str]] = {}
         self._made: dict[Any, list[str]] = {}
@@ -86,6 +88,8 @@ class Nodes:
 
     def ops(self, kind: str, *inputs: str, outputs: int = 1, **attributes: Any) -> list[str]:
         """One node; the names of all its outputs."""
+        if kind == "Not" and inputs[0] in self.root.negated:
+            return [self.root.negated[inputs[0]]]
         key = (kind, inputs, outputs, tuple(sorted(attributes.items()))) if kind not in _CONTROL else None
         found = self._find(key) if key is not None else None
         if found is not None:
@@ -94,6 +98,8 @@ class Nodes:
         self.nodes.append(helper.make_node(kind, list(inputs), names, **attributes))
         if key is not None:
             self._made[key] = names
+        if kind == "Not":
+            self.root.negated[names[0]] = inputs[0]
         return names
 
     def _find(self, key: Any) -> list[str] | None:
@@ -142,9 +148,30 @@ class Nodes:
     def model(self, name: str, inputs: Iterable[Signature], outputs: Iterable[Signature]) -> onnx.ModelProto:
         """The root graph as a checked model."""
         graph = self.graph(name, inputs, outputs)
+        _name_outputs(graph)
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
         onnx.checker.check_model(model)
         return model
+
+
+def _name_outputs(graph: onnx.GraphProto) -> None:
+    """Let whoever makes an output give it its name, in place of an Identity behind it."""
+    made, ends = {name for node in graph.node for name in node.output}, {port.name for port in graph.output}
+    names: dict[str, str] = {}
+    for node in [n for n in graph.node if n.op_type == "Identity" and n.output[0] in ends]:
+        if node.input[0] in made - ends - names.keys():
+            names[node.input[0]] = node.output[0]
+            graph.node.remove(node)
+    _rename(graph, names)
+
+
+def _rename(graph: onnx.GraphProto, names: Mapping[str, str]) -> None:
+    for node in graph.node:
+        node.input[:] = [names.get(name, name) for name in node.input]
+        node.output[:] = [names.get(name, name) for name in node.output]
+        for attribute in node.attribute:
+            if attribute.HasField("g"):
+                _rename(attribute.g, names)
 
 
 def live(nodes: list[onnx.NodeProto], results: Iterable[str]) -> tuple[list[onnx.NodeProto], set[str]]:
@@ -219,7 +246,8 @@ class Checks:
         self.nodes = nodes
         self.predicate: str | None = None
         self._flags: dict[str | None, dict[str, int]] = {}
-        self._ints: dict[str | None, dict[str, None]] = {}
+        self._least: dict[str | None, dict[str, None]] = {}
+        self._most: dict[str | None, dict[str, None]] = {}
         self._floats: dict[str | None, dict[str, None]] = {}
 
     def require(self, flag: str, shape: Sequence[int] = (1,)) -> None:
@@ -230,9 +258,13 @@ class Checks:
         if size:
             self._flags.setdefault(self.predicate, {})[flag] = size
 
-    def exact_int(self, value: str) -> None:
-        """An int64[1] must lie within 2**53."""
-        self._ints.setdefault(self.predicate, {})[value] = None
+    def exact_int(self, value: str, bounds: ranges.Bounds = ranges.UNKNOWN) -> None:
+        """An int64[1] must lie within 2**53; `bounds` may say so already, of one side or both."""
+        low, high = bounds
+        if low is None or low < -INT_LIMIT:
+            self._least.setdefault(self.predicate, {})[value] = None
+        if high is None or high > INT_LIMIT:
+            self._most.setdefault(self.predicate, {})[value] = None
 
     def exact_float(self, value: str) -> None:
         """A float64[1] must be a number within 2**53."""
@@ -241,26 +273,27 @@ class Checks:
     def holds(self) -> str | None:
         """bool[1]: has every rule held? None: there are no rules."""
         found: list[Flag] = []
-        for predicate in {**self._flags, **self._ints, **self._floats}:
+        for predicate in {**self._flags, **self._least, **self._most, **self._floats}:
             flags = list(self._flags.get(predicate, {}).items())
-            flags += self._in_range(list(self._ints.get(predicate, {})))
+            flags += self._in_range(list(self._least.get(predicate, {})), list(self._most.get(predicate, {})))
             flags += self._numbers(list(self._floats.get(predicate, {})))
             if predicate is not None:
                 flags = [(self.nodes.op("Or", self._all(flags), self.nodes.op("Not", predicate)), 1)]
             found += flags
         return self._all(found) if found else None
 
-    def _in_range(self, values: list[str]) -> list[Flag]:
-        """Lowest and highest of all of them at once."""
+    def _in_range(self, least: list[str], most: list[str]) -> list[Flag]:
+        """Lowest and highest of all of them at once; of one alone its size, which garbage within 2**62 has."""
         n = self.nodes
-        if not values:
-            return []
         low, high = n.const([-INT_LIMIT], np.int64), n.const([INT_LIMIT], np.int64)
-        if len(values) == 1:
-            least, most = values[0], values[0]
-        else:
-            least, most = n.op("Min", *values), n.op("Max", *values)
-        return [(n.op("GreaterOrEqual", least, low), 1), (n.op("LessOrEqual", most, high), 1)]
+        if len(least) == 1 and least == most:
+            return [(n.op("LessOrEqual", n.op("Abs", *least), high), 1)]
+        flags = []
+        if least:
+            flags.append((n.op("GreaterOrEqual", least[0] if len(least) == 1 else n.op("Min", *least), low), 1))
+        if most:
+            flags.append((n.op("LessOrEqual", most[0] if len(most) == 1 else n.op("Max", *most), high), 1))
+        return flags
 
     def _numbers(self, values: list[str]) -> list[Flag]:
         if not values:
@@ -291,13 +324,15 @@ _INT32_RANGE = (-(2**31), 2**31 - 1)
 class Emitter:
     """State while one graph is emitted: `n` the nodes of the scope that is open, `checks` its rules."""
 
-    def __init__(self, nodes: Nodes, scene: str, memory: Mapping[str, str]) -> None:
+    def __init__(
+        self, nodes: Nodes, scene: str, memory: Mapping[str, str], solid: Mapping[Value, ranges.Bounds]
+    ) -> None:
         self.n, self.checks = nodes, Checks(nodes)
         self.scene, self.memory = scene, memory
         self.values: dict[Value, str] = {}
         self.demand: Callable[[Value], str] = self.values.__getitem__  # makes what has been put off
         self.fixed: dict[tuple[bool, int], str] = {}
-        self.solid: dict[Value, ranges.Bounds] = {}
+        self.solid = dict(solid)
 
     # --- operands --------------------------------------------------------------------------------
 
@@ -404,13 +439,8 @@ class Emitter:
     def note(self, op: Op) -> None:
         """Work out the solid bounds of an op's result."""
         value = op.result
-        if op.name == "bound":
-            self.solid[value] = self.sure(op.args[0])
-        elif op.name in ("to_int", "floor", "ceil", "round"):
-            self.solid[value] = value.lo, value.hi  # kept by the emitter
-        else:
-            shadows = [Value(a.type, None, a.const, *self.sure(a)) for a in op.args]
-            self.solid[value] = ranges.of_result(op.name, shadows, value.type.kind, value.type.is_array)
+        if op.name != "memory":  # of which it is known from the start
+            self.solid[value] = of_op(op, [self.sure(a) for a in op.args])
 
     def at(self, index: Value, length: int, safe: bool) -> str:
         """An index tensor (scalar or array) that lies within 0 .. length - 1; being outside is a fault."""
@@ -611,9 +641,7 @@ class ScalarOps:
 
     def op_bound(self, op: Op) -> str:
         tensor = self.e.get(op.args[0])
-        low, high = self.e.sure(op.args[0])
-        if low is None or high is None or low < -INT_LIMIT or high > INT_LIMIT:
-            self.e.checks.exact_int(tensor)
+        self.e.checks.exact_int(tensor, self.e.sure(op.args[0]))
         return tensor
 
     def op_to_float(self, op: Op) -> str:
