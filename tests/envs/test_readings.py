@@ -22,6 +22,7 @@ from triune.errors import UsageError
 from triune.play import evaluate
 from triune.play.loop import Rollout
 from triune.report.card import record
+from triune.report.drawing import ACCENT, Painter
 from triune.system import System
 
 TEXT = """
@@ -178,3 +179,16 @@ def test_its_card_does_not_speak_of_pixels(system: System) -> None:
     page = (system.folder / "README.md").read_text()
     assert "declared numbers of the observation" in page and "pixels" not in page
     assert page.splitlines()[-1].count("|") == 6
+
+
+def test_its_replay_shows_a_gauge_a_number(system: System) -> None:
+    """The bar of a number reaches from zero to its value, to the right or to the left."""
+    painter, vector = Painter(system.schema, system.spec.env.actions), system.schema.empty()
+    frame, bars = np.zeros((1, 3, 3), np.uint8), []
+    for angle in (0.4, -0.4, 0.0):
+        vector[system.schema.slot("pole")] = 1, angle, 0, 1
+        picture = painter.picture(frame, system.schema.read(vector))
+        bars.append(np.flatnonzero((picture[30, :320] == ACCENT).all(axis=1)))  # its column
+    right, left, none = bars
+    assert len(right) > 50 < len(left) and len(none) <= 1 and left.max() <= right.min()
+    assert picture.shape[0] % 2 == picture.shape[1] % 2 == 0

@@ -28,6 +28,7 @@ PANEL = 232  # px, width of the words beside the picture
 TALL, WIDE = 500, 640  # px that a picture takes at most, where a whole scale allows it
 LEAST = 320  # px, height of the words beside it
 ROW = 24  # px, a control's words and gauge
+GAUGE = 30  # px, a number's
 AHEAD = 3.0  # agent steps that a velocity arrow looks ahead
 
 
@@ -97,8 +98,10 @@ class Painter:
         self.colours = {t.name: THINGS[i % len(THINGS)] for i, t in enumerate(schema.things)}
 
     def picture(self, frame: np.ndarray, scene: Scene) -> np.ndarray:
-        """The frame uint8[H, W, 3] enlarged, detections drawn on."""
+        """The frame uint8[H, W, 3] enlarged, detections drawn on; of a task that sees numbers a gauge for each."""
         high, wide, _ = frame.shape
+        if high == 1:
+            return self._gauges(scene)
         scale = self.scale = self._scale or scale_for(high, wide)
         # video is made of even numbers of rows and columns
         size = [round(v * scale) if scale >= 1 else 2 * round(v * scale / 2) for v in (wide, high)]
@@ -120,7 +123,27 @@ class Painter:
         lacking = LEAST - image.shape[0]
         if lacking > 0:
             image = cv2.copyMakeBorder(image, 0, lacking, 0, 0, cv2.BORDER_CONSTANT, value=BACK)
-        return np.concatenate([image, self._panel(image.shape[0], scene, caption)], axis=1)
+        return np.concatenate([image, self._panel(image.shape[0], scene, caption, frame.shape[0] > 1)], axis=1)
+
+    def _gauges(self, scene: Scene) -> np.ndarray:
+        """Every number of every reading between the ends of its range, in two columns; its bar starts at zero."""
+        numbers = [
+            (r.name, f, float(getattr(getattr(scene, r.name), f.name))) for r in self.schema.readings for f in r.fields
+        ]
+        rows, width = -(-len(numbers) // 2), WIDE // 2
+        image = np.full((max(LEAST, GAUGE * rows + 20), WIDE, 3), BACK, np.uint8)
+        for i, (name, f, value) in enumerate(numbers):
+            left, up = 14 + i // rows * width, 10 + i % rows * GAUGE
+            right = left + width - 28
+            here, zero = (
+                left + round((right - left) * (min(max(v, f.low), f.high) - f.low) / (f.high - f.low))
+                for v in (value, 0.0)
+            )
+            text(image, f"{name} {f.name}".replace("_", " "), left, up + 13, 13, DIM)
+            text(image, f"{value:+.2f} {f.unit}", right - 96, up + 13, 13)
+            cv2.rectangle(image, (left, up + 18), (right, up + 22), CARD, -1)
+            cv2.rectangle(image, (min(here, zero), up + 18), (max(here, zero), up + 22), ACCENT, -1)
+        return image
 
     def _cells(self, image: np.ndarray, present: np.ndarray, grid: Any) -> None:
         """A dot in the middle of every cell believed present."""
@@ -145,7 +168,8 @@ class Painter:
             tip = (round((slot.x + slot.vx * AHEAD) * s), round((slot.y + slot.vy * AHEAD) * s))
             cv2.arrowedLine(image, centre, tip, shade, 1, cv2.LINE_AA, tipLength=0.25)
 
-    def _panel(self, height: int, scene: Scene, c: Caption) -> np.ndarray:
+    def _panel(self, height: int, scene: Scene, c: Caption, listed: bool = True) -> np.ndarray:
+        """What was decided; below it, when `listed`, what is believed."""
         image = np.full((height, PANEL, 3), BACK, np.uint8)
         text(image, c.title, 14, 26, 13, DIM)
         text(image, told_score(c.score), 14, 70, 34, INK, bold=True)
@@ -164,7 +188,8 @@ class Painter:
         for line in wrap(f"{alert} {c.fault}", 30, 3):
             text(image, line, 14, y + 4, 14, ALERT, bold=True)
             y += 19
-        self._table(image, scene, below)
+        if listed:
+            self._table(image, scene, below)
         return image
 
     def _controls(self, image: np.ndarray, top: int, c: Caption, box: Box) -> int:
