@@ -23,7 +23,7 @@ from data_flywheel.storage.files import atomic_write
 from envs.backends.dynamics import SHIFTS
 from envs.env import simulator
 from envs.files import read_json
-from envs.spec import load_spec, task_names
+from envs.spec import EnvSpec, load_spec, task_names
 from logic.runtime.engine import fast_controller, fast_tracker
 from supervisor.gate.seeds import TRAIN
 from supervisor.proposers.race import Space
@@ -51,6 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--games", type=common.positive, default=3, metavar="N", help="seeds that a setting plays")
     parser.add_argument("--steps", type=common.positive, metavar="N", help="of an episode while searching, at most")
     parser.add_argument("--spread", type=common.finite, default=SPREAD, metavar="S", help="at first, of each range")
+    parser.add_argument("--shifted", action="store_true", help="search on the changed bodies too, in turns")
     parser.add_argument("--seed", type=common.seed, default=0, metavar="N")
 
 
@@ -90,8 +91,7 @@ def _row(task: str, name: str, row: dict[str, Any]) -> list[str]:
 def measured(system: System, dynamics: Mapping[str, float], seeds: Sequence[int]) -> dict[str, Any]:
     """Whole episodes through the wall, with `dynamics` that nobody who decides is told of. A fall is an episode that
     ended by the environment's own rules."""
-    env = system.spec.env
-    changed = replace(env, options={**env.options, "dynamics": dict(dynamics)})
+    changed = with_dynamics(system.spec.env, dynamics)
     with Rollout(System(replace(system.spec, env=changed))) as rollout:
         games = [rollout.record(seed) for seed in seeds]
     scores = [float(game.meta["score"]) for game in games]
@@ -102,6 +102,11 @@ def measured(system: System, dynamics: Mapping[str, float], seeds: Sequence[int]
         "mean": mean, "ci95": interval, "worst": min(scores), "falls": falls, "n": len(scores), "model_steps": 0,
         "scores": scores,
     }  # fmt: skip
+
+
+def with_dynamics(env: EnvSpec, dynamics: Mapping[str, float]) -> EnvSpec:
+    """The same environment with another body."""
+    return replace(env, options={**env.options, "dynamics": dict(dynamics)})
 
 
 # ----------------------------------------------------------------------------------------------------
@@ -118,7 +123,7 @@ def search(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     if not len(space):
         raise UsageError(f"{system.name} has no tunable constant; declare one, for example tunable(2.5, 1.0, 8.0)")
     out = args.out or Path(f"{system.name}.constants.json")
-    stage = Stage(system, space)
+    stage = Stage(system, space, args.shifted)
     look = [int(seed) for seed in np.random.default_rng(args.seed).choice(len(TRAIN), LOOK, replace=False)]
     start = space.unit(space.start)
     found = _resumed(out, space) if out.exists() else start
@@ -148,25 +153,27 @@ def search(args: argparse.Namespace, console: Console) -> dict[str, Any]:
 
 
 class Stage:
-    """Plays settings of a policy's constants, one simulator for all of them."""
+    """Plays settings of a policy's constants. `shifted`: the nominal body and those of SHIFTS play in turns."""
 
-    def __init__(self, system: System, space: Space) -> None:
+    def __init__(self, system: System, space: Space, shifted: bool = False) -> None:
         self._system, self._space, self._rules = system, space, system.protocol()
-        self._core: Any = simulator(system.spec.env, self._rules)
+        envs = [with_dynamics(system.spec.env, d) for d in ({}, *(SHIFTS.values() if shifted else ()))]
+        self._cores: list[Any] = [simulator(env, self._rules) for env in envs]
         self._detector, self._tracker = system.detector(), fast_tracker(system.schema, 0)
 
     def scores(self, unit: Any, seeds: list[int], limit: int | None = None) -> list[float]:
-        """The score of each seed with the constants at `unit`, of its first `limit` steps."""
+        """The score of each seed with the constants at `unit`, of its first `limit` steps; the bodies take turns."""
         texts = Texts(self._space.policy(self._space.point(unit)), self._system.texts.safety)
         made = build_controller(self._system.spec, self._system.schema, texts, self._rules, clock=lambda: 0)
         player = Pipeline(self._system.schema, self._detector, fast_controller(made, 0), tracker=self._tracker)
-        return [self._score(player, seed, limit) for seed in seeds]
+        return [_score(self._cores[i % len(self._cores)], player, seed, limit) for i, seed in enumerate(seeds)]
 
-    def _score(self, player: Pipeline, seed: int, limit: int | None) -> float:
-        player.reset()
-        for _ in steps(self._core, player, self._core.reset(seed), limit):
-            pass
-        return float(self._core.score)
+
+def _score(core: Any, player: Pipeline, seed: int, limit: int | None) -> float:
+    player.reset()
+    for _ in steps(core, player, core.reset(seed), limit):
+        pass
+    return float(core.score)
 
 
 def _worth(scores: list[float]) -> float:

@@ -68,3 +68,23 @@ def test_it_goes_on_from_what_it_wrote_and_refuses_what_another_wrote(task: Path
     (task / "found.json").write_text(json.dumps({"format": 1, "constants": {"OTHER": 0.5}}))
     with pytest.raises(UsageError, match="no constants of this policy"):
         searched(task, "--search", "0")
+
+
+def test_changed_bodies_play_in_turns(task: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mujoco, "SHIFTS", {"late": {"latency": 8}})
+    system = load(task)
+    space = Space(system.texts.policy)
+    good, seeds = space.unit((0.5,)), [3, 3, 4, 4]
+    plain, shifted = (mujoco.Stage(system, space, s).scores(good, seeds) for s in (False, True))
+    assert plain[0] == plain[1] == shifted[0] and plain[2] == shifted[2]
+    assert shifted[1] < shifted[0] and shifted[3] < shifted[2]
+
+
+def test_a_measurement_says_what_is_left_of_the_score_and_who_fell(task: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mujoco, "SHIFTS", {"late": {"latency": 8}})
+    (task / "policy.py").write_text(POLICY.replace("-0.5,", "0.5,"))
+    parser = argparse.ArgumentParser()
+    mujoco.add_arguments(parser)
+    rows = mujoco.run(parser.parse_args([str(task), "--seeds", "1000:1002"]), Console())[str(task)]
+    assert rows["nominal"]["share"] == 1.0 and rows["nominal"]["falls"] < rows["late"]["falls"] == 2
+    assert rows["late"]["share"] == rows["late"]["mean"] / rows["nominal"]["mean"] < 0.8
