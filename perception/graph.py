@@ -273,9 +273,11 @@ def _windows(node: _Node, sides: Shape, kernel: Shape) -> Shape:
     """How often a kernel fits, side by side."""
     n = len(sides)
     strides, pads = node.integers("strides", [1] * n), node.integers("pads", [0] * 2 * n)
-    if min((*strides, *kernel)) < 1 or min(pads) < 0 or len(pads) != 2 * n:
-        raise ValueError(f"a kernel {kernel} in steps {strides} with borders {pads}")
-    ends = zip(sides, kernel, strides, pads[:n], pads[n:], strict=True)
+    apart = node.integers("dilations", [1] * n)
+    if min((*strides, *kernel, *apart)) < 1 or min(pads) < 0 or len(pads) != 2 * n or len(apart) != n:
+        raise ValueError(f"a kernel {kernel} in steps {strides}, {apart} apart, with borders {pads}")
+    wide = [(k - 1) * d + 1 for k, d in zip(kernel, apart, strict=True)]
+    ends = zip(sides, wide, strides, pads[:n], pads[n:], strict=True)
     return tuple(max(0, (side + a + b - k) // step + 1) for side, k, step, a, b in ends)
 
 
@@ -283,7 +285,7 @@ Rule = Callable[[_Node], list[Shape]]
 # types of attributes, whichever operator has them
 _TYPES = (
     (1, "epsilon"), (2, "axis detect_negative detect_positive fmod group keepdims largest to transA transB"),
-    (3, "reduction"), (5, "then_branch else_branch body"), (7, "kernel_shape pads perm strides"),
+    (3, "reduction"), (5, "then_branch else_branch body"), (7, "dilations kernel_shape pads perm strides"),
 )  # fmt: skip
 _KINDS = {name: kind for kind, names in _TYPES for name in names.split()}
 # (operators, the shapes they make, the attributes they may have); whatever is not here is refused
@@ -313,7 +315,7 @@ _TABLE: tuple[tuple[str, Rule, str], ...] = (
     ("CumSum", _cumsum, ""),
     ("MatMul", _matmul, ""),
     ("Gemm", _gemm, "transA transB"),
-    ("Conv", _conv, "kernel_shape strides pads group"),
+    ("Conv", _conv, "kernel_shape strides pads group dilations"),
     ("MaxPool", _pool, "kernel_shape strides pads"),
 )  # fmt: skip
 _RULES = {name: (rule, frozenset(words.split())) for names, rule, words in _TABLE for name in names.split()}

@@ -223,8 +223,9 @@ class Builder:
             weight = weight * gain[:, None, None, None]
             bias = (bias - norm.running_mean) * gain + norm.bias  # type: ignore[operator]
         pads = [int(p) for p in layer.padding] * 2  # type: ignore[union-attr]
+        apart: dict[str, Any] = {"dilations": list(layer.dilation)} if layer.dilation != (1, 1) else {}
         y = self.op("Conv", x, self.const(weight), self.const(bias), kernel_shape=kernel, strides=stride,
-                    pads=pads, group=layer.groups)  # fmt: skip
+                    pads=pads, group=layer.groups, **apart)  # fmt: skip
         return str(self.op("Relu", y)) if relu else str(y)
 
     def linear(self, x: str, weight: torch.Tensor, bias: str, **attributes: Any) -> str:

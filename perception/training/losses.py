@@ -16,6 +16,7 @@ from perception.training.network import BINS, DetectorNet
 
 SPREAD = 3.5  # px, how far the coarse target reaches around a centre
 NEAR = 1.15 * CELL  # px on each axis between a cell's centre and a thing that its patch should report
+NEAR_SHARE = 1 / 8  # of its side: the same of a large thing, whose middle is hard to tell to a cell
 WEIGHTS = {"heat": 1.0, "presence": 2.0, "box": 1.0, "place": 0.2, "camera": 0.5, "grid": 2.0, "gauge": 1.0,
            "read": 1.0, "readable": 0.3}  # fmt: skip
 
@@ -147,7 +148,9 @@ def _nearest(layout: Layout, targets: Targets, row: Tensor, slot: Tensor, cell: 
     """(is a thing of the slot's kind near the cell?, box of the nearest one) for every (row, slot, cell)."""
     kinds = torch.tensor([k for k, _ in layout.slots])
     same = kinds[slot][:, None] == kinds
-    away = (targets.box[row][..., :2] - torch.from_numpy(layout.centres())[cell][:, None]).abs().amax(-1)
+    sides = torch.tensor([layout.things[k].size[::-1] for k in kinds.tolist()])
+    away = (targets.box[row][..., :2] - torch.from_numpy(layout.centres())[cell][:, None]).abs()
+    away = (away / (NEAR_SHARE * sides).clamp(min=NEAR)).amax(-1)
     away = torch.where(same & targets.seen[row], away, torch.inf)
     distance, which = away.min(1)
-    return distance <= NEAR, targets.box[row, which]
+    return distance <= 1, targets.box[row, which]

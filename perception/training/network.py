@@ -29,11 +29,13 @@ REACH = 8.0  # px per unit of a refiner's sizes
 
 @dataclass(frozen=True)
 class Width:
-    """Sizes of the detector. Channel counts that are not multiples of 8 cost as much as the next one."""
+    """Sizes of the detector. Channel counts that are not multiples of 8 cost as much as the next one. `far`: further
+    blocks of the trunk that look 2, 4, ... cells away, for things that are much larger than a cell."""
 
     stem: int = 8
     trunk: int = 32
     depth: int = 2
+    far: int = 0
     context: int = 16
     edges: int = 8
     hidden: int = 64
@@ -43,16 +45,16 @@ class Width:
     glimpse: int = 8
 
     def to_config(self) -> dict[str, int]:
-        """JSON-able."""
-        return asdict(self)
+        """JSON-able; of detectors that look no further, as it ever was."""
+        return {name: value for name, value in asdict(self).items() if name != "far" or value}
 
 
 def _trunk(width: Width, bias: bool = True) -> nn.Sequential:
     """From the stem's channels at stride 4 to features at stride 8."""
     blocks: list[nn.Module] = [nn.Conv2d(width.stem, width.trunk, 3, 2, 1, bias=bias)]
     blocks += [nn.BatchNorm2d(width.trunk), nn.ReLU()]
-    for _ in range(width.depth):
-        blocks += [nn.Conv2d(width.trunk, width.trunk, 3, 1, 1, groups=width.trunk, bias=False)]
+    for away in [1] * width.depth + [2 << n for n in range(width.far)]:
+        blocks += [nn.Conv2d(width.trunk, width.trunk, 3, 1, away, away, width.trunk, bias=False)]
         blocks += [nn.Conv2d(width.trunk, width.trunk, 1, bias=bias), nn.BatchNorm2d(width.trunk), nn.ReLU()]
     return nn.Sequential(*blocks)
 

@@ -25,7 +25,7 @@ from perception.detector import OnnxDetector
 from perception.errors import PerceptionError, SampleError
 from perception.scene import SceneSchema
 from perception.training.augment import Augmentation, Augmenter
-from perception.training.batches import Batches
+from perception.training.batches import Batch, Batches
 from perception.training.data import Samples
 from perception.training.export import export, serialised
 from perception.training.layout import Layout
@@ -126,18 +126,54 @@ def _fit(
             rate = recipe.rate * min(1.0, (step + 1) / recipe.warm) * 0.5 * (1 + math.cos(math.pi * step / steps))
             for group in optimiser.param_groups:
                 group["lr"] = rate
-            frames, scenes, camera = (torch.from_numpy(part) for part in batch)
-            losses = total_loss(net, frames, scenes, camera, seed * 1_000_003 + step)
-            optimiser.zero_grad()
-            losses["total"].backward()
-            torch.nn.utils.clip_grad_norm_(net.parameters(), recipe.clip)
-            optimiser.step()
+            losses = _step(net, optimiser, batch, recipe.clip, seed * 1_000_003 + step)
             bar.show(step + 1, losses)
             if (step + 1) % SAVE_EVERY == 0 or step + 1 == steps or stopped():
                 checkpoint.save(net, optimiser, step + 1)
             if stopped():
                 raise KeyboardInterrupt
     net.eval()
+
+
+def _step(
+    net: DetectorNet, optimiser: torch.optim.Optimizer, batch: Batch, clip: float, seed: int
+) -> dict[str, torch.Tensor]:  # fmt: skip
+    """One step down; the losses before it."""
+    frames, scenes, camera = (torch.from_numpy(part) for part in batch)
+    losses = total_loss(net, frames, scenes, camera, seed)
+    optimiser.zero_grad()
+    losses["total"].backward()
+    torch.nn.utils.clip_grad_norm_(net.parameters(), clip)
+    optimiser.step()
+    return losses
+
+
+TRIED, WARM = 8, 3  # steps that are timed, and those before them
+
+
+def seconds_a_step(samples: Samples, schema: SceneSchema, recipe: Recipe | None = None) -> float:
+    """Processor seconds that a step takes here with these samples: the median of a few, preparation included."""
+    recipe = recipe or Recipe()
+    samples.check(schema)
+    torch.set_num_threads(1)
+    net = DetectorNet(Layout(schema, samples.shape), recipe.width)
+    batches = Batches(samples, Augmenter(schema, samples.palette, recipe.look), recipe.batch, 0, samples.rows("train"))
+    optimiser, times = torch.optim.AdamW(net.parameters(), lr=recipe.rate, fused=True), list[float]()
+    with memory_kept():
+        for step in range(WARM + TRIED):
+            began = time.process_time()
+            _step(net, optimiser, batches.batch(step), recipe.clip, step)
+            times.append(time.process_time() - began)
+    return float(np.median(times[WARM:]))
+
+
+def unfinished(out_path: str | Path) -> int | None:
+    """How many steps the unfinished training of this file was to have; None: there is none, or it is damaged."""
+    path = Path(out_path).with_name(Path(out_path).name + ".training")
+    try:
+        return int(torch.load(path, weights_only=True)["origin"]["steps"])
+    except Exception:  # torch raises many kinds on a damaged file; `Checkpoint.load` tells which
+        return None
 
 
 @contextmanager

@@ -184,3 +184,28 @@ def test_touching_things_are_drawn_more_often():
     scenes[:, SCHEMA.slot("ball")] = (1, 40, 40, 3, 3, 0, 0, 1)
     scenes[:10, SCHEMA.slot("ball")] = (1, 14.5, 20, 3, 3, 0, 0, 1)
     assert draw_weights(scenes, SCHEMA)[:10].sum() > 0.1
+
+
+def test_a_trunk_that_looks_further_says_the_same_in_its_file(tmp_path):
+    from perception.native_detector import open_detector
+    from perception.training.export import load_net
+    from perception.training.network import Width
+
+    path, samples = tmp_path / "far.onnx", toy(200)
+    metrics = run(path, 4, samples=samples, recipe=training.Recipe(width=Width(far=2), least=0))
+    assert metrics["torch_onnx_gap"] < 0.02
+    assert load_net(path, SCHEMA).width == Width(far=2)
+    frame = samples.rgb(7)
+    told, reference = open_detector(path.read_bytes(), SCHEMA, "far"), OnnxDetector.load(path, SCHEMA)
+    np.testing.assert_allclose(told.look(frame), reference.look(frame), atol=1e-4)
+    assert "far" not in Width().to_config(), "files of before say what they said"
+
+
+def test_a_step_is_timed_and_a_training_that_stopped_knows_its_length(tmp_path):
+    samples, recipe = toy(200), training.Recipe(batch=8, least=0)
+    assert 0 < training.seconds_a_step(samples, SCHEMA, recipe) < 60
+    path = tmp_path / "eyes.onnx"
+    assert training.unfinished(path) is None
+    with pytest.raises(KeyboardInterrupt):
+        run(path, 30, samples=samples, recipe=recipe, progress=lambda *_: os.kill(os.getpid(), signal.SIGINT))
+    assert training.unfinished(path) == 30

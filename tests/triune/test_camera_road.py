@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from cli_kit import inside
-from conveyor_kit import write_film
+from conveyor_kit import hands_of, write_film
 
 pytest.importorskip("torch")
 pytest.importorskip("onnx")
@@ -17,13 +17,13 @@ pytestmark = [pytest.mark.slow, pytest.mark.train]
 STEPS = 1200
 WORDS = (
     "--camera", "--size", "320x240", "--fps", "30", "--thing", "box:3:26x26", "--thing", "disc:3:26x26", "--thing",
-    "hand:1:34x90", "--action", "NOOP", "--action", "PUSH_LEFT", "--action", "PUSH_RIGHT", "--action", "STOP",
+    "hand:1:36x110", "--action", "NOOP", "--action", "PUSH_LEFT", "--action", "PUSH_RIGHT", "--action", "STOP",
 )  # fmt: skip
 
 
 def test_from_new_to_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    write_film(tmp_path / "train.mp4", 2400, 1, labels=tmp_path / "boxes.json")
-    write_film(tmp_path / "held.mp4", 900, 2, labels=tmp_path / "held.json")
+    write_film(tmp_path / "train.mp4", 3600, 1, labels=tmp_path / "boxes.json", hands=120)
+    truth = write_film(tmp_path / "held.mp4", 1500, 2, labels=tmp_path / "held.json", hands=90)
 
     def triune(*words: str) -> str:
         done = inside(*words, cwd=tmp_path)
@@ -43,7 +43,13 @@ def test_from_new_to_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
         print(f"\n{STEPS} steps, {trained['cpu_s']} processor seconds, {told['labelled_frames']} pictures held out")
         for name, m in told["things"].items():
             print(f"{name:<6}{m['labels']:>6}  precision {m['precision']}  recall {m['recall']}  {m['median_px']} px")
-    assert len(lines) == 901 and lines[-1]["action"] == "STOP"
+    assert len(lines) == 1501 and lines[-1]["action"] == "STOP"
+    stopped = {line["frame"] for line in lines if line["action"] == "STOP"}
+    came = [first for first, _ in hands_of(truth)]
+    in_time = sum(any(n in stopped for n in range(first, first + 3)) for first in came)
+    with capsys.disabled():
+        print(f"STOP within two pictures of {in_time} of {len(came)} hands; {told['latency_ms']}")
+    assert len(came) >= 8 and in_time >= 0.99 * len(came), (in_time, came)
     for name in ("box", "disc"):
         m = told["things"][name]
         assert m["precision"] >= 0.95 and m["recall"] >= 0.95 and m["median_px"] <= 1, (name, m)

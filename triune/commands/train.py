@@ -18,11 +18,12 @@ from triune.console import Console, Lines, table
 from triune.errors import TriuneError, UsageError
 
 if TYPE_CHECKING:
+    from perception.training.data import Samples
     from perception.training.train import Recipe
     from triune.system import System
 
 STEPS = 3500
-SECONDS_A_STEP = 0.12  # on one core of 2024; only turns --minutes into a number of steps
+LARGE = 48  # px: a side from which the middle of a thing lies beyond what the trunk sees at its rim
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -44,7 +45,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--steps", type=common.positive, metavar="N", help=f"training steps (default {STEPS})")
     parser.add_argument(
-        "--minutes", type=float, metavar="M", help="instead of --steps: about this many processor minutes"
+        "--minutes",
+        type=common.finite,
+        metavar="M",
+        help="instead of --steps: about this many processor minutes (a few steps are timed)",
     )
     parser.add_argument("--seed", type=common.seed, default=0, metavar="N")
     parser.add_argument(
@@ -62,19 +66,18 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     system = common.load_system(args)
     system.check_pictures()
     out = common.out_file(args.out or str(system.detector_path), ".onnx")
-    if args.minutes is not None and args.minutes <= 0:
-        raise TriuneError("--minutes is a positive number")
+    if args.minutes is not None and (args.minutes <= 0 or args.steps):
+        raise UsageError("--minutes is a positive number, and stands in the place of --steps")
     filmed = _filmed(system, args)
     if (args.frames and filmed) or ((args.recording or args.labels) and not filmed):
         what = "--frames is for games" if filmed else "--recording and --labels are for a camera's task, without --data"
         raise UsageError(f"{what}; leave it out")
     if args.data and args.frames:
         raise UsageError("--frames says how many to collect, and nothing is collected into --data; leave one out")
-    steps = args.steps or (round(args.minutes * 60 / SECONDS_A_STEP) if args.minutes else STEPS)
     folder = Path(args.data) if args.data else collect.data_folder(system.name)
     try:
         learn = _train_on_films if filmed else _train
-        metrics = learn(system, args, folder, out, steps, console)
+        metrics = learn(system, args, folder, out, console)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"continue with: {again(args, without=('--fresh',))}") from None
     from perception.training.metrics import table as figures
@@ -87,13 +90,11 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     console.say(f"weights    {weights_beside(out)}, from which training can go on")
     return {
         "task": system.name, "file": str(out), "weights": str(weights_beside(out)),
-        "data": None if filmed else str(folder), "steps": steps, "metrics": metrics,
+        "data": None if filmed else str(folder), "steps": metrics.pop("steps"), "metrics": metrics,
     }  # fmt: skip
 
 
-def _train(
-    system: System, args: argparse.Namespace, folder: Path, out: Path, steps: int, console: Console
-) -> dict[str, Any]:
+def _train(system: System, args: argparse.Namespace, folder: Path, out: Path, console: Console) -> dict[str, Any]:
     """Collect what is missing, and train; the metrics."""
     from data_flywheel.datasets.samples import load_samples
     from perception.training.train import train
@@ -102,11 +103,27 @@ def _train(
         console.log(f"frames: {folder}")
         collect.collect_into(system, folder, args.frames or _planned(folder), common.cores(), console)
     samples = load_samples(folder)
+    steps = _steps(args, samples, system, out, console)
     console.log(f"training on {len(samples.rows('train'))} of {len(samples)} frames, {steps} steps")
     return train(
         samples, system.schema, out, steps=steps, seed=args.seed, resume=not args.fresh, threads=common.cores(),
         progress=console.progress, recipe=_recipe(system),
-    )  # fmt: skip
+    ) | {"steps": steps}  # fmt: skip
+
+
+def _steps(args: argparse.Namespace, samples: Samples, system: System, out: Path, console: Console) -> int:
+    """As asked, or as many as go into the minutes; a training that is gone on with keeps its number."""
+    from perception.training.train import seconds_a_step, unfinished
+
+    if not args.minutes:
+        return int(args.steps or STEPS)
+    begun = None if args.fresh else unfinished(out)
+    if begun:
+        return begun
+    one = seconds_a_step(samples, system.schema, _recipe(system))
+    steps = max(1, round(args.minutes * 60 / one))
+    console.log(f"length     {steps} steps: one takes {1000 * one:.0f} ms here")
+    return steps
 
 
 def _filmed(system: System, args: argparse.Namespace) -> bool:
@@ -117,14 +134,18 @@ def _filmed(system: System, args: argparse.Namespace) -> bool:
 def _recipe(system: System) -> Recipe:
     """How a task's detector is trained. Of a camera a thing with few labels is no reason to refuse."""
     from perception.training.augment import Augmentation
+    from perception.training.network import Width
     from perception.training.train import Recipe
 
     look = Augmentation(recolour=0.0) if system.spec.keep_colours else Augmentation()
-    return Recipe(look=look) if simulated(system.spec.env) else Recipe(look=look, least=0, near=True)
+    if simulated(system.spec.env):
+        return Recipe(look=look)
+    large = any(max(thing.size) > LARGE for thing in system.schema.things)
+    return Recipe(look=look, least=0, near=True, width=Width(far=2 if large else 0))
 
 
 def _train_on_films(
-    system: System, args: argparse.Namespace, folder: Path, out: Path, steps: int, console: Console
+    system: System, args: argparse.Namespace, folder: Path, out: Path, console: Console
 ) -> dict[str, Any]:
     """Train on what is labelled, and tell how well the end of each film is seen; the metrics."""
     from data_flywheel.labels.film_labels import gather
@@ -150,6 +171,7 @@ def _train_on_films(
         if n < GOAL:
             what = "it will not be seen" if not n else "it may be seen badly, and the figures below are rough"
             console.log(f"few        {name} has {n} labels to learn from: {what}; {GOAL} are a good beginning")
+    steps = _steps(args, samples, system, out, console)
     metrics = train(
         samples, schema, out, steps=steps, seed=args.seed, resume=not args.fresh, threads=common.cores(),
         progress=console.progress, recipe=_recipe(system),
@@ -158,6 +180,7 @@ def _train_on_films(
     note_round(store.folder, counts, metrics["things"])
     _show_held_out(metrics, found.stretches, console)
     return metrics | {
+        "steps": steps,
         "learned": {"frames": len(learned), "background": bare, "labels": counts},
         "held_out": [{"film": film, "from_s": round(a, 3), "to_s": round(b, 3)} for film, a, b in found.stretches],
         "left_out": dict(found.left_out),
