@@ -103,17 +103,19 @@ def test_eyes_agree_with_the_teacher_in_play(task: str) -> None:
     c, tracker = system.controller(), Tracker(system.schema)
     errors: list[float] = []
     misread: list[float] = []
-    wrong = steps = 0
+    wrong = steps = labels = 0
     while steps < 300 and not core.done:
         steps += 1
         frame = core.frame()
         true, seen = teacher.label(core.truth(), frame), detector.see(frame)
         for thing in system.schema.things:
-            for i in range(thing.count):
-                a, b = true[system.schema.slot(thing.name, i)], seen[system.schema.slot(thing.name, i)]
-                wrong += bool(a[0] > 0.5) != bool(b[0] > 0.5)
-                if a[0] > 0.5 and b[0] > 0.5:
-                    errors.append(float(np.hypot(*(a[1:3] - b[1:3]))))
+            slots = [system.schema.slot(thing.name, i) for i in range(thing.count)]
+            there = [true[at][1:3] for at in slots if true[at][0] > 0.5]
+            found = [seen[at][1:3] for at in slots if seen[at][0] > 0.5]
+            wrong += abs(len(there) - len(found))
+            labels += max(len(there), 1)
+            for place in found if there else ():  # the nearest: which slot it has says nothing
+                errors.append(min(float(np.hypot(*(place - other))) for other in there))
         for reading in system.schema.readings:
             a, b = true[system.schema.slot(reading.name)], seen[system.schema.slot(reading.name)]
             wrong += bool(a[0] > 0.5) != bool(b[0] > 0.5)
@@ -124,7 +126,7 @@ def test_eyes_agree_with_the_teacher_in_play(task: str) -> None:
     assert not errors or np.percentile(errors, 99) <= 1.5
     assert len(misread) >= steps * len(system.schema.readings) and steps >= 200
     assert not misread or np.percentile(misread, 99) <= 0.03
-    assert wrong <= 0.01 * steps * (len(system.schema.things) + len(system.schema.readings))
+    assert wrong <= 0.01 * (labels + steps * len(system.schema.readings))
 
 
 def test_teacher_matches_its_schema_on_the_first_frame(task: str) -> None:
