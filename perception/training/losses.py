@@ -16,8 +16,7 @@ from perception.training.network import BINS, DetectorNet
 
 SPREAD = 3.5  # px, how far the coarse target reaches around a centre
 NEAR = 1.15 * CELL  # px on each axis between a cell's centre and a thing that its patch should report
-WOBBLE = 5.0  # px on each axis from a thing's centre that a refiner learns to look from
-NEAR_SHARE = 1 / 4  # of its side: the same of a large thing, whose middle is hard to tell to a cell
+NEAR_SHARE = 1 / 8  # of its side: the same of a large thing, whose middle is hard to tell to a cell
 WEIGHTS = {"heat": 1.0, "presence": 2.0, "box": 1.0, "place": 0.2, "camera": 0.5, "grid": 2.0, "gauge": 1.0,
            "read": 1.0, "readable": 0.3}  # fmt: skip
 
@@ -137,10 +136,8 @@ def place_loss(places: Tensor, truth: Tensor) -> Tensor:
 
 
 def _cells_around(layout: Layout, centre: Tensor, seed: int) -> Tensor:
-    """int[B, slots]: the cell of a point around each centre (y, x), up to WOBBLE away, of a large thing further."""
-    sides = torch.tensor([layout.things[k].size[::-1] for k, _ in layout.slots])
-    reach = (NEAR_SHARE * sides - (NEAR - WOBBLE)).clamp(min=WOBBLE)
-    wobble = (torch.rand(centre.shape, generator=torch.Generator().manual_seed(seed)) * 2 - 1) * reach
+    """int[B, slots]: the cell of a point within +-5 px of each centre (y, x)."""
+    wobble = torch.rand(centre.shape, generator=torch.Generator().manual_seed(seed)) * 10 - 5
     corner = torch.tensor(layout.view[:2])
     cell = ((centre + wobble - corner) / CELL).floor().long()
     rows, cols = layout.cells
