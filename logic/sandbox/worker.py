@@ -14,12 +14,12 @@ import statistics
 import sys
 import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from importlib.machinery import BuiltinImporter, FrozenImporter
 from types import TracebackType
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from logic.sandbox.channel import (
     GO,
@@ -50,30 +50,47 @@ from logic.sandbox.harden import NAMES, Plan, harden, missing
 # ----------------------------------------------------------------------------------------------------
 # Keep OpenBLAS in one thread inside a worker.
 #
-# After a fork OpenBLAS starts its threads anew at the first large product, and the filter kills for that. Its
-# setter would start them too, so its variable is set instead.
+# After a fork OpenBLAS starts its threads anew at the first large product, and the filter kills for that. The child's
+# setter would start them too, so the parent sets its own count to one for the moment of the fork.
 
 
-def switches() -> tuple[ctypes.c_int, ...]:
-    """The thread counts of every OpenBLAS that is loaded now. Called before the fork, where it is found once."""
-    return _find(len(sys.modules))
+SETTERS = ("scipy_openblas_{}_num_threads64_", "openblas_{}_num_threads64_", "openblas_{}_num_threads")
+
+
+class Threads(NamedTuple):
+    """The thread count of one OpenBLAS."""
+
+    get: Callable[[], int]
+    set: Callable[[int], None]
+
+
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """Every OpenBLAS that is loaded now computes in the calling thread, and what is forked meanwhile always will."""
+    found = _find(len(sys.modules))
+    before = [threads.get() for threads in found]
+    for threads in found:
+        threads.set(1)
+    try:
+        yield
+    finally:
+        for threads, count in zip(found, before, strict=True):
+            threads.set(count)
 
 
 @lru_cache(maxsize=1)
-def _find(modules: int) -> tuple[ctypes.c_int, ...]:
+def _find(modules: int) -> tuple[Threads, ...]:
     """By the memory map; looked up again only when more modules have been imported."""
-    found: list[ctypes.c_int] = []
+    found: list[Threads] = []
     with contextlib.suppress(OSError), open("/proc/self/maps", "rb") as file:
         for path in sorted(set(re.findall(rb" (/[^\n]*openblas[^\n]*)", file.read()))):
-            with contextlib.suppress(OSError, ValueError):
-                found.append(ctypes.c_int.in_dll(ctypes.CDLL(os.fsdecode(path)), "blas_cpu_number"))
+            with contextlib.suppress(OSError):
+                library = ctypes.CDLL(os.fsdecode(path))
+                for form in SETTERS:
+                    if hasattr(library, form.format("set")):
+                        found.append(Threads(*(getattr(library, form.format(way)) for way in ("get", "set"))))
+                        break
     return tuple(found)
-
-
-def single_thread(counts: tuple[ctypes.c_int, ...]) -> None:
-    """The child's side: compute in the calling thread."""
-    for count in counts:
-        count.value = 1
 
 
 # ----------------------------------------------------------------------------------------------------
@@ -420,16 +437,15 @@ def _pipe() -> tuple[int, int]:
 def _fork(live: Callable[[], None]) -> int:
     """Fork; the child only ever runs `live`. No signal handler of the parent's may run in the child, so all signals
     are blocked across the fork; the child forgets the handlers before it unblocks."""
-    counts = switches()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     try:
-        with warnings.catch_warnings():
-            # Python 3.12 warns of threads at a fork; `child` is written for that.
-            warnings.simplefilter("ignore", DeprecationWarning)
-            pid = os.fork()
-        if pid == 0:
-            single_thread(counts)
-            live()
+        with one_thread():
+            with warnings.catch_warnings():
+                # Python 3.12 warns of threads at a fork; `child` is written for that.
+                warnings.simplefilter("ignore", DeprecationWarning)
+                pid = os.fork()
+            if pid == 0:
+                live()
         return pid
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -99,7 +99,9 @@ def test_threads_of_prepare_are_filtered_too() -> None:
         time.sleep(1000)
         return b""
 
-    start = threading.Thread(target=evil, daemon=True).start
+    def start() -> None:
+        threading.Thread(target=evil, daemon=True).start()
+
     with Worker(lambda: step, 1, 0, PATIENT, shared=[flag], prepare=start) as worker, pytest.raises(Stopped) as stopped:
         worker.step(b"x")
     assert stopped.value.outcome.name == "killed(syscall)" and flag[0] == 1
