@@ -6,6 +6,7 @@ takes the kind of file, a key of KINDS, and the error class of the layer that as
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -118,6 +119,8 @@ def stays(path: Path, within: Path, raises: type[Exception] = Unreadable, what: 
     """The path; `raises` where a link leads from it out of the folder `within`. Asked before anything is read, written
     or removed in a folder that came from somebody else: nothing of theirs reaches what is beside it."""
     try:
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError, PermissionError):
+            path.stat()  # since Python 3.13 a circle of links resolves to itself
         if path.resolve().is_relative_to(within.resolve()):
             return path
     except (OSError, RuntimeError, ValueError) as error:  # RuntimeError: a circle of links, before Python 3.13
