@@ -49,7 +49,7 @@ ROLES = (
     ("random", False, 0),
 )
 # Where no script knows the game: frames of whole games of the policy, from start to end, and of random play.
-SEEN = (("policy", True), ("random", False), ("policy", True), ("policy", True))  # player, whole games
+SEEN = (("policy", True), ("random", False), ("policy", True), ("policy", True))  # player, whole games; poke the others
 MOST_STEPS = 10_000  # agent steps of a whole game
 STATES = "states"  # nobody plays: every frame is of a state of its own, which the teacher drew
 _STRIDE = 617  # coprime to the 1000 seeds: consecutive shards land in every split
@@ -88,10 +88,11 @@ class Plan:
 
     def job(self, number: int) -> Job:
         """What shard `number` holds. Players that are not there are replaced by the last one that is no policy."""
-        scripted, whole = "scripted" in self.players or STATES in self.players, False
         player, poke, warmup = ROLES[number % len(ROLES)]
-        if not scripted:
-            (player, whole), poke, warmup = SEEN[number % len(SEEN)], False, 0
+        whole = False
+        if "policy" in self.players and "scripted" not in self.players:
+            player, whole = SEEN[number % len(SEEN)]
+            poke, warmup = not whole, 0
         if player not in self.players:
             player = [name for name in self.players if name != "policy"][-1]
         seed = number * _STRIDE % 1000
