@@ -14,7 +14,8 @@ from envs.backends.atari import AtariCore
 from envs.backends.atari_protocols import get_protocol
 from envs.spec import load_spec, task_names
 
-CONSOLE = [name for name in task_names() if load_spec(name).env.backend == "atari"]
+SPECS = {name: load_spec(name) for name in task_names()}
+CONSOLE = [n for n, s in SPECS.items() if s.env.backend == "atari" and (s.folder / "teacher.py").is_file()]
 RED = (200, 72, 72)
 
 

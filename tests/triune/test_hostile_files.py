@@ -321,7 +321,7 @@ def test_weights_are_standard_operators_on_tensors_of_their_own(tmp_path: Path, 
 
 def test_every_kind_is_read_by_something() -> None:
     others = {"triune shard", "triune capture", "settings", "requests", "video", "log"}  # above, by command or content
-    others |= {"file of a task", "page file", "policy or safety text"}
+    others |= {"file of a task", "page file", "policy or safety text", "constants"}
     assert set(KINDS) <= set(READERS) | others
 
 
