@@ -289,6 +289,17 @@ class System:
         except PerceptionError:
             return None
 
+    def unwatched(self) -> str:
+        """Why drift ranges that are there say nothing of the present detector; "" where they do, or there are none."""
+        from perception.errors import PerceptionError
+
+        try:
+            if self.ranges_path.is_file():
+                self.read_ranges()
+        except PerceptionError as error:
+            return str(error)
+        return ""
+
     def read_ranges(self) -> Ranges:
         """The same; PerceptionError says why there are none."""
         from perception.drift import load, scene_parts
@@ -334,7 +345,14 @@ class System:
 
     def check_teacher(self) -> None:
         """A teacher.py is ordinary Python: a stranger's is not run unless somebody vouches for it."""
-        if not self.trust and not self.spec.labels:
+        if self.spec.labels:
+            return
+        if not (self.folder / "teacher.py").is_file():
+            raise TriuneError(
+                f"nothing labels the pictures of {self.name}: no [labels] in system.toml, no teacher.py; those of a "
+                "film are compared with a person's boxes by `triune eval TASK --source FILM --labels FILE`"
+            )
+        if not self.trust:
             raise TriuneError(
                 f"{self.folder / 'teacher.py'} is ordinary Python of unknown origin; "
                 "pass --trust (Python: trust=True) if you have read it"

@@ -43,6 +43,8 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
         from triune.deploy.native import export_native as export
     else:
         from triune.deploy.export import export
+    if unwatched := system.unwatched():
+        console.log(f"drift      the bundle will not watch for it: {unwatched}")
     manifest = export(system, path, args.protocol, _recorded(system), args.check)
     size = path.stat().st_size
     console.say(f"bundle     {path}, {size / 1024:.0f} kB, for protocol {manifest['protocol']['name']}")

@@ -272,8 +272,9 @@ def _live(pilot: _Pilot, args: argparse.Namespace, console: Console) -> dict[str
     _lacks(film, worker.wrong_size, console)
     failed = {"exit_code": EXIT_FAILED} if ended in (LOST, DEAF) else {}
     lost = teller.sink.lost if teller.sink else 0
-    if ended == DEAF and teller.sink:
-        console.log(f"sink       {teller.sink.trouble}")
+    if lost and teller.sink:
+        why = f": {teller.sink.trouble}" if teller.sink.trouble else ", for newer ones"
+        console.log(f"sink       {lost} lines were not sent{why}")
     return {
         "left_out": worker.wrong_size, "undecodable": film.undecodable, "rate": film.rate, **teller.summary(),
         "drift": worker.watch.report() if worker.watch else {}, "ended": ended, "sink_lost": lost, **failed,

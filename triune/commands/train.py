@@ -88,6 +88,8 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
         console.say("no frame is held out for calibration (the split val): `sure` is no probability")
     console.say(f"detector   {out}")
     console.say(f"weights    {weights_beside(out)}, from which training can go on")
+    if out.resolve() == system.detector_path.resolve() and (unwatched := system.unwatched()):
+        console.say(f"drift      is not watched now: {unwatched}")
     return {
         "task": system.name, "file": str(out), "weights": str(weights_beside(out)),
         "data": None if filmed else str(folder), "steps": metrics.pop("steps"), "metrics": metrics,
