@@ -89,6 +89,12 @@ def read_clips(path: str | Path, actions: ActionSpace) -> list[Clip]:
         clip = Clip(one.get("film", ""), one["from"], one["to"], tuple(marks), one.get("otherwise", ""))
         _check(clip, actions, f"{path}, clip {number}")
         clips.append(clip)
+    apart(clips, path)
+    return clips
+
+
+def apart(clips: list[Clip], path: str | Path) -> None:
+    """Sort clips; DataError where two of one film overlap."""
     clips.sort(key=lambda c: (c.film, c.first))
     for a, b in zip(clips, clips[1:], strict=False):
         if a.film == b.film and b.first <= a.last:
@@ -96,7 +102,6 @@ def read_clips(path: str | Path, actions: ActionSpace) -> list[Clip]:
                 f"{path}: the clips from {a.first} to {a.last} and from {b.first} to {b.last} overlap; a picture "
                 "belongs to one clip, since every clip counts as a trial of its own"
             )
-    return clips
 
 
 def _check(clip: Clip, actions: ActionSpace, where: str) -> None:

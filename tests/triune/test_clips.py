@@ -132,3 +132,16 @@ def test_improve_on_clips(tmp_path: Path) -> None:
     policy = (tmp_path / "belt" / "policy.py").read_text()
     line = float(policy.split("LINE = tunable(")[1].split(",")[0])
     assert abs(line - WANTED) < 3, policy
+
+
+def test_a_film_by_any_name_is_one_film(tmp_path: Path) -> None:
+    _marked(tmp_path, 2)
+    again = {"from": 0, "to": 9, "otherwise": "NOOP", "expected": []}
+    first = inside("labels", "expect", "belt", "marks.json", "--json", cwd=tmp_path)
+    _file(tmp_path / "named.json", {**again, "film": "film"})
+    second = inside("labels", "expect", "belt", "named.json", "--json", cwd=tmp_path)
+    assert json.loads(first.stdout)["all"] == 2, first.stderr
+    assert json.loads(second.stdout)["all"] == 1, "the newer marks hold, and no picture is in two clips"
+    _file(tmp_path / "both.json", again, {**again, "film": "film"})
+    both = inside("labels", "expect", "belt", "both.json", cwd=tmp_path)
+    assert both.returncode and "overlap" in both.stderr

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -152,15 +153,17 @@ def _import(
 def _expect(
     system: System, args: argparse.Namespace, films: Films, store: LabelStore, console: Console
 ) -> dict[str, Any]:
-    from data_flywheel.labels.expected import FILE, merged, read_clips, write_clips
+    from data_flywheel.labels.expected import FILE, apart, merged, read_clips, write_clips
 
     space, path = system.spec.env.actions, store.folder / FILE
     new = read_clips(args.file, space)
-    for clip in new:
+    for i, clip in enumerate(new):
         film = films.film(clip.film) if clip.film or len(films.films) > 1 else next(iter(films.films))
+        new[i] = replace(clip, film=film[1])  # its whole name: whatever it is called, it is one film
         absent = [n for n in (clip.first, clip.last) if films.find(film, n) is None]
         if absent:
             raise TriuneError(f"{args.file}: picture {absent[0]} of {film[1]} is not recorded; is it another film?")
+    apart(new, args.file)
     clips = merged(read_clips(path, space) if path.is_file() else [], new)
     write_clips(path, clips)
     marks = sum(len(clip.marks) for clip in new)
