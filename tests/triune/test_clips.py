@@ -145,3 +145,26 @@ def test_a_film_by_any_name_is_one_film(tmp_path: Path) -> None:
     _file(tmp_path / "both.json", again, {**again, "film": "film"})
     both = inside("labels", "expect", "belt", "both.json", cwd=tmp_path)
     assert both.returncode and "overlap" in both.stderr
+
+
+def test_a_clip_longer_than_any_film(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from triune.commands.labels import open_films
+    from triune.console import Console
+    from triune.play import clips
+    from triune.system import load
+
+    _marked(tmp_path, 1)
+    monkeypatch.chdir(tmp_path)
+    system = load("belt")
+    films, asked = open_films(system, None, Console()), 0
+    find = films.find
+
+    def counted(film: tuple[str, str], number: int) -> tuple[str, int] | None:
+        nonlocal asked
+        asked += 1
+        assert asked <= LENGTH, "only what is recorded is looked for"
+        return find(film, number)
+
+    monkeypatch.setattr(films, "find", counted)
+    (seen,) = clips.watched(system, films, [Clip("", 0, 2**62, (), "NOOP")])
+    assert seen.numbers == tuple(range(LENGTH))

@@ -50,7 +50,8 @@ def watched(
     player, found = Pipeline(system.schema, system.detector(), None), []
     for done, clip in enumerate(clips):
         film = films.film(clip.film) if clip.film or len(films.films) > 1 else next(iter(films.films))
-        places = [(n, films.find(film, n)) for n in range(clip.first, clip.last + 1)]
+        known = {n for piece in films.films[film] for n in piece.numbers if clip.first <= n <= clip.last}
+        places = [(n, films.find(film, n)) for n in sorted(known)]  # a clip may claim any stretch
         there = [(n, films.ref(*place)) for n, place in places if place]
         numbers = tuple(n for n, _ in there)
         if not there or any(not any(m.first <= n <= m.last for n in numbers) for m in clip.marks):
