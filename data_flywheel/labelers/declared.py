@@ -239,7 +239,8 @@ def _thing(table: _Table, thing: ThingSpec, crop: tuple[int, int, int, int]) -> 
     top, left, bottom, right = table.numbers(key, given, "region", [int(v) for v in crop])
     if not (top < bottom <= table.spec.env.height and left < right <= table.spec.env.width):
         size = f"{table.spec.env.height} rows and {table.spec.env.width} columns"
-        table.fail((*key, "region"), f"region is top, left, bottom, right inside {size}, got {given['region']}")
+        got = [top, left, bottom, right]  # or [scene] crop, its default
+        table.fail((*key, "region"), f"region is top, left, bottom, right inside {size}, got {got}")
     smallest = table.numbers(key, given, "smallest", (1, 1))
     largest = table.numbers(key, given, "largest", (1 << 16, 1 << 16))
     if any(a > b for a, b in zip(smallest, largest, strict=True)):

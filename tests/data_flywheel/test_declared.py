@@ -153,3 +153,9 @@ def test_a_whole_game_is_collected_from_its_start_to_its_end(tmp_path: Path, mon
     score = [row for row in range(len(shard)) if shard.scenes[row, teacher.schema.slot("chicken")][2] < 40]
     assert score  # some frames of arriving, which are few of a game
     assert shard.meta["situations"]["9 x car"] > 1
+
+
+def test_a_crop_beyond_the_picture_is_told(tmp_path: Path) -> None:
+    text = TASK.replace("crop = [2, 0, 40, 50]", "crop = [2, 0, 99, 50]")
+    with pytest.raises(DataError, match=r"inside 40 rows and 50 columns, got \[2, 0, 99, 50\]"):
+        Declared(load_spec(made(tmp_path / "made", text)))
