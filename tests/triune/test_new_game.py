@@ -47,3 +47,8 @@ def test_eyes_are_told_beside_labels_in_every_third_of_a_game(tmp_path: Path) ->
     thirds = json.loads(done.stdout)["thirds"]
     assert [third["frames"] for third in thirds] == [80, 80, 80]
     assert np.mean([third["things"]["player"]["f1_iou50"] for third in thirds]) > 0.97
+
+
+def test_a_sheet_of_another_kind_is_refused_before_playing(tmp_path: Path) -> None:
+    done = inside("look", "pong", "--seeds", "4", "--sheet", "s.jpg", cwd=tmp_path)
+    assert done.returncode and ".png" in done.stderr and "game 1" not in done.stderr

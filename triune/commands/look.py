@@ -50,9 +50,10 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     system = common.load_system(args)
     alone = args.labels or not system.detector_path.is_file()
     common.check_protocol(system.spec.env, args.protocol)
+    sheet = common.out_file(args.sheet, ".png") if args.sheet else None
     seeds = common.parse_seeds(args.seeds)
     with Rollout(system, args.protocol, detector="teacher" if alone else "cnn", labelled=True) as rollout:
-        games = [_game(rollout, seed, args.limit, args.sheet is not None) for seed in _told(seeds, console)]
+        games = [_game(rollout, seed, args.limit, sheet is not None) for seed in _told(seeds, console)]
     console.clear()
     schema = system.schema
     result: dict[str, Any] = {"task": system.name, "games": len(games), "steps": sum(len(g.told) for g in games)}
@@ -73,11 +74,10 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
         heads = ["thing", "of the games", "n", "precision", "recall", "F1", "median px"]
         console.say(table(rows, heads, {2, 3, 4, 5, 6}))
         console.say("n: labels; F1: boxes that overlap by half or more")
-    if args.sheet:
-        path = common.out_file(args.sheet, ".png")
-        _draw(games, schema, alone, path)
-        result["sheet"] = str(path)
-        console.say(f"sheet      {path}" + ("" if alone else ": labels green, what is seen magenta"))
+    if sheet:
+        _draw(games, schema, alone, sheet)
+        result["sheet"] = str(sheet)
+        console.say(f"sheet      {sheet}" + ("" if alone else ": labels green, what is seen magenta"))
     return result
 
 
