@@ -8,6 +8,7 @@ works on readings.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -52,9 +53,9 @@ def declared(table: Mapping[str, Any]) -> tuple[dict[str, Any], list[list[float]
 
 
 def _range(low: Any, high: Any) -> bool:
-    """Whether these are two numbers, the first below the second."""
+    """Whether these are two numbers, the first so far below the second that steps between them can be counted."""
     numbers = all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in (low, high))
-    return numbers and bool(low < high)
+    return numbers and float(low) < float(high) and math.isfinite(STEPS / (float(high) - float(low)))
 
 
 def encode(values: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:

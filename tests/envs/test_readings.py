@@ -11,7 +11,7 @@ import pytest
 from envs.backends.gymnasium import GymnasiumSimulator
 from envs.env import protocol_of
 from envs.errors import EnvError
-from envs.readings import STEPS, decode, encode
+from envs.readings import STEPS, declared, decode, encode
 from envs.remote import PixelEnv
 from envs.spec import SystemSpec, parse_spec
 from perception.detector import OnnxDetector
@@ -192,3 +192,9 @@ def test_its_replay_shows_a_gauge_a_number(system: System) -> None:
     right, left, none = bars
     assert len(right) > 50 < len(left) and len(none) <= 1 and left.max() <= right.min()
     assert picture.shape[0] % 2 == picture.shape[1] % 2 == 0
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.0, 1e-320), (2**62, 2**62 + 1)])
+def test_a_range_too_narrow_to_be_divided_is_refused(low: float, high: float) -> None:
+    with pytest.raises(KeyError, match="has a range"):
+        declared({"body": {"x": {"at": 0, "low": low, "high": high}}})
