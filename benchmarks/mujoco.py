@@ -38,6 +38,7 @@ from triune.system import System, Texts, build_controller, load
 FORMAT = 1
 SPREAD = 0.03  # of a range: a policy that walks is near one that walks better
 JUDGED = 5  # generations between two looks at the middle of what is searched
+SCALING = 0.1  # standard deviation of the logarithm of a group's factor
 LOOK = 8  # training seeds of such a look
 
 
@@ -51,6 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--games", type=common.positive, default=3, metavar="N", help="seeds that a setting plays")
     parser.add_argument("--steps", type=common.positive, metavar="N", help="of an episode while searching, at most")
     parser.add_argument("--spread", type=common.finite, default=SPREAD, metavar="S", help="at first, of each range")
+    parser.add_argument("--scale", action="store_true", help="instead of CMA-ES: scale groups of constants")
     parser.add_argument("--shifted", action="store_true", help="search on the changed bodies too, in turns")
     parser.add_argument("--seed", type=common.seed, default=0, metavar="N")
 
@@ -129,10 +131,29 @@ def search(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     found = _resumed(out, space) if out.exists() else start
     first, best = stage.scores(start, look), stage.scores(found, look)
     console.say(f"{system.name}: {len(space)} constants, at first {_told(first)}, going on from {_told(best)}")
+    draw, end, games, generation = np.random.default_rng(args.seed), time.monotonic() + 60 * args.search, 0, 0
+
+    def keep(unit: Sequence[float], scores: list[float]) -> None:
+        nonlocal best, found
+        best, found = scores, list(unit)
+        told = {"format": FORMAT, "task": system.name, "constants": space.values(space.point(found)), "scores": best}
+        atomic_write(out, (json.dumps(told, indent=1) + "\n").encode())
+
+    together = list(groups(space.names).items()) if args.scale else []
+    while together and time.monotonic() < end:
+        name, members = together[int(draw.integers(len(together)))]
+        factor = float(np.exp(SCALING * draw.standard_normal()))
+        unit = scaled(space, found, members, factor)
+        seeds = [int(s) for s in draw.choice(len(TRAIN), args.games, replace=False)]
+        games += 2 * len(seeds)
+        if _worth(stage.scores(unit, seeds, args.steps)) > _worth(stage.scores(found, seeds, args.steps)):
+            games += LOOK
+            if _worth(looked := stage.scores(unit, look)) > _worth(best):
+                keep(unit, looked)
+                console.say(f"{name} × {factor:.3f}, {games} games: best {_told(best)}")
     options = {"popsize": args.population, "bounds": [0, 1], "verbose": -9, "seed": args.seed + 1}
     strategy = cma.CMAEvolutionStrategy(found, args.spread, options)
-    draw, end, games, generation = np.random.default_rng(args.seed), time.monotonic() + 60 * args.search, 0, 0
-    while time.monotonic() < end and not strategy.stop():
+    while not together and time.monotonic() < end and not strategy.stop():
         asked = strategy.ask()
         seeds = [int(s) for s in draw.choice(len(TRAIN), args.games, replace=False)]
         strategy.tell(asked, [-_worth(stage.scores(unit, seeds, args.steps)) for unit in asked])
@@ -140,16 +161,33 @@ def search(args: argparse.Namespace, console: Console) -> dict[str, Any]:
         if generation % JUDGED == 0:
             middle = stage.scores(strategy.result.xfavorite, look)
             if _worth(middle) > _worth(best):
-                best, found = middle, list(strategy.result.xfavorite)
-                values = space.values(space.point(found))
-                told = {"format": FORMAT, "task": system.name, "constants": values, "scores": best}
-                atomic_write(out, (json.dumps(told, indent=1) + "\n").encode())
+                keep(strategy.result.xfavorite, middle)
             console.say(f"generation {generation}, {games} games: middle {_told(middle)}, best {_told(best)}")
     return {
         "task": system.name, "constants": space.values(space.point(found)), "games": games,
         "mean": float(np.mean(best)), "worst": min(best),
         "start_mean": float(np.mean(first)), "start_worst": min(first),
     }  # fmt: skip
+
+
+def groups(names: Sequence[str]) -> dict[str, list[int]]:
+    """What constants have in common by their names, and which they are: `_DAMPING`, the same number of several joints;
+    `BACK_THIGH_`, all numbers of one joint. Without such names, all together."""
+    made: dict[str, list[int]] = {}
+    for i, name in enumerate(names):
+        first, _, last = name.rpartition("_")
+        for key in (f"{first}_", f"_{last}") if first else ():
+            made.setdefault(key, []).append(i)
+    return {key: members for key, members in made.items() if len(members) > 1} or {"all": list(range(len(names)))}
+
+
+def scaled(space: Space, unit: Sequence[float], members: Sequence[int], factor: float) -> list[float]:
+    """`unit` with the values of `members` multiplied by `factor`, within their ranges."""
+    made = list(unit)
+    for i in members:
+        low, high = space.tunables[i].low, space.tunables[i].high
+        made[i] = float(np.clip((factor * (low + made[i] * (high - low)) - low) / (high - low), 0.0, 1.0))
+    return made
 
 
 class Stage:

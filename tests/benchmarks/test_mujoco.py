@@ -70,6 +70,20 @@ def test_it_goes_on_from_what_it_wrote_and_refuses_what_another_wrote(task: Path
         searched(task, "--search", "0")
 
 
+def test_constants_of_a_kind_are_scaled_together_and_stay_in_their_ranges() -> None:
+    assert mujoco.groups(["KNEE_PULL", "HIP_PULL", "HIP_REST", "PACE"]) == {"_PULL": [0, 1], "HIP_": [1, 2]}
+    assert mujoco.groups(["PACE"]) == {"all": [0]}
+    space = Space("A = tunable(-0.2, -1.0, 1.0)\nB = tunable(0.5, 0.0, 1.0)\n")
+    made = mujoco.scaled(space, space.unit(space.start), [0, 1], 3.0)
+    assert space.values(space.point(made)) == pytest.approx({"A": -0.6, "B": 1.0})
+
+
+def test_scaling_keeps_only_what_is_better(task: Path) -> None:
+    told = searched(task, "--search", "0.05", "--scale")
+    assert told["games"] > 0
+    assert told["mean"] + told["worst"] >= told["start_mean"] + told["start_worst"]
+
+
 def test_changed_bodies_play_in_turns(task: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mujoco, "SHIFTS", {"late": {"latency": 8}})
     system = load(task)
