@@ -25,6 +25,7 @@ from envs.env import simulator
 from envs.files import read_json
 from envs.spec import EnvSpec, load_spec, task_names
 from logic.runtime.engine import fast_controller, fast_tracker
+from supervisor.edits.tunables import with_constants
 from supervisor.gate.seeds import TRAIN
 from supervisor.proposers.race import Space
 from supervisor.proposers.search import library
@@ -136,7 +137,7 @@ def search(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     def keep(unit: Sequence[float], scores: list[float]) -> None:
         nonlocal best, found
         best, found = scores, list(unit)
-        told = {"format": FORMAT, "task": system.name, "constants": space.values(space.point(found)), "scores": best}
+        told = {"format": FORMAT, "task": system.name, "constants": constants(space, found), "scores": best}
         atomic_write(out, (json.dumps(told, indent=1) + "\n").encode())
 
     together = list(groups(space.names).items()) if args.scale else []
@@ -164,7 +165,7 @@ def search(args: argparse.Namespace, console: Console) -> dict[str, Any]:
                 keep(strategy.result.xfavorite, middle)
             console.say(f"generation {generation}, {games} games: middle {_told(middle)}, best {_told(best)}")
     return {
-        "task": system.name, "constants": space.values(space.point(found)), "games": games,
+        "task": system.name, "constants": constants(space, found), "games": games,
         "mean": float(np.mean(best)), "worst": min(best),
         "start_mean": float(np.mean(first)), "start_worst": min(first),
     }  # fmt: skip
@@ -179,6 +180,16 @@ def groups(names: Sequence[str]) -> dict[str, list[int]]:
         for key in (f"{first}_", f"_{last}") if first else ():
             made.setdefault(key, []).append(i)
     return {key: members for key, members in made.items() if len(members) > 1} or {"all": list(range(len(names)))}
+
+
+def constants(space: Space, unit: Sequence[float]) -> dict[str, float]:
+    """The constants at `unit` by name, to four digits: a gait feels what Space.point rounds away, a thousandth of a
+    range being much of a small number."""
+    made = {}
+    for name, t, share in zip(space.names, space.tunables, unit, strict=True):
+        value = t.low + min(1.0, max(0.0, float(share))) * (t.high - t.low)
+        made[name] = float(round(value)) if t.whole else min(t.high, max(t.low, float(f"{value:.4g}")))
+    return made
 
 
 def scaled(space: Space, unit: Sequence[float], members: Sequence[int], factor: float) -> list[float]:
@@ -201,7 +212,8 @@ class Stage:
 
     def scores(self, unit: Any, seeds: list[int], limit: int | None = None) -> list[float]:
         """The score of each seed with the constants at `unit`, of its first `limit` steps; the bodies take turns."""
-        texts = Texts(self._space.policy(self._space.point(unit)), self._system.texts.safety)
+        text = with_constants(self._space.text, constants(self._space, unit))
+        texts = Texts(text, self._system.texts.safety)
         made = build_controller(self._system.spec, self._system.schema, texts, self._rules, clock=lambda: 0)
         player = Pipeline(self._system.schema, self._detector, fast_controller(made, 0), tracker=self._tracker)
         return [_score(self._cores[i % len(self._cores)], player, seed, limit) for i, seed in enumerate(seeds)]

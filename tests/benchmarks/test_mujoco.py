@@ -75,7 +75,12 @@ def test_constants_of_a_kind_are_scaled_together_and_stay_in_their_ranges() -> N
     assert mujoco.groups(["PACE"]) == {"all": [0]}
     space = Space("A = tunable(-0.2, -1.0, 1.0)\nB = tunable(0.5, 0.0, 1.0)\n")
     made = mujoco.scaled(space, space.unit(space.start), [0, 1], 3.0)
-    assert space.values(space.point(made)) == pytest.approx({"A": -0.6, "B": 1.0})
+    assert mujoco.constants(space, made) == pytest.approx({"A": -0.6, "B": 1.0})
+
+
+def test_small_constants_keep_their_digits() -> None:
+    space = Space("A = tunable(0.0005664, -0.5, 2.0)\nB = tunable(3.0, -3.0, 3.0)\n")
+    assert mujoco.constants(space, space.unit(space.start)) == {"A": 0.0005664, "B": 3.0}
 
 
 def test_scaling_keeps_only_what_is_better(task: Path) -> None:
