@@ -648,6 +648,8 @@ typedef int32_t B8 __attribute__((vector_size(32), aligned(4), may_alias));
 
 static const float nothing[MOST_SIDE + 16];
 static const double WHOLE = 0.5; /* of a layer: beyond it, listing costs more than it saves */
+static const double MUCH = 0.9;  /* of the blocks in the first of PROBE parts of a frame: all of it is looked at */
+enum { PROBE = 6 };
 static const float GAP = 32;     /* between levels of heat: the hottest cell counts e ** -32 at least, of 1e-38 that there is */
 
 #define FOR_SET(name) name##_plain

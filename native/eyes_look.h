@@ -554,11 +554,21 @@ INLINE int FOR_SET(strides)(const unsigned char *a, const unsigned char *b) {
 #endif
 }
 
-/* List the blocks in which the frame differs from the last one, and keep it. */
-static void FOR_SET(compare)(Eyes *e, const unsigned char *frame) {
+/* List the blocks in which the frame differs from the last one, and keep it. 1, and no list, where nearly all of its
+   beginning differs: then finding the rest costs more than it saves. */
+static int FOR_SET(compare)(Eyes *e, const unsigned char *frame) {
+    int top = -1;
     e->changed = 0;
     for (int y = 0; y < e->height; y++) {
         int from = e->row_from[y], to = e->row_to[y], row = e->block_row[y] * e->block_cols;
+        if (to > from && top < 0) top = y;
+        const int above = top < 0 ? 0 : (e->block_row[y] - e->block_row[top]) * e->block_cols; /* blocks looked at */
+        if (above && y == top + e->height / PROBE && e->changed > MUCH * above) {
+            for (int i = 0; i < e->changed; i++) e->block[e->list[i]] = 0;
+            e->changed = 0;
+            memcpy(e->frame, frame, (size_t)e->height * e->width * 3);
+            return 1;
+        }
         size_t start = (size_t)y * e->width * 3;
         unsigned char *old = e->frame + start;
         const unsigned char *now = frame + start;
@@ -575,13 +585,14 @@ static void FOR_SET(compare)(Eyes *e, const unsigned char *frame) {
         }
         memcpy(old + from, now + from, to - from);
     }
+    return 0;
 }
 
 static void FOR_SET(look)(Eyes *e, const unsigned char *frame, int whole) {
     if (whole)
         memcpy(e->frame, frame, (size_t)e->height * e->width * 3);
     else
-        FOR_SET(compare)(e, frame);
+        whole = FOR_SET(compare)(e, frame);
     if (!whole && !e->changed) return;
     if (e->finds) FOR_SET(find)(e, whole);
     if (e->reads) FOR_SET(read)(e, whole);
