@@ -49,8 +49,8 @@ ROLES = (
     ("random", False, 0),
 )
 # Where no script knows the game: frames of whole games of the policy, from start to end, and of random play.
-SEEN = (("policy", True), ("random", False), ("policy", True), ("policy", True))  # player, whole games; poke the others
-MOST_STEPS = 10_000  # agent steps of a whole game
+# Player, and whether it plays a whole game; rare states are poked into the others.
+UNSCRIPTED = (("policy", True), ("random", False), ("policy", True), ("policy", True))
 STATES = "states"  # nobody plays: every frame is of a state of its own, which the teacher drew
 _STRIDE = 617  # coprime to the 1000 seeds: consecutive shards land in every split
 
@@ -91,7 +91,7 @@ class Plan:
         player, poke, warmup = ROLES[number % len(ROLES)]
         whole = False
         if "policy" in self.players and "scripted" not in self.players:
-            player, whole = SEEN[number % len(SEEN)]
+            player, whole = UNSCRIPTED[number % len(UNSCRIPTED)]
             poke, warmup = not whole, 0
         if player not in self.players:
             player = [name for name in self.players if name != "policy"][-1]

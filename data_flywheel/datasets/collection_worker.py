@@ -15,16 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from data_flywheel.datasets.collection import (
-    MOST_STEPS,
-    PATIENCE,
-    STATES,
-    Curator,
-    Job,
-    Plan,
-    make_player,
-    situations,
-)  # fmt: skip
+from data_flywheel.datasets.collection import PATIENCE, STATES, Curator, Job, Plan, make_player, situations
 from data_flywheel.errors import DataError
 from data_flywheel.labelers.teacher import Teacher, Truth, load_teacher
 from data_flywheel.storage.dataset import Dataset, Shard
@@ -37,6 +28,7 @@ from envs.trust import vouch
 
 U8 = NDArray[np.uint8]
 SALT = 0x7A6F6F
+MOST_STEPS = 10_000  # agent steps of a whole game
 OF_EACH = 5  # frames of a whole game that are kept of each situation
 Simulators = dict[str, Simulator]  # by protocol
 

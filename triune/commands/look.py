@@ -5,16 +5,22 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+import cv2
 import numpy as np
 
 from perception.scene import SceneSchema
 from triune.commands import common
 from triune.console import Console, table
 
+if TYPE_CHECKING:
+    from triune.system import System
+
 SHOWN = 8  # pictures on a sheet
-SCALE = 3
+SCALE, ACROSS = 3, 4  # of a picture on it, and how many in a row
+NAME = 14  # px of a name
 PARTS = ("first third", "second third", "last third")
 MOST_COMPARED = 3000  # steps of a game; a longer one is thinned
 
@@ -75,9 +81,9 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
         console.say(table(rows, heads, {2, 3, 4, 5, 6}))
         console.say("n: labels; F1: boxes that overlap by half or more")
     if sheet:
-        _draw(games, schema, alone, sheet)
+        _draw(games, system, alone, sheet)
         result["sheet"] = str(sheet)
-        console.say(f"sheet      {sheet}" + ("" if alone else ": labels green, what is seen magenta"))
+        console.say(f"sheet      {sheet}" + ("" if alone else ": labels on the left, beside them what is seen"))
     return result
 
 
@@ -141,26 +147,21 @@ def _steadiness(games: list[Looked], schema: SceneSchema) -> dict[str, dict[str,
     return found
 
 
-def _draw(games: list[Looked], schema: SceneSchema, alone: bool, path: Any) -> None:
-    """Pictures from all along the games, boxes around what is there."""
-    import cv2
-
+def _draw(games: list[Looked], system: System, alone: bool, path: Path) -> None:
+    """Pictures from all along the games: what the labels say, and beside it what is seen; names in their colours."""
     from envs.writing import atomic_write
+    from triune.report.drawing import Painter, text
 
+    painter = Painter(system.schema, system.spec.env.actions, SCALE, panel=False)
     pictures = [picture for game in games for picture in game.pictures]
     some = [pictures[i] for i in np.linspace(0, len(pictures) - 1, min(SHOWN, len(pictures))).astype(int)]
     tiles = []
     for frame, seen, told in some:
-        tile = cv2.resize(frame[..., ::-1], None, fx=SCALE, fy=SCALE, interpolation=cv2.INTER_NEAREST)
-        for vector, colour in ((told, (0, 255, 0)), *(() if alone else ((seen, (255, 0, 255)),))):
-            for name, at in schema.slots():
-                if vector[at.start] > 0.5 and len(schema.fields(name.partition("[")[0])) == 8:
-                    x, y, w, h = (SCALE * float(v) for v in vector[at][1:5])
-                    corner, other = (round(x - w / 2), round(y - h / 2)), (round(x + w / 2), round(y + h / 2))
-                    cv2.rectangle(tile, corner, other, colour, 1)
-                    cv2.putText(tile, name, (corner[0], corner[1] - 2), 0, 0.3, (255, 255, 255), 1, cv2.LINE_AA)
+        sides = [told] if alone else [told, seen]
+        tile = np.hstack([painter.picture(frame, system.schema.read(side)) for side in sides])
+        for i, (name, colour) in enumerate(painter.colours.items()):
+            text(tile, name, 4, NAME * (i + 1), NAME - 2, colour)
         tiles.append(tile)
-    blank = np.zeros_like(tiles[0])
-    tiles += [blank] * (-len(tiles) % 4)
-    rows = [np.hstack(tiles[i : i + 4]) for i in range(0, len(tiles), 4)]
-    atomic_write(path, cv2.imencode(".png", np.vstack(rows))[1].tobytes())
+    tiles += [np.zeros_like(tiles[0])] * (-len(tiles) % ACROSS)
+    rows = [np.hstack(tiles[i : i + ACROSS]) for i in range(0, len(tiles), ACROSS)]
+    atomic_write(path, cv2.imencode(".png", np.vstack(rows)[..., ::-1])[1].tobytes())

@@ -23,7 +23,7 @@ from data_flywheel.labels.label import FrameRef
 from supervisor.gate.seeds import BLOCK, GATE, TRAIN
 from supervisor.protocols import Score
 from triune.errors import TriuneError
-from triune.play.evaluator import TaskEvaluator, _whole
+from triune.play.evaluator import TaskEvaluator, undisturbed
 from triune.play.loop import Pipeline
 from triune.system import System, sha256
 from triune.version import __version__
@@ -110,7 +110,7 @@ class ClipEvaluator(TaskEvaluator):
     def _decided(self, text: str, seed: int) -> Episode:
         seen, told = self.clip(seed), self.system.spec.env.actions.tell
         with closing(self.controller(text)) as controller:
-            decisions = _whole(controller, partial(self._decide, controller, seen))
+            decisions = undisturbed(controller, partial(self._decide, controller, seen))
         wrong = seen.clip.wrong(seen.numbers, [told(d.action) for d in decisions])
         scores = (-np.cumsum(wrong)).tolist()
         hashes = self.system.hashes()

@@ -96,7 +96,7 @@ TIMED = 300  # decisions that the latency is measured on
 T = TypeVar("T")
 
 
-def _whole(controller: Controller, look: Callable[[], T]) -> T:
+def undisturbed(controller: Controller, look: Callable[[], T]) -> T:
     """What a look at a policy finds, which begins with a reset; again when its worker was killed from outside."""
     again = Item("a look at a policy")
     while True:
@@ -217,7 +217,7 @@ class TaskEvaluator:
             if isinstance(lock, ScenesLock):
                 controller = self._with(text).controller(lock.protocol)
                 try:
-                    found[lock.name] = not _whole(controller, partial(check_scenes, lock, controller))
+                    found[lock.name] = not undisturbed(controller, partial(check_scenes, lock, controller))
                 finally:
                     controller.close()
         return found
@@ -238,7 +238,7 @@ class TaskEvaluator:
             return np.array(actions, space.dtype).reshape(-1, *space.shape)
 
         try:
-            return [_whole(controller, partial(decided, sequence)) for sequence in scenes]
+            return [undisturbed(controller, partial(decided, sequence)) for sequence in scenes]
         finally:
             controller.close()
 
